@@ -1,0 +1,48 @@
+# Every target sets up what it needs first; set-up is done once and again when its inputs change.
+SHELL := /bin/bash
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+PHALANX := .venv/bin/phalanx
+PYTEST := .venv/bin/python -Im pytest
+
+.PHONY: help setup demo test check unit netns e2e bench lab clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.setup-stamp: scripts/setup pyproject.toml
+	$(SUDO) scripts/setup
+	@touch $@
+
+setup: .setup-stamp ## Install OS packages and the virtual environment in .venv
+
+demo: .setup-stamp ## Run the main job and print what it proved; KEEP=1 leaves the cluster up
+	$(SUDO) $(PHALANX) lab demo $(if $(KEEP),--keep)
+
+test: .setup-stamp check ## Run every test: unit, namespaces, end to end
+	$(SUDO) $(PYTEST) tests
+
+check: .setup-stamp ## Lint, types, import rules, spelling
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/codespell
+
+unit: .setup-stamp ## Run the unit tests and the repository lint
+	$(PYTEST) tests/unit tests/lint
+
+netns: .setup-stamp ## Run the network-namespace tests
+	$(SUDO) $(PYTEST) tests/netns
+
+e2e: .setup-stamp ## Run the end-to-end tests with real daemons
+	$(SUDO) $(PYTEST) tests/e2e
+
+bench: .setup-stamp ## Run one claim's script, NAME=x; without NAME, list them; JSON=1 for JSON
+	@$(SUDO) .venv/bin/python -Im bench $(NAME) $(if $(JSON),--json)
+
+lab: .setup-stamp ## Start a cluster on this machine
+	$(SUDO) $(PHALANX) lab up
+
+clean: ## Remove the virtual environment and caches
+	rm -rf .venv .setup-stamp .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info src/*.egg-info

@@ -1,0 +1,63 @@
+"""Open an application on TCP addresses and unix sockets."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from phalanx.core.error import ConfigError
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A TCP address to listen on; port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@asynccontextmanager
+async def serve(
+    app: web.Application, *where: Listener | Path, shutdown_seconds: float = 1.0
+) -> AsyncIterator[Sequence[Listener | Path]]:
+    """Serve *app* on every address while the context lasts; yield where it really listens.
+
+    A unix socket left behind by a dead process is replaced. Raises ConfigError
+    when an address can't be opened.
+    """
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=shutdown_seconds, handler_cancellation=True
+    )
+    await runner.setup()
+    try:
+        bound = [await _open(runner, place) for place in where]
+        yield bound
+    finally:
+        await runner.cleanup()
+
+
+async def _open(runner: web.AppRunner, place: Listener | Path) -> Listener | Path:
+    site: web.BaseSite
+    if isinstance(place, Path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        site = web.UnixSite(runner, str(place))
+    else:
+        site = web.TCPSite(runner, place.host, place.port)
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigError(f"listen: {place}: {error.strerror}") from error
+    if isinstance(place, Listener):
+        address = runner.addresses[-1]
+        place = Listener(str(address[0]), int(address[1]))
+    log.info("listening", on=str(place))
+    return place

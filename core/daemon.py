@@ -1,0 +1,52 @@
+"""Run one daemon: event loop, signals, exit status."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uvloop
+
+from phalanx.core.error import ConfigError, PhalanxError
+
+log = structlog.get_logger()
+
+
+def run_daemon(main: Callable[[], Awaitable[None]]) -> int:
+    """Run *main* until it ends or SIGTERM or SIGINT arrives; return the exit status.
+
+    0 after a signal or a normal end, 2 for configuration that can't be used
+    (its message goes to standard error), 1 for any other error of ours.
+    """
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_signal(main))
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except PhalanxError as error:
+        log.error("daemon_failed", error=str(error))
+        return 1
+    return 0
+
+
+async def _until_signal(main: Callable[[], Awaitable[None]]) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(main())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.info("stopped")
+    except BaseExceptionGroup as group:
+        raise _single(group) from group
+
+
+def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error of ours inside a task group's group, or the group itself."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner if isinstance(inner, PhalanxError) else group

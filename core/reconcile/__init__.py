@@ -1,0 +1,1 @@
+"""The reconcile loop: desired, actual, delta, and the loop around them."""

@@ -1,0 +1,81 @@
+"""The loop that keeps one dataplane at its desired state."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+import structlog
+
+from phalanx.core.error import DataplaneError
+from phalanx.core.reconcile.dataplane import Dataplane
+from phalanx.core.reconcile.delta import delta
+
+log = structlog.get_logger()
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Reconciler(Generic[K, V]):
+    """Bring one dataplane to the desired state, on every poke and every resync.
+
+    The desired state is asked for anew each time, so a burst of pokes costs
+    one pass, a lost event costs one resync interval, and a restart needs no
+    memory. Until *desired* has a first answer it returns None, and nothing is
+    touched: a sweep before that would remove what we had not heard of yet.
+
+    *reconciled* is called after each pass that left the dataplane as desired,
+    with the desired state of that pass.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane[K, V],
+        desired: Callable[[], Mapping[K, V] | None],
+        *,
+        resync: float = 30.0,
+        retry: float = 1.0,
+        reconciled: Callable[[Mapping[K, V]], None] | None = None,
+    ) -> None:
+        self._dataplane = dataplane
+        self._desired = desired
+        self._resync = resync
+        self._retry = retry
+        self._reconciled = reconciled
+        self._poked = asyncio.Event()
+
+    def poke(self) -> None:
+        """Ask for a pass soon; cheap, never blocks, safe to call in a burst."""
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        while True:
+            self._poked.clear()
+            ok = await self.reconcile_once()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._poked.wait(), self._resync if ok else self._retry)
+
+    async def reconcile_once(self) -> bool:
+        """Make one pass; return whether the dataplane now holds the desired state."""
+        desired = self._desired()
+        if desired is None:
+            return True
+        try:
+            change = delta(desired, await self._dataplane.read())
+            if change:
+                await self._dataplane.apply(change)
+        except DataplaneError as error:
+            log.warning("reconcile_failed", table=self._dataplane.name, error=str(error))
+            return False
+        if change:
+            log.info(
+                "reconciled",
+                table=self._dataplane.name,
+                upserts=len(change.upserts),
+                removals=len(change.removals),
+            )
+        if self._reconciled is not None:
+            self._reconciled(desired)
+        return True

@@ -1,0 +1,1 @@
+"""Messages of the Mesos v1 API and their JSON rules."""

@@ -1,0 +1,41 @@
+"""``GET /v1/feed``: the feed over HTTP, RecordIO of JSON records, served by master and plane."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from phalanx.core.error import InvalidError
+from phalanx.mesos.recordio import encode_record
+from phalanx.net.feed.record import Position, encode
+from phalanx.net.feed.source import FeedSource
+
+PATH = "/v1/feed"
+
+
+def feed_route(source: Callable[[], FeedSource]) -> web.RouteDef:
+    """Return the route; *source* is asked anew for each reader and may raise UnavailableError.
+
+    A reader resumes with ``?epoch=E&sequence=N``, the position of its last record.
+    """
+
+    async def get_feed(request: web.Request) -> web.StreamResponse:
+        position = _position(request)
+        records = source().records(position)
+        response = web.StreamResponse(headers={"Content-Type": "application/recordio"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        async for record in records:
+            await response.write(encode_record(encode(record)))
+        return response
+
+    return web.get(PATH, get_feed)
+
+
+def _position(request: web.Request) -> Position | None:
+    epoch = request.query.get("epoch")
+    if epoch is None:
+        return None
+    text = request.query.get("sequence", "")
+    if not text.isdecimal():
+        raise InvalidError(f"sequence: {text!r} is not a number")
+    return Position(epoch, int(text))

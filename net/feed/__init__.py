@@ -1,0 +1,1 @@
+"""How the View travels: records, the sending end, the receiving end."""

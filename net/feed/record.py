@@ -1,0 +1,109 @@
+"""Records of the feed, sans I/O: how a View travels from the leading master to every node.
+
+A stream begins with a SNAPSHOT, or with the DELTAs that a resuming reader
+lacks; numbers rise by one. The epoch names one leadership: numbers of
+different epochs don't compare, so another epoch starts with a SNAPSHOT.
+"""
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import msgspec
+
+from phalanx.core.error import ProtocolError
+from phalanx.net.model.objects import Object
+from phalanx.net.model.view import Ref, View
+
+HEARTBEAT_SECONDS = 1.0
+
+
+class Snapshot(msgspec.Struct, frozen=True, tag="SNAPSHOT", tag_field="type"):
+    """A whole View."""
+
+    epoch: str
+    sequence: int
+    objects: tuple[Object, ...]
+
+
+class Delta(msgspec.Struct, frozen=True, tag="DELTA", tag_field="type"):
+    """The changes that make View number *sequence* out of the one before."""
+
+    sequence: int
+    upserts: tuple[Object, ...] = ()
+    removals: tuple[Ref, ...] = ()
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag="HEARTBEAT", tag_field="type"):
+    """Nothing new, and the sender lives."""
+
+
+Record = Snapshot | Delta | Heartbeat
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where a reader stands: the last View it has."""
+
+    epoch: str
+    sequence: int
+
+
+class Numbered(msgspec.Struct, frozen=True):
+    """A View with its position."""
+
+    position: Position
+    view: View
+
+
+def _to_text(value: Any) -> str:  # noqa: ANN401 - msgspec hands over any value it doesn't know
+    if isinstance(value, IPv4Address | IPv4Network):
+        return str(value)
+    raise NotImplementedError(type(value))  # what msgspec asks for
+
+
+def _of_text(kind: type, value: Any) -> Any:  # noqa: ANN401 - so does this hook
+    if kind in (IPv4Address, IPv4Network):
+        return kind(value)
+    raise NotImplementedError(kind)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_to_text)
+_decoder = msgspec.json.Decoder(Record, dec_hook=_of_text)
+
+
+def encode(record: Record) -> bytes:
+    """Return the record as JSON bytes."""
+    return _encoder.encode(record)
+
+
+def decode(raw: bytes) -> Record:
+    """Parse a record; raise ProtocolError if it is none."""
+    try:
+        record: Record = _decoder.decode(raw)
+        return record
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ProtocolError(f"feed record: {error}") from error
+
+
+def snapshot_of(numbered: Numbered) -> Snapshot:
+    """Return the record that carries the whole View."""
+    at = numbered.position
+    return Snapshot(at.epoch, at.sequence, tuple(numbered.view.objects()))
+
+
+def after(numbered: Numbered | None, record: Record) -> Numbered | None:
+    """Return what a reader that had *numbered* has after *record*.
+
+    Raises ProtocolError when a DELTA does not follow: the reader must ask for
+    a SNAPSHOT.
+    """
+    if isinstance(record, Snapshot):
+        return Numbered(Position(record.epoch, record.sequence), View().changed(record.objects))
+    if isinstance(record, Heartbeat):
+        return numbered
+    if numbered is None or record.sequence != numbered.position.sequence + 1:
+        have = "nothing" if numbered is None else numbered.position.sequence
+        raise ProtocolError(f"feed delta {record.sequence} does not follow {have}")
+    return Numbered(
+        Position(numbered.position.epoch, record.sequence),
+        numbered.view.changed(record.upserts, record.removals),
+    )

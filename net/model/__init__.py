@@ -1,0 +1,1 @@
+"""The cluster as a node sees it: objects and the View; pure."""

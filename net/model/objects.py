@@ -1,0 +1,192 @@
+"""The facts of a cluster, one frozen object each; together they are the View.
+
+An object's *key* is unique among its kind. Each object is also a record of the
+feed, tagged with its kind, so what a plane holds is what travelled.
+"""
+
+import enum
+from ipaddress import IPv4Address, IPv4Network
+from typing import ClassVar
+
+import msgspec
+
+
+class Protocol(enum.StrEnum):
+    """A transport protocol that VIPs and policies know."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class Liveness(enum.StrEnum):
+    """What the leading master thinks of a node's agent."""
+
+    ALIVE = "alive"
+    SUSPECT = "suspect"  # silent for 3 heartbeats
+    UNREACHABLE = "unreachable"  # silent for 75 s: its tasks are unreachable or lost
+
+
+class TaskPhase(enum.StrEnum):
+    """A task's state as far as networking cares; a terminal task is not in the View."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    KILLING = "killing"
+    UNREACHABLE = "unreachable"
+
+
+class Node(msgspec.Struct, frozen=True, tag="node", tag_field="kind"):
+    """A machine in the cluster, master or agent, by its underlay address."""
+
+    kind: ClassVar[str] = "node"
+
+    address: IPv4Address
+    hostname: str
+    is_master: bool = False
+    is_leader: bool = False
+    agent_id: str | None = None  # None on a node without an agent
+    port: int = 0  # where its agent listens, or its master on a node without an agent
+    liveness: Liveness = Liveness.ALIVE
+
+    @property
+    def key(self) -> str:
+        """Return the underlay address."""
+        return str(self.address)
+
+
+class Network(msgspec.Struct, frozen=True, tag="network", tag_field="kind"):
+    """A virtual network."""
+
+    kind: ClassVar[str] = "network"
+
+    name: str
+    subnet: IPv4Network
+    prefix: int  # length of the subnet that each agent is leased
+    vni: int
+    mtu: int
+    isolated: bool = True  # walled off from the other networks unless a policy allows
+
+    @property
+    def key(self) -> str:
+        """Return the name."""
+        return self.name
+
+
+class SubnetLease(msgspec.Struct, frozen=True, tag="subnet", tag_field="kind"):
+    """The part of a network that one agent node gives to its containers."""
+
+    kind: ClassVar[str] = "subnet"
+
+    network: str
+    node: IPv4Address
+    subnet: IPv4Network
+
+    @property
+    def key(self) -> str:
+        """Return network and node."""
+        return f"{self.network}/{self.node}"
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """Return the address of the node's bridge: the first of the subnet."""
+        return self.subnet[1]
+
+
+class Framework(msgspec.Struct, frozen=True, tag="framework", tag_field="kind"):
+    """A framework that has tasks or a connection."""
+
+    kind: ClassVar[str] = "framework"
+
+    id: str
+    name: str
+    hostname: str = ""
+    webui_url: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return the id."""
+        return self.id
+
+
+class TaskPort(msgspec.Struct, frozen=True):
+    """A port that a task announces in its DiscoveryInfo."""
+
+    number: int
+    name: str = ""
+    protocol: str = "tcp"
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class HostPort(msgspec.Struct, frozen=True):
+    """A port of the node that leads to a port of the container."""
+
+    host_port: int
+    container_port: int
+    protocol: str = "tcp"
+
+
+class Task(msgspec.Struct, frozen=True, tag="task", tag_field="kind"):
+    """A task that is not over."""
+
+    kind: ClassVar[str] = "task"
+
+    framework_id: str
+    id: str
+    name: str
+    agent_id: str
+    node: IPv4Address
+    phase: TaskPhase
+    is_checked: bool = False  # a health check is declared
+    healthy: bool | None = None  # the latest verdict; None until there is one
+    addresses: tuple[IPv4Address, ...] = ()  # of the container; the node's own on host network
+    networks: tuple[str, ...] = ()  # by position like addresses; empty on host network
+    discovery_name: str = ""
+    ports: tuple[TaskPort, ...] = ()
+    host_ports: tuple[HostPort, ...] = ()  # port mappings
+    port_resources: tuple[tuple[int, int], ...] = ()  # ranges of the node's ports it holds
+
+    @property
+    def key(self) -> str:
+        """Return framework and task id."""
+        return f"{self.framework_id}/{self.id}"
+
+    @property
+    def is_on_host_network(self) -> bool:
+        """Tell whether the task shares the node's addresses."""
+        return not self.networks
+
+
+class VipLease(msgspec.Struct, frozen=True, tag="vip", tag_field="kind"):
+    """The address of a named VIP; *name* is canonical, like ``web.marathon``."""
+
+    kind: ClassVar[str] = "vip"
+
+    name: str
+    address: IPv4Address
+
+    @property
+    def key(self) -> str:
+        """Return the name."""
+        return self.name
+
+
+class Policy(msgspec.Struct, frozen=True, tag="policy", tag_field="kind"):
+    """New connections that an isolation wall lets through."""
+
+    kind: ClassVar[str] = "policy"
+
+    name: str
+    source: str  # a network's name or a prefix
+    destination: str  # a network's name or a prefix
+    protocol: Protocol
+    first_port: int
+    last_port: int
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return the name."""
+        return self.name
+
+
+Object = Node | Network | SubnetLease | Framework | Task | VipLease | Policy

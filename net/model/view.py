@@ -1,0 +1,79 @@
+"""The View: everything that a node needs to know of the cluster, at one moment."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from phalanx.net.model.objects import (
+    Framework,
+    Network,
+    Node,
+    Object,
+    Policy,
+    SubnetLease,
+    Task,
+    VipLease,
+)
+
+FIELD_OF: Mapping[str, str] = {
+    Node.kind: "nodes",
+    Network.kind: "networks",
+    SubnetLease.kind: "subnets",
+    Framework.kind: "frameworks",
+    Task.kind: "tasks",
+    VipLease.kind: "vips",
+    Policy.kind: "policies",
+}
+
+Ref = tuple[str, str]  # kind and key
+
+
+class View(msgspec.Struct, frozen=True):
+    """All objects by key; never changed, only followed by another View."""
+
+    nodes: Mapping[str, Node] = msgspec.field(default_factory=dict)
+    networks: Mapping[str, Network] = msgspec.field(default_factory=dict)
+    subnets: Mapping[str, SubnetLease] = msgspec.field(default_factory=dict)
+    frameworks: Mapping[str, Framework] = msgspec.field(default_factory=dict)
+    tasks: Mapping[str, Task] = msgspec.field(default_factory=dict)
+    vips: Mapping[str, VipLease] = msgspec.field(default_factory=dict)
+    policies: Mapping[str, Policy] = msgspec.field(default_factory=dict)
+
+    def objects(self) -> Iterable[Object]:
+        """Return every object, in the order in which one may refer to another."""
+        for field in FIELD_OF.values():
+            yield from getattr(self, field).values()
+
+    def changed(self, upserts: Iterable[Object], removals: Iterable[Ref] = ()) -> "View":
+        """Return the View after *upserts* and *removals*; kinds not named are shared with this one.
+
+        Removing what is not there changes nothing.
+        """
+        fresh: dict[str, dict[str, Any]] = {}
+
+        def of(kind: str) -> dict[str, Any]:
+            field = FIELD_OF[kind]
+            if field not in fresh:
+                fresh[field] = dict(getattr(self, field))
+            return fresh[field]
+
+        for kind, key in removals:
+            of(kind).pop(key, None)
+        for upsert in upserts:
+            of(upsert.kind)[upsert.key] = upsert
+        return msgspec.structs.replace(self, **fresh)
+
+
+def view_delta(old: View, new: View) -> tuple[tuple[Object, ...], tuple[Ref, ...]]:
+    """Return the upserts and removals that lead from *old* to *new*."""
+    upserts: list[Object] = []
+    removals: list[Ref] = []
+    for kind, field in FIELD_OF.items():
+        before: Mapping[str, Object] = getattr(old, field)
+        after: Mapping[str, Object] = getattr(new, field)
+        if before is after:
+            continue
+        upserts += [item for key, item in after.items() if before.get(key) != item]
+        removals += [(kind, key) for key in before if key not in after]
+    return tuple(upserts), tuple(removals)

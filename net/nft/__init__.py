@@ -1,0 +1,1 @@
+"""nftables from Python: one library handle, text in, JSON out."""
