@@ -1,0 +1,130 @@
+"""The virtual IPs that a task's port labels declare; pure.
+
+A port label whose key begins with ``VIP`` or ``vip`` holds ``name:port`` or
+``address:port``. A leading slash of a name vanishes with sanitising, so
+``/web:80`` and ``web:80`` are one VIP.
+"""
+
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+import msgspec
+
+from phalanx.core.error import InvalidError
+from phalanx.net.model.label import domain_fragment
+from phalanx.net.model.objects import Protocol, Task, TaskPort
+
+KEY_PREFIXES = ("VIP", "vip")
+GREATEST_PORT = 65535
+# What is left of a DNS name's 253 characters before ".l4lb.thisdcos.directory".
+NAME_LENGTH = 229
+
+
+class NamedVip(msgspec.Struct, frozen=True, order=True):
+    """A VIP known by a canonical name, like ``web.marathon``; its address is leased."""
+
+    name: str
+    port: int
+    protocol: Protocol
+
+
+class AddressVip(msgspec.Struct, frozen=True, order=True):
+    """A VIP known by the address that its task chose."""
+
+    address: IPv4Address
+    port: int
+    protocol: Protocol
+
+
+class DeclaredVip(msgspec.Struct, frozen=True):
+    """A VIP and the port of the task that stands behind it."""
+
+    vip: NamedVip | AddressVip
+    port: TaskPort
+
+
+class MalformedVip(msgspec.Struct, frozen=True, order=True):
+    """A VIP label that can't be used, and why."""
+
+    key: str
+    value: str
+    reason: str
+
+
+def parse_vip(value: str, framework_name: str, protocol: Protocol) -> NamedVip | AddressVip:
+    """Read a VIP label's value; raises InvalidError with the value when it can't be used."""
+    left, colon, right = value.rpartition(":")
+    if not colon:
+        raise InvalidError(f"VIP {value!r}: no port; expected name:port or address:port")
+    port = int(right) if right.isascii() and right.isdecimal() and len(right) < 10 else 0
+    if not 1 <= port <= GREATEST_PORT:
+        raise InvalidError(f"VIP {value!r}: port {right!r} is not in 1..{GREATEST_PORT}")
+    try:
+        return AddressVip(IPv4Address(left), port, protocol)
+    except AddressValueError:
+        return NamedVip(_canonical_name(value, left, framework_name), port, protocol)
+
+
+def declared_vips(task: Task, framework_name: str) -> tuple[DeclaredVip, ...]:
+    """Return the VIPs of the task's ports; a label that can't be used harms no other.
+
+    A port with both protocols declares each VIP twice, a port with number 0 none.
+    """
+    return tuple(
+        dict.fromkeys(
+            item for item in _parsed(task, framework_name) if isinstance(item, DeclaredVip)
+        )
+    )
+
+
+def malformed_vips(task: Task, framework_name: str) -> tuple[MalformedVip, ...]:
+    """Return the VIP labels that declared_vips left out, each with the reason."""
+    return tuple(
+        dict.fromkeys(
+            item for item in _parsed(task, framework_name) if isinstance(item, MalformedVip)
+        )
+    )
+
+
+def _parsed(task: Task, framework_name: str) -> Iterator[DeclaredVip | MalformedVip]:
+    for port in task.ports:
+        if port.number == 0:
+            continue
+        for key, value in port.labels:
+            if key.startswith(KEY_PREFIXES):
+                yield from _parsed_label(port, key, value, framework_name)
+
+
+def _parsed_label(
+    port: TaskPort, key: str, value: str, framework_name: str
+) -> Iterator[DeclaredVip | MalformedVip]:
+    for word in port.protocol.split(","):
+        try:
+            protocol = Protocol(word.strip().lower())
+        except ValueError:
+            yield MalformedVip(key, value, f"port {port.number}: protocol {word!r}: not tcp or udp")
+            continue
+        try:
+            yield DeclaredVip(parse_vip(value, framework_name, protocol), port)
+        except InvalidError as error:
+            yield MalformedVip(key, value, str(error))
+
+
+def _canonical_name(value: str, left: str, framework_name: str) -> str:
+    try:
+        IPv6Address(left.removeprefix("[").removesuffix("]"))
+    except AddressValueError:
+        pass
+    else:
+        raise InvalidError(f"VIP {value!r}: an IPv6 address; only IPv4 addresses and names serve")
+    label, framework = domain_fragment(left), domain_fragment(framework_name)
+    if not label:
+        raise InvalidError(f"VIP {value!r}: nothing of the name {left!r} can stand in DNS")
+    if not framework:
+        raise InvalidError(
+            f"VIP {value!r}: nothing of the framework's name {framework_name!r} can stand in DNS"
+        )
+    name = f"{label}.{framework}"
+    if len(name) > NAME_LENGTH:
+        raise InvalidError(f"VIP {value!r}: the name is {len(name)} long, more than {NAME_LENGTH}")
+    return name
