@@ -1,0 +1,154 @@
+"""The feed: every reader ends up with the sender's View, wherever it began."""
+
+import asyncio
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from aiohttp import ClientSession, web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phalanx.core.api.serve import Listener, serve
+from phalanx.core.error import ProtocolError
+from phalanx.net.api.feed import feed_route
+from phalanx.net.feed.client import follow
+from phalanx.net.feed.record import (
+    Delta,
+    Heartbeat,
+    Numbered,
+    Position,
+    Snapshot,
+    after,
+    decode,
+    encode,
+    snapshot_of,
+)
+from phalanx.net.feed.source import FeedSource
+from phalanx.net.model.objects import Network, Node, Object, Policy, Protocol, Task, TaskPhase
+from phalanx.net.model.view import View, view_delta
+
+NODE = IPv4Address("198.18.0.1")
+
+
+def task(number: int, *, healthy: bool | None = None) -> Task:
+    return Task("f", f"t{number}", "web", "S0", NODE, TaskPhase.RUNNING, healthy=healthy)
+
+
+OBJECTS: st.SearchStrategy[Object] = st.one_of(
+    st.builds(task, st.integers(0, 3), healthy=st.none() | st.booleans()),
+    st.builds(lambda n: Node(NODE + n, f"a{n}"), st.integers(0, 2)),
+    st.builds(
+        lambda n: Network(f"n{n}", IPv4Network(f"9.{n}.0.0/16"), 24, 1024 + n, 1450),
+        st.integers(0, 2),
+    ),
+    st.builds(
+        lambda n: Policy(f"p{n}", "a", "10.0.0.0/8", Protocol.TCP, 80, 80), st.integers(0, 2)
+    ),
+)
+VIEWS = st.lists(OBJECTS, max_size=6).map(lambda objects: View().changed(objects))
+
+
+@given(VIEWS, VIEWS)
+def test_a_delta_leads_from_the_old_view_to_the_new(old: View, new: View) -> None:
+    assert old.changed(*view_delta(old, new)) == new
+
+
+@given(VIEWS)
+def test_a_snapshot_survives_the_wire(view: View) -> None:
+    numbered = Numbered(Position("e", 7), view)
+
+    assert after(None, decode(encode(snapshot_of(numbered)))) == numbered
+
+
+def test_kinds_that_did_not_change_are_shared() -> None:
+    old = View().changed([task(1), Node(NODE, "a1")])
+    new = old.changed([task(2)])
+
+    assert new.nodes is old.nodes
+    assert set(old.tasks) == {"f/t1"}
+
+
+def test_a_delta_that_does_not_follow_is_refused() -> None:
+    numbered = Numbered(Position("e", 3), View())
+
+    for known in (None, numbered):
+        with pytest.raises(ProtocolError, match="does not follow"):
+            after(known, Delta(5))
+
+
+def test_a_heartbeat_changes_nothing() -> None:
+    numbered = Numbered(Position("e", 3), View())
+
+    assert after(numbered, decode(encode(Heartbeat()))) is numbered
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b'{"type":"DELTA"}', b'{"type":"NOSUCH"}', b"\xff"])
+def test_bytes_that_are_no_record_are_refused(raw: bytes) -> None:
+    with pytest.raises(ProtocolError, match="feed record"):
+        decode(raw)
+
+
+async def test_an_unchanged_view_gets_no_number() -> None:
+    source = FeedSource()
+    source.publish(View().changed([task(1)]), epoch="e")
+    source.publish(View().changed([task(1)]), epoch="e")
+
+    assert source.current is not None
+    assert source.current.position == Position("e", 1)
+
+
+async def test_a_reader_resumes_with_the_deltas_that_it_lacks() -> None:
+    source = FeedSource()
+    for number in range(4):
+        source.publish(View().changed([task(number)]), epoch="e")
+    records = source.records(Position("e", 2))
+
+    assert await anext(records) == Delta(3, (task(2),), (("task", "f/t1"),))
+    assert await anext(records) == Delta(4, (task(3),), (("task", "f/t2"),))
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        pytest.param(None, id="new-reader"),
+        pytest.param(Position("other", 5), id="other-epoch"),
+        pytest.param(Position("e", 1), id="history-moved-on"),
+        pytest.param(Position("e", 99), id="from-the-future"),
+    ],
+)
+async def test_a_reader_that_cannot_resume_gets_a_snapshot(position: Position | None) -> None:
+    source = FeedSource(history=2)
+    for number in range(6):
+        source.publish(View().changed([task(number)]), epoch="e")
+
+    record = await anext(source.records(position))
+
+    assert record == Snapshot("e", 6, (task(5),))
+
+
+def app_of(source: FeedSource) -> web.Application:
+    app = web.Application()
+    app.add_routes([feed_route(lambda: source)])
+    return app
+
+
+async def test_a_follower_sees_every_change_and_survives_its_source() -> None:
+    first, second = FeedSource(), FeedSource()
+    view = View().changed([task(1)])
+    first.publish(view, epoch="e")
+    second.publish(view, epoch="e")
+    second.publish(view.changed([task(2)]), epoch="e")
+    async with (
+        asyncio.timeout(10),
+        ClientSession() as session,
+        serve(app_of(second), Listener("127.0.0.1", 0)) as [other],
+    ):
+        async with serve(app_of(first), Listener("127.0.0.1", 0)) as [place]:
+            views = follow(session, [f"http://{place}", f"http://{other}"])
+            numbered, record = await anext(views)
+            assert isinstance(record, Snapshot)
+            assert numbered.view == view
+        numbered, record = await anext(views)
+
+    assert isinstance(record, Delta)
+    assert numbered.view == view.changed([task(2)])
