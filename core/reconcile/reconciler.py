@@ -24,9 +24,6 @@ class Reconciler(Generic[K, V]):
     one pass, a lost event costs one resync interval, and a restart needs no
     memory. Until *desired* has a first answer it returns None, and nothing is
     touched: a sweep before that would remove what we had not heard of yet.
-
-    *reconciled* is called after each pass that left the dataplane as desired,
-    with the desired state of that pass.
     """
 
     def __init__(
@@ -36,14 +33,23 @@ class Reconciler(Generic[K, V]):
         *,
         resync: float = 30.0,
         retry: float = 1.0,
-        reconciled: Callable[[Mapping[K, V]], None] | None = None,
     ) -> None:
         self._dataplane = dataplane
         self._desired = desired
         self._resync = resync
         self._retry = retry
-        self._reconciled = reconciled
         self._poked = asyncio.Event()
+        self._settled: Mapping[K, V] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the dataplane."""
+        return self._dataplane.name
+
+    @property
+    def settled(self) -> Mapping[K, V] | None:
+        """Return the desired state of the last pass that succeeded, None before the first."""
+        return self._settled
 
     def poke(self) -> None:
         """Ask for a pass soon; cheap, never blocks, safe to call in a burst."""
@@ -57,25 +63,29 @@ class Reconciler(Generic[K, V]):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._poked.wait(), self._resync if ok else self._retry)
 
-    async def reconcile_once(self) -> bool:
-        """Make one pass; return whether the dataplane now holds the desired state."""
+    async def reconcile_once(self, *, resync: bool = True) -> bool:
+        """Make one pass; return whether the dataplane now holds the desired state.
+
+        Without *resync* a desired state that the last good pass already had is
+        taken as held, and the dataplane is not read.
+        """
         desired = self._desired()
-        if desired is None:
+        if desired is None or (not resync and desired == self._settled):
             return True
+        self._settled = None
         try:
             change = delta(desired, await self._dataplane.read())
             if change:
                 await self._dataplane.apply(change)
         except DataplaneError as error:
-            log.warning("reconcile_failed", table=self._dataplane.name, error=str(error))
+            log.warning("reconcile_failed", table=self.name, error=str(error))
             return False
         if change:
             log.info(
                 "reconciled",
-                table=self._dataplane.name,
+                table=self.name,
                 upserts=len(change.upserts),
                 removals=len(change.removals),
             )
-        if self._reconciled is not None:
-            self._reconciled(desired)
+        self._settled = desired
         return True

@@ -80,13 +80,17 @@ async def test_a_refused_pass_says_so_and_the_next_one_succeeds() -> None:
 
 async def test_a_burst_of_pokes_costs_one_pass() -> None:
     rows = Rows({})
-    wanted = {"a": 1}
-    passes: list[Mapping[str, int]] = []
-    reconciler = Reconciler(rows, lambda: wanted, resync=60, reconciled=passes.append)
+    asked = 0
+
+    def desired() -> Mapping[str, int]:
+        nonlocal asked
+        asked += 1
+        return {"a": asked}
+
+    reconciler = Reconciler(rows, desired, resync=60)
     loop = asyncio.ensure_future(reconciler.run())
     await rows.applied.wait()
     rows.applied.clear()
-    wanted["b"] = 2
     for _ in range(100):
         reconciler.poke()
     await asyncio.wait_for(rows.applied.wait(), 5)
@@ -94,4 +98,30 @@ async def test_a_burst_of_pokes_costs_one_pass() -> None:
         await asyncio.sleep(0)  # lets the loop run on, if it wanted to
     loop.cancel()
 
-    assert len(passes) == 2
+    assert asked == 2
+
+
+async def test_without_resync_a_settled_state_is_not_read_again() -> None:
+    rows = Rows({})
+    reconciler = Reconciler(rows, lambda: {"a": 1})
+    await reconciler.reconcile_once()
+    rows.rows["a"] = 2
+
+    assert await reconciler.reconcile_once(resync=False)
+    assert rows.rows == {"a": 2}
+
+    assert await reconciler.reconcile_once()
+    assert rows.rows == {"a": 1}
+
+
+async def test_after_a_refusal_nothing_is_settled() -> None:
+    rows = Rows({})
+    reconciler = Reconciler(rows, lambda: {"a": 1})
+    await reconciler.reconcile_once()
+    rows.rows.clear()
+    rows.refusals = 1
+
+    assert not await reconciler.reconcile_once()
+    assert reconciler.settled is None
+    assert await reconciler.reconcile_once(resync=False)
+    assert rows.rows == {"a": 1}

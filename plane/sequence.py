@@ -1,0 +1,76 @@
+"""All tables of a node, brought to their desired state in one fixed order."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from phalanx.core.reconcile.reconciler import Reconciler
+
+RETRY_SECONDS = 1.0
+
+
+class TableSequence:
+    """Reconciles tables one after the other, in the order given, on every poke and resync.
+
+    A table that fails does not hold up the ones after it; the sequence is
+    tried again soon. *begin* is called before each pass, so that all tables of
+    a pass see one View; *done* after it, with the outcome of each table.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[Reconciler[Any, Any]],
+        *,
+        begin: Callable[[], None],
+        done: Callable[[Mapping[str, bool]], None],
+        resync_seconds: float,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._tables = tables
+        self._begin = begin
+        self._done = done
+        self._resync_seconds = resync_seconds
+        self._poked = asyncio.Event()
+        self._failures = Counter(
+            "phalanx_plane_reconcile_failures_total",
+            "passes that left a table other than desired",
+            ["table"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "phalanx_plane_reconcile_seconds", "time of one pass over all tables", registry=registry
+        )
+
+    def poke(self) -> None:
+        """Ask for a pass soon."""
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled: what changed on each poke, everything on each resync."""
+        resync_at = time.monotonic()
+        while True:
+            self._poked.clear()
+            is_due = time.monotonic() >= resync_at
+            ok = await self.run_once(resync=is_due)
+            now = time.monotonic()
+            if is_due:
+                resync_at = now + self._resync_seconds
+            wait = resync_at - now if ok else min(RETRY_SECONDS, resync_at - now)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._poked.wait(), max(wait, 0.0))
+
+    async def run_once(self, *, resync: bool) -> bool:
+        """Make one pass; return whether every table is as desired."""
+        self._begin()
+        outcome: dict[str, bool] = {}
+        with self._seconds.time():
+            for table in self._tables:
+                outcome[table.name] = await table.reconcile_once(resync=resync)
+                if not outcome[table.name]:
+                    self._failures.labels(table.name).inc()
+        self._done(outcome)
+        return all(outcome.values())
