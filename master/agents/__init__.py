@@ -1,0 +1,1 @@
+"""Agents: admission, tasks on them, liveness."""

@@ -1,0 +1,1 @@
+"""The cluster as the leading master knows it: agents, frameworks, tasks, offers."""

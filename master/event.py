@@ -1,0 +1,113 @@
+"""What can change in the cluster: one frozen event a kind, told on one bus.
+
+Events tell that something changed; whoever needs more reads the cluster.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from phalanx.mesos.v1.mesos import FrameworkInfo, Task, TaskState, TaskStatus
+
+TaskKey = tuple[str, str]  # framework id and task id
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAdded:
+    """A task is new here."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskUpdated:
+    """A task has a new status."""
+
+    key: TaskKey
+    status: TaskStatus
+    state: TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRemoved:
+    """A task is no longer among the active ones."""
+
+    key: TaskKey
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAdded:
+    """An agent registered, or came back from being unreachable."""
+
+    agent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentUpdated:
+    """An agent's liveness or connection changed."""
+
+    agent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRemoved:
+    """An agent is gone for good."""
+
+    agent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkAdded:
+    """A framework is new here."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkUpdated:
+    """A framework's info or connection changed."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkRemoved:
+    """A framework is over."""
+
+    info: FrameworkInfo
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """A network, a subnet lease or a policy changed."""
+
+
+Change = (
+    TaskAdded
+    | TaskUpdated
+    | TaskRemoved
+    | AgentAdded
+    | AgentUpdated
+    | AgentRemoved
+    | FrameworkAdded
+    | FrameworkUpdated
+    | FrameworkRemoved
+    | NetworkChanged
+)
+
+Subscriber = Callable[[Change], None]
+
+
+class Bus:
+    """Tells every subscriber of every change, in order."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Subscriber] = []
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Add a subscriber; it must neither raise nor wait."""
+        self._subscribers.append(subscriber)
+
+    def publish(self, change: Change) -> None:
+        """Tell *change* to all."""
+        for subscriber in self._subscribers:
+            subscriber(change)

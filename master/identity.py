@@ -1,0 +1,56 @@
+"""Who a master is, and the ids that it gives to others."""
+
+from ipaddress import IPv4Address
+from itertools import count
+
+from phalanx.mesos.v1.mesos import Address, Capability, MasterInfo
+
+VERSION = "1.11.0"  # of the Mesos interface that we offer; clients compare it
+CAPABILITIES = ("AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2")
+AGENT_CAPABILITIES = (
+    "MULTI_ROLE",
+    "HIERARCHICAL_ROLE",
+    "RESERVATION_REFINEMENT",
+    "TASK_RESOURCE_LIMITS",
+)
+
+
+def master_info(id: str, address: IPv4Address, port: int, hostname: str) -> MasterInfo:
+    """Return the MasterInfo of a master that listens on *address* and *port*."""
+    return MasterInfo(
+        id=id,
+        ip=int.from_bytes(address.packed, "little"),
+        port=port,
+        pid=f"master@{address}:{port}",
+        hostname=hostname,
+        version=VERSION,
+        address=Address(hostname=hostname, ip=str(address), port=port),
+        capabilities=tuple(Capability(type=name) for name in CAPABILITIES),
+    )
+
+
+def agent_pid(address: IPv4Address, port: int) -> str:
+    """Return the name that old tools know an agent by."""
+    return f"slave(1)@{address}:{port}"
+
+
+class Identities:
+    """Numbers the agents, frameworks and offers of one leadership."""
+
+    def __init__(self, master_id: str) -> None:
+        self.master_id = master_id
+        self._agents = count()
+        self._frameworks = count()
+        self._offers = count()
+
+    def agent(self) -> str:
+        """Return the next agent id."""
+        return f"{self.master_id}-S{next(self._agents)}"
+
+    def framework(self) -> str:
+        """Return the next framework id."""
+        return f"{self.master_id}-{next(self._frameworks):04d}"
+
+    def offer(self) -> str:
+        """Return the next offer id."""
+        return f"{self.master_id}-O{next(self._offers)}"

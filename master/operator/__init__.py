@@ -1,0 +1,1 @@
+"""What operators and tools read, v1 and legacy."""

@@ -1,0 +1,1 @@
+"""Frameworks: subscriptions and calls of the v1 scheduler API."""

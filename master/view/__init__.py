@@ -1,0 +1,1 @@
+"""The View that the leader publishes."""
