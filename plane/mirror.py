@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import aiohttp
-
 from phalanx.net.feed.client import follow
 from phalanx.net.feed.record import Numbered
 from phalanx.net.feed.source import FeedSource
@@ -45,9 +43,9 @@ class Mirror:
         """Tell whether the View came by the feed since this process started."""
         return self._is_heard
 
-    async def run(self, session: aiohttp.ClientSession) -> None:
+    async def run(self) -> None:
         """Follow the feed until cancelled."""
-        async for numbered, record in follow(session, self._urls):
+        async for numbered, record in follow(self._urls):
             self._numbered = numbered
             self._is_heard = True
             self.relay.relay(numbered, record)

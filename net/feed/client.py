@@ -18,7 +18,7 @@ RETRY_SECONDS = (0.1, 2.0)  # first and longest wait between two attempts
 
 
 async def follow(
-    session: aiohttp.ClientSession, urls: Sequence[str], *, known: Numbered | None = None
+    urls: Sequence[str], *, known: Numbered | None = None
 ) -> AsyncIterator[tuple[Numbered, Record]]:
     """Yield each new View with the record that brought it, from whichever source answers.
 
@@ -26,23 +26,24 @@ async def follow(
     source that is silent for 4 s, ends, or breaks the protocol is left for the
     next one, resuming where we stand. Never ends by itself.
     """
-    wait = RETRY_SECONDS[0]
-    attempt = 0
-    while True:
-        url = urls[attempt % len(urls)]
-        attempt += 1
-        try:
-            async for numbered, record in _read(session, url, known):
-                wait = RETRY_SECONDS[0]
-                known = numbered
-                yield numbered, record
-        except ProtocolError as error:
-            log.warning("feed_broken", source=url, error=str(error))
-            known = None
-        except (aiohttp.ClientError, OSError, TimeoutError, UnavailableError) as error:
-            log.info("feed_lost", source=url, error=str(error) or type(error).__name__)
-        await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-        wait = min(wait * 2, RETRY_SECONDS[1])
+    async with aiohttp.ClientSession() as session:
+        wait = RETRY_SECONDS[0]
+        attempt = 0
+        while True:
+            url = urls[attempt % len(urls)]
+            attempt += 1
+            try:
+                async for numbered, record in _read(session, url, known):
+                    wait = RETRY_SECONDS[0]
+                    known = numbered
+                    yield numbered, record
+            except ProtocolError as error:
+                log.warning("feed_broken", source=url, error=str(error))
+                known = None
+            except (aiohttp.ClientError, OSError, TimeoutError, UnavailableError) as error:
+                log.info("feed_lost", source=url, error=str(error) or type(error).__name__)
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(wait * 2, RETRY_SECONDS[1])
 
 
 async def _read(

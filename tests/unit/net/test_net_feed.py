@@ -4,7 +4,7 @@ import asyncio
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -140,11 +140,10 @@ async def test_a_follower_sees_every_change_and_survives_its_source() -> None:
     second.publish(view.changed([task(2)]), epoch="e")
     async with (
         asyncio.timeout(10),
-        ClientSession() as session,
         serve(app_of(second), Listener("127.0.0.1", 0)) as [other],
     ):
         async with serve(app_of(first), Listener("127.0.0.1", 0)) as [place]:
-            views = follow(session, [f"http://{place}", f"http://{other}"])
+            views = follow([f"http://{place}", f"http://{other}"])
             numbered, record = await anext(views)
             assert isinstance(record, Snapshot)
             assert numbered.view == view
