@@ -1,0 +1,1 @@
+"""rtnetlink of one network namespace, off the event loop."""
