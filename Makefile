@@ -39,7 +39,7 @@ e2e: .setup-stamp ## Run the end-to-end tests with real daemons
 	$(SUDO) $(PYTEST) tests/e2e
 
 bench: .setup-stamp ## Run one claim's script, NAME=x; without NAME, list them; JSON=1 for JSON
-	@$(SUDO) .venv/bin/python -Im bench $(NAME) $(if $(JSON),--json)
+	@$(SUDO) .venv/bin/python bench $(NAME) $(if $(JSON),--json)
 
 lab: .setup-stamp ## Start a cluster on this machine
 	$(SUDO) $(PHALANX) lab up

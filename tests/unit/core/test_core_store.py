@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -9,10 +10,16 @@ from phalanx.core.error import ConfigError, ConflictError
 from phalanx.core.store.memory import MemoryStore
 from phalanx.core.store.sqlite import SqliteStore
 from phalanx.core.store.store import ABSENT, Store, Stored
+from phalanx.core.zookeeper import ZooKeeperStore
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "zookeeper"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    if request.param == "zookeeper":
+        hosts = request.getfixturevalue("zookeeper")
+        async with ZooKeeperStore(hosts, f"/{uuid4()}") as kept:
+            yield kept
+        return
     opened: Store = (
         MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "registry.db")
     )

@@ -1,0 +1,39 @@
+"""``python bench NAME [--json]``: run one claim's script; without a name, list them."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from claim import Figure, report
+
+HERE = Path(__file__).parent
+FRAME = {"__main__", "claim"}
+
+
+def names() -> list[str]:
+    """Return the claims that there are."""
+    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in FRAME)
+
+
+def main() -> int:
+    """Measure and print; the exit status is 1 if a goal is not held, 2 for an unknown name."""
+    parser = argparse.ArgumentParser(prog="make bench NAME=…", description=__doc__)
+    parser.add_argument("name", nargs="?", help="a claim")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    given = parser.parse_args()
+    if given.name is None:
+        for name in names():
+            summary = (import_module(name).__doc__ or "").partition("\n")[0]
+            print(f"{name:12} {summary}")
+        return 0
+    if given.name not in names():
+        print(f"no claim named {given.name!r}; there are: {', '.join(names())}", file=sys.stderr)
+        return 2
+    measure: Callable[[], Sequence[Figure]] = import_module(given.name).measure
+    return report(given.name, measure(), as_json=given.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
