@@ -1,0 +1,1 @@
+"""From JSON to app definitions and back."""

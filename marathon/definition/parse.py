@@ -1,0 +1,191 @@
+"""From JSON to a complete, valid App."""
+
+import re
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from phalanx.marathon.definition.legacy import modernised
+from phalanx.marathon.definition.problem import DefinitionError, Problem
+from phalanx.marathon.definition.rule import violations
+from phalanx.marathon.definition.unsupported import unsupported
+from phalanx.marathon.model.app import (
+    App,
+    Container,
+    NetworkMode,
+    PortDefinition,
+    PortMapping,
+)
+from phalanx.marathon.model.path import absolute
+
+_PLACE = re.compile(r"^(?P<error>.*?)(?: - at `\$(?P<place>.*)`)?$", re.DOTALL)
+_INDEX = re.compile(r"\[(\d+|\.\.\.)\]")
+_READ_ONLY = ("version", "versionInfo")
+_DEFAULT_DEFINITION = PortDefinition(name="default")
+_DEFAULT_MAPPING = PortMapping(name="default")
+
+
+def parse_app(raw: object, *, app_id: str | None = None, default_network: str | None = None) -> App:
+    """Return the app that *raw*, parsed JSON, defines, with every default filled in.
+
+    *app_id* (from a URL) wins over the id in the body. *default_network* names
+    container networks without a name. Unknown keys are ignored. Raises
+    DefinitionError.
+    """
+    return complete_app(modernised(as_object(raw)), app_id, default_network)
+
+
+def updated_app(
+    rendered: Mapping[str, Any], raw: object, *, default_network: str | None = None
+) -> App:
+    """Return the app *rendered* with the top-level keys of *raw* put over it.
+
+    A key that is absent or null is kept; a value replaces the old one as a
+    whole. Ports of the other kind of network go when the network changes.
+    """
+    update = modernised(as_object(raw))
+    base = dict(rendered)
+    networks = update.get("networks")
+    if isinstance(networks, list):
+        hosted = all(isinstance(n, dict) and n.get("mode") == "host" for n in networks)
+        if not hosted:
+            base.pop("portDefinitions", None)
+            base.pop("requirePorts", None)
+        elif isinstance(base.get("container"), dict):
+            base["container"] = {
+                key: value for key, value in base["container"].items() if key != "portMappings"
+            }
+    if update.get("cmd") and update.get("args") == []:
+        base.pop("args", None)
+    return complete_app({**base, **update}, base["id"], default_network)
+
+
+def complete_app(modern: Mapping[str, Any], app_id: str | None, default_network: str | None) -> App:
+    """Return the app of a definition without old spellings; raise DefinitionError."""
+    raw: dict[str, Any] = {k: v for k, v in _without_nulls(modern).items() if k not in _READ_ONLY}
+    if app_id is not None:
+        raw["id"] = app_id
+    if problems := list(unsupported(raw)):
+        raise DefinitionError(problems)
+    _shape(raw)
+    app = _convert(raw)
+    app = _canonical(app, default_network)
+    if problems := list(violations(app)):
+        raise DefinitionError(problems)
+    return app
+
+
+def as_object(raw: object) -> Mapping[str, Any]:
+    """Return *raw* if it is a JSON object; raise DefinitionError."""
+    if not isinstance(raw, dict):
+        raise DefinitionError([Problem("/", "error.expected.jsobject")], "Invalid JSON")
+    return raw
+
+
+def _shape(raw: dict[str, Any]) -> None:
+    """Turn what may be written in two ways into the one that the types say."""
+    constraints = raw.get("constraints")
+    if isinstance(constraints, list):
+        raw["constraints"] = [
+            [str(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in parts]
+            if isinstance(parts, list)
+            else parts
+            for parts in constraints
+        ]
+    if raw.get("acceptedResourceRoles") == []:
+        raise DefinitionError([Problem("/acceptedResourceRoles", "must not be empty")])
+    container = raw.get("container")
+    if isinstance(container, dict):
+        raw["container"] = {**container, "type": "MESOS"}
+
+
+@cache
+def _fields() -> Mapping[str, tuple[str, Any]]:
+    hints = typing.get_type_hints(App)
+    return {
+        field.encode_name: (field.name, hints[field.name]) for field in msgspec.structs.fields(App)
+    }
+
+
+def _convert(raw: Mapping[str, Any]) -> App:
+    values: dict[str, Any] = {}
+    problems = []
+    for key, (name, hint) in _fields().items():
+        if key not in raw:
+            continue
+        try:
+            values[name] = msgspec.convert(raw[key], hint)
+        except msgspec.ValidationError as error:
+            problems.append(_problem(key, str(error)))
+    if "id" not in raw:
+        problems.append(Problem("/id", "error.path.missing"))
+    if problems:
+        raise DefinitionError(problems, "Invalid JSON")
+    return App(**values)
+
+
+def _problem(key: str, text: str) -> Problem:
+    """Translate an error of the converter, such as ``Expected `str`, got `int` - at `$[0].x```."""
+    match = _PLACE.match(text)
+    place = match["place"] if match and match["place"] else ""
+    path = _INDEX.sub(r"(\1)", place).replace(".", "/").replace("(///)", "")
+    error = match["error"] if match else text
+    if "missing required field" in error:
+        field = error.rpartition("`")[0].rpartition("`")[2]
+        return Problem(f"/{key}{path}/{field}", "error.path.missing")
+    for kind, expected in _EXPECTED.items():
+        if error.startswith(f"Expected `{kind}"):
+            return Problem(f"/{key}{path}", expected)
+    return Problem(f"/{key}{path}", error)
+
+
+_EXPECTED = {
+    "str": "error.expected.jsstring",
+    "int": "error.expected.jsnumber",
+    "float": "error.expected.jsnumber",
+    "bool": "error.expected.jsboolean",
+    "array": "error.expected.jsarray",
+    "object": "error.expected.jsobject",
+}
+
+
+def _canonical(app: App, default_network: str | None) -> App:
+    """Fill in what depends on the kind of network (reference marathon §1.5, end)."""
+    replace = msgspec.structs.replace
+    networks = tuple(
+        replace(network, name=default_network)
+        if network.mode is NetworkMode.CONTAINER and network.name is None
+        else network
+        for network in app.networks
+    ) or (App(id="").networks)
+    app = replace(
+        app,
+        id=absolute(app.id),
+        networks=networks,
+        dependencies=tuple(absolute(path) for path in app.dependencies),
+    )
+    return with_default_ports(app)
+
+
+def with_default_ports(app: App) -> App:
+    """Give an app that says nothing about ports the one port that it gets by default."""
+    replace = msgspec.structs.replace
+    if app.is_on_host_network:
+        if app.port_definitions is None:
+            return replace(app, port_definitions=(_DEFAULT_DEFINITION,))
+        return app
+    container = app.container or Container()
+    if container.port_mappings is None:
+        container = replace(container, port_mappings=(_DEFAULT_MAPPING,))
+    return replace(app, container=container, require_ports=False)
+
+
+def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value

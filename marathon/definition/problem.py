@@ -1,0 +1,32 @@
+"""What is wrong with a definition, and where."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from phalanx.core.error import InvalidError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One error at one path, such as ``/healthChecks(0)/port``."""
+
+    path: str
+    error: str
+
+
+class DefinitionError(InvalidError):
+    """A definition that can't be used; *problems* says why, path by path."""
+
+    def __init__(self, problems: Iterable[Problem], message: str = "Object is not valid") -> None:
+        self.problems = tuple(problems)
+        self.message = message
+        told = "; ".join(f"{problem.path}: {problem.error}" for problem in self.problems)
+        super().__init__(f"{message}: {told}")
+
+    def body(self) -> Mapping[str, object]:
+        """Return the error as Marathon's clients expect it."""
+        errors: dict[str, list[str]] = {}
+        for problem in self.problems:
+            errors.setdefault(problem.path, []).append(problem.error)
+        details = [{"path": path, "errors": texts} for path, texts in errors.items()]
+        return {"message": self.message, "details": details}

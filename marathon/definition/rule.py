@@ -1,0 +1,236 @@
+"""The rules that a definition must keep, each with its path and Marathon's words for it."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from phalanx.marathon.definition.problem import Problem
+from phalanx.marathon.model.app import (
+    App,
+    HealthCheck,
+    HealthProtocol,
+    NetworkMode,
+    UnreachableStrategy,
+)
+from phalanx.marathon.model.path import errors_of
+from phalanx.marathon.schedule.constraint import OPERATORS
+
+_IS_VALUE = re.compile(r"[a-zA-Z0-9_/.-]*")
+SINGLE_INSTANCE_LABEL = "MARATHON_SINGLE_INSTANCE_APP"
+
+
+def violations(app: App) -> Iterator[Problem]:
+    """Yield a problem for every rule that *app* breaks."""
+    yield from (Problem("/id", error) for error in errors_of(app.id))
+    yield from _command(app)
+    yield from _numbers(app)
+    yield from _networks(app)
+    yield from _ports(app)
+    yield from _roles(app)
+    for index, constraint in enumerate(app.constraints):
+        yield from (Problem(f"/constraints({index})", e) for e in _constraint(constraint))
+    for index, check in enumerate(app.health_checks):
+        at = f"/healthChecks({index})"
+        yield from _health_check(app, check, at)
+    if sum(check.protocol.value.startswith("MESOS_") for check in app.health_checks) > 1:
+        yield Problem("/healthChecks", "AppDefinition can contain at most one Mesos health check")
+    if sum(check.protocol.is_run_by_agent for check in app.health_checks) > 1:
+        yield Problem("/healthChecks", "an agent runs at most one health check of a task")
+
+
+def _command(app: App) -> Iterator[Problem]:
+    if app.cmd is not None and app.args:
+        yield Problem(
+            "/", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'."
+        )
+    if app.cmd is None and not app.args and (app.container is None or not app.container.docker):
+        yield Problem(
+            "/", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'."
+        )
+    if app.cmd == "":
+        yield Problem("/cmd", "must not be empty")
+    image = None if app.container is None else app.container.docker
+    if image is not None and not image.image:
+        yield Problem("/container/docker/image", "must not be empty")
+    for index, volume in enumerate(() if app.container is None else app.container.volumes):
+        if volume.mode not in ("RO", "RW"):
+            yield Problem(f"/container/volumes({index})/mode", "is neither RO nor RW")
+        if not volume.container_path:
+            yield Problem(f"/container/volumes({index})/containerPath", "must not be empty")
+
+
+def _numbers(app: App) -> Iterator[Problem]:
+    least = {
+        "instances": app.instances,
+        "cpus": app.cpus,
+        "mem": app.mem,
+        "disk": app.disk,
+        "backoffSeconds": app.backoff_seconds,
+        "maxLaunchDelaySeconds": app.max_launch_delay_seconds,
+        "taskKillGracePeriodSeconds": app.task_kill_grace_period_seconds or 0,
+    }
+    for key, value in least.items():
+        if not 0 <= value < 1e15:
+            yield Problem(f"/{key}", "got " + f"{value:g}, expected 0 or more")
+    if not 1.0 <= app.backoff_factor < 1e6:
+        yield Problem("/backoffFactor", f"got {app.backoff_factor:g}, expected 1.0 or more")
+    strategy = app.upgrade_strategy
+    shares = {
+        "minimumHealthCapacity": strategy.minimum_health_capacity,
+        "maximumOverCapacity": strategy.maximum_over_capacity,
+    }
+    for key, share in shares.items():
+        if share > 1:
+            yield Problem(f"/upgradeStrategy/{key}", "is greater than 1.0")
+        elif not share >= 0:
+            yield Problem(f"/upgradeStrategy/{key}", "is less than 0.0")
+    if app.labels.get(SINGLE_INSTANCE_LABEL) == "true":
+        if app.instances > 1:
+            yield Problem("/instances", "is greater than 1")
+        if any(shares.values()):
+            yield Problem("/upgradeStrategy", "must be 0, 0 for a single instance app")
+    unreachable = app.unreachable_strategy
+    if isinstance(unreachable, UnreachableStrategy):
+        if not 0 <= unreachable.inactive_after_seconds <= unreachable.expunge_after_seconds:
+            yield Problem("/unreachableStrategy", "inactiveAfterSeconds <= expungeAfterSeconds")
+    elif unreachable != "disabled":
+        yield Problem("/unreachableStrategy", "is neither an object nor 'disabled'")
+
+
+def _networks(app: App) -> Iterator[Problem]:
+    modes = Counter(network.mode for network in app.networks)
+    if len(modes) > 1 or modes[NetworkMode.HOST] > 1 or modes[NetworkMode.BRIDGE] > 1:
+        yield Problem(
+            "/networks",
+            "Must either be a single host network, a single container/bridge network,"
+            " or one or more container networks",
+        )
+    for index, network in enumerate(app.networks):
+        if network.mode is NetworkMode.CONTAINER:
+            if not network.name:
+                yield Problem(
+                    f"/networks({index})",
+                    "Network name must be specified when container network is selected.",
+                )
+        elif network.name is not None:
+            yield Problem(f"/networks({index})/name", "only a container network takes a name")
+    yield from _unique("/networks", [n.name for n in app.networks if n.name])
+
+
+def _ports(app: App) -> Iterator[Problem]:
+    if app.is_on_host_network:
+        if app.container is not None and app.container.port_mappings:
+            yield Problem(
+                "/container/portMappings", "portMappings are not allowed with host-networking"
+            )
+    elif app.port_definitions:
+        yield Problem("/portDefinitions", "portDefinitions are only allowed with host-networking")
+    for index, definition in enumerate(app.port_definitions or ()):
+        yield from _in_range(f"/portDefinitions({index})/port", definition.port)
+    yield from _unique("/portDefinitions", [d.name for d in app.port_definitions or () if d.name])
+    fixed = [d.port for d in app.port_definitions or () if d.port]
+    yield from _unique("/portDefinitions", fixed)
+    names = {network.name for network in app.networks}
+    for index, mapping in enumerate(app.mappings):
+        at = f"/container/portMappings({index})"
+        yield from _in_range(f"{at}/containerPort", mapping.container_port)
+        yield from _in_range(f"{at}/hostPort", mapping.host_port or 0)
+        yield from _in_range(f"{at}/servicePort", mapping.service_port)
+        for name in mapping.network_names:
+            if name not in names:
+                yield Problem(f"{at}/networkNames", f"{name!r} is no network of the app")
+        has_choice = len(app.networks) > 1 and mapping.host_port is not None
+        if has_choice and len(mapping.network_names) != 1:
+            yield Problem(f"{at}/networkNames", "must name one network when hostPort is set")
+    at = "/container/portMappings"
+    yield from _unique(at, [m.name for m in app.mappings if m.name])
+    yield from _unique(at, [m.host_port for m in app.mappings if m.host_port])
+    yield from _unique(
+        at,
+        [(m.container_port, p) for m in app.mappings if m.container_port for p in m.protocol.each],
+    )
+
+
+def _roles(app: App) -> Iterator[Problem]:
+    if app.role != "*":
+        yield Problem("/role", "must be '*', the only role of this framework")
+    for role in app.accepted_resource_roles or ():
+        if role != "*":
+            yield Problem("/acceptedResourceRoles", f"{role!r} is not '*'")
+
+
+def _constraint(parts: tuple[str, ...]) -> Iterator[str]:
+    if not 2 <= len(parts) <= 3 or not parts[0]:
+        yield "must be a field, an operator and perhaps a value"
+        return
+    operator, value = parts[1], parts[2] if len(parts) == 3 else None
+    if operator not in OPERATORS:
+        yield (
+            "operator must be one of the following UNIQUE, CLUSTER, GROUP_BY, LIKE, MAX_PER,"
+            " UNLIKE or IS"
+        )
+    elif operator == "UNIQUE" and value is not None:
+        yield "Value specified but not used"
+    elif operator in ("LIKE", "UNLIKE"):
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            yield f"'{value}' is not a valid regular expression: {error}"
+        if not value:
+            yield f"A regular expression value must be specified for {operator}"
+    elif operator == "MAX_PER" and not _is_positive(value):
+        yield "Value was empty or not a positive integer for MAX_PER"
+    elif operator == "GROUP_BY" and value is not None and not _is_positive(value):
+        yield f"Value '{value}' is not a positive integer"
+    elif operator == "IS" and (value is None or not _IS_VALUE.fullmatch(value)):
+        yield "Value was empty or has other characters than a-z A-Z 0-9 _ / . - for IS"
+
+
+def _health_check(app: App, check: HealthCheck, at: str) -> Iterator[Problem]:
+    if check.protocol is HealthProtocol.COMMAND:
+        if check.command is None or not check.command.value:
+            yield Problem(f"{at}/command", "must be set for protocol COMMAND")
+    elif check.command is not None:
+        yield Problem(f"{at}/command", f"must not be set for protocol {check.protocol}")
+    elif check.port is not None:
+        yield from _in_range(f"{at}/port", check.port)
+        if check.port_index is not None:
+            yield Problem(at, "port and portIndex must not both be set")
+    else:
+        ports = app.port_definitions if app.is_on_host_network else app.mappings
+        if not 0 <= (check.port_index or 0) < len(ports or ()):
+            yield Problem(
+                f"{at}/portIndex",
+                "Health check port indices must address an element of the ports array or"
+                " container port mappings.",
+            )
+    if check.path is not None and not check.path.startswith("/"):
+        yield Problem(f"{at}/path", "must begin with /")
+    if check.ip_protocol != "IPv4":
+        yield Problem(f"{at}/ipProtocol", "must be IPv4")
+    least = {
+        "gracePeriodSeconds": check.grace_period_seconds,
+        "maxConsecutiveFailures": check.max_consecutive_failures,
+        "delaySeconds": check.delay_seconds,
+    }
+    for key, value in least.items():
+        if not 0 <= value < 1e9:
+            yield Problem(f"{at}/{key}", f"got {value:g}, expected 0 or more")
+    for key, value in (("interval", check.interval_seconds), ("timeout", check.timeout_seconds)):
+        if not 0 < value < 1e9:
+            yield Problem(f"{at}/{key}Seconds", f"got {value:g}, expected more than 0")
+
+
+def _is_positive(text: str | None) -> bool:
+    return text is not None and text.isascii() and text.isdecimal() and int(text) > 0
+
+
+def _in_range(path: str, port: int) -> Iterator[Problem]:
+    if not 0 <= port < 65536:
+        yield Problem(path, f"{port} is not a port")
+
+
+def _unique(path: str, values: Iterable[object]) -> Iterator[Problem]:
+    for value, count in Counter(values).items():
+        if count > 1:
+            yield Problem(path, f"elements must be unique: {value}")

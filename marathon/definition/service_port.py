@@ -1,0 +1,55 @@
+"""Service ports: a number for every port that asks for 0, unique over all apps."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from phalanx.core.error import UnavailableError
+from phalanx.marathon.model.app import App
+
+FIRST, LAST = 10000, 20000
+
+
+def service_ports(app: App) -> tuple[int, ...]:
+    """Return the service ports of an app, in the order of its ports."""
+    if app.is_on_host_network:
+        return tuple(definition.port for definition in app.port_definitions or ())
+    return tuple(mapping.service_port for mapping in app.mappings)
+
+
+def with_service_ports(app: App, *, before: App | None, taken: Iterable[int]) -> App:
+    """Return *app* with a service port wherever it asks for 0.
+
+    The ports that it had *before* come first, then the lowest of the range that
+    nobody has *taken*. Raises UnavailableError when the range is exhausted.
+    """
+    asked = service_ports(app)
+    if all(asked):
+        return app
+    own = () if before is None else service_ports(before)
+    spare = [port for port in own if FIRST <= port <= LAST and port not in asked]
+    used = {*taken, *asked, *own}
+    free = (port for port in range(FIRST, LAST + 1) if port not in used)
+    numbers = _assigned(asked, spare, free)
+    replace = msgspec.structs.replace
+    if app.is_on_host_network or app.container is None:
+        definitions = tuple(
+            replace(definition, port=number)
+            for definition, number in zip(app.port_definitions or (), numbers, strict=True)
+        )
+        return replace(app, port_definitions=definitions)
+    mappings = tuple(
+        replace(mapping, service_port=number)
+        for mapping, number in zip(app.mappings, numbers, strict=True)
+    )
+    return replace(app, container=replace(app.container, port_mappings=mappings))
+
+
+def _assigned(asked: Iterable[int], spare: list[int], free: Iterator[int]) -> list[int]:
+    numbers = []
+    for number in asked:
+        chosen = number or (spare.pop(0) if spare else next(free, None))
+        if chosen is None:
+            raise UnavailableError(f"no service port is free between {FIRST} and {LAST}")
+        numbers.append(chosen)
+    return numbers

@@ -1,0 +1,1 @@
+"""The loop between operators, master and ledger."""

@@ -1,0 +1,1 @@
+"""The state of Marathon, in memory and on disk."""

@@ -1,0 +1,1 @@
+"""What Marathon knows: apps, instances, deployments; values without behaviour of their own."""

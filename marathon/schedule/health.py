@@ -1,0 +1,75 @@
+"""Health of an instance, folded from the results of its checks (reference marathon §1.7)."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from phalanx.marathon.model.app import App, HealthCheck
+from phalanx.marathon.model.instance import Condition, Instance
+
+FIRST_PROBE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The latest result of one check of one task, and what led to it; times in seconds."""
+
+    alive: bool
+    consecutive_failures: int = 0
+    first_success: float | None = None
+    last_success: float | None = None
+    last_failure: float | None = None
+    last_failure_cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One result: *failure* is None when the check passed, else why it did not."""
+
+    failure: str | None
+
+
+class Step(enum.Enum):
+    """What follows from a probe."""
+
+    NONE = enum.auto()
+    KILL = enum.auto()
+
+
+def after_probe(
+    check: HealthCheck, health: Health | None, probe: Probe, *, running_since: float, now: float
+) -> tuple[Health | None, Step]:
+    """Return the health after a probe and what follows.
+
+    Failures before the first success and inside the grace period don't count.
+    """
+    if probe.failure is None:
+        first = now if health is None or health.first_success is None else health.first_success
+        before = health or Health(alive=True)
+        return replace(
+            before, alive=True, consecutive_failures=0, first_success=first, last_success=now
+        ), Step.NONE
+    before = health or Health(alive=False)
+    in_grace = before.first_success is None and now - running_since < check.grace_period_seconds
+    failed = replace(before, alive=False, last_failure=now, last_failure_cause=probe.failure)
+    if in_grace:
+        return failed, Step.NONE
+    failed = replace(failed, consecutive_failures=before.consecutive_failures + 1)
+    limit = check.max_consecutive_failures
+    must_die = 0 < limit <= failed.consecutive_failures
+    return failed, Step.KILL if must_die else Step.NONE
+
+
+def is_healthy(app: App, instance: Instance, results: Mapping[int, Health]) -> bool:
+    """Tell whether *instance* runs and the latest result of every check is good.
+
+    *results* is by the check's index in the app.
+    """
+    if instance.condition is not Condition.RUNNING or instance.doomed:
+        return False
+    return all(index in results and results[index].alive for index in range(len(app.health_checks)))
+
+
+def first_delay(check: HealthCheck) -> float:
+    """Return how long after a task runs it is probed first, in seconds."""
+    return min(check.interval_seconds, FIRST_PROBE_SECONDS)

@@ -1,0 +1,206 @@
+"""The client side of the v1 scheduler API: subscribe, follow the leader, call (reference mesos §1).
+
+The stream of events and the calls use two connections, as the API wants it.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import aiohttp
+import msgspec
+import structlog
+from yarl import URL
+
+from phalanx.core.config import HostPort
+from phalanx.core.error import InvalidError, ProtocolError, UnavailableError
+from phalanx.mesos.recordio import RecordDecoder
+from phalanx.mesos.v1.codec import decode, encode
+from phalanx.mesos.v1.mesos import FrameworkID
+from phalanx.mesos.v1.scheduler import Call, Event, Subscribe, Subscribed
+
+log = structlog.get_logger()
+
+PATH = "/api/v1/scheduler"
+STREAM_HEADER = "Mesos-Stream-Id"
+HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
+MISSED_HEARTBEATS = 5
+HEARTBEAT_SECONDS = 15.0  # until SUBSCRIBED says otherwise
+CALL_SECONDS = 10.0
+RETRY_SECONDS = (0.1, 2.0)  # first and longest wait between two attempts
+MAX_REDIRECTS = 5
+
+
+def jittered_backoff(attempt: int) -> float:
+    """Return how long to wait before attempt number *attempt*, the first being 0, in seconds."""
+    first, longest = RETRY_SECONDS
+    return min(first * float(2 ** min(attempt, 10)), longest) * random.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """An open subscription: where, and what every call on it must carry."""
+
+    base: str
+    stream_id: str
+    framework_id: FrameworkID
+
+
+class SchedulerClient:
+    """One framework's connection to whichever master leads."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        masters: Sequence[HostPort],
+        *,
+        backoff: Callable[[int], float] = jittered_backoff,
+    ) -> None:
+        """Use *masters* in turn; *backoff* gives the wait after so many failures in a row."""
+        self._session = session
+        self._masters = [master.url for master in masters]
+        self._backoff = backoff
+        self._stream: _Stream | None = None
+        self._calling = asyncio.Lock()
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Tell whether calls can be made now."""
+        return self._stream is not None
+
+    @property
+    def master(self) -> str | None:
+        """Return the URL of the master subscribed to, or None."""
+        return None if self._stream is None else self._stream.base
+
+    async def events(self, subscribe: Callable[[], Subscribe]) -> AsyncGenerator[Event, None]:
+        """Yield events for ever, subscribing again whenever the stream ends or falls silent.
+
+        *subscribe* is asked anew for each attempt; once a SUBSCRIBED has brought
+        a framework id, its framework info must carry it. Each subscription begins
+        with a SUBSCRIBED event. An ERROR event is yielded too: what it means is
+        for the caller to decide.
+        """
+        base, turn, failures, redirects = self._masters[0], 0, 0, 0
+        while True:
+            try:
+                async with aclosing(self._read(base, subscribe())) as stream:
+                    async for event in stream:
+                        failures = redirects = 0
+                        yield event
+                reason = "the master closed the stream"
+            except _RedirectError as redirect:
+                redirects += 1
+                if redirects <= MAX_REDIRECTS:
+                    base = redirect.base
+                    continue
+                reason = f"redirected {MAX_REDIRECTS} times"
+            except TimeoutError:
+                reason = "silence"
+            except InvalidError as error:
+                reason = f"an event could not be read: {error}"
+            except (aiohttp.ClientError, OSError, UnavailableError, ProtocolError) as error:
+                reason = str(error) or type(error).__name__
+            log.info("subscription_lost", master=base, reason=reason)
+            turn, redirects = turn + 1, 0
+            base = self._masters[turn % len(self._masters)]
+            await asyncio.sleep(self._backoff(failures))
+            failures += 1
+
+    async def call(self, call: Call) -> None:
+        """Send one call; calls go out one after another, in the order of asking.
+
+        Raises UnavailableError when there is no subscription or the master
+        can't be reached, ProtocolError when it refuses the call.
+        """
+        async with self._calling:
+            stream = self._stream
+            if stream is None:
+                raise UnavailableError(f"{call.type}: not subscribed")
+            body = encode(_with_framework(call, stream.framework_id))
+            try:
+                async with self._session.post(
+                    f"{stream.base}{PATH}",
+                    data=body,
+                    headers={**HEADERS, STREAM_HEADER: stream.stream_id},
+                    timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
+                    allow_redirects=False,
+                ) as response:
+                    if response.status in (200, 202):
+                        return
+                    text = (await response.text())[:500]
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                reason = str(error) or type(error).__name__
+                raise UnavailableError(f"{call.type}: {reason}") from error
+            if response.status in (307, 503):
+                raise UnavailableError(f"{call.type}: status {response.status}")
+            raise ProtocolError(f"{call.type}: status {response.status}: {text}")
+
+    async def _read(self, base: str, subscribe: Subscribe) -> AsyncGenerator[Event, None]:
+        call = Call(type="SUBSCRIBE", framework_id=subscribe.framework_info.id, subscribe=subscribe)
+        silence = HEARTBEAT_SECONDS * MISSED_HEARTBEATS
+        async with self._session.post(
+            f"{base}{PATH}",
+            data=encode(call),
+            headers=HEADERS,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=None),
+            allow_redirects=False,
+        ) as response:
+            if response.status == 307:
+                raise _RedirectError(redirected(base, response.headers.get("Location", "")))
+            if response.status != 200:
+                text = (await response.text())[:500]
+                raise UnavailableError(f"SUBSCRIBE: status {response.status}: {text}")
+            decoder = RecordDecoder()
+            try:
+                while True:
+                    async with asyncio.timeout(silence):
+                        chunk = await response.content.readany()
+                    if not chunk:
+                        return
+                    for record in decoder.feed(chunk):
+                        event = decode(Event, record)
+                        if event.type == "SUBSCRIBED" and event.subscribed is not None:
+                            silence = self._opened(base, response, event.subscribed)
+                        yield event
+            finally:
+                self._stream = None
+                response.close()
+
+    def _opened(self, base: str, response: aiohttp.ClientResponse, subscribed: Subscribed) -> float:
+        """Note the subscription; return how long its silence may last, in seconds."""
+        stream_id = response.headers.get(STREAM_HEADER)
+        if stream_id is None:
+            raise ProtocolError(f"SUBSCRIBE: no {STREAM_HEADER} in the answer")
+        self._stream = _Stream(base, stream_id, subscribed.framework_id)
+        log.info("subscribed", master=base, framework_id=subscribed.framework_id.value)
+        heartbeat = subscribed.heartbeat_interval_seconds or HEARTBEAT_SECONDS
+        return heartbeat * MISSED_HEARTBEATS
+
+
+class _RedirectError(Exception):
+    """Another master leads."""
+
+    def __init__(self, base: str) -> None:
+        super().__init__(base)
+        self.base = base
+
+
+def redirected(base: str, location: str) -> str:
+    """Return the base URL that a leader redirect from *base* to *location* points to.
+
+    Mesos sends ``//host:port/path``: the scheme stays. Raises ProtocolError
+    when the location names no host.
+    """
+    target = URL(base).join(URL(location))
+    if not location or target.host is None:
+        raise ProtocolError(f"redirect to {location!r}")
+    return str(target.origin())
+
+
+def _with_framework(call: Call, framework_id: FrameworkID) -> Call:
+    if call.framework_id is not None:
+        return call
+    return msgspec.structs.replace(call, framework_id=framework_id)
