@@ -1,0 +1,1 @@
+"""The main job, run on a lab and shown proof by proof."""

@@ -1,0 +1,194 @@
+"""The main job under change: scaling, a killed container, a killed agent, a dead node."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from phalanx.labs.demo.cluster import Cluster, Instance, expect
+from phalanx.labs.demo.proof import Report, until
+from phalanx.labs.demo.steady import CONTAINERIP, L4LB
+
+WATCHER = "m1"  # the node that asks while others die
+
+
+def scale(cluster: Cluster, report: Report) -> None:
+    """Scale web to 5 and see the names and the VIP follow."""
+
+    def ask() -> str:
+        cluster.marathon("PUT", "/v2/apps/web", {"instances": 5})
+        return _await_names(cluster, 5, seconds=20.0)
+
+    def spread() -> str:
+        return until(
+            lambda: "all 5 answer" if len(_answering(cluster)) == 5 else None,
+            seconds=20.0,
+            what="5 instances behind the VIP",
+        )
+
+    report.measure("change", "scale to 5: names follow", ask)
+    report.measure("change", "… and the VIP right after", spread)
+    report.prove("change", "… all healthy", lambda: cluster.await_app("web", 5))
+
+
+def kill_container(cluster: Cluster, report: Report) -> None:
+    """Kill one container from outside and see it replaced."""
+    victim = cluster.instances("web")[0]
+
+    def kill() -> str:
+        with Visitor(cluster) as visitor:
+            killed = cluster.runc(victim, "kill", victim.container_id, "KILL")
+            expect(killed.returncode == 0, killed.stderr)
+            visitor.mark()
+            until(
+                lambda: "" if victim.address not in cluster.dig(WATCHER, CONTAINERIP) else None,
+                seconds=10.0,
+                what=f"{victim.address} out of the names",
+            )
+            visitor.settle()
+        return f"{victim.node} {victim.address}; VIP: {visitor.summary()}"
+
+    def replaced() -> str:
+        return until(
+            lambda: _replacement(cluster, victim), seconds=20.0, what="5 healthy without it"
+        )
+
+    report.measure("change", "kill -9 a container: out of names and VIP", kill)
+    report.measure("change", "… replaced and behind the VIP", replaced)
+
+
+def kill_agent_process(cluster: Cluster, report: Report) -> None:
+    """Kill one agent process, see its containers live on, start it again."""
+    before = {instance for instance in cluster.instances("web") if instance.node == "a1"}
+
+    def kill() -> str:
+        cluster.lab.kill("a1", "agent")
+        for instance in before:
+            seen = cluster.curl(WATCHER, f"http://{instance.address}/")
+            expect(seen == [instance.task_id], f"{instance.address}: {seen}")
+        return f"{len(before)} containers on a1 answer"
+
+    def back() -> str:
+        cluster.lab.start("a1", "agent")
+        return until(
+            lambda: "same tasks, none restarted" if _is_back(cluster, before) else None,
+            seconds=20.0,
+            what="a1 back with its tasks",
+        )
+
+    report.prove("change", "kill -9 the agent of a1: its containers live on", kill)
+    report.measure("change", "… started again, it has them all", back)
+
+
+def kill_node(cluster: Cluster, report: Report) -> None:
+    """Cut the power of a2 and see the VIP drained, the names cleaned, the tasks replaced."""
+    lost = {instance.address for instance in cluster.instances("web") if instance.node == "a2"}
+
+    def drained() -> str:
+        with Visitor(cluster) as visitor:
+            visitor.mark()
+            cluster.lab.kill("a2")
+            visitor.settle(quiet=2.0, seconds=20.0)
+        return visitor.summary()
+
+    def cleaned() -> str:
+        return until(
+            lambda: (
+                f"{len(lost)} addresses gone"
+                if not lost & set(cluster.dig(WATCHER, CONTAINERIP))
+                else None
+            ),
+            seconds=30.0,
+            what="the dead node's addresses out of the names",
+        )
+
+    def replaced() -> str:
+        def look() -> str | None:
+            webs = cluster.instances("web")
+            on_a1 = [web for web in webs if web.node == "a1"]
+            return "all on a1" if len(on_a1) == 5 and len(_answering(cluster)) == 5 else None
+
+        return until(look, seconds=30.0, what="5 instances on a1")
+
+    report.prove("change", "a2 loses power: the VIP drains", drained)
+    report.measure("change", "… names follow", cleaned)
+    report.measure("change", "… all 5 instances run again and answer", replaced)
+
+
+@dataclass
+class Visitor:
+    """Asks the VIP again and again, and remembers when a request last failed."""
+
+    cluster: Cluster
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _asked: int = 0
+    _failed: int = 0
+    _marked_at: float = 0.0
+    _failed_at: float | None = None
+
+    def __enter__(self) -> "Visitor":
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def mark(self) -> None:
+        """Begin the clock: something is about to break."""
+        self._marked_at = time.monotonic()
+
+    def settle(self, *, quiet: float = 1.0, seconds: float = 10.0) -> None:
+        """Wait until requests have all worked for *quiet* seconds since the mark."""
+
+        def is_quiet() -> str | None:
+            last = max(self._failed_at or 0.0, self._marked_at)
+            return "" if time.monotonic() - last > quiet else None
+
+        until(is_quiet, seconds=seconds, what="no request fails any more")
+
+    def summary(self) -> str:
+        """Say how many requests failed, and for how long after the mark."""
+        if self._failed_at is None:
+            return f"none of {self._asked} requests failed"
+        after = max(0.0, self._failed_at - self._marked_at)
+        return f"{self._failed} of {self._asked} requests failed, the last {after:.2f} s after"
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            began = time.monotonic()
+            bodies = self.cluster.curl(WATCHER, f"http://{L4LB}/", seconds=0.5)
+            self._asked += 1
+            if not bodies:
+                self._failed += 1
+                self._failed_at = began
+
+
+def _await_names(cluster: Cluster, count: int, *, seconds: float) -> str:
+    def look() -> str | None:
+        seen = cluster.dig(WATCHER, CONTAINERIP)
+        return ", ".join(seen) if len(seen) == count else None
+
+    return until(look, seconds=seconds, what=f"{count} addresses at {CONTAINERIP}")
+
+
+def _answering(cluster: Cluster) -> set[str]:
+    """Return the instances that answered a burst of requests to the VIP."""
+    return set(cluster.curl(WATCHER, f"http://{L4LB}/", times=40, seconds=1.0))
+
+
+def _replacement(cluster: Cluster, victim: Instance) -> str | None:
+    instances = cluster.instances("web")
+    if len(instances) != 5 or victim in instances:
+        return None
+    return "all 5 answer" if len(_answering(cluster)) == 5 else None
+
+
+def _is_back(cluster: Cluster, before: set[Instance]) -> bool:
+    slaves = {s["hostname"]: s["active"] for s in cluster.master("GET", "/slaves")["slaves"]}
+    if not slaves.get("a1"):
+        return False
+    now = {instance for instance in cluster.instances("web") if instance.node == "a1"}
+    return now == before and before <= {
+        instance for instance in now if instance.task_id in _answering(cluster)
+    }

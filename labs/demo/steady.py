@@ -1,0 +1,211 @@
+"""The main job at rest: networks, apps, containers, names, VIPs, walls."""
+
+from collections import Counter
+
+from phalanx.labs.demo.cluster import Cluster, Instance, expect
+from phalanx.labs.demo.proof import Report, until
+
+CONTAINERIP = "web.marathon.containerip.dcos.thisdcos.directory"
+L4LB = "web.marathon.l4lb.thisdcos.directory"
+MESOS = "web.marathon.mesos"
+SRV = "_web._tcp.marathon.mesos"
+NODES = ("m1", "a1", "a2")
+REQUESTS = 60
+
+
+def show_underlay(cluster: Cluster, report: Report) -> None:
+    """Show that agents need a router between them, and that everyone is in sync."""
+
+    def routed() -> str:
+        near = cluster.on("a1", "ping", "-c1", "-W1", "-t1", cluster.lab.node("a2").address)
+        far = cluster.on("a1", "ping", "-c1", "-W2", "-t2", cluster.lab.node("a2").address)
+        expect(near.returncode != 0 and far.returncode == 0, near.stdout + far.stdout)
+        return "a2 is out of reach with TTL 1, in reach with TTL 2"
+
+    report.prove("cluster", "agents are in different segments, a router between them", routed)
+
+
+def make_networks(cluster: Cluster, report: Report) -> None:
+    """Make two more networks by the API."""
+
+    def make() -> str:
+        for name, subnet in (("blue", "10.128.0.0/16"), ("green", "10.129.0.0/16")):
+            cluster.master("POST", "/v1/networks", {"name": name, "subnet": subnet})
+        networks = cluster.master("GET", "/v1/networks")["networks"]
+        leases = {n["name"]: [lease["subnet"] for lease in n["leases"]] for n in networks}
+        expect(
+            set(leases) == {"dcos", "blue", "green"} and all(len(v) == 2 for v in leases.values()),
+            f"leases: {leases}",
+        )
+        return "; ".join(f"{name}: {', '.join(subnets)}" for name, subnets in leases.items())
+
+    report.prove("networks", "blue and green made, each agent leased a subnet of each", make)
+
+
+def deploy(cluster: Cluster, report: Report) -> None:
+    """Post the apps and wait for their containers."""
+    wanted = {"web": 3, "db": 2, "client": 2, "batch": 1}
+    for app in wanted:
+        report.prove(
+            "apps", f"{app}.json posted", lambda app=app: cluster.deploy(app) or "accepted"
+        )  # type: ignore[misc]  # binds the name of this round
+    for app, count in wanted.items():
+        report.measure(
+            "apps",
+            f"{app}: {count} running" + (" and healthy" if app in ("web", "db") else ""),
+            lambda app=app, count=count: cluster.await_app(app, count),  # type: ignore[misc]  # binds the names of this round
+        )
+    report.prove("apps", "containers are walled-in processes of their own", lambda: _walls(cluster))
+    report.prove("apps", "port 80 is bound in every instance", lambda: _every_port(cluster))
+
+
+def _walls(cluster: Cluster) -> str:
+    [web, *_] = cluster.instances("web")
+    inside = cluster.inside(
+        web,
+        "sh",
+        "-c",
+        "readlink /proc/self/ns/pid /proc/self/ns/mnt /proc/self/ns/uts /proc/self/ns/ipc"
+        " /proc/self/ns/net; touch /probe 2>&1",
+    )
+    outside = cluster.on(web.node, "sh", "-c", "readlink /proc/self/ns/pid /proc/self/ns/net")
+    namespaces = inside.stdout.split()[:5]
+    expect(len(namespaces) == 5, inside.stdout + inside.stderr)
+    expect(not set(namespaces) & set(outside.stdout.split()), "shares a namespace with its node")
+    expect("Read-only file system" in inside.stdout, f"root is writable: {inside.stdout}")
+    return "own pid, mnt, uts, ipc, net; root read-only"
+
+
+def _every_port(cluster: Cluster) -> str:
+    instances = cluster.instances("web")
+    for instance in instances:
+        seen = cluster.curl("m1", f"http://{instance.address}/")
+        expect(seen == [instance.task_id], f"{instance.address}: {seen}")
+    return ", ".join(f"{instance.address}:80" for instance in instances)
+
+
+def show_names(cluster: Cluster, report: Report) -> None:
+    """Ask every node's resolver, and a container's."""
+    addresses = sorted(instance.address for instance in cluster.instances("web"))
+
+    def everywhere(name: str) -> str:
+        for node in NODES:
+            seen = cluster.dig(node, name)
+            expect(seen == addresses, f"{node}: {seen}")
+        return ", ".join(addresses)
+
+    def srv() -> str:
+        for node in NODES:
+            seen = cluster.dig(node, SRV, "SRV")
+            expect(len(seen) == len(addresses), f"{node}: {seen}")
+            expect(all(line.split()[2] == "80" for line in seen), f"{node}: {seen}")
+        return seen[0]
+
+    def vip() -> str:
+        seen = {tuple(cluster.dig(node, L4LB)) for node in NODES}
+        expect(len(seen) == 1 and len(next(iter(seen))) == 1, f"{seen}")
+        return f"{next(iter(seen))[0]} on every node"
+
+    def inside() -> str:
+        [client, *_] = cluster.instances("client")
+        done = cluster.inside(client, "dig", "+short", CONTAINERIP)
+        seen = sorted(done.stdout.split())
+        expect(seen == addresses, f"{seen} {done.stderr}")
+        return f"by its own resolv.conf, in {client.address}"
+
+    for name in (CONTAINERIP, MESOS):
+        report.prove("names", name, lambda name=name: everywhere(name))  # type: ignore[misc]  # binds the name of this round
+    report.prove("names", f"{SRV} SRV", srv)
+    report.prove("names", L4LB, vip)
+    report.prove("names", "a container resolves them too", inside)
+
+
+def show_vip(cluster: Cluster, report: Report) -> None:
+    """Reach the VIP from everywhere, spread over all instances."""
+    webs, url = cluster.instances("web"), f"http://{L4LB}/"
+
+    def spread(bodies: list[str]) -> str:
+        counts = Counter(bodies)
+        expect(len(bodies) == REQUESTS, f"{len(bodies)} of {REQUESTS} requests worked")
+        expect(set(counts) == {web.task_id for web in webs}, f"spread: {sorted(counts.values())}")
+        return f"{REQUESTS} requests: " + " + ".join(map(str, sorted(counts.values())))
+
+    for node in NODES:
+        report.prove(
+            "VIP",
+            f"from node {node}",
+            lambda node=node: spread(cluster.curl(node, url, times=REQUESTS)),  # type: ignore[misc]  # binds the name of this round
+        )
+    for client in cluster.instances("client"):
+        same = sum(web.node == client.node for web in webs)
+        report.prove(
+            "VIP",
+            f"from a container on {client.node} ({same} backends beside it)",
+            lambda client=client: spread(cluster.curl_in(client, url, times=REQUESTS)),  # type: ignore[misc]  # binds the name of this round
+        )
+    report.prove(
+        "VIP",
+        "from a backend, itself included",
+        lambda: spread(cluster.curl_in(webs[0], url, times=REQUESTS)),
+    )
+
+
+def show_walls(cluster: Cluster, report: Report) -> None:
+    """Try to cross between networks; open one port one way; close it again."""
+    clients, dbs = cluster.instances("client"), cluster.instances("db")
+    webs = cluster.instances("web")
+
+    def answers(source: Instance, target: Instance, port: int) -> bool:
+        url = f"http://{target.address}:{port}/"
+        return bool(cluster.curl_in(source, url, seconds=1.0))
+
+    def closed(sources: list[Instance], targets: list[Instance], *ports: int) -> str:
+        tried = 0
+        for source in sources:
+            for target in targets:
+                for port in ports:
+                    expect(
+                        not answers(source, target, port),
+                        f"{source.address} reaches {target.address}:{port}",
+                    )
+                    tried += 1
+        return f"{tried} ways tried, same agent and across"
+
+    def opened() -> str:
+        return until(
+            lambda: (
+                "dcos to blue, tcp 5432"
+                if all(answers(c, d, 5432) for c in clients for d in dbs)
+                else None
+            ),
+            seconds=5.0,
+            what="5432 open",
+        )
+
+    def allow() -> str:
+        body = {
+            "name": "demo",
+            "source": "dcos",
+            "destination": "blue",
+            "protocol": "tcp",
+            "ports": "5432",
+            "reason": "the demo shows it",
+        }
+        cluster.master("POST", "/v1/policies", body)
+        return opened()
+
+    def remove() -> str:
+        cluster.master("DELETE", "/v1/policies/demo")
+        return until(
+            lambda: "closed" if not answers(clients[0], dbs[0], 5432) else None,
+            seconds=5.0,
+            what="5432 closed",
+        )
+
+    report.prove("walls", "dcos can't reach blue", lambda: closed(clients, dbs, 5432, 5433))
+    report.prove("walls", "blue can't reach dcos", lambda: closed(dbs, webs, 80))
+    report.measure("walls", "a rule by the API opens one port", allow)
+    report.prove("walls", "and no other port", lambda: closed(clients, dbs, 5433))
+    report.prove("walls", "and not the way back", lambda: closed(dbs, webs, 80))
+    report.measure("walls", "removing the rule closes it", remove)
+    report.prove("walls", "everywhere", lambda: closed(clients, dbs, 5432, 5433))
