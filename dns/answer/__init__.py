@@ -1,0 +1,1 @@
+"""From RRsets to ready answers: wire bytes that need only the client's id and question; pure."""

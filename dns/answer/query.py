@@ -1,0 +1,125 @@
+"""A message from a client: what it asks, or the error that it earns (RFC 1035, 6891, 9619)."""
+
+import enum
+import struct
+from dataclasses import dataclass
+
+from phalanx.dns.answer.wire import HEADER_BYTES, decode_name, skip_name
+from phalanx.dns.zones.record import RecordType
+
+CLASSIC_BYTES = 512  # the size of a reply to a client that names none
+
+_HEADER = struct.Struct("!HHHHHH")
+_FIXED = struct.Struct("!HHIH")
+_OPTION = struct.Struct("!HH")
+
+
+class Rcode(enum.IntEnum):
+    """Response codes that we send or look for."""
+
+    NOERROR = 0
+    FORMERR = 1
+    SERVFAIL = 2
+    NXDOMAIN = 3
+    NOTIMP = 4
+    REFUSED = 5
+    BADVERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Edns:
+    """What the client's OPT record says."""
+
+    size: int
+    version: int = 0
+    is_dnssec_ok: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question."""
+
+    message: bytes
+    end: int  # of the question in the message
+    name: str  # lower case, absolute
+    type: int
+    class_: int
+    edns: Edns | None
+
+    @property
+    def id(self) -> bytes:
+        """Return the first two bytes, by which the client knows its answer."""
+        return self.message[:2]
+
+    @property
+    def question(self) -> bytes:
+        """Return the question's own bytes, in the client's case."""
+        return self.message[HEADER_BYTES : self.end]
+
+    @property
+    def is_recursion_desired(self) -> bool:
+        """Tell whether RD is set."""
+        return bool(self.message[2] & 1)
+
+    @property
+    def is_checking_disabled(self) -> bool:
+        """Tell whether CD is set."""
+        return bool(self.message[3] & 0x10)
+
+
+def parse_query(message: bytes) -> Query | Rcode | None:
+    """Return the question of *message*, the error to answer, or None where silence is due.
+
+    Silence is due to what is itself an answer and to what has no whole header.
+    """
+    if len(message) < HEADER_BYTES or message[2] & 0x80:
+        return None
+    if message[2] & 0x78:
+        return Rcode.NOTIMP
+    _, _, questions, *others = _HEADER.unpack_from(message)
+    if questions != 1 or sum(others) > len(message):
+        return Rcode.FORMERR
+    at = skip_name(message, HEADER_BYTES)
+    if at is None or at + 4 > len(message):
+        return Rcode.FORMERR
+    name = decode_name(message[HEADER_BYTES:at].lower())
+    if name is None:
+        return Rcode.FORMERR
+    type_, class_ = struct.unpack_from("!HH", message, at)
+    end = at + 4
+    if type_ == RecordType.OPT:
+        return Rcode.FORMERR
+    edns = _parse_rest(message, end, *others)
+    if isinstance(edns, Rcode):
+        return edns
+    return Query(message, end, name, type_, class_, edns)
+
+
+def _parse_rest(
+    message: bytes, at: int, answers: int, authorities: int, additional: int
+) -> Edns | Rcode | None:
+    """Return the OPT record behind the question, None if there is none, or FORMERR."""
+    edns: Edns | None = None
+    before = answers + authorities
+    for number in range(before + additional):
+        owner = at
+        after = skip_name(message, at)
+        if after is None or after + _FIXED.size > len(message):
+            return Rcode.FORMERR
+        type_, size, ttl, length = _FIXED.unpack_from(message, after)
+        at = after + _FIXED.size + length
+        if at > len(message):
+            return Rcode.FORMERR
+        if type_ != RecordType.OPT:
+            continue
+        is_well_placed = number >= before and after == owner + 1 and edns is None
+        if not is_well_placed or not _has_whole_options(message, at - length, at):
+            return Rcode.FORMERR
+        edns = Edns(size, ttl >> 16 & 0xFF, bool(ttl & 0x8000))
+    return edns if at == len(message) else Rcode.FORMERR
+
+
+def _has_whole_options(message: bytes, at: int, end: int) -> bool:
+    while at + _OPTION.size <= end:
+        at += _OPTION.size + _OPTION.unpack_from(message, at)[1]
+    return at == end

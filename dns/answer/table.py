@@ -1,0 +1,133 @@
+"""The answer table: from a message to the reply, for all zones of ours."""
+
+from collections.abc import Mapping, MutableMapping
+
+from phalanx.dns.answer.answer import OPT, OPT_DNSSEC_OK, Answer, compile_answer
+from phalanx.dns.answer.lookup import Place, lookup, place_of
+from phalanx.dns.answer.query import CLASSIC_BYTES, Query, Rcode, parse_query
+from phalanx.dns.answer.reply import (
+    MAX_TCP_BYTES,
+    RECURSION_AVAILABLE,
+    Body,
+    render_bad_version,
+    render_error,
+    render_reply,
+    udp_limit,
+    udp_room,
+)
+from phalanx.dns.answer.wire import HEADER_BYTES, IN
+from phalanx.dns.zones.desired import Zones
+from phalanx.dns.zones.record import RecordType
+
+Counts = MutableMapping[tuple[str, int], int]  # replies by zone and rcode
+
+NO_ZONE = ""  # the zone of what can't be read
+MAX_READY = 32768  # answers; when it is full it starts anew
+
+_PLAIN = b"\0\1\0\0\0\0\0\0"  # one question and nothing else
+_WITH_OPT = b"\0\1\0\0\0\0\0\1"
+_OPT_START = b"\0\0\x29"
+_OPT_BYTES = 11
+
+
+class AnswerTable:
+    """Answers questions about one generation of zones; built as questions come.
+
+    A reply is the client's id, a ready head, the client's own question and a
+    ready tail, so its case is kept. The order of an RRset follows from the id.
+    Two clients that ask the same get the same bytes: there is no state in here
+    but a cache and the counts.
+    """
+
+    def __init__(
+        self, zones: Zones, aliases: Mapping[str, str], counts: Counts, *, forwards: bool
+    ) -> None:
+        self._zones = zones
+        self._aliases = aliases
+        self._counts = counts
+        self._forwards = RECURSION_AVAILABLE if forwards else 0
+        self._ready: dict[bytes, Answer] = {}
+
+    def reply(self, message: bytes) -> bytes | Query | None:
+        """Return the reply to a datagram, the query if it is for others, None for silence."""
+        name_end = message.find(b"\0", HEADER_BYTES)
+        end = name_end + 5
+        answer = self._ready.get(message[HEADER_BYTES:name_end].lower() + message[name_end:end])
+        if answer is None or message[2] & 0xF8:
+            return self._reply(message, None)
+        counts = message[4:HEADER_BYTES]
+        if counts == _PLAIN and len(message) == end:
+            if answer.size <= CLASSIC_BYTES:
+                self._counts[answer.label] += 1
+                head = answer.heads[message[2] & 1]
+                tail = answer.tails[message[1] % answer.turns]
+                return message[:2] + head + message[HEADER_BYTES:end] + tail
+        elif (
+            counts == _WITH_OPT
+            and len(message) == end + _OPT_BYTES
+            and message.startswith(_OPT_START, end)
+            and not message[end + 6]  # version
+            and not message[end + 9]  # length of options
+            and not message[end + 10]
+        ):
+            room = udp_room(message[end + 3] << 8 | message[end + 4])
+            if answer.size + _OPT_BYTES <= room:
+                self._counts[answer.label] += 1
+                head = answer.edns_heads[message[2] & 1]
+                tail = answer.tails[message[1] % answer.turns]
+                opt = OPT_DNSSEC_OK if message[end + 7] & 0x80 else OPT
+                return message[:2] + head + message[HEADER_BYTES:end] + tail + opt
+        return self._reply(message, None)
+
+    def reply_tcp(self, message: bytes) -> bytes | Query | None:
+        """Return what reply does, with the room that a TCP connection has."""
+        return self._reply(message, MAX_TCP_BYTES)
+
+    def _reply(self, message: bytes, limit: int | None) -> bytes | Query | None:
+        query = parse_query(message)
+        if query is None:
+            return None
+        if isinstance(query, Rcode):
+            self._counts[NO_ZONE, query] += 1
+            return render_error(message, query, flags=self._forwards)
+        if limit is None:
+            limit = udp_limit(query.edns)
+        if query.edns is not None and query.edns.version:
+            self._counts[NO_ZONE, Rcode.BADVERS] += 1
+            return render_bad_version(query)
+        if query.class_ != IN:
+            return self._refuse(query, NO_ZONE, Rcode.REFUSED)
+        place = place_of(query.name, self._zones, self._aliases)
+        if place is None:
+            return query
+        if query.type in (RecordType.AXFR, RecordType.IXFR):
+            return self._refuse(query, place.apex, Rcode.REFUSED)
+        answer = self._answer(query, place)
+        if answer is None:
+            return self._refuse(query, place.apex, Rcode.SERVFAIL)
+        self._counts[answer.label] += 1
+        body = answer.bodies[message[1] % answer.turns]
+        return render_reply(query, answer.rcode, body, flags=answer.flags, limit=limit)
+
+    def _refuse(self, query: Query, zone: str, rcode: Rcode) -> bytes:
+        self._counts[zone, rcode] += 1
+        return render_reply(query, rcode, Body(), flags=self._forwards)
+
+    def _answer(self, query: Query, place: Place) -> Answer | None:
+        """Return the ready answer, made now if need be; None while the zone is not known."""
+        question = query.question
+        wire, rest = question[:-4].lower(), question[-4:]
+        ready = self._ready.get(wire + rest)
+        if ready is not None:
+            return ready
+        zone = self._zones[place.apex]
+        if zone is None:
+            return None
+        rcode, body = lookup(query.name, query.type, wire, place, zone, self._zones)
+        answer = compile_answer(
+            place.apex, rcode, body, question_bytes=len(question), forwards=self._forwards
+        )
+        if len(self._ready) >= MAX_READY:
+            self._ready.clear()
+        self._ready[wire + rest] = answer
+        return answer

@@ -1,0 +1,1 @@
+"""Names outside our zones: upstreams, their health, a cache, and the exchange itself."""

@@ -1,0 +1,71 @@
+"""Metrics of the DNS server, counted without cost to a query and gathered at a scrape."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from phalanx.dns.answer.query import Rcode
+from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.publish import ZoneTable
+
+
+class DnsCollector(Collector):
+    """Turns the counts of the zone table and the forwarder into metrics."""
+
+    def __init__(self, zones: ZoneTable, forwarder: Forwarder) -> None:
+        self._zones = zones
+        self._forwarder = forwarder
+
+    def collect(self) -> Iterable[Metric]:
+        """Return replies by zone and rcode, lookups, upstreams' failures, and records by zone."""
+        replies = CounterMetricFamily(
+            "phalanx_dns_replies",
+            "Replies sent; zone is empty for what could not be read, '.' for foreign names.",
+            labels=("zone", "rcode"),
+        )
+        for counts in (self._zones.counts, self._forwarder.counts):
+            for (zone, rcode), count in list(counts.items()):
+                replies.add_metric((zone, _rcode_name(rcode)), count)
+        yield replies
+        lookups = CounterMetricFamily(
+            "phalanx_dns_lookups",
+            "Queries for foreign names, by how they were served.",
+            labels=("served",),
+        )
+        for event in ("cache_hit", "coalesced", "forwarded", "overload"):
+            lookups.add_metric((event,), self._forwarder.events[event])
+        yield lookups
+        failures = CounterMetricFamily(
+            "phalanx_dns_upstream_failures",
+            "Tries of an upstream that gave no good answer.",
+            labels=("upstream", "reason"),
+        )
+        for (upstream, reason), count in list(self._forwarder.failures.items()):
+            failures.add_metric((str(upstream), reason), count)
+        yield failures
+        names = GaugeMetricFamily(
+            "phalanx_dns_zone_names", "Names in each zone of ours.", labels=("zone",)
+        )
+        for apex, zone in self._zones.zones.items():
+            if zone is not None:
+                names.add_metric((apex,), len(zone.names))
+        yield names
+
+
+def register_metrics(
+    registry: CollectorRegistry, zones: ZoneTable, forwarder: Forwarder
+) -> DnsCollector:
+    """Put the metrics into *registry*; return the collector, to unregister it by."""
+    collector = DnsCollector(zones, forwarder)
+    registry.register(collector)
+    return collector
+
+
+def _rcode_name(rcode: int) -> str:
+    try:
+        return Rcode(rcode).name
+    except ValueError:
+        return str(rcode)

@@ -1,0 +1,185 @@
+"""The server: datagrams and connections in, replies out."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from phalanx.core.config import HostPort
+from phalanx.core.error import ConfigError
+from phalanx.dns.answer.query import Query
+from phalanx.dns.answer.reply import MAX_TCP_BYTES, udp_limit
+from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.publish import ZoneTable
+
+log = structlog.get_logger()
+
+PORT = 53
+DRAINED_PER_WAKEUP = 64
+RECEIVE_BUFFER_BYTES = 1 << 20
+MAX_QUERY_BYTES = 4096  # a longer datagram is cut, and answered FORMERR
+MAX_CONNECTIONS = 256
+IDLE_SECONDS = 10.0
+
+_LENGTH = struct.Struct("!H")
+
+
+class DnsServer:
+    """Answers on every address over UDP and TCP while its context lasts.
+
+    Datagrams about zones of ours are answered within the wakeup that read
+    them. A name of others becomes a task of the forwarder. A TCP connection
+    may carry several queries at once; replies come in the order in which they
+    are known (RFC 7766 §6.2.1.1).
+    """
+
+    def __init__(
+        self,
+        zones: ZoneTable,
+        forwarder: Forwarder,
+        *,
+        addresses: Sequence[str],
+        port: int = PORT,
+        max_connections: int = MAX_CONNECTIONS,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        self._zones = zones
+        self._forwarder = forwarder
+        self._addresses = addresses
+        self._port = port
+        self._max_connections = max_connections
+        self._idle_seconds = idle_seconds
+        self._connections: set[asyncio.Task[None]] = set()
+        self._lookups: set[asyncio.Task[None]] = set()
+        self._stack = AsyncExitStack()
+        self.listening: Sequence[HostPort] = ()
+
+    async def __aenter__(self) -> Self:
+        """Bind everything; raises ConfigError naming the address that can't be bound."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._end_tasks)
+            self.listening = [await self._bind(stack, address) for address in self._addresses]
+            self._forwarder.check_no_loop(self.listening)
+            self._stack = stack.pop_all()
+        log.info("listening", on=[str(place) for place in self.listening], protocol="dns")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close sockets and connections; lookups under way end unanswered."""
+        await self._stack.aclose()
+
+    async def _bind(self, stack: AsyncExitStack, address: str) -> HostPort:
+        """Open the UDP socket and the TCP listener of one address, on one port."""
+        loop = asyncio.get_running_loop()
+        try:
+            server = await asyncio.start_server(self._accept, address, self._port)
+            stack.callback(server.close)
+            port: int = server.sockets[0].getsockname()[1]
+            sock = _open_udp(address, port)
+        except OSError as error:
+            raise ConfigError(
+                f"dns: listen: {address}:{self._port}: {error.strerror or error}"
+            ) from error
+        stack.callback(sock.close)
+        loop.add_reader(sock, self._drain, sock)
+        stack.callback(loop.remove_reader, sock)
+        return HostPort(address, port)
+
+    def _drain(self, sock: socket.socket) -> None:
+        """Answer what has arrived, up to a bound that lets the rest of the process run."""
+        reply_to = self._zones.answers.reply
+        for _ in range(DRAINED_PER_WAKEUP):
+            try:
+                message, client = sock.recvfrom(MAX_QUERY_BYTES)
+            except OSError:  # nothing more, or an old reply's ICMP error
+                return
+            reply = reply_to(message)
+            if type(reply) is bytes:
+                _send(sock, reply, client)
+            elif isinstance(reply, Query):
+                self._look_up(reply, sock, client)
+
+    def _look_up(self, query: Query, sock: socket.socket, client: tuple[str, int]) -> None:
+        limit = udp_limit(query.edns)
+        known = self._forwarder.known(query, limit)
+        if known is not None:
+            _send(sock, known, client)
+            return
+
+        async def forward() -> None:
+            _send(sock, await self._forwarder.resolve(query, limit), client)
+
+        task = asyncio.get_running_loop().create_task(forward())
+        self._lookups.add(task)
+        task.add_done_callback(self._lookups.discard)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._connections) >= self._max_connections:
+            writer.close()
+            return
+        self._connections.add(task)
+        try:
+            async with asyncio.TaskGroup() as group:
+                with suppress(OSError, EOFError, TimeoutError):  # the client left or fell silent
+                    await self._converse(reader, writer, group)
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        """Answer the queries of one connection until it ends or is idle for too long."""
+        while True:
+            async with asyncio.timeout(self._idle_seconds):
+                (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                message = await reader.readexactly(length)
+                await writer.drain()
+            reply = self._zones.answers.reply_tcp(message)
+            if isinstance(reply, Query):
+                group.create_task(self._look_up_tcp(reply, writer))
+            elif reply is not None:
+                writer.write(_LENGTH.pack(len(reply)) + reply)
+
+    async def _look_up_tcp(self, query: Query, writer: asyncio.StreamWriter) -> None:
+        reply = await self._forwarder.resolve(query, MAX_TCP_BYTES)
+        writer.write(_LENGTH.pack(len(reply)) + reply)
+
+    async def _end_tasks(self) -> None:
+        tasks = [*self._lookups, *self._connections]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._forwarder.close()
+
+
+def _open_udp(address: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _send(sock: socket.socket, reply: bytes, client: tuple[str, int]) -> None:
+    try:
+        sock.sendto(reply, client)
+    except OSError:
+        return  # no buffer or no route: the client asks again

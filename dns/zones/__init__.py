@@ -1,0 +1,1 @@
+"""From the View to the RRsets of every zone that we answer for; pure."""
