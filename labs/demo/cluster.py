@@ -112,7 +112,7 @@ class Cluster:
         )
 
 
-def expect(claim: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as assert
+def expect(claim: bool, otherwise: str) -> None:
     """Raise UnprovenError with *otherwise* unless *claim*."""
     if not claim:
         raise UnprovenError(otherwise)

@@ -1,0 +1,37 @@
+"""How long names, VIPs and walls take to follow a change: the times of the demo."""
+
+from collections.abc import Sequence
+
+from claim import Bound, Figure
+from rich.console import Console
+
+from phalanx.labs.demo.show import prove
+from phalanx.labs.lab import Lab
+from phalanx.labs.topology import default_topology
+
+# The claims of the demo that are about a time, and the most seconds each may take.
+GOALS = {
+    "a rule by the API opens one port": 1.0,
+    "removing the rule closes it": 1.0,
+    "scale to 5: names follow": 10.0,
+    "… and the VIP right after": 2.0,
+    "kill -9 a container: out of names and VIP": 2.0,
+    "… replaced and behind the VIP": 10.0,
+    "… started again, it has them all": 10.0,
+    "… names follow": 15.0,
+    "… all 5 instances run again and answer": 20.0,
+}
+
+
+def measure() -> Sequence[Figure]:
+    """Run the demo on a fresh lab; a claim that did not hold has no figure and fails the run."""
+    lab = Lab.up(default_topology(), name="bench")
+    try:
+        report = prove(lab, Console(stderr=True))
+    finally:
+        lab.down()
+    taken = {proof.claim: proof.seconds for proof in report.proofs}
+    return [
+        Figure(claim, "s", taken.get(claim) or float("inf"), Bound.OURS_AT_MOST, goal)
+        for claim, goal in GOALS.items()
+    ]
