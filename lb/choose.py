@@ -1,0 +1,33 @@
+"""Choose the data plane of the load balancer."""
+
+import enum
+from ipaddress import IPv4Network
+
+from phalanx.core.error import ConfigError
+from phalanx.core.reconcile.dataplane import Dataplane
+from phalanx.lb.exec import Flows
+from phalanx.lb.nftables.services import NftablesServices
+from phalanx.lb.service import Service, Vip
+from phalanx.net.model.lease import VIP_POOL
+from phalanx.net.nft.library import Nft
+
+
+class Kind(enum.StrEnum):
+    """What ``--lb`` may say."""
+
+    AUTO = "auto"
+    NFTABLES = "nftables"
+    IPVS = "ipvs"
+
+
+def choose_services(
+    lb: str, nft: Nft, *, pool: IPv4Network = VIP_POOL, flows: Flows | None = None
+) -> Dataplane[Vip, Service]:
+    """Return the data plane that *lb* names; raises ConfigError for one that is not to be had."""
+    try:
+        kind = Kind(lb)
+    except ValueError as error:
+        raise ConfigError(f"lb: {lb!r} is not one of {', '.join(Kind)}") from error
+    if kind is Kind.IPVS:
+        raise ConfigError(f"lb: {lb!r}: this build has no IPVS data plane; use nftables or auto")
+    return NftablesServices(nft, pool=pool, flows=flows)

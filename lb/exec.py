@@ -1,0 +1,46 @@
+"""Forget UDP flows with conntrack(8): a flow would go on to a backend that has left."""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from phalanx.lb.service import Endpoint, Vip
+
+log = structlog.get_logger()
+
+PROGRAM = "conntrack"
+NOTHING_DELETED = "0 flow entries have been deleted"
+
+
+class Flows:
+    """The tracked flows of one network namespace; the caller's own by default."""
+
+    def __init__(self, *, netns: Path | None = None) -> None:
+        self._prefix = () if netns is None else ("nsenter", f"--net={netns}")
+
+    async def forget(self, vip: Vip, endpoint: Endpoint) -> None:
+        """Delete the flows to *vip* that were sent to *endpoint*.
+
+        A failure is logged and not raised: the flows then end by their timeout.
+        """
+        command = (
+            *self._prefix,
+            *(PROGRAM, "-D", "-p", str(vip.protocol)),
+            *("--orig-dst", str(vip.address), "--orig-port-dst", str(vip.port)),
+            *("--reply-src", str(endpoint.address), "--reply-port-src", str(endpoint.port)),
+        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except FileNotFoundError as error:
+            log.warning("flows_not_forgotten", vip=str(vip), error=str(error))
+            return
+        _, words = await process.communicate()
+        said = words.decode(errors="replace").strip()
+        if process.returncode != 0 and NOTHING_DELETED not in said:
+            log.warning("flows_not_forgotten", vip=str(vip), endpoint=str(endpoint), error=said)

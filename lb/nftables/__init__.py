@@ -1,0 +1,1 @@
+"""The load balancer as maps of one nftables table."""

@@ -1,0 +1,56 @@
+"""What the maps hold of one service, and how a service is written there; pure."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from phalanx.lb.service import Backend, Endpoint, Service
+from phalanx.lb.slots import Table, slots
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """The elements of one VIP, as they are or should be."""
+
+    lengths: frozenset[int] = frozenset()  # whose services set it is in: one, or none if refused
+    slots: Mapping[int, Endpoint] = msgspec.field(default_factory=dict)
+    weights: Mapping[Endpoint, int] = msgspec.field(default_factory=dict)  # those other than 1
+    is_refused: bool = False
+
+
+EMPTY = Entry()
+
+
+def compile_entry(service: Service, previous: Entry = EMPTY) -> Entry:
+    """Return the elements of *service*, leaving in place what it can of *previous*."""
+    table = slots(service.backends, _table(previous))
+    return Entry(
+        lengths=frozenset((len(table),)) if table else frozenset(),
+        slots={slot: endpoint for slot, endpoint in enumerate(table) if endpoint is not None},
+        weights={
+            backend.endpoint: backend.weight for backend in service.backends if backend.weight != 1
+        },
+        is_refused=not table,
+    )
+
+
+def service_of(entry: Entry) -> Service:
+    """Return the service that the elements make, not whole when they contradict one another."""
+    backends = tuple(
+        sorted(
+            Backend(endpoint.address, endpoint.port, entry.weights.get(endpoint, 1))
+            for endpoint in endpoints_of(entry)
+        )
+    )
+    service = Service(backends)
+    if compile_entry(service, entry) == entry:
+        return service
+    return Service(backends, is_whole=False)
+
+
+def endpoints_of(entry: Entry) -> frozenset[Endpoint]:
+    """Return every endpoint that the elements name."""
+    return frozenset((*entry.slots.values(), *entry.weights))
+
+
+def _table(entry: Entry) -> Table:
+    return tuple(map(entry.slots.get, range(max(entry.lengths, default=0))))

@@ -1,0 +1,71 @@
+"""Element commands that turn what the maps hold into what they should; pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from phalanx.lb.nftables.entry import Entry
+from phalanx.lb.nftables.ruleset import TABLE, set_of
+from phalanx.lb.service import Vip
+from phalanx.lb.slots import LENGTHS
+
+# Elements in one transaction; a bigger change is split between services, never inside one.
+BATCH = 20_000
+SETS = ("slots", "weights", "refused", *map(set_of, LENGTHS))
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One VIP's elements before and after."""
+
+    vip: Vip
+    before: Entry
+    after: Entry
+
+
+def render_batches(changes: Iterable[Change], *, batch: int = BATCH) -> Iterator[str]:
+    """Yield scripts of about *batch* elements; each is one transaction."""
+    removed: dict[str, list[str]] = {name: [] for name in SETS}
+    added: dict[str, list[str]] = {name: [] for name in SETS}
+    size = 0
+    for change in changes:
+        before = elements(change.vip, change.before)
+        after = elements(change.vip, change.after)
+        for name in SETS:
+            old, new = before[name], after[name]
+            removed[name] += [key for key, value in old.items() if new.get(key) != value]
+            fresh = [key + value for key, value in new.items() if old.get(key) != value]
+            added[name] += fresh
+            size += len(fresh)
+        if size >= batch:
+            yield _render(removed, added)
+            removed = {name: [] for name in SETS}
+            added = {name: [] for name in SETS}
+            size = 0
+    if script := _render(removed, added):
+        yield script
+
+
+def elements(vip: Vip, entry: Entry) -> Mapping[str, Mapping[str, str]]:
+    """Return the elements of a VIP in nft's words: for each set, what follows each key."""
+    key = f"{vip.address} . {vip.protocol} . {vip.port}"
+    return {
+        "slots": {
+            f"{key} . {slot}": f" : {endpoint.address} . {endpoint.port}"
+            for slot, endpoint in entry.slots.items()
+        },
+        "weights": {
+            f"{key} . {endpoint.address} . {endpoint.port}": f" : {weight}"
+            for endpoint, weight in entry.weights.items()
+        },
+        "refused": {key: ""} if entry.is_refused else {},
+        **{set_of(length): {key: ""} if length in entry.lengths else {} for length in LENGTHS},
+    }
+
+
+def _render(removed: Mapping[str, list[str]], added: Mapping[str, list[str]]) -> str:
+    return "".join(
+        f"{verb} element {TABLE} {name} {{ {', '.join(words[name])} }}\n"
+        for verb, words in (("delete", removed), ("add", added))
+        for name in SETS
+        if words[name]
+    )
