@@ -1,0 +1,1 @@
+"""The overlay: how packets of virtual networks travel between nodes."""

@@ -1,0 +1,1 @@
+"""The VXLAN link: its value, the kernel's and its memory twin."""

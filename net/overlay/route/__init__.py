@@ -1,0 +1,1 @@
+"""Routes of the overlay: values, the kernel's table and its memory twin."""

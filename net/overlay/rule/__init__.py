@@ -1,0 +1,1 @@
+"""Routing rules: sources that find other nodes through the tunnel."""

@@ -1,0 +1,1 @@
+"""Kernel settings of one network namespace: /proc/sys/net and its memory twin."""

@@ -1,0 +1,112 @@
+"""Requests to rtnetlink and its answers, a hundred at a time."""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ERROR = struct.Struct("=i")
+
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
+NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
+
+SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 12
+
+BATCH = 100  # requests under way at once: their answers fit the socket's buffer
+READ_BYTES = 1 << 18
+TIMEOUT_SECONDS = 10.0
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: message type, flags besides REQUEST and ACK, and its payload."""
+
+    kind: int
+    flags: int
+    payload: bytes
+
+
+class Conversation:
+    """A rtnetlink socket of the calling thread's network namespace."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
+        self._socket.settimeout(TIMEOUT_SECONDS)
+        for option in (NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
+            self._socket.setsockopt(SOL_NETLINK, option, 1)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def __enter__(self) -> "Conversation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, requests: Sequence[Request]) -> list[int]:
+        """Send *requests* in order; return the error number of each, 0 where there was none."""
+        results: list[int] = []
+        for start in range(0, len(requests), BATCH):
+            results += self._ask(requests[start : start + BATCH])
+        return results
+
+    def dump(self, kind: int, payload: bytes) -> list[bytes]:
+        """Return the payloads that a dump of *kind* answers, all of one moment.
+
+        Raises OSError when the kernel refuses, or the table never holds still.
+        """
+        for _ in range(ATTEMPTS):
+            found = self._dump(kind, payload)
+            if found is not None:
+                return found
+        raise OSError(errno.EINTR, "the table changed during each of our dumps")
+
+    def _ask(self, requests: Sequence[Request]) -> list[int]:
+        first = self._sequence + 1
+        packets = [
+            self._packet(request.kind, request.flags | NLM_F_ACK, request.payload)
+            for request in requests
+        ]
+        self._socket.send(b"".join(packets))
+        results: dict[int, int] = {}
+        while len(results) < len(requests):
+            for kind, _, sequence, payload in _messages(self._socket.recv(READ_BYTES)):
+                if kind == NLMSG_ERROR:
+                    results[sequence] = -_ERROR.unpack_from(payload)[0]
+        return [results[first + index] for index in range(len(requests))]
+
+    def _dump(self, kind: int, payload: bytes) -> list[bytes] | None:
+        self._socket.send(self._packet(kind, NLM_F_DUMP, payload))
+        found: list[bytes] = []
+        is_torn = False
+        while True:
+            for answer, flags, sequence, data in _messages(self._socket.recv(READ_BYTES)):
+                if sequence != self._sequence:
+                    continue
+                is_torn |= bool(flags & NLM_F_DUMP_INTR)
+                if answer == NLMSG_DONE:
+                    return None if is_torn else found
+                if answer == NLMSG_ERROR:
+                    number = -_ERROR.unpack_from(data)[0]
+                    raise OSError(number, os.strerror(number))
+                found.append(data)
+
+    def _packet(self, kind: int, flags: int, payload: bytes) -> bytes:
+        self._sequence += 1
+        length = HEADER.size + len(payload)
+        return HEADER.pack(length, kind, flags | NLM_F_REQUEST, self._sequence, 0) + payload
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    offset = 0
+    while offset + HEADER.size <= len(data):
+        length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
+        yield kind, flags, sequence, data[offset + HEADER.size : offset + length]
+        offset += (length + 3) & ~3
