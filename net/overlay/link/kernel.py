@@ -42,7 +42,8 @@ class KernelLinks:
 
 
 def _dump(ipr: IPRoute) -> dict[str, Link]:
-    return {TUNNEL: _value_of(link) for link in ipr.link("dump") if link.get("ifname") == TUNNEL}
+    links = {link.get("ifname"): link for link in ipr.link("dump")}
+    return {TUNNEL: _value_of(links[TUNNEL])} if TUNNEL in links else {}
 
 
 def _apply(ipr: IPRoute, change: Delta[str, Link]) -> list[str]:

@@ -1,0 +1,1 @@
+"""Service addresses: what every node answers on, on its loopback link."""

@@ -1,0 +1,1 @@
+"""Walls between virtual networks, and the ports that policies open in them."""

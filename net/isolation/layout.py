@@ -1,0 +1,37 @@
+"""The constant part of the isolation table: its sets, chains and rules."""
+
+from phalanx.net.nft.set_table import Layout
+
+NETWORKS = "networks"  # prefixes of all virtual networks
+OPEN = "open"  # prefixes of those that are not isolated
+SAME = "same"  # each prefix with itself
+ALLOWED = "allowed"  # what policies let through
+
+# A packet between networks passes when its own sets of addresses and port say so. An answer
+# passes when they would let the question pass, so taking a policy back also ends the flows it
+# had let in. At this hook destination addresses are translated already and sources not yet:
+# what is judged are the two containers, whatever VIP stands between them.
+ISOLATION = Layout(
+    table="phalanx_isolation",
+    body=f"""
+  set {NETWORKS} {{ type ipv4_addr; flags interval; }}
+  set {OPEN} {{ type ipv4_addr; flags interval; }}
+  set {SAME} {{ type ipv4_addr . ipv4_addr; flags interval; }}
+  set {ALLOWED} {{ type ipv4_addr . ipv4_addr . inet_proto . inet_service; flags interval; }}
+  chain between {{
+    ip saddr . ip daddr @{SAME} accept comment "one network"
+    ip saddr @{OPEN} ip daddr @{OPEN} accept comment "two open networks"
+    ip saddr . ip daddr . meta l4proto . th dport @{ALLOWED} accept comment "a policy allows"
+    ct state established ct direction reply ip daddr . ip saddr . meta l4proto . th sport \
+@{ALLOWED} accept comment "an answer to what a policy allows"
+    ct state related icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} \
+accept comment "an error about a flow that passed"
+    meta l4proto tcp counter reject with tcp reset comment "between networks"
+    counter reject with icmpx admin-prohibited comment "between networks"
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    ip saddr @{NETWORKS} ip daddr @{NETWORKS} jump between
+  }}
+""",
+)

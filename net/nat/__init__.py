@@ -1,0 +1,1 @@
+"""Masquerade: containers reach the world with the address of their node."""

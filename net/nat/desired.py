@@ -1,0 +1,26 @@
+"""From the View to the elements of the NAT table's sets."""
+
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+
+from phalanx.net.model.view import View
+from phalanx.net.nat.layout import INSIDE, LOCAL
+from phalanx.net.nft.element import RULES, Element, render_prefix
+
+MULTICAST = IPv4Network("224.0.0.0/4")
+
+
+def desired_nat(view: View, *, node: IPv4Address) -> dict[Element, None]:
+    """Return the elements on the node with address *node*, and RULES for the table itself.
+
+    Virtual networks and nodes of the cluster see a container's own address:
+    the tunnel leads to all of them.
+    """
+    local = [lease.subnet for lease in view.subnets.values() if lease.node == node]
+    inside = [network.subnet for network in view.networks.values()]
+    inside += [IPv4Network(other.address) for other in view.nodes.values()]
+    elements = [RULES]
+    elements += [Element(LOCAL, (render_prefix(p),)) for p in collapse_addresses(local)]
+    elements += [
+        Element(INSIDE, (render_prefix(p),)) for p in collapse_addresses([*inside, MULTICAST])
+    ]
+    return dict.fromkeys(elements)

@@ -1,0 +1,141 @@
+"""A table of constant rules over sets, as a Dataplane of the sets' elements."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phalanx.core.error import DataplaneError
+from phalanx.core.reconcile.delta import Delta
+from phalanx.net.nft.element import RULES, Element, parse_elements, render_change
+from phalanx.net.nft.library import Nft
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The name of a table of family inet, and its sets, chains and rules as nft reads them."""
+
+    table: str
+    body: str
+
+
+class KernelSetTable:
+    """A Dataplane of the elements of one table; RULES stands for all the rest of it.
+
+    A table that is missing, or whose chains, rules or sets are not as the
+    kernel printed them after we made them, reads as empty, and is then made
+    anew with all its elements in one transaction: there is never a moment
+    with half of it. This process knows how the kernel prints its rules only
+    once it has made them, so the first pass after a start makes them anew, too.
+    """
+
+    def __init__(self, nft: Nft, layout: Layout) -> None:
+        self.name = layout.table
+        self._nft = nft
+        self._body = layout.body
+        self._printed: str | None = None
+
+    async def read(self) -> Mapping[Element, None]:
+        """Return the elements and RULES; nothing if the rules are not as we make them."""
+        listing = await self._list()
+        if self._printed is None or _rules_of(listing) != self._printed:
+            return {}
+        return dict.fromkeys({RULES, *parse_elements(listing)})
+
+    async def apply(self, change: Delta[Element, None]) -> None:
+        """Make the change as one transaction.
+
+        When the kernel refuses it, each element is tried alone, so that one
+        that is wrong does not hold up the others.
+        """
+        upserts = sorted(change.upserts.keys() - {RULES})
+        if RULES in change.removals:
+            await self._run(_absent(self.name))
+            self._printed = None
+        elif RULES in change.upserts:
+            await self._rebuild(upserts)
+        else:
+            await self._change(sorted(change.removals), upserts)
+
+    async def _rebuild(self, elements: Sequence[Element]) -> None:
+        """Put a table of ours, with all its elements, in the place of what is there."""
+        fresh = f"{_absent(self.name)}table inet {self.name} {{\n{self._body}}}\n"
+        self._printed = None
+        try:
+            await self._run(fresh + render_change("add", self.name, elements))
+            rest: Sequence[Element] = ()
+        except DataplaneError:
+            await self._run(fresh)
+            rest = elements
+        self._printed = _rules_of(await self._list())
+        await self._change_singly((), rest)
+
+    async def _change(self, removals: Sequence[Element], upserts: Sequence[Element]) -> None:
+        delete = render_change("delete", self.name, removals)
+        try:
+            await self._run(delete + render_change("add", self.name, upserts))
+        except DataplaneError:
+            await self._change_singly(removals, upserts)
+
+    async def _change_singly(self, removals: Sequence[Element], upserts: Sequence[Element]) -> None:
+        refusals: list[str] = []
+        for verb, elements in (("delete", removals), ("add", upserts)):
+            for element in elements:
+                try:
+                    await self._run(render_change(verb, self.name, [element]))
+                except DataplaneError as error:
+                    refusals.append(f"{verb} {element}: {error}")
+        if refusals:
+            raise DataplaneError("; ".join(refusals), table=self.name)
+
+    async def _list(self) -> Sequence[dict[str, Any]]:
+        return await self._nft.read(f"list table inet {self.name}", table=self.name)
+
+    async def _run(self, script: str) -> None:
+        await self._nft.run(script, table=self.name)
+
+
+class MemorySetTable:
+    """A Dataplane that behaves like KernelSetTable, but for overlaps, which it does not see."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.name = layout.table
+        self._elements: set[Element] = set()
+
+    async def read(self) -> Mapping[Element, None]:
+        """Return the elements and RULES."""
+        return dict.fromkeys(self._elements)
+
+    async def apply(self, change: Delta[Element, None]) -> None:
+        """Make the change; elements without RULES are refused, for there is no table."""
+        if RULES in change.removals:
+            self._elements.clear()
+            return
+        if RULES in change.upserts:
+            self._elements.clear()
+        elif RULES not in self._elements:
+            raise DataplaneError("there is no such table", table=self.name)
+        self._elements -= change.removals
+        self._elements |= change.upserts.keys()
+
+
+def _absent(table: str) -> str:
+    """Return the commands after which there is no such table, whether there was one or not."""
+    return f"add table inet {table}\ndelete table inet {table}\n"
+
+
+def _rules_of(listing: Sequence[Mapping[str, Any]]) -> str:
+    """Return all of a listing but elements, counts and handles, to be compared."""
+    return json.dumps([_stripped(item) for item in listing], sort_keys=True)
+
+
+def _stripped(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, Mapping):
+        return {
+            key: _stripped(inner)
+            for key, inner in value.items()
+            if key not in ("handle", "elem", "packets", "bytes")
+        }
+    if isinstance(value, list):
+        return [_stripped(inner) for inner in value]
+    return value
