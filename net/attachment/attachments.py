@@ -1,0 +1,103 @@
+"""The CNI commands, once it is known what the network is on this node."""
+
+from typing import Any
+
+import structlog
+
+from phalanx.core.error import ConflictError, DataplaneError, UnavailableError
+from phalanx.net.attachment.bridge import LeasedNetwork
+from phalanx.net.attachment.error import CniError, Code
+from phalanx.net.attachment.links import Links
+from phalanx.net.attachment.request import Request
+from phalanx.net.attachment.result import convert, result_of
+from phalanx.net.attachment.spec import plan, veth_name
+from phalanx.net.ipam.allocator import next_free
+from phalanx.net.ipam.store import AddressStore
+
+log = structlog.get_logger()
+
+
+class Attachments:
+    """Attaches containers of one node to its networks; blocking, one call at a time.
+
+    Nothing is remembered: leases are on disk, the rest is in the kernel.
+    """
+
+    def __init__(self, links: Links, addresses: AddressStore) -> None:
+        self._links = links
+        self._addresses = addresses
+
+    def add(self, request: Request, network: LeasedNetwork) -> dict[str, Any]:
+        """Attach a container and return the result in the version that is asked for.
+
+        A lease without an interface is what an ADD left that died on its way:
+        it is freed first.
+        """
+        owner = request.owner
+        if self._links.has(veth_name(owner)):
+            raise ConflictError(f"{owner} is attached already")
+        if (stale := self._addresses.find(network.name, owner)) is not None:
+            self._addresses.release(network.name, owner)
+            log.info("stale_lease_freed", container=str(owner), address=str(stale))
+        address = self._addresses.reserve(
+            network.name,
+            network.subnet,
+            owner,
+            gateway=network.gateway,
+            requested=request.address,
+        )
+        try:
+            spec = plan(owner, network, address, netns=request.netns_paths)
+            result = convert(result_of(spec, netns=request.netns), request.version)
+            self._links.attach(spec)
+        except BaseException:
+            self._addresses.release(network.name, owner)
+            raise
+        return result
+
+    def delete(self, request: Request) -> None:
+        """Detach a container and free its address; neither has to be there.
+
+        The address goes last: while the link lives nobody else may have it.
+        """
+        self._links.detach(veth_name(request.owner))
+        self._addresses.release(request.network, request.owner)
+
+    def check(self, request: Request, network: LeasedNetwork) -> None:
+        """Raise CniError unless the attachment is as ADD left it."""
+        address = self._addresses.find(network.name, request.owner)
+        if address is None:
+            raise CniError(Code.UNKNOWN_CONTAINER, f"{request.owner} holds no address")
+        spec = plan(request.owner, network, address, netns=request.netns_paths)
+        faults = self._links.differences(spec)
+        if spec.address not in request.previous:
+            faults.append(f"prevResult lacks {spec.address}")
+        if faults:
+            raise CniError(Code.DIFFERS, f"{request.owner}: {'; '.join(faults)}")
+
+    def collect(self, request: Request) -> None:
+        """Detach everyone on the network who is not listed as valid.
+
+        A refusal does not hold up the others; it is raised when they are done.
+        """
+        keep = {veth_name(owner) for owner in request.valid}
+        gone = [veth for veth in self._links.veths(request.network) if veth not in keep]
+        refusals: list[DataplaneError] = []
+        for veth in gone:
+            try:
+                self._links.detach(veth)
+            except DataplaneError as error:
+                refusals.append(error)
+        freed = self._addresses.collect(request.network, request.valid)
+        if gone or freed:
+            log.info("garbage_collected", network=request.network, links=gone, leases=len(freed))
+        if refusals:
+            raise CniError(Code.KERNEL, "; ".join(map(str, refusals)))
+
+    def status(self, network: LeasedNetwork) -> None:
+        """Raise CniError unless an ADD could be served now."""
+        taken = self._addresses.leases(network.name).keys()
+        try:
+            next_free(network.subnet, gateway=network.gateway, taken=taken)
+        except UnavailableError as error:
+            raise CniError(Code.NOT_AVAILABLE, str(error)) from error

@@ -1,0 +1,185 @@
+"""One CNI command as it travels from the plugin, turned into values; pure."""
+
+import enum
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, NetmaskValueError
+from typing import Any
+
+from phalanx.net.attachment.bridge import LeasedNetwork
+from phalanx.net.attachment.error import CniError, Code
+from phalanx.net.attachment.result import VERSIONS, addresses_of
+from phalanx.net.ipam.owner import Owner
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+VALID = ("cni.dev/valid-attachments", "cni.dev/attachments")  # the second is historical
+MESOS = "org.apache.mesos"
+
+Config = Mapping[str, Any]
+
+
+class Command(enum.StrEnum):
+    """A CNI command that needs more than the plugin itself."""
+
+    ADD = "ADD"
+    DEL = "DEL"
+    CHECK = "CHECK"
+    GC = "GC"
+    STATUS = "STATUS"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A CNI command with what it needs of environment and configuration."""
+
+    command: Command
+    version: str
+    network: str
+    owner: Owner
+    netns: str = ""  # as the runtime named it; it may be empty for DEL
+    netns_handle: str = ""  # another way to it, through the plugin's open file
+    address: IPv4Address | None = None  # the one that is asked for
+    valid: frozenset[Owner] = frozenset()  # GC: everything else goes
+    previous: Sequence[IPv4Interface] = ()  # CHECK: addresses that ADD returned
+
+    @property
+    def netns_paths(self) -> tuple[str, ...]:
+        """Return the paths of the container's namespace, the surest first."""
+        return tuple(path for path in (self.netns_handle, self.netns) if path)
+
+
+def parse_request(raw: object) -> Request:
+    """Turn the JSON of the wire into a request; raise CniError if it is none."""
+    if not isinstance(raw, dict) or not isinstance(config := raw.get("config"), dict):
+        raise CniError(Code.BAD_ENCODING, "request: is no object with a config")
+    try:
+        command = Command(str(raw.get("command")))
+    except ValueError as error:
+        raise CniError(Code.BAD_ENVIRONMENT, f"command: {raw.get('command')!r}") from error
+    name = config.get("name")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise CniError(Code.BAD_CONFIG, f"name: {name!r} is not the name of a network")
+    version = config.get("cniVersion", VERSIONS[0])
+    if version not in VERSIONS:
+        raise CniError(Code.INCOMPATIBLE_VERSION, f"cniVersion: {version!r} is not spoken here")
+    owner = Owner(_text(raw, "container_id"), _text(raw, "ifname"))
+    if command in (Command.ADD, Command.DEL, Command.CHECK):
+        _check_owner(owner)
+    return Request(
+        command=command,
+        version=version,
+        network=name,
+        owner=owner,
+        netns=_text(raw, "netns"),
+        netns_handle=_text(raw, "netns_handle"),
+        address=_requested(_text(raw, "args"), config) if command is Command.ADD else None,
+        valid=_valid(config) if command is Command.GC else frozenset(),
+        previous=_previous(config) if command is Command.CHECK else (),
+    )
+
+
+def parse_network(config: Config) -> LeasedNetwork | None:
+    """Return the network that a configuration describes whole, by its key ``subnet``, or None.
+
+    ``gateway``, ``mtu`` and ``vni`` may stand beside it. Without ``vni`` the
+    bridge's number comes from the name, above those that a master gives out.
+    """
+    if config.get("subnet") is None:
+        return None
+    try:
+        subnet = IPv4Network(config["subnet"])
+        gateway = IPv4Address(config.get("gateway", int(subnet.network_address) + 1))
+    except (AddressValueError, NetmaskValueError, ValueError, TypeError) as error:
+        raise CniError(Code.BAD_CONFIG, f"subnet, gateway: {error}") from error
+    digest = hashlib.sha256(str(config["name"]).encode()).digest()
+    vni = config.get("vni", 0x800000 | int.from_bytes(digest[:3], "big"))
+    mtu = config.get("mtu", 1500)
+    for key, value, most in (("vni", vni, 0xFFFFFF), ("mtu", mtu, 65535)):
+        if type(value) is not int or not 0 < value <= most:
+            raise CniError(Code.BAD_CONFIG, f"{key}: {value!r} is not a number from 1 to {most}")
+    if gateway not in subnet:
+        raise CniError(Code.BAD_CONFIG, f"gateway: {gateway} is not in {subnet}")
+    return LeasedNetwork(str(config["name"]), vni, mtu, subnet, subnet, gateway)
+
+
+def _text(raw: Config, key: str) -> str:
+    value = raw.get(key, "")
+    if not isinstance(value, str):
+        raise CniError(Code.BAD_ENCODING, f"{key}: {value!r} is not a string")
+    return value
+
+
+def _check_owner(owner: Owner) -> None:
+    if not NAME.fullmatch(owner.container_id):
+        raise CniError(Code.BAD_ENVIRONMENT, f"CNI_CONTAINERID: {owner.container_id!r} is invalid")
+    if not 0 < len(owner.ifname) < 16 or re.search(r"[\s/:]", owner.ifname):
+        raise CniError(Code.BAD_ENVIRONMENT, f"CNI_IFNAME: {owner.ifname!r} is invalid")
+
+
+def _object(value: Config, key: str, path: str) -> Config:
+    """Return an optional object inside the configuration."""
+    inner = value.get(key)
+    if inner is None:
+        return {}
+    if not isinstance(inner, dict):
+        raise CniError(Code.BAD_CONFIG, f"{path}: {inner!r} is not an object")
+    return inner
+
+
+def _requested(arguments: str, config: Config) -> IPv4Address | None:
+    """Return the address that is asked for, in whichever of the places; refuse what we lack."""
+    given = dict(_pairs(arguments))
+    runtime = _object(config, "runtimeConfig", "runtimeConfig")
+    args = _object(config, "args", "args")
+    cni = _object(args, "cni", "args.cni")
+    mesos = _object(args, MESOS, f"args.{MESOS}")
+    info = _object(mesos, "network_info", f"args.{MESOS}.network_info")
+    if runtime.get("portMappings") or info.get("port_mappings"):
+        raise CniError(Code.UNSUPPORTED_FIELD, "port mappings are not supported yet by phalanx-net")
+    if given.get("MAC") or runtime.get("mac") or cni.get("mac"):
+        raise CniError(Code.UNSUPPORTED_FIELD, "mac: phalanx-net derives the MAC from the address")
+    for ips in (runtime.get("ips"), cni.get("ips"), [given["IP"]] if given.get("IP") else None):
+        if ips:
+            return _one_address(ips)
+    return None
+
+
+def _pairs(arguments: str) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of CNI_ARGS; keys that we don't know are nobody's mistake."""
+    for pair in arguments.split(";") if arguments else ():
+        if pair.count("=") != 1:
+            raise CniError(Code.BAD_ENVIRONMENT, f"CNI_ARGS: {pair!r} is not KEY=VALUE")
+        key, _, value = pair.partition("=")
+        yield key, value
+
+
+def _one_address(ips: object) -> IPv4Address:
+    try:
+        if not isinstance(ips, list):
+            raise ValueError(f"{ips!r} is not a list")
+        found = [IPv4Interface(str(text)).ip for text in ips]
+    except ValueError as error:
+        raise CniError(Code.BAD_CONFIG, f"ips: {error}") from error
+    if len(found) != 1:
+        raise CniError(Code.UNSUPPORTED_FIELD, f"ips: {len(found)} addresses, one is possible")
+    return found[0]
+
+
+def _valid(config: Config) -> frozenset[Owner]:
+    listed: Any = next((config[key] for key in VALID if config.get(key) is not None), [])
+    try:
+        return frozenset(Owner(item["containerID"], item["ifname"]) for item in listed)
+    except (TypeError, KeyError) as error:
+        raise CniError(Code.BAD_CONFIG, f"{VALID[0]}: {listed!r} is not a list of them") from error
+
+
+def _previous(config: Config) -> Sequence[IPv4Interface]:
+    previous = config.get("prevResult")
+    if not isinstance(previous, dict):
+        raise CniError(Code.BAD_CONFIG, "prevResult: is required for CHECK")
+    try:
+        return tuple(addresses_of(previous))
+    except ValueError as error:
+        raise CniError(Code.BAD_CONFIG, f"prevResult: {error}") from error

@@ -1,0 +1,1 @@
+"""Addresses of containers: which one is next, and who holds which."""
