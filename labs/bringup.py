@@ -1,0 +1,124 @@
+"""Make a lab: namespaces, wires, processes, and wait until it stands."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from phalanx.core.error import UnavailableError
+from phalanx.labs.exec import spawn
+from phalanx.labs.outfit import Condition, Outfit, ProcessSpec, Wave
+from phalanx.labs.place import LAB_VARIABLE, NODE_VARIABLE, Place
+from phalanx.labs.process import birth_of, is_alive
+from phalanx.labs.progress import Progress
+from phalanx.labs.record import HOST, ProcessRecord, Record, write_record
+from phalanx.labs.topology import Node
+from phalanx.labs.wait import wait_until
+from phalanx.labs.wiring import add_node, add_router
+
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
+TAIL_LINES = 15
+
+
+def bring_up(
+    place: Place, record: Record, outfit: Outfit, *, progress: Progress, seconds: float
+) -> Record:
+    """Make everything of *record*, whose topology is already written down; return it complete.
+
+    Raises UnavailableError when a process ends early, or when the conditions do
+    not hold within *seconds*.
+    """
+    progress.say("network")
+    add_router(place, record.topology)
+    for node in record.topology.nodes:
+        build_node(place, record, node, outfit)
+    for wave in outfit.waves():
+        record = start_wave(place, record, wave, progress=progress, seconds=seconds)
+    record = replace(record, complete=True)
+    write_record(place, record)
+    return record
+
+
+def build_node(place: Place, record: Record, node: Node, outfit: Outfit) -> None:
+    """Make one node: namespace, wires, files."""
+    add_node(place, record.topology, node, nameservers=outfit.nameservers())
+    (place.node(node.name) / "log").mkdir(parents=True, exist_ok=True)
+    outfit.prepare(node)
+
+
+def start_wave(
+    place: Place, record: Record, wave: Wave, *, progress: Progress, seconds: float
+) -> Record:
+    """Start the processes of a wave and wait for its conditions; return the longer record."""
+    specs = [(node, spec) for node, specs in wave.processes.items() for spec in specs]
+    planned = [ProcessRecord(node, spec.name, spec.command) for node, spec in specs]
+    record = replace(record, processes=(*record.processes, *planned))
+    write_record(place, record)
+    if planned:
+        progress.say(f"processes: {_listing(wave)}")
+    for process in planned:
+        record = start_process(place, record, process)
+    await_conditions(place, record, wave.conditions, progress=progress, seconds=seconds)
+    return record
+
+
+def _listing(wave: Wave) -> str:
+    def names(specs: Sequence[ProcessSpec]) -> str:
+        return " ".join(spec.name for spec in specs)
+
+    return ", ".join(f"{node} {names(specs)}" for node, specs in wave.processes.items() if specs)
+
+
+def start_process(place: Place, record: Record, process: ProcessRecord) -> Record:
+    """Start one process, and write down who it is."""
+    log = place.log(process.node, process.name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environ = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    environ |= {LAB_VARIABLE: place.lab, NODE_VARIABLE: process.node}
+    netns = None if process.node == HOST else place.netns(process.node)
+    pid = spawn(process.command, netns=netns, log=log, environ=environ)
+    birth = birth_of(pid)
+    if birth is None:
+        raise UnavailableError(ended_early(place, process))
+    record = record.with_process(replace(process, birth=birth))
+    write_record(place, record)
+    return record
+
+
+def await_conditions(
+    place: Place,
+    record: Record,
+    conditions: Sequence[Condition],
+    *,
+    progress: Progress,
+    seconds: float,
+) -> None:
+    """Wait until every condition held once; raise UnavailableError when one can not, in time."""
+    waiting = list(conditions)
+    reasons: dict[str, str] = {}
+
+    def all_held() -> bool:
+        for process in record.processes:
+            if process.birth is not None and not is_alive(process.birth):
+                raise UnavailableError(ended_early(place, process))
+        for condition in list(waiting):
+            if (reason := condition.missing()) is None:
+                waiting.remove(condition)
+                progress.say(f"{condition.name}: ready")
+            else:
+                reasons[condition.name] = reason
+        progress.waiting({c.name: reasons[c.name] for c in waiting})
+        return not waiting
+
+    if not wait_until(all_held, seconds=seconds, interval=0.05):
+        left = "; ".join(f"{c.name}: {reasons[c.name]}" for c in waiting)
+        raise UnavailableError(f"lab {place.lab}: not up after {seconds:g} s: {left}")
+
+
+def ended_early(place: Place, process: ProcessRecord) -> str:
+    """Say that a process ended, with the last lines it wrote."""
+    try:
+        lines = place.log(process.node, process.name).read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    tail = "\n".join(f"  {line}" for line in lines[-TAIL_LINES:]) or "  (nothing)"
+    return f"{process.node}: {process.name} ended early; the last it wrote:\n{tail}"

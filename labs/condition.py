@@ -1,0 +1,134 @@
+"""What must hold before a lab counts as up."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from phalanx.core.error import UnavailableError
+from phalanx.labs.client import get_json, get_status, get_unix_json
+from phalanx.labs.flags import MARATHON_PORT, MASTER_PORT
+from phalanx.labs.namespace import tcp_socket
+from phalanx.labs.outfit import Condition
+from phalanx.labs.place import Place
+from phalanx.labs.topology import ROUTER, Node, Topology
+
+
+def _asked(question: Callable[[], str | None]) -> Callable[[], str | None]:
+    def missing() -> str | None:
+        try:
+            return question()
+        except UnavailableError as error:
+            return str(error)
+
+    return missing
+
+
+def answers(netns: Path, node: Node, port: int, path: str, name: str) -> Condition:
+    """Wait until an HTTP server answers 200."""
+
+    def question() -> str | None:
+        status = get_status(netns, str(node.address), port, path)
+        return None if status == 200 else f"answers {status}"
+
+    return Condition(f"{node.name} {name}", _asked(question))
+
+
+def accepts(netns: Path, node: Node, port: int, name: str) -> Condition:
+    """Wait until something that does not speak HTTP accepts connections."""
+
+    def question() -> str | None:
+        with tcp_socket(netns) as connection:
+            connection.settimeout(1.0)
+            try:
+                connection.connect((str(node.address), port))
+            except OSError as error:
+                return error.strerror or str(error)
+        return None
+
+    return Condition(f"{node.name} {name}", question)
+
+
+def file_appears(path: Path, name: str) -> Condition:
+    """Wait until a file is there."""
+    return Condition(name, lambda: None if path.exists() else "has not started")
+
+
+def leading_master(place: Place, topology: Topology) -> Node | None:
+    """Return the master that leads; None when none says so."""
+    netns = place.netns_path(ROUTER)
+    for node in topology.masters:
+        try:
+            if get_status(netns, str(node.address), MASTER_PORT, "/v1/networks") == 200:
+                return node
+        except UnavailableError:
+            continue
+    return None
+
+
+def agents_registered(place: Place, topology: Topology) -> Condition:
+    """Wait until the leader counts every agent as active."""
+    netns = place.netns_path(ROUTER)
+    wanted = {node.name for node in topology.agents}
+
+    def question() -> str | None:
+        leader = leading_master(place, topology)
+        if leader is None:
+            return "no master leads"
+        slaves = get_json(netns, str(leader.address), MASTER_PORT, "/slaves")["slaves"]
+        lacking = wanted - {slave["hostname"] for slave in slaves if slave["active"]}
+        return f"{', '.join(sorted(lacking))} not registered" if lacking else None
+
+    return Condition("agents", _asked(question))
+
+
+def planes_in_sync(place: Place, topology: Topology) -> Condition:
+    """Wait until every plane is in sync and has heard what every other one has.
+
+    The plane beside the leader hears first, so its number is the one to catch up with.
+    """
+    nodes = (*topology.masters, *topology.agents)
+
+    def question() -> str | None:
+        sequences: dict[str, int] = {}
+        for node in nodes:
+            try:
+                status = get_unix_json(place.node(node.name) / "plane.sock", "/v1/status")
+            except UnavailableError as error:
+                return f"{node.name}: {error}"
+            if not status["in_sync"]:
+                return f"{node.name} not in sync"
+            sequences[node.name] = status["sequence"]
+        newest = max(sequences.values())
+        behind = sorted(name for name, sequence in sequences.items() if sequence < newest)
+        return f"{', '.join(behind)} behind" if behind else None
+
+    return Condition("planes", question)
+
+
+def marathon_registered(place: Place, topology: Topology) -> Condition:
+    """Wait until a Marathon has a framework id."""
+    netns = place.netns_path(ROUTER)
+
+    def question() -> str | None:
+        reasons = []
+        for node in topology.masters:
+            try:
+                info = get_json(netns, str(node.address), MARATHON_PORT, "/v2/info")
+            except UnavailableError as error:
+                reasons.append(f"{node.name}: {error}")
+                continue
+            if info.get("frameworkId"):
+                return None
+            reasons.append(f"{node.name}: not registered")
+        return "; ".join(reasons)
+
+    return Condition("marathon", question)
+
+
+def read_relay_ports(place: Place) -> tuple[int, int] | None:
+    """Return the relay's ports for master and Marathon; None when it has not said."""
+    try:
+        table = json.loads(place.relay_ports.read_text())
+        return int(table["master"]), int(table["marathon"])
+    except (OSError, ValueError, KeyError):
+        return None

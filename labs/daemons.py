@@ -1,0 +1,120 @@
+"""The outfit of a real cluster: master, plane, Marathon, agent, ZooKeeper, and the relay."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from phalanx.core.error import ConfigError
+from phalanx.labs import flags, zookeeper
+from phalanx.labs.condition import (
+    accepts,
+    agents_registered,
+    answers,
+    file_appears,
+    marathon_registered,
+    planes_in_sync,
+)
+from phalanx.labs.mount import remove_directory
+from phalanx.labs.outfit import ProcessSpec, Wave, make_directories
+from phalanx.labs.place import Place
+from phalanx.labs.record import HOST
+from phalanx.labs.topology import ROUTER, Node, Role, Topology
+
+PYTHON = (sys.executable, "-Im")
+
+
+@dataclass(frozen=True, slots=True)
+class Daemons:
+    """Everything that a cluster of this topology runs."""
+
+    place: Place
+    topology: Topology
+
+    def nameservers(self) -> Sequence[str]:
+        """Return the addresses on which every plane answers DNS."""
+        return flags.NAMESERVERS
+
+    def prepare(self, node: Node) -> None:
+        """Make directories, install CNI plugins, write resolv.conf and zoo.cfg."""
+        home = self.place.node(node.name)
+        if node.role is Role.AGENT:
+            from phalanx.cni.install import install
+
+            make_directories(home / "agent", home / "agent-run", home / "cni/conf")
+            install(home / "cni/bin")
+        if node.role is not Role.CLIENT:
+            lines = "".join(f"nameserver {address}\n" for address in self.nameservers())
+            (home / "resolv.conf").write_text(lines)
+        if node in self._zookeepers():
+            directory = home / "zookeeper"
+            make_directories(directory / "data")
+            config = zookeeper.server_config(self._zookeepers(), node, directory)
+            (directory / "zoo.cfg").write_text(config)
+            number = zookeeper.server_number(self._zookeepers(), node)
+            (directory / "data/myid").write_text(f"{number}\n")
+
+    def power_off(self, node: Node) -> None:
+        """Remove an agent's containers and what it keeps in its runtime directory."""
+        if node.role is Role.AGENT:
+            from phalanx.agent.cleanup import remove_all
+
+            runtime = self.place.node(node.name) / "agent-run"
+            remove_all(runtime, self.place.node_cgroup(node.name))
+            remove_directory(runtime)
+
+    def waves(self) -> Sequence[Wave]:
+        """Return ZooKeeper, if wanted, and then all the rest at once."""
+        netns = self.place.netns_path(ROUTER)
+        servers = self._zookeepers()
+        waves = []
+        if servers:
+            if lacking := zookeeper.missing_files():
+                raise ConfigError(f"--zk: {lacking[0]}: is missing; install Debian's zookeeper")
+            waves.append(
+                Wave(
+                    {node.name: [self._zookeeper(node)] for node in servers},
+                    [accepts(netns, n, zookeeper.CLIENT_PORT, "zookeeper") for n in servers],
+                )
+            )
+        processes: dict[str, Sequence[ProcessSpec]] = {HOST: [self._relay()]}
+        processes |= {node.name: self._daemons(node) for node in self.topology.nodes}
+        masters = self.topology.masters
+        conditions = [
+            *(answers(netns, node, flags.MASTER_PORT, "/health", "master") for node in masters),
+            agents_registered(self.place, self.topology),
+            planes_in_sync(self.place, self.topology),
+            marathon_registered(self.place, self.topology),
+            file_appears(self.place.relay_ports, "relay"),
+        ]
+        waves.append(Wave(processes, conditions))
+        return waves
+
+    def _zookeepers(self) -> Sequence[Node]:
+        return zookeeper.server_nodes(self.topology.masters) if self.topology.zookeeper else ()
+
+    def _zookeeper(self, node: Node) -> ProcessSpec:
+        directory = self.place.node(node.name) / "zookeeper"
+        return ProcessSpec("zookeeper", zookeeper.server_command(directory))
+
+    def _relay(self) -> ProcessSpec:
+        arguments = flags.relay_flags(self.place, self.topology, str(self.place.netns_path(ROUTER)))
+        return ProcessSpec("relay", (*PYTHON, "phalanx.labs.relay", *arguments))
+
+    def _daemons(self, node: Node) -> Sequence[ProcessSpec]:
+        """Return a node's daemons, in the order in which they are started."""
+        table = {
+            Role.MASTER: (
+                ("master", flags.master_flags),
+                ("plane", flags.plane_flags),
+                ("marathon", flags.marathon_flags),
+            ),
+            Role.AGENT: (("plane", flags.plane_flags), ("agent", flags.agent_flags)),
+            Role.CLIENT: (),
+        }
+        return [
+            ProcessSpec(
+                name,
+                (*PYTHON, "phalanx.cli.main", name, *arguments(self.place, self.topology, node)),
+            )
+            for name, arguments in table[node.role]
+        ]

@@ -1,0 +1,113 @@
+"""The command line of each daemon in a lab: pure, one function a process."""
+
+from collections.abc import Mapping, Sequence
+
+from phalanx.labs.place import Place
+from phalanx.labs.topology import Node, Topology
+from phalanx.labs.zookeeper import server_nodes, zk_hosts
+
+MASTER_PORT = 5050
+AGENT_PORT = 5051
+MARATHON_PORT = 8080
+FEED_PORT = 62081
+NAMESERVERS = ("198.51.100.1", "198.51.100.2", "198.51.100.3")
+
+
+def _command(flags: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(f"--{name}={value}" for name, value in flags.items() if value != "")
+
+
+def _masters(topology: Topology) -> str:
+    return ",".join(f"{master.address}:{MASTER_PORT}" for master in topology.masters)
+
+
+def _zk(topology: Topology, path: str) -> str:
+    if not topology.zookeeper:
+        return ""
+    return f"zk://{zk_hosts(server_nodes(topology.masters))}/{path}"
+
+
+def master_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
+    """Return the arguments of the master on *node*."""
+    return _command(
+        {
+            "ip": node.address,
+            "port": MASTER_PORT,
+            "hostname": node.name,
+            "work-dir": place.node(node.name) / "master",
+            "cluster": place.lab,
+            # Whoever was there a moment ago is back at once, or was killed on purpose.
+            "agent-reregister-timeout": "30secs",
+            "zk": _zk(topology, "mesos"),
+        }
+    )
+
+
+def agent_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
+    """Return the arguments of the agent on *node*."""
+    home = place.node(node.name)
+    return _command(
+        {
+            "master": _masters(topology),
+            "ip": node.address,
+            "port": AGENT_PORT,
+            "hostname": node.name,
+            "work-dir": home / "agent",
+            "runtime-dir": home / "agent-run",
+            "network-cni-config-dir": home / "cni/conf",
+            "network-cni-plugins-dir": home / "cni/bin",
+            "resources": node.resources,
+            "attributes": f"segment:{node.segment}",
+            "cgroups-root": place.node_cgroup(node.name),
+            "resolv-conf": home / "resolv.conf",
+        }
+    )
+
+
+def plane_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
+    """Return the arguments of the plane on *node*.
+
+    One on a master node hears the masters and relays what it hears; any other
+    hears the planes on master nodes.
+    """
+    home = place.node(node.name)
+    relays = node in topology.masters
+    port = MASTER_PORT if relays else FEED_PORT
+    return _command(
+        {
+            "ip": node.address,
+            "source": ",".join(f"http://{m.address}:{port}" for m in topology.masters),
+            "socket": home / "plane.sock",
+            "cni-socket": home / "cni.sock",
+            "cni-config-dir": "" if relays else home / "cni/conf",
+            "state-dir": home / "plane",
+            "feed-port": FEED_PORT if relays else 0,
+        }
+    )
+
+
+def marathon_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
+    """Return the arguments of the Marathon on *node*."""
+    return _command(
+        {
+            "master": _masters(topology),
+            "http-address": node.address,
+            "http-port": MARATHON_PORT,
+            "hostname": node.name,
+            "work-dir": place.node(node.name) / "marathon",
+            "zk": _zk(topology, "marathon"),
+        }
+    )
+
+
+def relay_flags(place: Place, topology: Topology, netns: str) -> Sequence[str]:
+    """Return the arguments of the relay, which connects from the namespace *netns*."""
+    marathons = ",".join(f"{master.address}:{MARATHON_PORT}" for master in topology.masters)
+    return _command(
+        {
+            "netns": netns,
+            "ports-file": place.relay_ports,
+            "master": _masters(topology),
+            "marathon": marathons,
+        }
+    )
