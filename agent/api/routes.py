@@ -1,0 +1,98 @@
+"""Routes of the agent's HTTP API (reference mesos §3.3, §3.4)."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from phalanx.agent.api.files import ROOT, browse, download, read
+from phalanx.agent.api.view import View, build_version
+from phalanx.core.api.error import errors_as_json
+from phalanx.mesos.v1.codec import to_json
+
+VIEW: web.AppKey[View] = web.AppKey("view", View)
+PREFIXES = ("", "/slave(1)")
+
+# Calls that Mesos knows and this agent does not carry out.
+UNSUPPORTED = frozenset(
+    {
+        *("GET_METRICS", "GET_LOGGING_LEVEL", "SET_LOGGING_LEVEL", "LIST_FILES", "READ_FILE"),
+        *("GET_STATE", "GET_FRAMEWORKS", "GET_EXECUTORS", "GET_OPERATIONS", "PRUNE_IMAGES"),
+        *("GET_RESOURCE_PROVIDERS", "ADD_RESOURCE_PROVIDER_CONFIG", "LAUNCH_CONTAINER"),
+        *("UPDATE_RESOURCE_PROVIDER_CONFIG", "REMOVE_RESOURCE_PROVIDER_CONFIG"),
+        *("MARK_RESOURCE_PROVIDER_GONE", "WAIT_CONTAINER", "KILL_CONTAINER", "REMOVE_CONTAINER"),
+        *("LAUNCH_NESTED_CONTAINER", "WAIT_NESTED_CONTAINER", "KILL_NESTED_CONTAINER"),
+        *("REMOVE_NESTED_CONTAINER", "LAUNCH_NESTED_CONTAINER_SESSION"),
+        *("ATTACH_CONTAINER_INPUT", "ATTACH_CONTAINER_OUTPUT"),
+    }
+)
+
+
+def _answers(view: View) -> Mapping[str, Callable[[], dict[str, Any]]]:
+    return {
+        "GET_HEALTH": lambda: {"healthy": True},
+        "GET_VERSION": lambda: {"version_info": build_version()},
+        "GET_FLAGS": lambda: {
+            "flags": [{"name": name, "value": value} for name, value in view.flags.items()]
+        },
+        "GET_AGENT": lambda: {"agent_info": to_json(view.agent_info())},
+        "GET_CONTAINERS": lambda: {"containers": view.v1_containers()},
+        "GET_TASKS": view.tasks,
+    }
+
+
+async def post_v1(request: web.Request) -> web.Response:
+    """Answer one call of the v1 operator API."""
+    if request.content_type != "application/json":
+        text = "Expecting 'Content-Type' of application/json"
+        return web.Response(status=415, text=text)
+    try:
+        call = json.loads(await request.read())
+    except ValueError as error:
+        return web.Response(status=400, text=f"Failed to parse body into JSON: {error}")
+    kind = call.get("type") if isinstance(call, dict) else None
+    answer = _answers(request.app[VIEW]).get(str(kind))
+    if answer is not None:
+        return web.json_response({"type": kind, str(kind).lower(): answer()})
+    if kind in UNSUPPORTED:
+        return web.Response(status=501, text=f"{kind} is not supported by this agent")
+    text = "Failed to validate agent::Call: Expecting 'type' to be present"
+    return web.Response(status=400, text=text)
+
+
+async def get_health(request: web.Request) -> web.Response:
+    """Say that we live."""
+    return web.Response()
+
+
+def build_app(view: View, files_root: Path) -> web.Application:
+    """Build the application; *view* is asked anew for each request."""
+    app = web.Application(middlewares=[errors_as_json])
+    app[VIEW] = view
+    app[ROOT] = files_root
+    pages: Mapping[str, Callable[[], Any]] = {
+        "/state": view.state,
+        "/version": build_version,
+        "/flags": lambda: {"flags": dict(view.flags)},
+        "/containers": view.containers,
+        "/monitor/statistics": view.monitor,
+        "/metrics/snapshot": view.metrics,
+    }
+    for prefix in PREFIXES:
+        app.router.add_get(f"{prefix}/health", get_health)
+        app.router.add_post(f"{prefix}/api/v1", post_v1)
+        for path, page in pages.items():
+            app.router.add_get(prefix + path, _page(page))
+    app.router.add_get("/files/browse", browse)
+    app.router.add_get("/files/read", read)
+    app.router.add_get("/files/download", download)
+    return app
+
+
+def _page(draw: Callable[[], Any]) -> Callable[[web.Request], Any]:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(draw())
+
+    return answer

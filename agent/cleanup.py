@@ -1,0 +1,51 @@
+"""Remove everything that an agent left behind; no agent is needed for it."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from phalanx.agent.container.cgroup import Cgroups
+from phalanx.agent.exec import run_blocking
+from phalanx.agent.files import read_json
+from phalanx.agent.layout import Layout
+from phalanx.agent.namespace import release_mount
+from phalanx.agent.process import Process, is_alive, kill
+
+DELETE_SECONDS = 20.0
+
+
+def remove_all(runtime_dir: Path, cgroups_root: str, runc: str = "runc") -> None:
+    """Kill the agent's supervisors and containers and remove all that they had in the kernel.
+
+    Safe to call again, and when there never was an agent. The agent itself
+    must have ended before; networks are let go of without asking their plugins.
+    """
+    layout = Layout(Path("/"), runtime_dir)
+    for place in _children(layout.containers):
+        for name in ("supervisor", "started"):
+            _kill_group(read_json(place / name))
+    for place in _children(layout.runc):
+        command = [runc, "--root", str(layout.runc), "delete", "--force", place.name]
+        run_blocking(command, timeout_seconds=DELETE_SECONDS)
+    for place in _children(layout.networks):
+        release_mount(place / "ns")
+    Cgroups(cgroups_root).remove()
+    for top in (layout.containers, layout.runc, runtime_dir / "isolators"):
+        shutil.rmtree(top, ignore_errors=True)
+
+
+def _children(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def _kill_group(facts: dict[str, int] | None) -> None:
+    """Kill a recorded process, and the group that it leads, if it is still that process."""
+    if facts is None:
+        return
+    process = Process(int(facts["pid"]), int(facts["start_time"]))
+    if not is_alive(process):
+        return
+    if os.getpgid(process.pid) == process.pid:
+        os.killpg(process.pid, signal.SIGKILL)
+    kill(process)

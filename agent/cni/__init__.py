@@ -1,0 +1,1 @@
+"""The runtime side of CNI: configuration, plugins, results, state on disk (reference mesos §7)."""

@@ -1,0 +1,73 @@
+"""The agent's settings."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from phalanx.core.config import HostPort, check_port, setting
+from phalanx.core.error import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """What an agent is told at its start."""
+
+    master: tuple[HostPort, ...] = setting(
+        "where masters are; whichever leads is found", metavar="HOST:PORT[,HOST:PORT]"
+    )
+    ip: IPv4Address = setting("address to listen on and to be known by")
+    port: int = setting("port of the HTTP API", default=5051)
+    hostname: str | None = setting("name to be known by (default: the address)", default=None)
+    work_dir: Path = setting(
+        "directory of checkpoints and sandboxes", default=Path("/var/lib/phalanx/agent")
+    )
+    runtime_dir: Path = setting(
+        "directory of what does not outlive a reboot", default=Path("/run/phalanx/agent")
+    )
+    network_cni_config_dir: Path | None = setting(
+        "directory of CNI network configurations", default=None
+    )
+    network_cni_plugins_dir: str = setting(
+        "directories of CNI plugins", default="", metavar="DIR[:DIR]"
+    )
+    network_cni_plugin_timeout: float = setting(
+        "seconds that one CNI plugin may take", default=10.0
+    )
+    resources: str = setting(
+        "resources to offer; those not named are found out", default="", metavar="NAME:VALUE;…"
+    )
+    attributes: str = setting("attributes to offer", default="", metavar="NAME:VALUE;…")
+    cgroups_root: str = setting("cgroup below which containers are", default="phalanx/agent")
+    cgroups_enable_cfs: bool = setting("cap each task's CPU at what it asked for", default=False)
+    resolv_conf: Path | None = setting(
+        "resolv.conf of containers whose networks name no server (default: the host's)",
+        default=None,
+    )
+    runc: str = setting("OCI runtime", default="runc")
+    log_level: str = setting("debug, info, warning or error", default="info")
+
+    @property
+    def plugin_directories(self) -> tuple[Path, ...]:
+        """Return where CNI plugins are looked for."""
+        return tuple(Path(part) for part in self.network_cni_plugins_dir.split(":") if part)
+
+    def check(self) -> None:
+        """Raise ConfigError for values that can't be used, alone or together."""
+        check_port("port", self.port)
+        if not self.master:
+            raise ConfigError("--master: '': names no master")
+        config_directory, plugins = self.network_cni_config_dir, self.network_cni_plugins_dir
+        if (config_directory is None) != (not plugins):
+            missing = "plugins" if config_directory is not None else "config"
+            raise ConfigError(f"Missing required '--network_cni_{missing}_dir' flag")
+        if config_directory is not None and not config_directory.is_dir():
+            text = str(config_directory)
+            raise ConfigError(f"--network-cni-config-dir: {text!r}: is not a directory")
+        for key, path in (("work-dir", self.work_dir), ("runtime-dir", self.runtime_dir)):
+            if not path.is_absolute():
+                raise ConfigError(f"--{key}: {str(path)!r}: is not absolute")
+        if not self.cgroups_root.strip("/") or ".." in self.cgroups_root.split("/"):
+            raise ConfigError(f"--cgroups-root: {self.cgroups_root!r}: is not a cgroup")
+        if self.network_cni_plugin_timeout <= 0:
+            value = self.network_cni_plugin_timeout
+            raise ConfigError(f"--network-cni-plugin-timeout: {value!r}: is not a time")

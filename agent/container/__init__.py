@@ -1,0 +1,1 @@
+"""Containers: what runc is told, and what the kernel says of them."""

@@ -1,0 +1,200 @@
+"""Containers: start under a supervisor, watch, signal, remove."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from phalanx.agent.container.cgroup import Cgroups
+from phalanx.agent.container.spec import command_line
+from phalanx.agent.exec import run, supervise
+from phalanx.agent.files import read_json, write_whole
+from phalanx.agent.layout import Layout
+from phalanx.agent.process import Process, is_alive, kill, open_process
+from phalanx.agent.task.ending import Exit
+from phalanx.core.error import ContainerError
+from phalanx.mesos.v1.mesos import CommandInfo
+
+log = structlog.get_logger()
+
+LAUNCH_SECONDS = 30.0
+DELETE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the run directory of a container says."""
+
+    supervisor: Process | None
+    init: Process | None
+    exit: Exit | None
+    started: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Containers:
+    """The containers of this agent, driven by runc."""
+
+    layout: Layout
+    cgroups: Cgroups
+    runc: str = "runc"
+
+    async def launch(self, container_id: str, config: Mapping[str, Any], sandbox: Path) -> Process:
+        """Start a container and return its init; raise ContainerError in runc's words.
+
+        Whatever was made before a failure stays for ``remove``.
+        """
+        place = self.layout.run(container_id)
+        (place / "rootfs").mkdir(parents=True, exist_ok=True)
+        write_whole(place / "config.json", json.dumps(config).encode())
+        arguments = [str(place), self.runc, str(self.layout.runc), container_id]
+        arguments += [str(sandbox / "stdout"), str(sandbox / "stderr")]
+        try:
+            line = await supervise(arguments, timeout_seconds=LAUNCH_SECONDS)
+        except TimeoutError as error:
+            raise ContainerError(f"runc: did not start in {LAUNCH_SECONDS:g} s") from error
+        try:
+            told = json.loads(line)
+        except ValueError as error:
+            raise ContainerError("supervisor: ended without a word") from error
+        if "started" not in told:
+            raise ContainerError(str(told["exit"]["error"]))
+        return _process(told["started"])
+
+    def find(self, container_id: str) -> Found:
+        """Read what is known of a container."""
+        place = self.layout.run(container_id)
+        supervisor, init = (read_json(place / name) for name in ("supervisor", "started"))
+        return Found(
+            supervisor=_process(supervisor) if supervisor else None,
+            init=_process(init) if init else None,
+            exit=_exit(read_json(place / "exit")),
+            started=init.get("started") if init else None,
+        )
+
+    def known(self) -> tuple[str, ...]:
+        """Return every container that has a run directory."""
+        if not self.layout.containers.is_dir():
+            return ()
+        return tuple(sorted(path.name for path in self.layout.containers.iterdir()))
+
+    async def wait(self, container_id: str) -> Exit:
+        """Wait for a container's end and return how it was.
+
+        A supervisor that was killed can't tell any more: its container is killed then.
+        """
+        found = self.find(container_id)
+        if found.supervisor is not None:
+            await _ended(found.supervisor)
+        found = self.find(container_id)
+        if found.exit is not None:
+            return found.exit
+        log.warning("supervisor_lost", container=container_id)
+        if found.init is not None and kill(found.init):
+            await _ended(found.init)
+        return Exit(status=int(signal.SIGKILL))
+
+    def terminate(self, container_id: str) -> None:
+        """Ask every process of a container to end."""
+        init = self.find(container_id).init
+        for pid in self.cgroups.processes(container_id):
+            if init is None or pid != init.pid:
+                try:
+                    os.kill(pid, signal.SIGTERM)
+                except ProcessLookupError:
+                    continue
+
+    def kill(self, container_id: str) -> None:
+        """Kill a container; all of it dies with its init."""
+        init = self.find(container_id).init
+        if init is not None:
+            kill(init)
+
+    async def execute(
+        self, container_id: str, command: CommandInfo, *, timeout_seconds: float | None
+    ) -> int:
+        """Run a command inside a container; return its status; raise TimeoutError, ContainerError.
+
+        One that takes too long, or is no longer wanted, is killed with all that it started.
+        """
+        pid_file = self.layout.run(container_id) / f"exec-{os.urandom(4).hex()}.pid"
+        base = [self.runc, "--root", str(self.layout.runc), "exec"]
+        try:
+            done = await run(
+                [*base, "--pid-file", str(pid_file), container_id, *command_line(command)],
+                timeout_seconds=timeout_seconds,
+            )
+        except BaseException:
+            if pid_file.exists():
+                _kill_group(int(pid_file.read_text()))
+            raise
+        finally:
+            pid_file.unlink(missing_ok=True)
+        return done.status
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and remove a container with its run directory; one that is not there is fine."""
+        place = self.layout.run(container_id)
+        found = self.find(container_id)
+        if found.exit is None and found.supervisor is not None and is_alive(found.supervisor):
+            _kill_group(found.supervisor.pid)
+            await _ended(found.supervisor)
+        if (self.layout.runc / container_id).exists():
+            command = [self.runc, "--root", str(self.layout.runc), "delete", "--force"]
+            try:
+                await run([*command, container_id], timeout_seconds=DELETE_SECONDS)
+            except TimeoutError as error:
+                raise ContainerError(f"runc delete {container_id}: hangs") from error
+        await asyncio.to_thread(self.cgroups.remove_container, container_id)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _process(facts: Mapping[str, Any]) -> Process:
+    return Process(int(facts["pid"]), int(facts["start_time"]))
+
+
+def _exit(facts: Mapping[str, Any] | None) -> Exit | None:
+    if facts is None:
+        return None
+    return Exit(
+        status=facts.get("status"),
+        error=facts.get("error"),
+        oom_kills=int(facts.get("oom_kills", 0)),
+        memory_used=int(facts.get("memory_used", 0)),
+        finished=facts.get("finished"),
+    )
+
+
+def _kill_group(pid: int) -> None:
+    """Kill a process that leads a group, with the group."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _settle(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
+
+
+async def _ended(process: Process) -> None:
+    """Wait until a process that need not be our child has ended."""
+    descriptor = open_process(process)
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, _settle, over)
+    try:
+        await over
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

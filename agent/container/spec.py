@@ -1,0 +1,200 @@
+"""From a task to the OCI configuration that runc is given; pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from phalanx.core.error import ContainerError
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.mesos import CommandInfo, TaskInfo
+
+CFS_PERIOD_MICROSECONDS = 100_000
+LEAST_QUOTA_MICROSECONDS = 1_000
+LEAST_MEMORY_MEGABYTES = 32
+LEAST_SHARES = 2
+
+# The container's init must not be the command: the kernel keeps signals without a
+# handler from the first process of a pid namespace, so SIGTERM would never end it.
+INIT = ("/bin/sh", "-c", '"$@"; exit $?', "init")
+
+CAPABILITIES = tuple(
+    f"CAP_{name}"
+    for name in (
+        *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD"),
+        *("NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who a container's command runs as."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a container's parts lie on the host."""
+
+    sandbox: str
+    cgroup: str
+    hostname: str | None  # None keeps the host's
+    network: str | None  # path of its network namespace; None shares the agent's
+    files: Mapping[str, str]  # files bound over the root file system's, by their path in it
+    host_mounts: tuple[str, ...] = ("/",)
+
+
+def check_task(task: TaskInfo) -> None:
+    """Raise ContainerError for a task that asks for something that this agent can't do."""
+    if task.executor is not None:
+        raise ContainerError("task.executor: custom executors are not supported")
+    if task.command is None:
+        raise ContainerError("task.command: is missing")
+    if task.command.uris:
+        raise ContainerError(f"command.uris: {task.command.uris[0].value!r}: can't be fetched")
+    if task.container is None:
+        return
+    if task.container.docker is not None or task.container.type == "DOCKER":
+        image = task.container.docker.image if task.container.docker else ""
+        raise ContainerError(f"container.docker.image: {image!r}: images are not supported")
+    if task.container.mesos is not None and task.container.mesos.image is not None:
+        asked = task.container.mesos.image
+        name = asked.docker.name if asked.docker else asked.type
+        raise ContainerError(f"container.mesos.image: {name!r}: images are not supported")
+
+
+def command_line(command: CommandInfo) -> list[str]:
+    """Return the words to execute; raise ContainerError when there are none."""
+    if command.value is None:
+        raise ContainerError("command.value: is missing")
+    if command.shell:
+        return ["/bin/sh", "-c", command.value]
+    # arguments[0] is what the program sees as its own name (argv[0]), as in Mesos
+    return [command.value, *command.arguments[1:]]
+
+
+def oci_config(
+    task: TaskInfo,
+    place: Place,
+    environment: Mapping[str, str],
+    *,
+    user: User = User(),
+    has_quota: bool = False,
+) -> dict[str, Any]:
+    """Return the whole of ``config.json`` for a task; *has_quota* caps CPU at the request."""
+    check_task(task)
+    command = task.command or CommandInfo()
+    namespaces: list[dict[str, str]] = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")]
+    if place.network is not None:
+        namespaces.append({"type": "network", "path": place.network})
+    config: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": False,
+            "user": {
+                "uid": user.uid,
+                "gid": user.gid,
+                "additionalGids": list(user.groups),
+            },
+            "args": [*INIT, *command_line(command)],
+            "env": [f"{name}={value}" for name, value in sorted(environment.items())],
+            "cwd": place.sandbox,
+            "capabilities": {
+                kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")
+            },
+        },
+        "root": {"path": "rootfs"},
+        "mounts": [*_root(place), *_own(), *_files(place), *_volumes(task, place)],
+        "linux": {
+            "namespaces": namespaces,
+            "cgroupsPath": place.cgroup,
+            "resources": resource_limits(task, has_quota=has_quota),
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
+        },
+    }
+    if place.hostname is not None:
+        config["hostname"] = place.hostname
+    return config
+
+
+def resource_limits(task: TaskInfo, *, has_quota: bool) -> dict[str, Any]:
+    """Return what the cgroup holds a task to (reference mesos §6.2)."""
+    asked = Resources.of(task.resources)
+    cpus, megabytes = asked.scalar("cpus"), asked.scalar("mem")
+    cpu: dict[str, int] = {"shares": max(int(1024 * cpus), LEAST_SHARES)}
+    cap = task.limits["cpus"].value if "cpus" in task.limits else cpus if has_quota else None
+    if cap is not None and cap != float("inf"):
+        cpu["period"] = CFS_PERIOD_MICROSECONDS
+        cpu["quota"] = max(int(CFS_PERIOD_MICROSECONDS * cap), LEAST_QUOTA_MICROSECONDS)
+    limits: dict[str, Any] = {"cpu": cpu, "devices": [{"allow": False, "access": "rwm"}]}
+    hard = task.limits["mem"].value if "mem" in task.limits else megabytes
+    if hard and hard != float("inf"):
+        limits["memory"] = {
+            "limit": memory_bytes(hard),
+            "reservation": memory_bytes(min(megabytes, hard) or hard),
+        }
+    return limits
+
+
+def memory_bytes(megabytes: float) -> int:
+    """Return a memory limit in bytes, never less than a process needs to start."""
+    return int(max(megabytes, LEAST_MEMORY_MEGABYTES) * 1024 * 1024)
+
+
+def _bind(source: str, destination: str, mode: str) -> dict[str, Any]:
+    return {
+        "destination": destination,
+        "source": source,
+        "type": "bind",
+        "options": ["bind", mode],
+    }
+
+
+def _root(place: Place) -> list[dict[str, Any]]:
+    return [_bind(point, point, "ro") for point in place.host_mounts]
+
+
+def _own() -> list[dict[str, Any]]:
+    """Return what a container has for itself instead of the host's."""
+    rows = (
+        ("/proc", "proc", "proc", "nosuid,noexec,nodev"),
+        ("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
+        ("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620"),
+        ("/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=65536k"),
+        ("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"),
+        ("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
+        ("/tmp", "tmpfs", "tmpfs", "nosuid,nodev,mode=1777"),
+        ("/run", "tmpfs", "tmpfs", "nosuid,nodev,mode=755"),
+    )
+    return [
+        {"destination": point, "type": kind, "source": source, "options": options.split(",")}
+        for point, kind, source, options in rows
+    ]
+
+
+def _files(place: Place) -> list[dict[str, Any]]:
+    sandbox = _bind(place.sandbox, place.sandbox, "rw")
+    return [sandbox, *(_bind(source, point, "ro") for point, source in place.files.items())]
+
+
+def _volumes(task: TaskInfo, place: Place) -> list[dict[str, Any]]:
+    """Return a task's volumes; a relative path, on either side, is one in the sandbox."""
+    volumes = task.container.volumes if task.container else ()
+    binds = []
+    for volume in volumes:
+        if volume.host_path is None:
+            raise ContainerError(f"volume {volume.container_path!r}: host_path: is missing")
+        if volume.mode not in ("RO", "RW"):
+            raise ContainerError(f"volume {volume.container_path!r}: mode: {volume.mode!r}")
+        bind = _bind(
+            str(PurePosixPath(place.sandbox, volume.host_path)),
+            str(PurePosixPath(place.sandbox, volume.container_path)),
+            volume.mode.lower(),
+        )
+        binds.append({**bind, "options": ["rbind", volume.mode.lower()]})
+    return binds

@@ -1,0 +1,93 @@
+"""The one place where the agent starts other programs."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from phalanx.core.error import ContainerError
+
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that ended."""
+
+    status: int
+    out: bytes
+    err: bytes
+
+
+async def run(
+    command: Sequence[str],
+    *,
+    given: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    timeout_seconds: float | None,
+) -> Finished:
+    """Run a program to its end; raise ContainerError if it can't start, TimeoutError if too long.
+
+    A program that takes too long is killed.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+        )
+    except OSError as error:
+        raise ContainerError(f"{command[0]}: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            out, err = await process.communicate(given)
+    except BaseException:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
+    return Finished(process.returncode or 0, out, err)
+
+
+def run_blocking(command: Sequence[str], *, timeout_seconds: float) -> int:
+    """Run a program to its end, its output thrown away; return its status, -1 if it hung."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except (subprocess.TimeoutExpired, OSError):
+        return -1
+    return done.returncode
+
+
+async def supervise(arguments: Sequence[str], *, timeout_seconds: float) -> bytes:
+    """Start a supervisor and return the line that it reports; raise TimeoutError.
+
+    It forks away from us at once, so nothing here waits for its end.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-S",
+        str(SUPERVISOR),
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    if process.stdout is None:
+        raise ContainerError("supervisor: has no output")
+    async with asyncio.timeout(timeout_seconds):
+        line = await process.stdout.readline()
+        await process.wait()
+    return line

@@ -1,0 +1,1 @@
+"""Health checks: probes into a container's network, and what follows from them."""

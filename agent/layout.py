@@ -1,0 +1,75 @@
+"""Where everything of an agent lies (reference mesos §4.7, §6.3, §7.4); pure."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from phalanx.core.error import InvalidError
+
+LONGEST_ID = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths below an agent's two directories: *work* lasts, *runtime* does not."""
+
+    work: Path
+    runtime: Path
+
+    @property
+    def meta(self) -> Path:
+        """Return where checkpoints are."""
+        return self.work / "meta"
+
+    @property
+    def agents(self) -> Path:
+        """Return where the checkpoints of each agent id are."""
+        return self.meta / "slaves"
+
+    @property
+    def latest(self) -> Path:
+        """Return the link to the agent id in use; an operator resets the agent by removing it."""
+        return self.agents / "latest"
+
+    @property
+    def containers(self) -> Path:
+        """Return where each container's run directory is."""
+        return self.runtime / "containers"
+
+    @property
+    def networks(self) -> Path:
+        """Return where the state of CNI is."""
+        return self.runtime / "isolators" / "network" / "cni"
+
+    @property
+    def runc(self) -> Path:
+        """Return where runc keeps its state."""
+        return self.runtime / "runc"
+
+    def run(self, container_id: str) -> Path:
+        """Return a container's run directory, which is its bundle too."""
+        return self.containers / container_id
+
+    def info(self, agent_id: str) -> Path:
+        """Return the file that keeps what we registered as."""
+        return self.agents / agent_id / "slave.info"
+
+    def checkpoint(self, agent_id: str, key: tuple[str, str], container_id: str) -> Path:
+        """Return the directory of a task's checkpoint."""
+        framework, task = map(checked_id, key)
+        runs = self.agents / agent_id / "frameworks" / framework / "executors" / task / "runs"
+        return runs / container_id / "tasks" / task
+
+    def sandbox(self, agent_id: str, key: tuple[str, str], container_id: str) -> Path:
+        """Return a task's sandbox."""
+        framework, task = map(checked_id, key)
+        executors = self.work / "slaves" / agent_id / "frameworks" / framework / "executors"
+        return executors / task / "runs" / container_id
+
+
+def checked_id(text: str) -> str:
+    """Return an id that can be a file's name (reference mesos §0.6); raise InvalidError."""
+    if not text or text in (".", "..") or len(text) > LONGEST_ID:
+        raise InvalidError(f"id: {text!r}: is not allowed")
+    if any(character == "/" or ord(character) < 32 or ord(character) == 127 for character in text):
+        raise InvalidError(f"id: {text!r}: has characters that are not allowed")
+    return text

@@ -1,0 +1,62 @@
+"""What an agent has to offer: resources and attributes (reference mesos §5.1); pure."""
+
+import re
+from dataclasses import dataclass
+
+from phalanx.core.error import ConfigError, InvalidError
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.mesos import Attribute, Range, Ranges, Resource, Scalar, Text, ValueType
+
+PORTS = "ports:[31000-32000]"
+_SPAN = re.compile(r"^(\d+)-(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a machine has, before anything is kept back."""
+
+    cpus: int
+    memory_megabytes: int
+    disk_megabytes: int
+
+
+def offered_resources(text: str, machine: Machine) -> tuple[Resource, ...]:
+    """Return what *text* names and, of the usual four, what it leaves out; raise ConfigError."""
+    try:
+        given = Resources.parse(text)
+    except InvalidError as error:
+        raise ConfigError(f"--resources: {text!r}: {error}") from error
+    named = {part.partition(":")[0].strip() for part in text.split(";")}
+    memory, disk = machine.memory_megabytes, machine.disk_megabytes
+    found = {
+        "cpus": f"cpus:{machine.cpus}",
+        "mem": f"mem:{memory - 1024 if memory >= 2048 else memory // 2}",
+        "disk": f"disk:{disk - 5120 if disk >= 10240 else disk // 2}",
+        "ports": PORTS,
+    }
+    missing = ";".join(form for name, form in found.items() if name not in named)
+    return (given + Resources.parse(missing)).messages()
+
+
+def parse_attributes(text: str) -> tuple[Attribute, ...]:
+    """Parse ``rack:r1;level:10;ids:[1-4]``; raise ConfigError."""
+    attributes = []
+    for part in filter(str.strip, text.split(";")):
+        name, colon, value = (piece.strip() for piece in part.partition(":"))
+        if not colon or not name or not value or value.startswith("{"):
+            raise ConfigError(f"--attributes: {part!r}: is not name:value")
+        attributes.append(_attribute(name, value))
+    return tuple(attributes)
+
+
+def _attribute(name: str, value: str) -> Attribute:
+    if value.startswith("["):
+        spans = [_SPAN.match(span.strip()) for span in value.strip("[]").split(",")]
+        ranges = tuple(Range(begin=int(s[1]), end=int(s[2])) for s in spans if s is not None)
+        if len(ranges) != len(spans):
+            raise ConfigError(f"--attributes: {name}: {value!r}: is not [begin-end]")
+        return Attribute(name=name, type=ValueType.RANGES, ranges=Ranges(range=ranges))
+    try:
+        return Attribute(name=name, type=ValueType.SCALAR, scalar=Scalar(value=float(value)))
+    except ValueError:
+        return Attribute(name=name, type=ValueType.TEXT, text=Text(value=value))

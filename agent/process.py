@@ -1,0 +1,55 @@
+"""Processes by identity: a pid alone may be somebody else's by now."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A pid with the kernel's start time of it, in clock ticks since boot."""
+
+    pid: int
+    start_time: int
+
+
+def start_time(pid: int) -> int | None:
+    """Return when the process started; None if there is none, or only its zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text[text.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_alive(process: Process) -> bool:
+    """Tell whether this very process still runs."""
+    return start_time(process.pid) == process.start_time
+
+
+def open_process(process: Process) -> int | None:
+    """Return a pidfd, readable when the process ends; None if it has ended."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+    if is_alive(process):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def kill(process: Process, number: int = signal.SIGKILL) -> bool:
+    """Send a signal to this very process; tell whether it was there to get it."""
+    descriptor = open_process(process)
+    if descriptor is None:
+        return False
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

@@ -1,0 +1,157 @@
+"""All tasks of this agent, and what the master tells us to do with them."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from phalanx.agent.life import TaskLife, remove_container
+from phalanx.agent.station import Station
+from phalanx.agent.task.log import recover
+from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
+from phalanx.agent.task.stream import Stream, latest_state
+from phalanx.core.error import InvalidError
+from phalanx.mesos.agent_protocol import AcknowledgeUpdate, KillTask, RunTask
+from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo, Task
+
+log = structlog.get_logger()
+
+Key = tuple[str, str]  # framework id, task id
+
+MOST_COMPLETED = 150
+
+
+class Roster:
+    """The tasks that we hold: running ones, and ended ones whose end is not acknowledged."""
+
+    def __init__(
+        self, station: Station, group: asyncio.TaskGroup, new_container_id: Callable[[], str]
+    ) -> None:
+        self.lives: dict[Key, TaskLife] = {}
+        self.completed: deque[tuple[TaskLife, Task]] = deque(maxlen=MOST_COMPLETED)
+        self._station = station
+        self._group = group
+        self._new_container_id = new_container_id
+
+    def recover(self, agent_id: str, *, is_rebooted: bool) -> None:
+        """Take up every task that an earlier agent left, and remove what belongs to none."""
+        station = self._station
+        frameworks = station.layout.agents / agent_id / "frameworks"
+        for directory in sorted(frameworks.glob("*/executors/*/runs/*/tasks/*")):
+            checkpoint = Checkpoint(directory)
+            record = checkpoint.read_record()
+            stream = recover(checkpoint.updates)
+            if record is None or stream.is_done:
+                checkpoint.remove()
+                continue
+            sandbox = station.layout.sandbox(agent_id, record.key, record.container_id)
+            life = TaskLife(station, record, checkpoint, sandbox)
+            self.lives[record.key] = life
+            station.sender.open(record.key, checkpoint.updates, stream)
+            self._group.create_task(life.resume(is_rebooted=is_rebooted))
+        log.info("recovered", tasks=len(self.lives))
+
+    def remove_orphans(self) -> None:
+        """Remove containers that belong to no task."""
+        ours = {life.record.container_id for life in self.lives.values()}
+        found = {*self._station.containers.known(), *self._station.networks.known()}
+        for container_id in sorted(found - ours):
+            log.info("orphan_found", container=container_id)
+            self._group.create_task(remove_container(self._station, container_id))
+
+    async def run_task(self, agent_id: str, order: RunTask) -> None:
+        """Launch a task, unless we have it already."""
+        record = TaskRecord(
+            framework_info=order.framework_info,
+            task=order.task,
+            container_id=self._new_container_id(),
+        )
+        if record.key in self.lives:
+            log.warning("task_known_already", task=record.task_id)
+            return
+        layout = self._station.layout
+        try:
+            place = layout.checkpoint(agent_id, record.key, record.container_id)
+            sandbox = layout.sandbox(agent_id, record.key, record.container_id)
+        except InvalidError as error:
+            log.error("task_refused", task=record.task_id, error=str(error))
+            return
+        checkpoint = Checkpoint(place)
+        life = TaskLife(self._station, record, checkpoint, sandbox)
+        self.lives[record.key] = life
+        await asyncio.to_thread(checkpoint.write_record, record)
+        self._station.sender.open(record.key, checkpoint.updates, Stream())
+        log.info("task_taken", task=record.task_id, container=record.container_id)
+        self._group.create_task(life.launch())
+
+    async def kill_task(self, order: KillTask) -> None:
+        """Kill a task; one that we don't have is none of ours to tell about."""
+        life = self.lives.get((order.framework_id.value, order.task_id.value))
+        if life is None:
+            log.warning("kill_ignored", task=order.task_id.value)
+            return
+        grace = grace_seconds(order.kill_policy, life.record.task.kill_policy)
+        await life.kill(Kill(grace_seconds=grace))
+
+    async def acknowledge(self, order: AcknowledgeUpdate) -> None:
+        """Take an acknowledgement."""
+        key = (order.framework_id.value, order.task_id.value)
+        await self._station.sender.acknowledge(key, order.uuid)
+
+    async def shutdown_framework(self, framework_id: FrameworkID) -> None:
+        """Kill every task of a framework."""
+        for key, life in tuple(self.lives.items()):
+            if key[0] == framework_id.value:
+                await life.kill(Kill(grace_seconds=grace_seconds(life.record.task.kill_policy)))
+
+    async def kill_all(self) -> None:
+        """Kill every container at once and wait until all are removed."""
+        for life in tuple(self.lives.values()):
+            await life.kill(Kill(message="Agent shut down", grace_seconds=0.0))
+        ids = {*self._station.containers.known(), *self._station.networks.known()}
+        for container_id in sorted(ids):
+            await remove_container(self._station, container_id)
+
+    def done(self, key: Key) -> None:
+        """Let go of a task whose end has been acknowledged."""
+        life = self.lives.pop(key, None)
+        if life is not None:
+            self.completed.append((life, self.task_of(life)))
+            life.checkpoint.remove()
+
+    def task_of(self, life: TaskLife) -> Task:
+        """Return a task as the master and the API know it."""
+        task = life.record.task
+        stream = self._station.sender.stream(life.record.key)
+        forwarded = stream.forwarded
+        return Task(
+            name=task.name,
+            task_id=task.task_id,
+            framework_id=FrameworkID(value=life.record.framework_id),
+            agent_id=task.agent_id,
+            state=latest_state(stream) if stream.latest else life.state,
+            resources=task.resources,
+            statuses=tuple(life.statuses),
+            status_update_state=forwarded.state if forwarded else None,
+            status_update_uuid=forwarded.uuid if forwarded else None,
+            labels=task.labels,
+            discovery=task.discovery,
+            container=task.container,
+            health_check=task.health_check,
+            kill_policy=task.kill_policy,
+            user=task.command.user if task.command else None,
+            limits=task.limits,
+        )
+
+    def tasks(self) -> tuple[Task, ...]:
+        """Return every task that we hold."""
+        return tuple(map(self.task_of, self.lives.values()))
+
+    def frameworks(self) -> tuple[FrameworkInfo, ...]:
+        """Return whose tasks they are."""
+        found = {life.record.framework_id: life.record.framework_info for life in self._all()}
+        return tuple(found.values())
+
+    def _all(self) -> Iterator[TaskLife]:
+        return iter(self.lives.values())

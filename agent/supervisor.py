@@ -1,0 +1,186 @@
+"""Start one container and outlive the agent to tell how it ended.
+
+Run as a program of its own, ``python -I -S supervisor.py RUN_DIRECTORY RUNC
+RUNC_ROOT CONTAINER_ID STDOUT STDERR``, with nothing but the standard library. It
+is the subreaper below which runc leaves the container's init. It writes, each
+whole or not at all, into the run directory:
+
+* ``supervisor``: who it is, before anything else;
+* ``started``: the init process, once the command runs;
+* ``exit``: the wait status, or why the container could not be started.
+
+One JSON line on standard output says ``started`` or ``exit`` as well, to whoever
+launched it.
+"""
+
+import ctypes
+import json
+import os
+import select
+import sys
+import time
+from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any  # importing it would cost a supervisor a millisecond and memory
+
+PR_SET_CHILD_SUBREAPER = 36
+MEMORY_EVENTS_V1 = "memory.oom_control"
+MEMORY_EVENTS_V2 = "memory.events"
+
+
+def main(arguments: list[str]) -> int:
+    """Supervise one container from its start to its end."""
+    run, runc, root, container_id, out, err = arguments
+    if os.fork():
+        return 0
+    os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    write(run, "supervisor", identity(os.getpid()))
+    error = start(run, runc, root, container_id, out, err)
+    if error is not None:
+        end = {"error": error, "finished": time.time()}
+        write(run, "exit", end)
+        report({"exit": end})
+        return 1
+    with open(os.path.join(run, "pid")) as file:
+        pid = int(file.read())
+    started = {**identity(pid), "started": time.time()}
+    write(run, "started", started)
+    report({"started": started})
+    status, killed = wait(pid)
+    end = {"status": status, "finished": time.time(), **killed}
+    write(run, "exit", end)
+    return 0
+
+
+def start(run: str, runc: str, root: str, container_id: str, out: str, err: str) -> str | None:
+    """Let runc create and start the container; return what went wrong, if anything did."""
+    log = os.path.join(run, "runc.log")
+    command = [runc, "--root", root, "--log", log, "--log-format", "json", "run", "--detach"]
+    command += ["--bundle", run, "--pid-file", os.path.join(run, "pid"), container_id]
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, out, append, 0o644),
+        (os.POSIX_SPAWN_OPEN, 2, err, append, 0o644),
+    ]
+    try:
+        child = os.posix_spawnp(runc, command, os.environ, file_actions=actions)
+    except OSError as error:
+        return f"{runc}: {error.strerror}"
+    status = os.waitpid(child, 0)[1]
+    if status == 0:
+        return None
+    return last_error(log) or f"runc ended with wait status {status}"
+
+
+def last_error(log: str) -> str | None:
+    """Return the last message in runc's log."""
+    try:
+        with open(log) as file:
+            lines = file.read().splitlines()
+        return str(json.loads(lines[-1])["msg"])
+    except (OSError, IndexError, ValueError, KeyError):
+        return None
+
+
+def wait(pid: int) -> tuple[int, dict[str, int]]:
+    """Wait for the container's init; kill it when the kernel has killed any of its processes.
+
+    Returns the wait status and what the memory limit did.
+    """
+    place = memory_cgroup(pid)
+    init = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(init, select.POLLIN)
+    event = watch_memory(place)
+    if event is not None:
+        poll.register(event, select.POLLIN)
+    while True:
+        ready = [number for number, _ in poll.poll()]
+        memory = memory_facts(place)
+        if init in ready:
+            break
+        if event is not None:
+            os.eventfd_read(event)
+        if memory.get("oom_kills"):
+            os.kill(pid, 9)  # it is our unreaped child: the pid can't be anybody else's
+    return os.waitpid(pid, 0)[1], memory
+
+
+def memory_cgroup(pid: int) -> str:
+    """Return the directory of the memory cgroup of a process, in whichever hierarchy it is."""
+    unified = ""
+    with open(f"/proc/{pid}/cgroup") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if "memory" in controllers.split(","):
+                return "/sys/fs/cgroup/memory" + path
+            if not controllers:
+                unified = path
+    return "/sys/fs/cgroup" + unified
+
+
+def watch_memory(place: str) -> int | None:
+    """Return an eventfd that tells of the memory limit (cgroup v1); v2 kills the group itself."""
+    try:
+        control = os.open(os.path.join(place, MEMORY_EVENTS_V1), os.O_RDONLY)
+        event = os.eventfd(0)
+        with open(os.path.join(place, "cgroup.event_control"), "w") as file:
+            file.write(f"{event} {control}")
+    except OSError:
+        return None
+    return event
+
+
+def memory_facts(place: str) -> dict[str, int]:
+    """Return how often the limit killed and the most memory that was used."""
+    facts: dict[str, int] = {}
+    for name in (MEMORY_EVENTS_V1, MEMORY_EVENTS_V2):
+        for line in lines_of(os.path.join(place, name)):
+            key, _, value = line.partition(" ")
+            if key == "oom_kill":
+                facts["oom_kills"] = int(value)
+    for name in ("memory.max_usage_in_bytes", "memory.peak"):
+        for line in lines_of(os.path.join(place, name)):
+            facts["memory_used"] = int(line)
+    return facts
+
+
+def lines_of(path: str) -> list[str]:
+    """Return a file's lines, none if it can't be read."""
+    try:
+        with open(path) as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+def identity(pid: int) -> dict[str, int]:
+    """Return a process as pid and start time."""
+    with open(f"/proc/{pid}/stat") as file:
+        text = file.read()
+    return {"pid": pid, "start_time": int(text[text.rindex(")") + 2 :].split()[19])}
+
+
+def write(run: str, name: str, value: "dict[str, Any]") -> None:
+    """Write a file of the run directory, whole or not at all."""
+    temporary = os.path.join(run, "." + name)
+    with open(temporary, "w") as file:
+        json.dump(value, file)
+    os.rename(temporary, os.path.join(run, name))
+
+
+def report(value: "dict[str, Any]") -> None:
+    """Tell whoever launched us, if he is still there, and let go of the pipe."""
+    with suppress(OSError):
+        os.write(1, json.dumps(value).encode() + b"\n")
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""What the agent keeps of a task, in files that outlive it (reference mesos §4.7)."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from phalanx.agent.files import sync_directory, write_whole
+from phalanx.core.error import InvalidError
+from phalanx.mesos.v1.codec import Message, decode, encode
+from phalanx.mesos.v1.mesos import FrameworkInfo, KillPolicy, NetworkInfo, TaskInfo
+
+M = TypeVar("M", bound=Message)
+
+DEFAULT_GRACE_SECONDS = 3.0
+INFO = "task.info"
+UPDATES = "task.updates"
+KILL = "task.kill"
+NETWORKS = "task.networks"
+
+
+class TaskRecord(Message, frozen=True, kw_only=True):
+    """A task as it was given to us, and the container that it got."""
+
+    framework_info: FrameworkInfo
+    task: TaskInfo
+    container_id: str
+
+    @property
+    def framework_id(self) -> str:
+        """Return whose task it is."""
+        return self.framework_info.id.value if self.framework_info.id else ""
+
+    @property
+    def task_id(self) -> str:
+        """Return the task's id, unique within its framework on this agent."""
+        return self.task.task_id.value
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return framework and task id."""
+        return self.framework_id, self.task_id
+
+    def has_capability(self, name: str) -> bool:
+        """Tell whether the framework has a capability."""
+        return any(item.type == name for item in self.framework_info.capabilities)
+
+
+class Kill(Message, frozen=True, kw_only=True):
+    """Why a task is being killed; kept, so that its end is told right after a restart."""
+
+    message: str | None = None
+    reason: str | None = None
+    healthy: bool | None = None
+    grace_seconds: float = DEFAULT_GRACE_SECONDS
+
+
+def grace_seconds(*policies: KillPolicy | None) -> float:
+    """Return how long a task may take to end: the first policy that says so, or 3 seconds."""
+    for policy in policies:
+        if policy is not None and policy.grace_period is not None:
+            return max(policy.grace_period.nanoseconds / 1e9, 0.0)
+    return DEFAULT_GRACE_SECONDS
+
+
+class GivenNetworks(Message, frozen=True, kw_only=True):
+    """Where a task is, as its status says."""
+
+    networks: tuple[NetworkInfo, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The directory of one task's files."""
+
+    directory: Path
+
+    @property
+    def updates(self) -> Path:
+        """Return where the task's updates are logged."""
+        return self.directory / UPDATES
+
+    def write_record(self, record: TaskRecord) -> None:
+        """Keep the task; it is on disk when this returns."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_whole(self.directory / INFO, encode(record), durable=True)
+        sync_directory(self.directory.parent)
+
+    def write_kill(self, kill: Kill) -> None:
+        """Keep why the task is being killed."""
+        write_whole(self.directory / KILL, encode(kill))
+
+    def write_networks(self, networks: tuple[NetworkInfo, ...]) -> None:
+        """Keep where the task is."""
+        write_whole(self.directory / NETWORKS, encode(GivenNetworks(networks=networks)))
+
+    def read_record(self) -> TaskRecord | None:
+        """Return the task; None when its file is missing or broken."""
+        return _read(TaskRecord, self.directory / INFO)
+
+    def read_kill(self) -> Kill | None:
+        """Return why the task is being killed, if it is."""
+        return _read(Kill, self.directory / KILL)
+
+    def read_networks(self) -> tuple[NetworkInfo, ...]:
+        """Return where the task is; nowhere yet is empty."""
+        given = _read(GivenNetworks, self.directory / NETWORKS)
+        return given.networks if given else ()
+
+    def remove(self) -> None:
+        """Forget the task."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _read(kind: type[M], path: Path) -> M | None:
+    try:
+        return decode(kind, path.read_bytes())
+    except (FileNotFoundError, InvalidError):
+        return None
