@@ -27,8 +27,8 @@ class DnsCollector(Collector):
             labels=("zone", "rcode"),
         )
         for counts in (self._zones.counts, self._forwarder.counts):
-            for (zone, rcode), count in list(counts.items()):
-                replies.add_metric((zone, _rcode_name(rcode)), count)
+            for (apex, rcode), count in list(counts.items()):
+                replies.add_metric((apex, _rcode_name(rcode)), count)
         yield replies
         lookups = CounterMetricFamily(
             "phalanx_dns_lookups",

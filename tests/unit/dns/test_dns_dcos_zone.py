@@ -1,0 +1,79 @@
+"""The naming table of DC/OS (reference dcos-net §2.5)."""
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from phalanx.dns.zones.dcos import dcos_cluster_records, dcos_task_records
+from phalanx.dns.zones.record import Record, RecordType
+from phalanx.net.model.objects import HostPort, Node, Task, TaskPhase
+
+TAIL = "dcos.thisdcos.directory."
+MAPPED = (HostPort(15263, 8080),)
+
+
+def task(name: str, node: str, addresses: tuple[str, ...], ports: tuple[HostPort, ...]) -> Task:
+    return Task(
+        framework_id="f",
+        id="t",
+        name=name,
+        agent_id="S0",
+        node=IPv4Address(node),
+        phase=TaskPhase.RUNNING,
+        addresses=tuple(map(IPv4Address, addresses)),
+        host_ports=ports,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "agent", "own", "ports", "automatic"),
+    [
+        ("none-on-host", "172.17.0.4", ("172.17.0.4",), (), "172.17.0.4"),
+        ("none-on-dcos", "172.17.0.4", ("9.0.2.5",), (), "9.0.2.5"),
+        ("ucr-on-bridge", "172.17.0.3", ("172.31.254.3",), MAPPED, "172.17.0.3"),
+        ("ucr-on-dcos", "172.17.0.3", ("9.0.1.6",), (), "9.0.1.6"),
+        ("docker-on-bridge", "172.17.0.4", ("172.18.0.2",), MAPPED, "172.17.0.4"),
+        ("docker-on-dcos", "172.17.0.4", ("9.0.2.130",), (), "9.0.2.130"),
+        ("pod-on-bridge", "172.17.0.3", ("172.31.254.4",), MAPPED, "172.17.0.3"),
+        ("pod-on-dcos", "172.17.0.3", ("9.0.1.3",), (), "9.0.1.3"),
+        ("without-address", "172.17.0.3", (), (), "172.17.0.3"),
+    ],
+)
+def test_task_has_three_addresses(
+    name: str, agent: str, own: tuple[str, ...], ports: tuple[HostPort, ...], automatic: str
+) -> None:
+    found = list(dcos_task_records(task(name, agent, own, ports), "marathon"))
+
+    assert [(record.name, str(record.data)) for record in found] == [
+        (f"{name}.marathon.agentip.{TAIL}", agent),
+        *((f"{name}.marathon.containerip.{TAIL}", address) for address in own),
+        (f"{name}.marathon.autoip.{TAIL}", automatic),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "framework", "expected"),
+    [
+        pytest.param("myapp.mygroup", "marathon", "myapp-mygroup.marathon", id="group"),
+        pytest.param("a", "Dev.Marathon", "a.dev-marathon", id="framework-is-one-label"),
+    ],
+)
+def test_names_are_single_labels(name: str, framework: str, expected: str) -> None:
+    [first, *_] = dcos_task_records(task(name, "172.17.0.3", (), ()), framework)
+
+    assert first.name == f"{expected}.agentip.{TAIL}"
+
+
+def test_masters_and_leader_have_names() -> None:
+    first, second, agent = map(IPv4Address, ("198.18.0.1", "198.18.0.2", "198.18.0.3"))
+    nodes = [
+        Node(first, "m1", is_master=True),
+        Node(second, "m2", is_master=True, is_leader=True),
+        Node(agent, "a1", agent_id="S0"),
+    ]
+
+    assert set(dcos_cluster_records(nodes)) == {
+        Record(f"master.{TAIL}", RecordType.A, first),
+        Record(f"master.{TAIL}", RecordType.A, second),
+        Record(f"leader.{TAIL}", RecordType.A, second),
+    }

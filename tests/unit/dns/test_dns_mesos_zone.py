@@ -1,0 +1,225 @@
+"""The record table of Mesos-DNS, row by row (reference dns §1.3)."""
+
+from ipaddress import IPv4Address
+
+import msgspec
+import pytest
+
+from phalanx.dns.zones.desired import desired_zones, task_records
+from phalanx.dns.zones.mesos import (
+    mesos_cluster_records,
+    mesos_framework_records,
+    mesos_task_records,
+)
+from phalanx.dns.zones.record import Record, RecordType, Srv
+from phalanx.net.model.objects import (
+    Framework,
+    HostPort,
+    Liveness,
+    Node,
+    Task,
+    TaskPhase,
+    TaskPort,
+)
+from phalanx.net.model.view import View
+
+AGENT = IPv4Address("198.18.0.2")
+OWN = IPv4Address("9.0.1.2")
+PLAIN = Task(
+    framework_id="f",
+    id="test",
+    name="Car_store",
+    agent_id="20140803-194712-3041283216-5050-2116-S0",
+    node=AGENT,
+    phase=TaskPhase.RUNNING,
+    addresses=(OWN,),
+    networks=("dcos",),
+    port_resources=((31000, 31001),),
+)
+DISCOVERED = msgspec.structs.replace(
+    PLAIN, discovery_name="Liquor.store", ports=(TaskPort(80, "Web_ui"), TaskPort(53, "", "udp"))
+)
+Line = tuple[str, str]
+
+
+def lines(task: Task, framework: str = "marathon") -> set[Line]:
+    """Return the records as the name and the data in one line each."""
+    return {line(record) for record in mesos_task_records(task, framework, "mesos")}
+
+
+def line(record: Record) -> Line:
+    data = record.data
+    return record.name, f"{data.target}:{data.port}" if isinstance(data, Srv) else str(data)
+
+
+def test_task_without_discovery_has_address_and_service_records() -> None:
+    canonical = "car-store-iffe9-s0.marathon"
+    slave = f"{canonical}.slave.mesos."
+
+    assert lines(PLAIN) == {
+        ("car-store.marathon.mesos.", "9.0.1.2"),
+        (f"{canonical}.mesos.", "9.0.1.2"),
+        ("car-store.marathon.slave.mesos.", "198.18.0.2"),
+        (slave, "198.18.0.2"),
+        *(
+            (f"_car-store._{proto}.marathon.{where}", f"{slave}:{port}")
+            for proto in ("tcp", "udp")
+            for where in ("mesos.", "slave.mesos.")
+            for port in (31000, 31001)
+        ),
+    }
+
+
+def test_discovery_name_replaces_the_task_name_raw_and_as_a_label() -> None:
+    addresses = {found for found in lines(DISCOVERED) if not found[0].startswith("_")}
+
+    assert addresses == {
+        (f"{name}{kind}mesos.", address)
+        for stem in ("liquor.store", "liquor-store")
+        for name in (stem, f"{stem}-iffe9-s0")
+        for kind, address in ((".marathon.", "9.0.1.2"), (".marathon.slave.", "198.18.0.2"))
+    }  # fmt: skip
+
+
+def test_discovery_ports_are_services_of_the_task_itself() -> None:
+    canonical = "liquor-store-iffe9-s0.marathon.mesos."
+    services = {found for found in lines(DISCOVERED) if "_liquor-store." in found[0]}
+
+    assert services == {
+        ("_liquor-store._tcp.marathon.mesos.", f"{canonical}:80"),
+        ("_web-ui._liquor-store._tcp.marathon.mesos.", f"{canonical}:80"),
+        ("_liquor-store._udp.marathon.mesos.", f"{canonical}:53"),
+        *(
+            (f"_liquor-store._{proto}.marathon.slave.mesos.",
+             f"liquor-store-iffe9-s0.marathon.slave.mesos.:{port}")
+            for proto in ("tcp", "udp")
+            for port in (31000, 31001)
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [("tcp", {"_tcp"}), ("", {"_tcp", "_udp"}), ("tcp,udp", {"_tcp", "_udp"}), ("SCTP", {"_sctp"})],
+)
+def test_protocol_of_a_port_names_the_service(protocol: str, expected: set[str]) -> None:
+    task = msgspec.structs.replace(
+        PLAIN, discovery_name="web", ports=(TaskPort(80, "", protocol),), port_resources=()
+    )
+
+    found = {name.split(".")[1] for name, _ in lines(task) if name.startswith("_web.")}
+
+    assert found == expected
+
+
+def test_task_without_own_address_is_found_at_its_agent() -> None:
+    task = msgspec.structs.replace(PLAIN, addresses=(), networks=())
+
+    assert ("car-store.marathon.mesos.", "198.18.0.2") in lines(task)
+
+
+def test_group_of_marathon_is_both_dotted_and_dashed() -> None:
+    task = msgspec.structs.replace(PLAIN, discovery_name="myapp.mygroup")
+
+    names = {name for name, _ in lines(task)}
+
+    assert {"myapp.mygroup.marathon.mesos.", "myapp-mygroup.marathon.mesos."} <= names
+
+
+def test_long_name_leaves_room_for_the_canonical_suffix() -> None:
+    task = msgspec.structs.replace(PLAIN, name=63 * "x", port_resources=())
+
+    names = {name for name, _ in lines(task)}
+
+    assert f"{54 * 'x'}-iffe9-s0.marathon.mesos." in names
+    assert max(len(label) for name in names for label in name.split(".")) == 63
+
+
+@pytest.mark.parametrize("phase", [p for p in TaskPhase if p is not TaskPhase.RUNNING])
+def test_task_that_does_not_run_has_no_names(phase: TaskPhase) -> None:
+    assert task_records(msgspec.structs.replace(PLAIN, phase=phase), "marathon", "mesos") == ()
+
+
+def test_unhealthy_task_keeps_its_names() -> None:
+    sick = msgspec.structs.replace(PLAIN, is_checked=True, healthy=False)
+
+    assert task_records(sick, "marathon", "mesos") == task_records(PLAIN, "marathon", "mesos")
+
+
+def test_task_of_an_unknown_framework_or_node_has_no_names() -> None:
+    node = Node(AGENT, "a1", agent_id="S0", port=5051)
+    framework = Framework("f", "marathon")
+    whole = View().changed([node, framework, PLAIN])
+
+    def names(view: View) -> set[str]:
+        zones = desired_zones(view, domain="mesos", held=None, serial=1, servers=())
+        return {name for zone in zones.values() if zone for name in zone.names if "car" in name}
+
+    assert names(whole)
+    assert not names(whole.changed([], [("framework", "f")]))
+    assert not names(whole.changed([], [("node", str(AGENT))]))
+
+
+M1 = Node(IPv4Address("198.18.0.1"), "m1", is_master=True, port=5050)
+M2 = Node(IPv4Address("198.18.0.9"), "m2", is_master=True, is_leader=True, port=5055)
+A1 = Node(AGENT, "a1", agent_id="x-S0", port=5051)
+A2 = Node(
+    IPv4Address("198.18.0.3"), "a2", agent_id="x-S1", port=5052, liveness=Liveness.SUSPECT
+)  # fmt: skip
+GONE = Node(
+    IPv4Address("198.18.0.4"), "a3", agent_id="x-S2", port=5053, liveness=Liveness.UNREACHABLE
+)  # fmt: skip
+
+
+def test_cluster_has_names_for_masters_and_agents() -> None:
+    found = {line(record) for record in mesos_cluster_records([M2, GONE, A2, A1, M1], "mesos")}
+
+    assert found == {
+        ("slave.mesos.", "198.18.0.2"),
+        ("slave.mesos.", "198.18.0.3"),
+        ("_slave._tcp.mesos.", "slave.mesos.:5051"),
+        ("_slave._tcp.mesos.", "slave.mesos.:5052"),
+        ("master.mesos.", "198.18.0.1"),
+        ("master.mesos.", "198.18.0.9"),
+        ("master0.mesos.", "198.18.0.1"),
+        ("master1.mesos.", "198.18.0.9"),
+        ("leader.mesos.", "198.18.0.9"),
+        ("_leader._tcp.mesos.", "leader.mesos.:5055"),
+        ("_leader._udp.mesos.", "leader.mesos.:5055"),
+    }
+
+
+def test_leader_that_is_also_an_agent_is_at_the_masters_port() -> None:
+    both = msgspec.structs.replace(M2, agent_id="x-S9", port=5051)
+
+    found = dict(map(line, mesos_cluster_records([both], "mesos")))
+
+    assert found["_leader._tcp.mesos."] == "leader.mesos.:5050"
+    assert found["_slave._tcp.mesos."] == "slave.mesos.:5051"
+
+
+@pytest.mark.parametrize(
+    ("hostname", "webui_url", "expected"),
+    [
+        pytest.param("10.0.0.7", "", ["10.0.0.7"], id="literal"),
+        pytest.param("m1", "", ["198.18.0.1"], id="name-of-a-node"),
+        pytest.param("", "http://10.0.0.8:8080/", ["10.0.0.8"], id="web-page"),
+        pytest.param("elsewhere", "", [], id="not-resolvable"),
+    ],
+)
+def test_framework_is_named_after_its_scheduler(
+    hostname: str, webui_url: str, expected: list[str]
+) -> None:
+    framework = Framework("f", "Mara_thon.user", hostname, webui_url)
+
+    found = list(mesos_framework_records(framework, [M1], "mesos"))
+
+    assert found == [
+        Record("mara-thon.user.mesos.", RecordType.A, IPv4Address(address)) for address in expected
+    ]
+
+
+def test_host_ports_do_not_change_mesos_names() -> None:
+    mapped = msgspec.structs.replace(PLAIN, host_ports=(HostPort(31000, 80),))
+
+    assert lines(mapped) == lines(PLAIN)
