@@ -10,7 +10,7 @@ from phalanx.core.error import DataplaneError
 from phalanx.labs.place import NETNS
 
 # The last thing it does in its own name is to say its number; exec keeps that number.
-_SPAWN = 'echo $$; log=$1; shift; exec "$@" >>"$log" 2>&1'
+_SPAWN = 'exec 3>&1 >>"$1" 2>&1; shift; echo $$ >&3; exec 3>&-; exec "$@"'
 
 # Every file of the directory stands in for the one of the same name in /etc.
 _DRESS = """
