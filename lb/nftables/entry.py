@@ -13,7 +13,9 @@ class Entry(msgspec.Struct, frozen=True):
 
     lengths: frozenset[int] = frozenset()  # whose services set it is in: one, or none if refused
     slots: Mapping[int, Endpoint] = msgspec.field(default_factory=dict)
-    weights: Mapping[Endpoint, int] = msgspec.field(default_factory=dict)  # those other than 1
+    weights: Mapping[Endpoint, int] = msgspec.field(
+        default_factory=dict
+    )  # if not 1, or if without a slot
     is_refused: bool = False
 
 
@@ -23,11 +25,14 @@ EMPTY = Entry()
 def compile_entry(service: Service, previous: Entry = EMPTY) -> Entry:
     """Return the elements of *service*, leaving in place what it can of *previous*."""
     table = slots(service.backends, _table(previous))
+    served = frozenset(table)
     return Entry(
         lengths=frozenset((len(table),)) if table else frozenset(),
         slots={slot: endpoint for slot, endpoint in enumerate(table) if endpoint is not None},
         weights={
-            backend.endpoint: backend.weight for backend in service.backends if backend.weight != 1
+            backend.endpoint: backend.weight
+            for backend in service.backends
+            if backend.weight != 1 or backend.endpoint not in served
         },
         is_refused=not table,
     )

@@ -3,8 +3,8 @@
 The number of rules does not grow with the cluster. A packet's VIP is looked up
 in one set for each slot table length and leads to the chain of that length,
 where drawn numbers lead through ``slots`` to a backend. Sets, because each new
-element of a verdict map makes the kernel walk the whole map again: 100 ms for
-each new service when there are 10,000.
+element of a verdict map makes the kernel walk the whole map again: 2 ms for
+each new service when there are 10,000, and a set's 0.4 ms stay.
 """
 
 import json
@@ -68,6 +68,7 @@ table {TABLE} {{
   }}
   chain refuse_output {{
     type filter hook output priority 0; policy accept;
+    icmp type redirect ct status dnat drop
     {VIP_KEY} @refused goto refuse
   }}
   chain forward {{
