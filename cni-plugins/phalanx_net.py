@@ -15,7 +15,7 @@ from _socket import AF_UNIX, SOCK_STREAM, socket
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NEWEST = VERSIONS[-1]
-DIRECT = ""  # the interpreter that knows phalanx.cni.direct; set by phalanx.cni.install
+DIRECT = ""  # the interpreter that knows phalanx.cni.direct; the installed plugin sets it
 ANSWER_SECONDS = 60.0
 ABOUT = f"phalanx-net: attaches a container to a virtual network\nCNI: {', '.join(VERSIONS)}\n"
 

@@ -1,5 +1,7 @@
 """The CNI commands, once it is known what the network is on this node."""
 
+from functools import partial
+from ipaddress import IPv4Address
 from typing import Any
 
 import structlog
@@ -28,24 +30,9 @@ class Attachments:
         self._addresses = addresses
 
     def add(self, request: Request, network: LeasedNetwork) -> dict[str, Any]:
-        """Attach a container and return the result in the version that is asked for.
-
-        A lease without an interface is what an ADD left that died on its way:
-        it is freed first.
-        """
+        """Attach a container and return the result in the version that is asked for."""
         owner = request.owner
-        if self._links.has(veth_name(owner)):
-            raise ConflictError(f"{owner} is attached already")
-        if (stale := self._addresses.find(network.name, owner)) is not None:
-            self._addresses.release(network.name, owner)
-            log.info("stale_lease_freed", container=str(owner), address=str(stale))
-        address = self._addresses.reserve(
-            network.name,
-            network.subnet,
-            owner,
-            gateway=network.gateway,
-            requested=request.address,
-        )
+        address = self._lease(request, network)
         try:
             spec = plan(owner, network, address, netns=request.netns_paths)
             result = convert(result_of(spec, netns=request.netns), request.version)
@@ -54,6 +41,26 @@ class Attachments:
             self._addresses.release(network.name, owner)
             raise
         return result
+
+    def _lease(self, request: Request, network: LeasedNetwork) -> IPv4Address:
+        """Lease an address; take a lease over that an ADD left which died on its way."""
+        reserve = partial(
+            self._addresses.reserve,
+            network.name,
+            network.subnet,
+            request.owner,
+            gateway=network.gateway,
+            requested=request.address,
+        )
+        try:
+            return reserve()
+        except ConflictError:
+            stale = self._addresses.find(network.name, request.owner)
+            if stale is None or self._links.has(veth_name(request.owner)):
+                raise
+        self._addresses.release(network.name, request.owner)
+        log.info("stale_lease_freed", container=str(request.owner), address=str(stale))
+        return reserve()
 
     def delete(self, request: Request) -> None:
         """Detach a container and free its address; neither has to be there.
@@ -82,17 +89,19 @@ class Attachments:
         """
         keep = {veth_name(owner) for owner in request.valid}
         gone = [veth for veth in self._links.veths(request.network) if veth not in keep]
-        refusals: list[DataplaneError] = []
+        refusals: dict[str, DataplaneError] = {}
         for veth in gone:
             try:
                 self._links.detach(veth)
             except DataplaneError as error:
-                refusals.append(error)
-        freed = self._addresses.collect(request.network, request.valid)
+                refusals[veth] = error
+        held = self._addresses.leases(request.network).values()
+        stuck = {owner for owner in held if veth_name(owner) in refusals}
+        freed = self._addresses.collect(request.network, request.valid | stuck)
         if gone or freed:
             log.info("garbage_collected", network=request.network, links=gone, leases=len(freed))
         if refusals:
-            raise CniError(Code.KERNEL, "; ".join(map(str, refusals)))
+            raise CniError(Code.KERNEL, "; ".join(map(str, refusals.values())))
 
     def status(self, network: LeasedNetwork) -> None:
         """Raise CniError unless an ADD could be served now."""

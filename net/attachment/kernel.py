@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Interface
 from pathlib import Path
-from socket import AF_INET
+from socket import AF_INET, if_nametoindex
 from typing import Any, TypeVar
 
 from pyroute2 import IPRoute
@@ -72,8 +72,10 @@ class KernelLinks:
                 bridge = self.ensure_bridge(spec.bridge, undo)
                 self._make_veth(spec, bridge, container)
                 undo.callback(_quietly, self.detach, spec.veth)
-                self._ipr.brport("set", index=self._index(spec.veth), mode=HAIRPIN)
-                _configure(ipr, spec)
+                self._ipr.brport("set", index=if_nametoindex(spec.veth), mode=HAIRPIN)
+                with inside(container, self._home):
+                    index = if_nametoindex(spec.ifname)
+                _configure(ipr, index, spec)
             undo.pop_all()
 
     def detach(self, veth: str) -> bool:
@@ -219,12 +221,6 @@ class KernelLinks:
                 return None
             raise
 
-    def _index(self, name: str) -> int:
-        if (link := self._link(name)) is None:
-            raise DataplaneError(f"{name}: vanished", table=TABLE, errno=errno.ENODEV)
-        index: int = link["index"]
-        return index
-
     def _make_veth(self, spec: AttachmentSpec, bridge: int, container: int) -> None:
         """Make both ends where they belong, in one message."""
         peer = {
@@ -252,9 +248,8 @@ class KernelLinks:
             raise ConflictError(f"interface {name!r} exists {where} already") from error
 
 
-def _configure(ipr: Any, spec: AttachmentSpec) -> None:  # noqa: ANN401 - pyroute2 is untyped
+def _configure(ipr: Any, index: int, spec: AttachmentSpec) -> None:  # noqa: ANN401 - pyroute2 is untyped
     """Set up the container's end."""
-    index = ipr.link("get", ifname=spec.ifname)[0]["index"]
     ipr.link("set", index=index, state="up")
     ipr.addr("add", index=index, **_where(spec.address))
     for route in spec.routes:
@@ -335,4 +330,6 @@ def _refusals(what: str) -> Iterator[None]:
     try:
         yield
     except NetlinkError as error:
-        raise DataplaneError(f"{what}: {error}", table=TABLE, errno=error.code) from error
+        raise DataplaneError(f"{what}: {error.args[-1]}", table=TABLE, errno=error.code) from error
+    except OSError as error:
+        raise DataplaneError(f"{what}: {error}", table=TABLE, errno=error.errno) from error

@@ -74,7 +74,7 @@ def plan(
     """
     metric = _position(owner.ifname)
     default = Route(EVERYWHERE, network.gateway, metric)
-    own = Route(network.prefix, network.gateway)
+    own = Route(network.prefix, network.gateway, metric)
     routes = (own, default) if metric and own.prefix != network.subnet else (default,)
     return AttachmentSpec(
         owner=owner,

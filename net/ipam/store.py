@@ -39,19 +39,17 @@ class AddressStore:
     ) -> IPv4Address:
         """Lease an address to *owner* and return it: the requested one, or the next free.
 
-        An owner that holds an address of the subnet already gets ConflictError,
-        unless it is the very address that he requests. Raises InvalidError,
-        ConflictError or UnavailableError when there is nothing to give.
+        Raises ConflictError for an owner that holds an address of the network
+        already, and InvalidError, ConflictError or UnavailableError when there
+        is nothing to give.
         """
         with self._locked(network) as place:
             leases = _read(place)
-            for held in (address for address, other in leases.items() if other == owner):
-                if held == requested:
-                    return held
-                if held in subnet:
+            for held, other in leases.items():
+                if other == owner:
                     raise ConflictError(f"{owner} holds {held} already")
             if requested is None:
-                last = _parse_address(_text(place / LAST))
+                last = _parse_address(_text(f"{place}/{LAST}"))
                 address = next_free(subnet, gateway=gateway, taken=leases.keys(), last=last)
             else:
                 check_requested(requested, subnet, gateway=gateway, taken=leases.keys())
@@ -119,19 +117,23 @@ class AddressStore:
 
 def _read(place: Path) -> dict[IPv4Address, Owner]:
     leases: dict[IPv4Address, Owner] = {}
-    with os.scandir(place) as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
+    for name in os.listdir(place):
         if (address := _parse_address(name)) is not None:
-            container_id, _, ifname = _text(place / name).strip().partition("\r\n")
+            container_id, _, ifname = _text(f"{place}/{name}").strip().partition("\r\n")
             leases[address] = Owner(container_id.strip(), ifname.strip())
     return leases
 
 
-def _text(path: Path) -> str:
-    with suppress(FileNotFoundError):
-        return path.read_bytes().decode(errors="replace")
-    return ""
+def _text(path: str) -> str:
+    """Return what a file holds, nothing if it is gone; an ADD may read hundreds."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    try:
+        return os.read(descriptor, 4096).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def _parse_address(text: str) -> IPv4Address | None:
