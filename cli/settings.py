@@ -17,9 +17,11 @@ CONFIGS = {
 
 HEAD = """# Settings
 
-Each setting of a daemon is a flag (`--work-dir`, also `--work_dir`), an environment variable (`PREFIX_WORK_DIR`) and a key of the
-TOML file that `--config FILE` names (`work_dir`). A flag beats the environment, which beats the file, which beats the default.
-`--check-config` checks and exits. What can't be used is refused with key and value, exit status 2.
+Each setting of a daemon is a flag (`--work-dir`, also `--work_dir`), an environment
+variable (`PREFIX_WORK_DIR`) and a key of the TOML file that `--config FILE` names
+(`work_dir`). A flag beats the environment, which beats the file, which beats the default.
+`--check-config` checks and exits. What can't be used is refused with key and value,
+exit status 2.
 """
 
 

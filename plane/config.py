@@ -1,12 +1,13 @@
 """The settings of a plane."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from phalanx.core.config import HostPort, Loader, check_port, setting
 from phalanx.core.error import ConfigError
-from phalanx.lb.choose import DATAPLANES
+from phalanx.lb.choose import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class PlaneConfig:
         "port on which this node's address relays the feed; 0 for none", default=0
     )
     vip_range: IPv4Network = setting("where VIPs come from", default=IPv4Network("11.0.0.0/8"))
-    lb: str = setting(f"load balancer: {', '.join(DATAPLANES)}", default="auto")
+    lb: str = setting(f"load balancer: {', '.join(Kind)}", default="auto")
     dns_listen: tuple[IPv4Address, ...] = setting(
         "addresses of the resolver, put on lo",
         default=(
@@ -51,7 +52,7 @@ class PlaneConfig:
     log_level: str = setting("debug, info, warning or error", default="info")
 
 
-def load(arguments: list[str]) -> PlaneConfig:
+def load(arguments: Sequence[str]) -> PlaneConfig:
     """Read and check the settings; raise ConfigError with the key and the value."""
     loader = Loader(
         PlaneConfig,
@@ -64,8 +65,8 @@ def load(arguments: list[str]) -> PlaneConfig:
         check_port(key.replace("_", "-"), getattr(config, key))
     if not config.source:
         raise ConfigError("--source: '': at least one URL is needed")
-    if config.lb not in DATAPLANES:
-        raise ConfigError(f"--lb: {config.lb!r}: is none of {', '.join(DATAPLANES)}")
+    if config.lb not in set(Kind):
+        raise ConfigError(f"--lb: {config.lb!r}: is none of {', '.join(Kind)}")
     if not config.resync > 0:
         raise ConfigError(f"--resync: {config.resync!r}: must be above 0")
     return config

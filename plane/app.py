@@ -1,0 +1,186 @@
+"""The plane: opens every part, starts the loops, is the only place that knows all of them."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from phalanx.core.api.error import errors_as_json
+from phalanx.core.api.serve import Listener, serve
+from phalanx.core.daemon import run_daemon
+from phalanx.core.log import configure_log
+from phalanx.dns.api.records import dns_routes
+from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.metrics import DnsCollector
+from phalanx.dns.publish import ZoneTable
+from phalanx.dns.server import DnsServer
+from phalanx.lb.api.vips import vips_route
+from phalanx.lb.service import Service, Vip
+from phalanx.net.api.feed import feed_route
+from phalanx.net.attachment.attachments import Attachments
+from phalanx.net.attachment.kernel import KernelLinks
+from phalanx.net.feed.record import Numbered
+from phalanx.net.ipam.store import AddressStore
+from phalanx.net.model.view import View
+from phalanx.net.nft.library import Nft
+from phalanx.net.rtnl.kernel import Rtnl
+from phalanx.plane.api.node import Status, node_routes
+from phalanx.plane.cni.server import CniServer
+from phalanx.plane.config import PlaneConfig, load
+from phalanx.plane.mirror import Mirror
+from phalanx.plane.sequence import TableSequence
+from phalanx.plane.tables import build_tables
+
+log = structlog.get_logger()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a plane until SIGTERM; return the exit status, 2 for bad configuration."""
+
+    async def run() -> None:
+        config = load(arguments)
+        configure_log("plane", level=config.log_level)
+        await Plane(config).run()
+
+    return run_daemon(run)
+
+
+class Plane:
+    """One node's plane."""
+
+    def __init__(self, config: PlaneConfig) -> None:
+        self._config = config
+        self._registry = CollectorRegistry()
+        self._zones = ZoneTable(
+            node=config.ip,
+            servers=config.dns_listen,
+            serial=int(time.time()),
+            forwards=bool(config.upstreams),
+        )
+        self._forwarder = Forwarder(config.upstreams)
+        self._registry.register(DnsCollector(self._zones, self._forwarder))
+        self._mirror = Mirror(
+            [place.url for place in config.source],
+            config.state_dir / "view.json",
+            changed=lambda: self._sequence.poke(),
+        )
+        self._pass: Numbered | None = self._mirror.numbered  # the View of the pass under way
+        self._applied = 0
+        self._outcome: Mapping[str, bool] = {}
+        self._held: frozenset[str] = frozenset()
+        self._published: View | None = None
+
+    async def run(self) -> None:
+        """Open everything and run until cancelled."""
+        config = self._config
+        async with AsyncExitStack() as stack:
+            rtnl, nft = Rtnl(), Nft()
+            stack.callback(rtnl.close)
+            stack.callback(nft.close)
+            links = KernelLinks()
+            stack.callback(links.close)
+            tables, self._services = build_tables(
+                config, lambda: self._view_of_pass(), rtnl=rtnl, nft=nft, links=links
+            )
+            self._sequence = TableSequence(
+                tables,
+                begin=self._begin,
+                done=self._done,
+                resync_seconds=config.resync,
+                registry=self._registry,
+            )
+            await self._sequence.run_once(resync=True)  # puts the resolver's addresses in place
+            await stack.enter_async_context(self._dns())
+            if config.cni_config_dir is not None:
+                await stack.enter_async_context(self._cni(links))
+            await stack.enter_async_context(serve(self._api(), *self._api_places()))
+            if config.feed_port:
+                relay = web.Application(middlewares=[errors_as_json])
+                relay.add_routes([feed_route(lambda: self._mirror.relay)])
+                place = Listener(str(config.ip), config.feed_port)
+                await stack.enter_async_context(serve(relay, place))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._mirror.run())
+                group.create_task(self._mirror.keep())
+                group.create_task(self._sequence.run())
+
+    def _dns(self) -> DnsServer:
+        return DnsServer(
+            self._zones,
+            self._forwarder,
+            addresses=[str(address) for address in self._config.dns_listen],
+            port=self._config.dns_port,
+        )
+
+    def _cni(self, links: KernelLinks) -> CniServer:
+        store = AddressStore(self._config.state_dir / "ipam")
+        return CniServer(
+            self._config.cni_socket,
+            node=self._config.ip,
+            view=lambda: self._mirror.view,
+            in_sync=lambda: self._mirror.is_heard,
+            attachments=Attachments(links, store),
+            thread=links.thread,
+        )
+
+    def _api(self) -> web.Application:
+        app = web.Application(middlewares=[errors_as_json])
+        app.add_routes(
+            [
+                *node_routes(self._status, self._registry),
+                *dns_routes(lambda: self._zones.zones, aliases=self._zones.aliases),
+                vips_route(lambda: self._mirror.view or View()),
+            ]
+        )
+        return app
+
+    def _api_places(self) -> list[Listener | Path]:
+        places: list[Listener | Path] = [self._config.socket]
+        if self._config.api_port:
+            places.append(Listener("127.0.0.1", self._config.api_port))
+        return places
+
+    def _view_of_pass(self) -> View | None:
+        return None if self._pass is None else self._pass.view
+
+    def _begin(self) -> None:
+        self._pass = self._mirror.numbered
+
+    def _done(self, outcome: Mapping[str, bool]) -> None:
+        """Publish names for what the load balancer holds, and remember how far we are."""
+        self._outcome = outcome
+        if self._pass is None:
+            return
+        view, held = self._pass.view, self._held
+        if self._services.settled is not None:  # else: what was held before still is
+            held = held_vips(view, self._services.settled)
+        if view is not self._published or held != self._held:
+            self._zones.publish(view, held)
+            self._published, self._held = view, held
+        if all(outcome.values()):
+            self._applied = self._pass.position.sequence
+
+    def _status(self) -> Status:
+        numbered = self._mirror.numbered
+        sequence = 0 if numbered is None else numbered.position.sequence
+        is_held = self._pass is numbered and bool(self._outcome) and all(self._outcome.values())
+        return Status(
+            node=str(self._config.ip),
+            in_sync=self._mirror.is_heard and is_held,
+            epoch=None if numbered is None else numbered.position.epoch,
+            sequence=sequence,
+            applied=self._applied,
+            tables=self._outcome,
+        )
+
+
+def held_vips(view: View, services: Mapping[Vip, Service]) -> frozenset[str]:
+    """Return the names of VIPs that are among the *services* which a load balancer holds."""
+    addresses: set[IPv4Address] = {vip.address for vip in services}
+    return frozenset(lease.name for lease in view.vips.values() if lease.address in addresses)

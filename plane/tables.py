@@ -1,0 +1,108 @@
+"""Which tables a node has, in which order, and which pure function says what each holds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from phalanx.core.reconcile.dataplane import Dataplane
+from phalanx.core.reconcile.reconciler import Reconciler
+from phalanx.lb.choose import choose_services
+from phalanx.lb.desired import desired_services
+from phalanx.lb.service import Service, Vip
+from phalanx.net.address.kernel import KernelAddresses
+from phalanx.net.attachment.bridge import desired_bridges
+from phalanx.net.attachment.bridges import KernelBridges
+from phalanx.net.attachment.kernel import KernelLinks as AttachedLinks
+from phalanx.net.isolation.desired import desired_isolation
+from phalanx.net.isolation.layout import ISOLATION
+from phalanx.net.model.view import View
+from phalanx.net.nat.desired import desired_nat
+from phalanx.net.nat.layout import NAT
+from phalanx.net.nft.library import Nft
+from phalanx.net.nft.set_table import KernelSetTable
+from phalanx.net.overlay.desired import (
+    desired_links,
+    desired_routes,
+    desired_rules,
+    desired_settings,
+)
+from phalanx.net.overlay.link.kernel import KernelLinks
+from phalanx.net.overlay.route.kernel import KernelRoutes
+from phalanx.net.overlay.rule.kernel import KernelRules
+from phalanx.net.overlay.setting.proc import ProcSettings
+from phalanx.net.rtnl.kernel import Rtnl
+from phalanx.plane.cni.config import desired_config_files
+from phalanx.plane.cni.directory import CniConfigFiles
+from phalanx.plane.config import PlaneConfig
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Tables = Sequence[Reconciler[Any, Any]]
+
+
+def build_tables(
+    config: PlaneConfig,
+    view: Callable[[], View | None],
+    *,
+    rtnl: Rtnl,
+    nft: Nft,
+    links: AttachedLinks,
+) -> tuple[Tables, Reconciler[Vip, Service]]:
+    """Return all tables of a node in the order of a pass, and the one of the load balancer.
+
+    *view* returns the View of the pass under way.
+    """
+    node = config.ip
+    services = _table(
+        choose_services(config.lb, nft, pool=config.vip_range),
+        view,
+        lambda v: desired_services(v, node=node),
+    )
+    tables: list[Reconciler[Any, Any]] = [
+        # The resolver's addresses, and the link that routes lead into.
+        _table(
+            KernelAddresses(rtnl), view, lambda _: dict.fromkeys(config.dns_listen), is_static=True
+        ),
+        _table(KernelLinks(rtnl), view, desired_links),
+        _table(ProcSettings(rtnl, desired_settings().keys()), view, lambda _: desired_settings()),
+        # Walls stand before there is a way through them.
+        _table(KernelSetTable(nft, ISOLATION), view, desired_isolation),
+        _table(KernelSetTable(nft, NAT), view, lambda v: desired_nat(v, node=node)),
+        _table(KernelRules(rtnl), view, desired_rules),
+        _table(
+            KernelRoutes(rtnl),
+            view,
+            lambda v: desired_routes(v, node=node, vip_range=config.vip_range),
+        ),
+        # Backends are reachable now; names follow after the pass.
+        services,
+    ]
+    if config.cni_config_dir is not None:
+        # Last: from here on containers may come.
+        tables += [
+            _table(KernelBridges(links), view, lambda v: desired_bridges(v, node=node)),
+            _table(
+                CniConfigFiles(config.cni_config_dir),
+                view,
+                lambda v: desired_config_files(v, node=node, socket=str(config.cni_socket)),
+            ),
+        ]
+    return tables, services
+
+
+def _table(
+    dataplane: Dataplane[K, V],
+    view: Callable[[], View | None],
+    desired: Callable[[View], Mapping[K, V]],
+    *,
+    is_static: bool = False,
+) -> Reconciler[K, V]:
+    """Return a table's reconciler; one that is static needs no View to know what it holds."""
+
+    def ask() -> Mapping[K, V] | None:
+        known = view()
+        if known is None:
+            return desired(View()) if is_static else None
+        return desired(known)
+
+    return Reconciler(dataplane, ask)
