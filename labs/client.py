@@ -45,6 +45,19 @@ def _get(connection: http.client.HTTPConnection, path: str) -> tuple[int, bytes]
         connection.close()
 
 
+def ask(netns: Path | None, host: str, port: int, question: str) -> str:
+    """Send *question* over TCP; return all that is answered, raise UnavailableError if nothing."""
+    try:
+        with tcp_socket(netns) as connection:
+            connection.settimeout(TIMEOUT)
+            connection.connect((host, port))
+            connection.sendall(question.encode())
+            with connection.makefile("rb") as answer:
+                return answer.read().decode(errors="replace")
+    except OSError as error:
+        raise UnavailableError(error.strerror or str(error)) from error
+
+
 def get_status(netns: Path | None, host: str, port: int, path: str) -> int:
     """Return the status of the answer; raise UnavailableError when there is none."""
     return _get(_NamespaceConnection(netns, host, port), path)[0]

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phalanx.core.error import UnavailableError
-from phalanx.labs.client import get_json, get_status, get_unix_json
+from phalanx.labs.client import ask, get_json, get_status, get_unix_json
 from phalanx.labs.flags import MARATHON_PORT, MASTER_PORT
-from phalanx.labs.namespace import tcp_socket
 from phalanx.labs.outfit import Condition
 from phalanx.labs.place import Place
 from phalanx.labs.topology import ROUTER, Node, Topology
+from phalanx.labs.zookeeper import CLIENT_PORT
 
 
 def _asked(question: Callable[[], str | None]) -> Callable[[], str | None]:
@@ -33,19 +33,14 @@ def answers(netns: Path, node: Node, port: int, path: str, name: str) -> Conditi
     return Condition(f"{node.name} {name}", _asked(question))
 
 
-def accepts(netns: Path, node: Node, port: int, name: str) -> Condition:
-    """Wait until something that does not speak HTTP accepts connections."""
+def zookeeper_serves(netns: Path, node: Node) -> Condition:
+    """Wait until a ZooKeeper server is alone or has found the others."""
 
     def question() -> str | None:
-        with tcp_socket(netns) as connection:
-            connection.settimeout(1.0)
-            try:
-                connection.connect((str(node.address), port))
-            except OSError as error:
-                return error.strerror or str(error)
-        return None
+        answer = ask(netns, str(node.address), CLIENT_PORT, "srvr")
+        return None if "Mode: " in answer else answer.strip() or "no answer"
 
-    return Condition(f"{node.name} {name}", question)
+    return Condition(f"{node.name} zookeeper", _asked(question))
 
 
 def file_appears(path: Path, name: str) -> Condition:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from phalanx.core.error import ConfigError
 from phalanx.labs import flags, zookeeper
 from phalanx.labs.condition import (
-    accepts,
     agents_registered,
     answers,
     file_appears,
     marathon_registered,
     planes_in_sync,
+    zookeeper_serves,
 )
 from phalanx.labs.mount import remove_directory
 from phalanx.labs.outfit import ProcessSpec, Wave, make_directories
@@ -73,7 +73,7 @@ class Daemons:
             waves.append(
                 Wave(
                     {node.name: [self._zookeeper(node)] for node in servers},
-                    [accepts(netns, n, zookeeper.CLIENT_PORT, "zookeeper") for n in servers],
+                    [zookeeper_serves(netns, node) for node in servers],
                 )
             )
         processes: dict[str, Sequence[ProcessSpec]] = {HOST: [self._relay()]}
