@@ -31,13 +31,15 @@ class AgentSubscribe(Message, frozen=True, kw_only=True):
 
     *agent_info.id* is set once the agent has one; *tasks* is every task that
     the agent still holds, terminal and unacknowledged ones too; *frameworks*
-    is who they belong to.
+    is who they belong to. *address* is the node's underlay address; without
+    it the master takes the address that the request comes from.
     """
 
     agent_info: AgentInfo
     version: str
     tasks: tuple[Task, ...] = ()
     frameworks: tuple[FrameworkInfo, ...] = ()
+    address: str | None = None
 
 
 class AgentUpdate(Message, frozen=True, kw_only=True):

@@ -1,0 +1,47 @@
+"""What the master tells agents; to an agent without a stream nothing is said."""
+
+from phalanx.master.cluster.agent import Agent
+from phalanx.mesos.agent_protocol import (
+    AcknowledgeUpdate,
+    AgentEvent,
+    AgentShutdown,
+    KillTask,
+    RunTask,
+    ShutdownFramework,
+)
+from phalanx.mesos.v1.codec import encode
+from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo, TaskID, TaskInfo
+
+
+def tell(agent: Agent, event: AgentEvent) -> None:
+    """Send one event to an agent."""
+    if agent.stream is not None:
+        agent.stream.send(encode(event))
+
+
+def run_task(agent: Agent, info: FrameworkInfo, task: TaskInfo) -> None:
+    """Tell the agent to launch a task."""
+    tell(agent, AgentEvent(type="RUN_TASK", run_task=RunTask(framework_info=info, task=task)))
+
+
+def kill_task(agent: Agent, kill: KillTask) -> None:
+    """Tell the agent to kill a task now, and again whenever it registers until the task is over."""
+    agent.kills[kill.framework_id.value, kill.task_id.value] = kill
+    tell(agent, AgentEvent(type="KILL_TASK", kill_task=kill))
+
+
+def acknowledge(agent: Agent, framework_id: FrameworkID, task_id: TaskID, uuid: bytes) -> None:
+    """Tell the agent that an update has arrived."""
+    message = AcknowledgeUpdate(framework_id=framework_id, task_id=task_id, uuid=uuid)
+    tell(agent, AgentEvent(type="ACKNOWLEDGE_UPDATE", acknowledge_update=message))
+
+
+def shutdown_framework(agent: Agent, framework_id: FrameworkID) -> None:
+    """Tell the agent to kill everything of a framework."""
+    message = ShutdownFramework(framework_id=framework_id)
+    tell(agent, AgentEvent(type="SHUTDOWN_FRAMEWORK", shutdown_framework=message))
+
+
+def shutdown(agent: Agent, why: str) -> None:
+    """Tell the agent to end."""
+    tell(agent, AgentEvent(type="SHUTDOWN", shutdown=AgentShutdown(message=why)))

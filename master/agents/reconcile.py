@@ -1,0 +1,176 @@
+"""The tasks of an agent that registers, falls silent, or goes (reference mesos §4.2, §4.3)."""
+
+from collections.abc import Iterable
+
+import structlog
+
+from phalanx.master.clock import Clock
+from phalanx.master.cluster.agent import Agent
+from phalanx.master.cluster.cluster import Cluster
+from phalanx.master.cluster.framework import Framework
+from phalanx.master.cluster.task import (
+    is_over,
+    key_of,
+    latest_status,
+    lost_or,
+    master_status,
+    with_status,
+)
+from phalanx.master.scheduler.post import send_update
+from phalanx.mesos.v1.mesos import FrameworkID, Task, TaskState, TaskStatus
+
+log = structlog.get_logger()
+
+
+class Tasks:
+    """Brings the master's tasks of one agent in line with what has become of it."""
+
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self._cluster = cluster
+        self._clock = clock
+
+    def reconcile(self, agent: Agent, listed: Iterable[Task]) -> list[FrameworkID]:
+        """Take over the tasks that a registering agent lists, end those that it does not.
+
+        Returns the frameworks among them that are over: the agent must end their tasks.
+        """
+        over: dict[str, FrameworkID] = {}
+        keys = set()
+        for task in listed:
+            keys.add(key_of(task))
+            framework = self._cluster.frameworks.get(task.framework_id.value)
+            if framework is None:
+                over[task.framework_id.value] = task.framework_id
+            elif task.task_id.value not in framework.tasks:
+                self._take(agent, framework, task)
+        for framework_id, task_id in agent.tasks - keys:
+            framework = self._cluster.frameworks[framework_id]
+            self._miss(framework, framework.tasks[task_id])
+        for framework in self._cluster.frameworks.values():
+            missing = [
+                task
+                for task in framework.unreachable.values()
+                if task.agent_id.value == agent.id and key_of(task) not in keys
+            ]
+            for task in missing:
+                self._bury_stranded(framework, task, "REASON_RECONCILIATION", _UNKNOWN)
+        return list(over.values())
+
+    def _take(self, agent: Agent, framework: Framework, task: Task) -> None:
+        id = task.task_id.value
+        if is_over(task) and any(old.task_id.value == id for old in framework.completed):
+            return  # its last acknowledgement got lost; the agent's update will ask again
+        was_stranded = framework.unreachable.pop(id, None) is not None
+        self._cluster.add_task(task)
+        if (agent.is_readmitted and was_stranded) and not is_over(task):
+            self._announce(
+                framework,
+                task,
+                task.state,
+                "REASON_AGENT_REREGISTERED",
+                "Agent re-registered",
+                latest=latest_status(task),
+            )
+
+    def _miss(self, framework: Framework, task: Task) -> None:
+        """End an active task that its agent does not know."""
+        if is_over(task):
+            self._cluster.complete_task(task)
+            return
+        was_launched = task.state is not TaskState.TASK_STAGING
+        state = TaskState.TASK_GONE if was_launched else TaskState.TASK_DROPPED
+        self._end(
+            framework, task, lost_or(state, framework.info), "REASON_RECONCILIATION", _UNKNOWN
+        )
+
+    def strand(self, agent: Agent, since: float) -> None:
+        """Make every task of an agent that falls silent unreachable, or lost."""
+        for framework_id, task_id in list(agent.tasks):
+            framework = self._cluster.frameworks[framework_id]
+            task = framework.tasks[task_id]
+            if is_over(task):
+                self._cluster.complete_task(task)
+                continue
+            state = lost_or(TaskState.TASK_UNREACHABLE, framework.info)
+            stranded = self._announce(
+                framework,
+                task,
+                state,
+                "REASON_AGENT_REMOVED",
+                f"Agent {agent.info.hostname} health check timed out",
+                unreachable_at=since,
+            )
+            self._cluster.strand_task(stranded)
+
+    def bury(self, agent: Agent, reason: str, why: str, *, by_operator: bool) -> None:
+        """End every task of an agent that never comes back."""
+        state = TaskState.TASK_GONE_BY_OPERATOR if by_operator else TaskState.TASK_GONE
+        for framework_id, task_id in list(agent.tasks):
+            framework = self._cluster.frameworks[framework_id]
+            task = framework.tasks[task_id]
+            if is_over(task):
+                self._cluster.complete_task(task)
+            else:
+                self._end(framework, task, lost_or(state, framework.info), reason, why)
+        for framework in self._cluster.frameworks.values():
+            for task in list(framework.unreachable.values()):
+                if task.agent_id.value == agent.id:
+                    self._bury_stranded(framework, task, reason, why)
+
+    def _bury_stranded(self, framework: Framework, task: Task, reason: str, why: str) -> None:
+        del framework.unreachable[task.task_id.value]
+        if not is_over(task):
+            status = self._status(task, TaskState.TASK_GONE, reason, why)
+            send_update(framework, status)
+            task = with_status(task, status, status.state)
+        framework.completed.append(task)
+        self._cluster.tell_removed(task)
+
+    def _end(
+        self, framework: Framework, task: Task, state: TaskState, reason: str, why: str
+    ) -> None:
+        log.info("task_ended", task=task.task_id.value, state=state.value, reason=reason)
+        self._cluster.complete_task(self._announce(framework, task, state, reason, why))
+
+    def _announce(
+        self,
+        framework: Framework,
+        task: Task,
+        state: TaskState,
+        reason: str,
+        why: str,
+        *,
+        latest: TaskStatus | None = None,
+        unreachable_at: float | None = None,
+    ) -> Task:
+        status = self._status(
+            task, state, reason, why, latest=latest, unreachable_at=unreachable_at
+        )
+        changed = with_status(task, status, state)
+        self._cluster.replace_task(changed, status)
+        send_update(framework, status)
+        return changed
+
+    def _status(
+        self,
+        task: Task,
+        state: TaskState,
+        reason: str,
+        why: str,
+        *,
+        latest: TaskStatus | None = None,
+        unreachable_at: float | None = None,
+    ) -> TaskStatus:
+        return master_status(
+            task.task_id.value,
+            state,
+            wall=self._clock.wall(),
+            reason=reason,
+            message=why,
+            agent_id=task.agent_id.value,
+            latest=latest,
+            unreachable_at=unreachable_at,
+        )
+
+
+_UNKNOWN = "Task is unknown to the agent"

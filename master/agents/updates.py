@@ -1,0 +1,56 @@
+"""Status updates on their way from agents to frameworks (reference mesos §4.5)."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+
+from phalanx.master.agents.post import acknowledge
+from phalanx.master.cluster.agent import Agent
+from phalanx.master.cluster.cluster import Cluster
+from phalanx.master.cluster.task import is_over, with_status
+from phalanx.master.scheduler.post import send_update
+from phalanx.mesos.agent_protocol import AgentUpdate
+
+log = structlog.get_logger()
+
+
+class Updates:
+    """Forwards each update and keeps the task's newest state."""
+
+    def __init__(self, cluster: Cluster, *, poke: Callable[[], None]) -> None:
+        self._cluster = cluster
+        self._poke = poke
+        self.counts: Counter[str] = Counter()  # states seen, and "valid" and "invalid"
+
+    def take(self, agent: Agent, update: AgentUpdate) -> None:
+        """Forward one update of *agent*; a terminal one frees the task's resources at once."""
+        framework_id, status = update.framework_id, update.status
+        framework = self._cluster.frameworks.get(framework_id.value)
+        if framework is None:
+            self.counts["invalid"] += 1
+            if framework_id.value in self._cluster.completed and status.uuid is not None:
+                # Nobody is left to acknowledge, and the agent must not retry for ever.
+                acknowledge(agent, framework_id, status.task_id, status.uuid)
+            return
+        send_update(framework, status)
+        task = framework.tasks.get(status.task_id.value)
+        if task is None or task.agent_id.value != agent.id:
+            self.counts["invalid"] += 1
+            return
+        self.counts["valid"] += 1
+        changed = with_status(task, status, update.latest_state)
+        self._cluster.replace_task(changed, status)
+        if is_over(changed) and not is_over(task):
+            self.counts[changed.state] += 1
+            log.info(
+                "task_ended",
+                framework=framework.id,
+                task=status.task_id.value,
+                state=changed.state.value,
+                reason=status.reason,
+                message=status.message,
+            )
+            self._poke()
+        elif task.state != changed.state:
+            log.info("task_updated", task=status.task_id.value, state=changed.state.value)

@@ -1,0 +1,128 @@
+"""``/v1/networks`` and ``/v1/policies``: the network registry over HTTP."""
+
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from phalanx.core.error import InvalidError, NotFoundError
+from phalanx.master.api.door import leader_of
+from phalanx.master.cluster.cluster import Cluster
+from phalanx.master.cluster.task import is_over
+from phalanx.master.network.definition import NetworkSpec
+from phalanx.master.network.policy import PolicySpec, render_ports
+from phalanx.master.network.registry import NetworkRegistry
+from phalanx.master.view.project import wanted_networks
+from phalanx.net.model.objects import Network, Policy
+
+S = TypeVar("S", NetworkSpec, PolicySpec)
+
+
+async def list_networks(request: web.Request) -> web.Response:
+    """Answer every network with its leases."""
+    registry = leader_of(request).networks
+    shown = [network_json(network, registry) for network in registry.networks.values()]
+    return web.json_response({"networks": shown})
+
+
+async def create_network(request: web.Request) -> web.Response:
+    """Make a network."""
+    leader = leader_of(request)
+    spec = await _read(request, NetworkSpec)
+    agents = {agent.address for agent in leader.cluster.agents.values()}
+    network = await leader.networks.create(spec, nodes=agents, underlay=leader.underlay)
+    return web.json_response(network_json(network, leader.networks), status=201)
+
+
+async def get_network(request: web.Request) -> web.Response:
+    """Answer one network."""
+    registry = leader_of(request).networks
+    name = request.match_info["name"]
+    if name not in registry.networks:
+        raise NotFoundError(f"no network {name!r}")
+    return web.json_response(network_json(registry.networks[name], registry))
+
+
+async def delete_network(request: web.Request) -> web.Response:
+    """Delete a network that nobody uses."""
+    leader = leader_of(request)
+    name = request.match_info["name"]
+    await leader.networks.delete(name, lambda: network_users(leader.cluster, name))
+    return web.Response(status=204)
+
+
+async def list_policies(request: web.Request) -> web.Response:
+    """Answer every policy."""
+    policies = leader_of(request).networks.policies.values()
+    return web.json_response({"policies": [policy_json(policy) for policy in policies]})
+
+
+async def create_policy(request: web.Request) -> web.Response:
+    """Add a policy."""
+    leader = leader_of(request)
+    policy = await leader.networks.add_policy(await _read(request, PolicySpec))
+    return web.json_response(policy_json(policy), status=201)
+
+
+async def delete_policy(request: web.Request) -> web.Response:
+    """Remove a policy."""
+    await leader_of(request).networks.remove_policy(request.match_info["name"])
+    return web.Response(status=204)
+
+
+def network_users(cluster: Cluster, name: str) -> list[str]:
+    """Return the tasks on a network that are not over, in words."""
+    return [
+        f"task {task.task_id.value} of {framework.info.name}"
+        for framework in cluster.frameworks.values()
+        for task in (*framework.tasks.values(), *framework.unreachable.values())
+        if not is_over(task) and name in wanted_networks(task)
+    ]
+
+
+def network_json(network: Network, registry: NetworkRegistry) -> dict[str, Any]:
+    """Return a network as the API shows it."""
+    return {
+        "name": network.name,
+        "subnet": str(network.subnet),
+        "prefix": network.prefix,
+        "vni": network.vni,
+        "mtu": network.mtu,
+        "isolated": network.isolated,
+        "leases": [
+            {"node": str(lease.node), "subnet": str(lease.subnet)}
+            for lease in registry.leases_of(network.name)
+        ],
+    }
+
+
+def policy_json(policy: Policy) -> dict[str, Any]:
+    """Return a policy as the API shows it."""
+    return {
+        "name": policy.name,
+        "source": policy.source,
+        "destination": policy.destination,
+        "protocol": policy.protocol.value,
+        "ports": render_ports(policy),
+        "reason": policy.reason,
+    }
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes."""
+    return [
+        web.get("/v1/networks", list_networks),
+        web.post("/v1/networks", create_network),
+        web.get("/v1/networks/{name}", get_network),
+        web.delete("/v1/networks/{name}", delete_network),
+        web.get("/v1/policies", list_policies),
+        web.post("/v1/policies", create_policy),
+        web.delete("/v1/policies/{name}", delete_policy),
+    ]
+
+
+async def _read(request: web.Request, kind: type[S]) -> S:
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise InvalidError(f"body: {error}") from error

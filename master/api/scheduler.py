@@ -1,0 +1,73 @@
+"""``POST /api/v1/scheduler``: subscriptions and calls of frameworks (reference mesos §1.1)."""
+
+from aiohttp import web
+
+from phalanx.master.api.door import SEAT, check_accept, leader_of, read_call
+from phalanx.master.api.streaming import respond
+from phalanx.master.cluster.framework import Framework
+from phalanx.master.leader import Leader
+from phalanx.master.scheduler.call import NOT_HERE, check_call
+from phalanx.master.scheduler.frameworks import HEARTBEAT, HEARTBEAT_SECONDS
+from phalanx.mesos.v1.scheduler import Call, Subscribe
+
+STREAM_HEADER = "Mesos-Stream-Id"
+
+
+async def post_scheduler(request: web.Request) -> web.StreamResponse:
+    """Answer one scheduler call."""
+    leader = leader_of(request)
+    call = await read_call(request, Call)
+    check_call(call)
+    if call.type == "SUBSCRIBE" and call.subscribe is not None:
+        check_accept(request)
+        return await _subscribe(request, leader, call.subscribe)
+    framework = _framework_of(request, leader, call)
+    if call.type in NOT_HERE:
+        raise web.HTTPNotImplemented(text=f"'{call.type}' is not supported in this build")
+    leader.calls.carry_out(framework, call)
+    return web.Response(status=200 if call.type == "UPDATE_FRAMEWORK" else 202)
+
+
+async def _subscribe(
+    request: web.Request, leader: Leader, subscribe: Subscribe
+) -> web.StreamResponse:
+    if STREAM_HEADER in request.headers:
+        raise web.HTTPBadRequest(
+            text=f"Subscribe calls should not include the '{STREAM_HEADER}' header"
+        )
+    framework, stream = leader.frameworks.subscribe(subscribe)
+    seat = request.app[SEAT]
+
+    def ended() -> None:
+        if framework is not None and seat.leader is leader:
+            leader.frameworks.disconnected(framework, stream)
+
+    return await respond(
+        request,
+        stream,
+        headers={STREAM_HEADER: stream.id},
+        heartbeat=HEARTBEAT,
+        every_seconds=HEARTBEAT_SECONDS,
+        on_end=ended,
+    )
+
+
+def _framework_of(request: web.Request, leader: Leader, call: Call) -> Framework:
+    """Return the framework that calls; raise what the lookup chain answers instead."""
+    id = call.framework_id.value if call.framework_id is not None else ""
+    framework = leader.cluster.frameworks.get(id)
+    if framework is None:
+        raise web.HTTPBadRequest(text="Framework cannot be found")
+    if framework.stream is None:
+        raise web.HTTPForbidden(text="Framework is not subscribed")
+    given = request.headers.get(STREAM_HEADER)
+    if given is None:
+        raise web.HTTPBadRequest(
+            text=f"All non-subscribe calls should include the '{STREAM_HEADER}' header"
+        )
+    if given != framework.stream.id:
+        raise web.HTTPBadRequest(
+            text=f"The stream ID '{given}' included in this request didn't match the stream ID"
+            f" currently associated with framework ID {id}"
+        )
+    return framework

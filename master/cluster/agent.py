@@ -1,0 +1,52 @@
+"""An agent as the leading master knows it."""
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from phalanx.master.event import TaskKey
+from phalanx.master.stream import Stream
+from phalanx.mesos.agent_protocol import KillTask
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.mesos import AgentInfo
+from phalanx.net.model.objects import Liveness
+
+
+@dataclass(slots=True, eq=False)
+class Agent:
+    """An admitted agent: registered now, or unreachable.
+
+    *heard* is when it last gave a sign of life (monotonic); *used* and
+    *offered* are kept by the Cluster alone.
+    """
+
+    id: str
+    info: AgentInfo
+    address: IPv4Address
+    version: str
+    total: Resources
+    registered: float
+    heard: float
+    reregistered: float | None = None
+    unreachable_since: float | None = None  # wall clock
+    stream: Stream | None = None
+    liveness: Liveness = Liveness.ALIVE
+    is_readmitted: bool = False  # it came back from being unreachable or unheard of
+    tasks: set[TaskKey] = field(default_factory=set)
+    used: Resources = field(default_factory=Resources)
+    offered: Resources = field(default_factory=Resources)
+    kills: dict[TaskKey, KillTask] = field(default_factory=dict)
+
+    @property
+    def free(self) -> Resources:
+        """Return what is neither used nor offered."""
+        return self.total - self.used - self.offered
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether the agent has a stream."""
+        return self.stream is not None
+
+    @property
+    def is_offerable(self) -> bool:
+        """Tell whether its resources may be offered: it is connected and not suspect."""
+        return self.stream is not None and self.liveness is Liveness.ALIVE

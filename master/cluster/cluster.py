@@ -1,0 +1,176 @@
+"""The tables of the leading master, and the sums that must always agree with them."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from phalanx.master.cluster.agent import Agent
+from phalanx.master.cluster.framework import Framework
+from phalanx.master.cluster.offer import Outstanding
+from phalanx.master.cluster.task import is_over, key_of, resources_of, role_of
+from phalanx.master.event import (
+    AgentAdded,
+    AgentRemoved,
+    Bus,
+    FrameworkAdded,
+    FrameworkRemoved,
+    TaskAdded,
+    TaskRemoved,
+    TaskUpdated,
+)
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.mesos import AgentInfo, FrameworkID, Task, TaskID, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """An agent of the registry that has not registered with this leader yet."""
+
+    id: str
+    info: AgentInfo
+    address: IPv4Address
+
+
+class Cluster:
+    """Agents, frameworks, tasks and offers; every change of a sum goes through here.
+
+    Holds at all times: for each agent *used* is the sum over its tasks that
+    are not over and *offered* the sum over its outstanding offers.
+    """
+
+    def __init__(
+        self, bus: Bus, *, max_completed_frameworks: int = 50, max_completed_tasks: int = 1000
+    ) -> None:
+        self.bus = bus
+        self.agents: dict[str, Agent] = {}
+        self.recovered: dict[str, Recovered] = {}
+        self.gone: frozenset[str] = frozenset()  # ids that an operator declared gone
+        self.frameworks: dict[str, Framework] = {}
+        self.completed: OrderedDict[str, Framework] = OrderedDict()
+        self.offers: dict[str, Outstanding] = {}
+        self._max_completed_frameworks = max_completed_frameworks
+        self._max_completed_tasks = max_completed_tasks
+
+    # Tasks
+
+    def add_task(self, task: Task) -> None:
+        """Take a new task in; its framework and its agent are in the cluster."""
+        framework, agent = self._homes(task)
+        framework.tasks[task.task_id.value] = task
+        agent.tasks.add(key_of(task))
+        self._hold(framework, agent, role_of(task, framework.info), resources_of(task))
+        self.bus.publish(TaskAdded(task))
+
+    def replace_task(self, task: Task, status: TaskStatus) -> None:
+        """Put *task* in the place of the older one of its key, because of *status*."""
+        framework, agent = self._homes(task)
+        old = framework.tasks[task.task_id.value]
+        framework.tasks[task.task_id.value] = task
+        if is_over(task) and not is_over(old):
+            agent.kills.pop(key_of(task), None)
+            self._free(framework, agent, role_of(old, framework.info), resources_of(old))
+        self.bus.publish(TaskUpdated(key_of(task), status, task.state))
+
+    def complete_task(self, task: Task) -> None:
+        """Take *task*, whatever its state, out of the active ones and remember it as completed."""
+        framework = self._withdraw_task(task)
+        framework.completed.append(task)
+        while len(framework.completed) > self._max_completed_tasks:
+            framework.completed.popleft()
+
+    def strand_task(self, task: Task) -> None:
+        """Take *task* out of the active ones and keep it as unreachable."""
+        framework = self._withdraw_task(task)
+        framework.unreachable[task.task_id.value] = task
+        while len(framework.unreachable) > self._max_completed_tasks:
+            del framework.unreachable[next(iter(framework.unreachable))]
+
+    def tell_removed(self, task: Task) -> None:
+        """Tell that an unreachable task is no longer kept as such."""
+        self.bus.publish(TaskRemoved(key_of(task)))
+
+    def _withdraw_task(self, task: Task) -> Framework:
+        framework, agent = self._homes(task)
+        old = framework.tasks.pop(task.task_id.value)
+        agent.tasks.discard(key_of(task))
+        agent.kills.pop(key_of(task), None)
+        self._free(framework, agent, role_of(old, framework.info), resources_of(old))
+        self.bus.publish(TaskRemoved(key_of(task)))
+        return framework
+
+    # Offers
+
+    def add_offer(self, offer: Outstanding) -> None:
+        """Take a new offer in."""
+        framework, agent = self.frameworks[offer.framework_id], self.agents[offer.agent_id]
+        self.offers[offer.id] = offer
+        framework.offers.add(offer.id)
+        agent.offered += offer.resources
+        _add_scalars(framework, offer.role, offer.resources, sign=1)
+
+    def remove_offer(self, offer: Outstanding) -> None:
+        """Forget an offer; its resources are free again."""
+        framework, agent = self.frameworks[offer.framework_id], self.agents[offer.agent_id]
+        del self.offers[offer.id]
+        framework.offers.discard(offer.id)
+        agent.offered -= offer.resources
+        _add_scalars(framework, offer.role, offer.resources, sign=-1)
+
+    def offers_of(self, agent: Agent) -> list[Outstanding]:
+        """Return the outstanding offers of an agent's resources."""
+        return [offer for offer in self.offers.values() if offer.agent_id == agent.id]
+
+    # Agents and frameworks
+
+    def add_agent(self, agent: Agent) -> None:
+        """Take an agent in, in the place of any older record of its id."""
+        self.recovered.pop(agent.id, None)
+        self.agents[agent.id] = agent
+        self.bus.publish(AgentAdded(agent.id))
+
+    def remove_agent(self, agent: Agent) -> None:
+        """Forget an agent that holds neither tasks nor offers any more."""
+        del self.agents[agent.id]
+        for framework in self.frameworks.values():
+            for role, agent_id in [key for key in framework.filters if key[1] == agent.id]:
+                del framework.filters[role, agent_id]
+        self.bus.publish(AgentRemoved(agent.id))
+
+    def add_framework(self, framework: Framework) -> None:
+        """Take a framework in."""
+        self.frameworks[framework.id] = framework
+        self.bus.publish(FrameworkAdded(framework.id))
+
+    def complete_framework(self, framework: Framework) -> None:
+        """Move a framework that holds neither tasks nor offers to the completed ones."""
+        del self.frameworks[framework.id]
+        self.completed[framework.id] = framework
+        while len(self.completed) > self._max_completed_frameworks:
+            self.completed.popitem(last=False)
+        self.bus.publish(FrameworkRemoved(framework.info))
+
+    def find_task(self, framework_id: FrameworkID, task_id: TaskID) -> Task | None:
+        """Return an active task, or None."""
+        framework = self.frameworks.get(framework_id.value)
+        return None if framework is None else framework.tasks.get(task_id.value)
+
+    def _homes(self, task: Task) -> tuple[Framework, Agent]:
+        return self.frameworks[task.framework_id.value], self.agents[task.agent_id.value]
+
+    def _hold(self, framework: Framework, agent: Agent, role: str, resources: Resources) -> None:
+        agent.used += resources
+        _add_scalars(framework, role, resources, sign=1)
+
+    def _free(self, framework: Framework, agent: Agent, role: str, resources: Resources) -> None:
+        agent.used -= resources
+        _add_scalars(framework, role, resources, sign=-1)
+
+
+def _add_scalars(framework: Framework, role: str, resources: Resources, *, sign: int) -> None:
+    held = framework.scalars.setdefault(role, {})
+    for name, amount in resources.scalars.items():
+        held[name] = held.get(name, 0) + sign * amount
+        if not held[name]:
+            del held[name]
+    if not held:
+        del framework.scalars[role]

@@ -1,0 +1,55 @@
+"""A framework as the leading master knows it."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from phalanx.master.allocator.filter import Filter
+from phalanx.master.cluster.task import has_capability, roles_of
+from phalanx.master.stream import Stream
+from phalanx.mesos.v1.mesos import FrameworkInfo, Task
+
+
+@dataclass(slots=True, eq=False)
+class Framework:
+    """A framework that is subscribed, waited for, recovered or over.
+
+    *tasks* are those that are not over, and those that are but whose last
+    update is not acknowledged yet; *scalars* is what it holds of each role in
+    thousandths, kept by the Cluster alone.
+    """
+
+    info: FrameworkInfo
+    registered: float
+    reregistered: float | None = None
+    unregistered: float | None = None
+    expires: float | None = None  # monotonic: when it is removed unless it comes back
+    is_recovered: bool = False  # known from agents only, not subscribed since this leadership
+    stream: Stream | None = None
+    suppressed: frozenset[str] = frozenset()
+    tasks: dict[str, Task] = field(default_factory=dict)
+    unreachable: dict[str, Task] = field(default_factory=dict)
+    completed: deque[Task] = field(default_factory=deque)
+    offers: set[str] = field(default_factory=set)
+    # By role and agent.
+    filters: dict[tuple[str, str], tuple[Filter, ...]] = field(default_factory=dict)
+    scalars: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Return the framework's id."""
+        assert self.info.id is not None  # set when it entered the cluster
+        return self.info.id.value
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether it is subscribed."""
+        return self.stream is not None
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Return the roles that it is subscribed to."""
+        return roles_of(self.info)
+
+    def has(self, capability: str) -> bool:
+        """Tell whether it declares a capability."""
+        return has_capability(self.info, capability)

@@ -1,0 +1,180 @@
+"""A leading master: all its parts, from the recovery of the registry to the last loop."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from random import Random
+
+import structlog
+
+from phalanx.core.store.store import Store
+from phalanx.master.agents.agents import Agents
+from phalanx.master.agents.reconcile import Tasks
+from phalanx.master.agents.registry import AgentRegistry
+from phalanx.master.agents.updates import Updates
+from phalanx.master.allocator.loop import Allocator
+from phalanx.master.clock import Clock
+from phalanx.master.cluster.cluster import Cluster
+from phalanx.master.config import MasterConfig
+from phalanx.master.event import Bus
+from phalanx.master.identity import Identities
+from phalanx.master.network.registry import NetworkRegistry
+from phalanx.master.operator.events import Watchers
+from phalanx.master.scheduler.calls import Calls
+from phalanx.master.scheduler.frameworks import Frameworks
+from phalanx.master.view.publisher import Publisher
+from phalanx.mesos.v1.mesos import MasterInfo
+
+log = structlog.get_logger()
+
+GATE_SECONDS = 0.1
+EXPIRY_SECONDS = 0.25
+
+
+class Gate:
+    """Closed until every recovered agent is back or given up: no offers and no feed before."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The parts of a leading master."""
+
+    info: MasterInfo
+    config: MasterConfig
+    clock: Clock
+    elected: float
+    cluster: Cluster
+    registry: AgentRegistry
+    networks: NetworkRegistry
+    frameworks: Frameworks
+    calls: Calls
+    agents: Agents
+    updates: Updates
+    allocator: Allocator
+    publisher: Publisher
+    watchers: Watchers
+    gate: Gate = field(default_factory=Gate)
+
+    @property
+    def underlay(self) -> frozenset[IPv4Address]:
+        """Return every node's address that is known."""
+        agents = self.cluster.agents.values()
+        recovered = self.cluster.recovered.values()
+        return frozenset(
+            {self.config.ip, *(a.address for a in agents), *(r.address for r in recovered)}
+        )
+
+    async def run(self) -> None:
+        """Lead until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.agents.watch())
+            group.create_task(self.allocator.run())
+            group.create_task(self.publisher.run())
+            group.create_task(self._expire())
+            group.create_task(self._open())
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            self.frameworks.expire()
+
+    async def _open(self) -> None:
+        """Open the gate once no recovered agent is waited for any more."""
+        deadline = self.clock.now() + self.config.reregister_seconds
+        while self.cluster.recovered:
+            if self.clock.now() >= deadline:
+                await self.agents.give_up_recovered()
+            else:
+                await asyncio.sleep(GATE_SECONDS)
+        self.gate.is_open = True
+        self.publisher.open()
+        self.allocator.poke()
+        log.info("feed_and_offers_opened", agents=len(self.cluster.agents))
+
+
+async def recover(
+    config: MasterConfig,
+    info: MasterInfo,
+    store: Store,
+    clock: Clock,
+    *,
+    new_id: Callable[[], str],
+    rng: Random,
+) -> Leader:
+    """Read the registry and return a leader that is ready to run.
+
+    Raises UnavailableError when the store can't be read or written.
+    """
+    bus = Bus()
+    cluster = Cluster(
+        bus,
+        max_completed_frameworks=config.max_completed_frameworks,
+        max_completed_tasks=config.max_completed_tasks_per_framework,
+    )
+    registry = AgentRegistry(store)
+    await registry.load()
+    networks = NetworkRegistry(store, bus, vip_range=config.vip_range)
+    await networks.load()
+    await networks.make_defaults(config.default_networks)
+    ids = Identities(info.id)
+    gate = Gate()
+    allocator = Allocator(
+        cluster,
+        ids,
+        clock,
+        interval=config.allocation_seconds,
+        minimums=config.minimums,
+        is_open=lambda: gate.is_open,
+        rng=rng,
+    )
+    frameworks = Frameworks(cluster, ids, clock, info, poke=allocator.poke, new_stream_id=new_id)
+    agents = Agents(
+        cluster,
+        registry,
+        frameworks,
+        Tasks(cluster, clock),
+        ids,
+        clock,
+        lease=networks.lease_node,
+        suspect_seconds=config.suspect_seconds,
+        unreachable_seconds=config.unreachable_seconds,
+        poke=allocator.poke,
+        new_stream_id=new_id,
+    )
+    leader = Leader(
+        info=info,
+        config=config,
+        clock=clock,
+        elected=clock.wall(),
+        cluster=cluster,
+        registry=registry,
+        networks=networks,
+        frameworks=frameworks,
+        calls=Calls(
+            cluster, frameworks, clock, poke=allocator.poke, interval=config.allocation_seconds
+        ),
+        agents=agents,
+        updates=Updates(cluster, poke=allocator.poke),
+        allocator=allocator,
+        publisher=Publisher(
+            cluster,
+            networks,
+            bus,
+            epoch=info.id,
+            leader=(config.ip, config.public_hostname, info.port),
+        ),
+        watchers=Watchers(
+            cluster,
+            bus,
+            limit=config.max_operator_event_stream_subscribers,
+            new_stream_id=new_id,
+        ),
+        gate=gate,
+    )
+    agents.recover()
+    log.info("registry_recovered", agents=len(cluster.recovered), networks=len(networks.networks))
+    return leader

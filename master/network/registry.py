@@ -1,0 +1,220 @@
+"""The network registry: networks, subnet leases, VIP leases and policies, each durable first."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import msgspec
+import structlog
+
+from phalanx.core.error import ConflictError, NotFoundError, UnavailableError
+from phalanx.core.store.store import Store
+from phalanx.master.event import Bus, NetworkChanged
+from phalanx.master.network.definition import NetworkSpec, new_network
+from phalanx.master.network.lease import lease_subnet
+from phalanx.master.network.policy import PolicySpec, new_policy
+from phalanx.net.model.lease import lease_vip
+from phalanx.net.model.objects import Network, Policy, SubnetLease, VipLease
+
+log = structlog.get_logger()
+
+NETWORKS = "networks"
+SUBNETS = "subnets"
+VIPS = "vips"
+POLICIES = "policies"
+DEFAULTS = "defaults/networks"  # there once the default networks were made
+
+
+class NetworkRegistry:
+    """Decides, writes, then remembers; one change at a time.
+
+    Every method that changes something raises UnavailableError when the store
+    can't be written, and then nothing has changed here.
+    """
+
+    def __init__(self, store: Store, bus: Bus, *, vip_range: IPv4Network) -> None:
+        self._store = store
+        self._bus = bus
+        self._vip_range = vip_range
+        self._lock = asyncio.Lock()
+        self.networks: Mapping[str, Network] = {}
+        self.subnets: Mapping[str, SubnetLease] = {}
+        self.vips: Mapping[str, VipLease] = {}
+        self.policies: Mapping[str, Policy] = {}
+
+    async def load(self) -> None:
+        """Read everything; leases of networks that are no longer there are left out."""
+        self.networks = await self._read(NETWORKS, Network)
+        self.policies = await self._read(POLICIES, Policy)
+        self.vips = await self._read(VIPS, VipLease)
+        leases = await self._read(SUBNETS, SubnetLease)
+        self.subnets = {
+            key: lease
+            for key, lease in leases.items()
+            if (network := self.networks.get(lease.network)) is not None
+            and lease.subnet.subnet_of(network.subnet)
+        }
+
+    async def make_defaults(self, defaults: Mapping[str, IPv4Network]) -> None:
+        """Make the default networks, once in the life of a registry."""
+        if await self._store.get(DEFAULTS) is not None:
+            return
+        for name, subnet in defaults.items():
+            if name not in self.networks:
+                await self.create(NetworkSpec(name, str(subnet)), nodes=())
+        await self._store.put(DEFAULTS, ",".join(defaults).encode())
+
+    def leases_of(self, network: str) -> Sequence[SubnetLease]:
+        """Return the leases of one network, by subnet."""
+        mine = (lease for lease in self.subnets.values() if lease.network == network)
+        return sorted(mine, key=lambda lease: lease.subnet)
+
+    async def create(
+        self,
+        spec: NetworkSpec,
+        *,
+        nodes: Collection[IPv4Address],
+        underlay: Collection[IPv4Address] = (),
+    ) -> Network:
+        """Make a network and lease a subnet of it to each of *nodes*, the agents' addresses.
+
+        *underlay* is every node's address; none of them may lie in the network.
+        """
+        async with self._lock:
+            network = new_network(
+                spec, self.networks, vip_range=self._vip_range, nodes=[*nodes, *underlay]
+            )
+            # Leases before the network: until it is there they mean nothing.
+            leases = await self._lease(network, sorted(nodes))
+            await self._write(NETWORKS, network.name, network)
+            self.networks = {**self.networks, network.name: network}
+            self.subnets = {**self.subnets, **leases}
+            self._bus.publish(NetworkChanged())
+        log.info("network_created", network=network.name, subnet=str(network.subnet))
+        return network
+
+    async def delete(self, name: str, users: Callable[[], Sequence[str]]) -> None:
+        """Delete a network and its leases; raise ConflictError naming its users if it has any."""
+        async with self._lock:
+            if name not in self.networks:
+                raise NotFoundError(f"no network {name!r}")
+            policies = [
+                f"policy {policy.name}"
+                for policy in self.policies.values()
+                if name in (policy.source, policy.destination)
+            ]
+            if using := [*users(), *policies]:
+                shown = ", ".join(using[:10]) + (", …" if len(using) > 10 else "")
+                raise ConflictError(f"network {name!r} is used by {len(using)}: {shown}")
+            for lease in self.leases_of(name):
+                await self._erase(SUBNETS, _lease_key(lease))
+            await self._erase(NETWORKS, name)
+            self.networks = {k: v for k, v in self.networks.items() if k != name}
+            self.subnets = {k: v for k, v in self.subnets.items() if v.network != name}
+            self._bus.publish(NetworkChanged())
+        log.info("network_deleted", network=name)
+
+    async def lease_node(self, node: IPv4Address) -> None:
+        """Lease a node a subnet of every network that it has none of yet."""
+        async with self._lock:
+            for network in self.networks.values():
+                if f"{network.name}/{node}" not in self.subnets:
+                    leases = await self._lease(network, [node])
+                    self.subnets = {**self.subnets, **leases}
+            self._bus.publish(NetworkChanged())
+
+    async def free_node(self, node: IPv4Address) -> None:
+        """Take back every subnet of a node that is gone for good."""
+        async with self._lock:
+            for lease in [lease for lease in self.subnets.values() if lease.node == node]:
+                await self._erase(SUBNETS, _lease_key(lease))
+                self.subnets = {k: v for k, v in self.subnets.items() if v is not lease}
+            self._bus.publish(NetworkChanged())
+
+    async def add_policy(self, spec: PolicySpec) -> Policy:
+        """Let new connections through."""
+        async with self._lock:
+            policy = new_policy(spec, self.policies, self.networks)
+            await self._write(POLICIES, policy.name, policy)
+            self.policies = {**self.policies, policy.name: policy}
+            self._bus.publish(NetworkChanged())
+        log.info("policy_added", policy=policy.name)
+        return policy
+
+    async def remove_policy(self, name: str) -> None:
+        """Stop letting new connections through."""
+        async with self._lock:
+            if name not in self.policies:
+                raise NotFoundError(f"no policy {name!r}")
+            await self._erase(POLICIES, name)
+            self.policies = {k: v for k, v in self.policies.items() if k != name}
+            self._bus.publish(NetworkChanged())
+        log.info("policy_removed", policy=name)
+
+    async def settle_vips(self, wanted: Collection[str]) -> None:
+        """Lease an address to every name of *wanted* and free all others.
+
+        A full range leaves a name out, with a warning; it harms no other.
+        """
+        if self.vips.keys() == set(wanted):
+            return
+        async with self._lock:
+            vips = dict(self.vips)
+            try:
+                for name in sorted(vips.keys() - set(wanted)):
+                    await self._erase(VIPS, name)
+                    del vips[name]
+                taken = {lease.address for lease in vips.values()}
+                for name in sorted(set(wanted) - vips.keys()):
+                    try:
+                        address = lease_vip(name, self._vip_range, taken)
+                    except UnavailableError as error:
+                        log.warning("vip_refused", vip=name, error=str(error))
+                        continue
+                    await self._write(VIPS, name, VipLease(name, address))
+                    vips[name] = VipLease(name, address)
+                    taken.add(address)
+            finally:
+                self.vips = vips
+
+    async def _lease(
+        self, network: Network, nodes: Iterable[IPv4Address]
+    ) -> Mapping[str, SubnetLease]:
+        """Return new leases of *network* for *nodes*, written; a full network leaves some out."""
+        taken = {lease.subnet for lease in self.leases_of(network.name)}
+        leases = {}
+        for node in nodes:
+            try:
+                subnet = lease_subnet(network, taken)
+            except UnavailableError as error:
+                log.warning(
+                    "subnet_refused", network=network.name, node=str(node), error=str(error)
+                )
+                continue
+            lease = SubnetLease(network.name, node, subnet)
+            await self._write(SUBNETS, _lease_key(lease), lease)
+            taken.add(subnet)
+            leases[lease.key] = lease
+        return leases
+
+    async def _write(self, kind: str, name: str, value: msgspec.Struct) -> None:
+        await self._store.put(f"{kind}/{name}", msgspec.json.encode(value, enc_hook=str))
+
+    async def _erase(self, kind: str, name: str) -> None:
+        await self._store.remove(f"{kind}/{name}")
+
+    async def _read(self, kind: str, of: type[Any]) -> dict[str, Any]:
+        rows = await self._store.list(kind)
+        values: Iterable[Any] = (
+            msgspec.json.decode(row.value, type=of, dec_hook=_from_text) for row in rows.values()
+        )
+        return {value.key: value for value in values}
+
+
+def _from_text(kind: type[Any], value: object) -> object:
+    return kind(value)
+
+
+def _lease_key(lease: SubnetLease) -> str:
+    return f"{lease.network}@{lease.node}"

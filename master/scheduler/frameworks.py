@@ -1,0 +1,182 @@
+"""Frameworks: how they come, stay away, come back and end (reference mesos §1.2)."""
+
+from collections.abc import Callable
+
+import structlog
+
+from phalanx.core.error import InvalidError
+from phalanx.master.agents.post import shutdown_framework
+from phalanx.master.clock import Clock
+from phalanx.master.cluster.cluster import Cluster
+from phalanx.master.cluster.framework import Framework
+from phalanx.master.cluster.task import latest_status, master_status, with_status
+from phalanx.master.event import FrameworkUpdated
+from phalanx.master.identity import Identities
+from phalanx.master.scheduler.framework_info import check_info, check_update, renewed, with_id
+from phalanx.master.scheduler.post import rescind, tell
+from phalanx.master.stream import Stream
+from phalanx.mesos.v1.codec import encode
+from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo, MasterInfo, Task, TaskState
+from phalanx.mesos.v1.scheduler import Error, Event, Subscribe, Subscribed, UpdateFramework
+
+log = structlog.get_logger()
+
+HEARTBEAT_SECONDS = 15.0
+HEARTBEAT = encode(Event(type="HEARTBEAT"))
+
+
+class Frameworks:
+    """The subscriptions of frameworks."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        ids: Identities,
+        clock: Clock,
+        master: MasterInfo,
+        *,
+        poke: Callable[[], None],
+        new_stream_id: Callable[[], str],
+    ) -> None:
+        self._cluster = cluster
+        self._ids = ids
+        self._clock = clock
+        self._master = master
+        self._poke = poke
+        self._new_stream_id = new_stream_id
+
+    def subscribe(self, subscribe: Subscribe) -> tuple[Framework | None, Stream]:
+        """Return the framework and its new stream; without a framework the stream holds an ERROR.
+
+        The newest subscriber of a framework always wins.
+        """
+        stream = Stream(self._new_stream_id())
+        try:
+            framework = self._admit(subscribe)
+        except InvalidError as error:
+            log.warning("framework_refused", error=str(error), name=subscribe.framework_info.name)
+            stream.send(encode(Event(type="ERROR", error=Error(message=str(error)))))
+            stream.close()
+            return None, stream
+        framework.stream = stream
+        framework.expires = None
+        framework.is_recovered = False
+        framework.suppressed = frozenset(subscribe.suppressed_roles)
+        framework.filters.clear()
+        subscribed = Subscribed(
+            framework_id=FrameworkID(value=framework.id),
+            heartbeat_interval_seconds=HEARTBEAT_SECONDS,
+            master_info=self._master,
+        )
+        tell(framework, Event(type="SUBSCRIBED", subscribed=subscribed))
+        stream.send(HEARTBEAT)
+        log.info("framework_subscribed", framework=framework.id, name=framework.info.name)
+        self._poke()
+        return framework, stream
+
+    def _admit(self, subscribe: Subscribe) -> Framework:
+        info = subscribe.framework_info
+        check_info(info, subscribe.suppressed_roles)
+        id = info.id.value if info.id is not None else ""
+        if id in self._cluster.completed:
+            raise InvalidError("Framework has been removed")
+        wall = self._clock.wall()
+        known = self._cluster.frameworks.get(id)
+        if known is None:
+            framework = Framework(
+                with_id(info, id or self._ids.framework()), registered=wall, reregistered=wall
+            )
+            self._cluster.add_framework(framework)
+            return framework
+        known.info = renewed(known.info, info)
+        known.reregistered = wall
+        if known.stream is not None:
+            error = Error(message="Framework failed over")
+            tell(known, Event(type="ERROR", error=error))
+            known.stream.close()
+            known.stream = None
+        self._withdraw_offers(known)
+        self._cluster.bus.publish(FrameworkUpdated(known.id))
+        return known
+
+    def update(self, framework: Framework, update: UpdateFramework) -> None:
+        """Change a framework's info in place; raises InvalidError when it must not be."""
+        check_info(update.framework_info, update.suppressed_roles)
+        check_update(framework.info, update.framework_info)
+        framework.info = with_id(update.framework_info, framework.id)
+        framework.suppressed = frozenset(update.suppressed_roles)
+        offers = [self._cluster.offers[id] for id in framework.offers]
+        rescind(self._cluster, [offer for offer in offers if offer.role not in framework.roles])
+        self._cluster.bus.publish(FrameworkUpdated(framework.id))
+        self._poke()
+
+    def disconnected(self, framework: Framework, stream: Stream) -> None:
+        """Note that *stream* broke; from now on the failover timeout runs."""
+        if framework.stream is not stream or framework.id not in self._cluster.frameworks:
+            return
+        framework.stream = None
+        self._withdraw_offers(framework)
+        framework.expires = self._clock.now() + framework.info.failover_timeout
+        log.info(
+            "framework_disconnected",
+            framework=framework.id,
+            failover_timeout=framework.info.failover_timeout,
+        )
+        self._cluster.bus.publish(FrameworkUpdated(framework.id))
+        if framework.info.failover_timeout <= 0:
+            self.remove(framework, "failover timeout")
+
+    def expire(self) -> None:
+        """Remove the frameworks that did not come back in time."""
+        now = self._clock.now()
+        late = [
+            framework
+            for framework in self._cluster.frameworks.values()
+            if framework.expires is not None and framework.expires <= now
+        ]
+        for framework in late:
+            self.remove(framework, "failover timeout")
+
+    def recover(self, info: FrameworkInfo) -> None:
+        """Take in a framework that an agent tells of and nobody else has yet."""
+        assert info.id is not None  # agents know frameworks by their ids
+        id = info.id.value
+        if id not in self._cluster.frameworks and id not in self._cluster.completed:
+            framework = Framework(info, registered=self._clock.wall(), is_recovered=True)
+            self._cluster.add_framework(framework)
+
+    def remove(self, framework: Framework, why: str) -> None:
+        """End a framework: its tasks are killed everywhere, and its id never comes back."""
+        self._withdraw_offers(framework)
+        holders = {task.agent_id.value for task in framework.tasks.values()}
+        for task in list(framework.tasks.values()):
+            self._cluster.complete_task(self._killed(task))
+        framework.completed.extend(map(self._killed, framework.unreachable.values()))
+        framework.unreachable.clear()
+        for agent_id in holders:
+            shutdown_framework(self._cluster.agents[agent_id], FrameworkID(value=framework.id))
+        if framework.stream is not None:
+            framework.stream.close()
+            framework.stream = None
+        framework.unregistered = self._clock.wall()
+        framework.expires = None
+        self._cluster.complete_framework(framework)
+        log.info("framework_removed", framework=framework.id, reason=why)
+        self._poke()
+
+    def _killed(self, task: Task) -> Task:
+        status = master_status(
+            task.task_id.value,
+            TaskState.TASK_KILLED,
+            wall=self._clock.wall(),
+            reason="REASON_FRAMEWORK_REMOVED",
+            message="Framework removed",
+            agent_id=task.agent_id.value,
+            latest=latest_status(task),
+        )
+        return with_status(task, status, TaskState.TASK_KILLED)
+
+    def _withdraw_offers(self, framework: Framework) -> None:
+        for id in list(framework.offers):
+            self._cluster.remove_offer(self._cluster.offers[id])
+        self._poke()

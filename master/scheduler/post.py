@@ -1,0 +1,33 @@
+"""What the master tells frameworks; to one that is not subscribed nothing is said."""
+
+from phalanx.master.cluster.cluster import Cluster
+from phalanx.master.cluster.framework import Framework
+from phalanx.master.cluster.offer import Outstanding
+from phalanx.mesos.v1.codec import encode
+from phalanx.mesos.v1.mesos import AgentID, OfferID, TaskStatus
+from phalanx.mesos.v1.scheduler import Event, Failure, Rescind, Update
+
+
+def tell(framework: Framework, event: Event) -> None:
+    """Send one event to a framework."""
+    if framework.stream is not None:
+        framework.stream.send(encode(event))
+
+
+def send_update(framework: Framework, status: TaskStatus) -> None:
+    """Tell a task's status."""
+    tell(framework, Event(type="UPDATE", update=Update(status=status)))
+
+
+def rescind(cluster: Cluster, offers: list[Outstanding]) -> None:
+    """Withdraw offers and say so to their frameworks."""
+    for offer in offers:
+        cluster.remove_offer(offer)
+        framework = cluster.frameworks[offer.framework_id]
+        tell(framework, Event(type="RESCIND", rescind=Rescind(offer_id=OfferID(value=offer.id))))
+
+
+def send_failure(cluster: Cluster, agent_id: str) -> None:
+    """Tell every framework that an agent is gone."""
+    for framework in cluster.frameworks.values():
+        tell(framework, Event(type="FAILURE", failure=Failure(agent_id=AgentID(value=agent_id))))

@@ -1,0 +1,143 @@
+"""From the master's tables to objects of the View; pure."""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import AddressValueError, IPv4Address
+
+from phalanx.master.cluster.agent import Agent
+from phalanx.master.cluster.framework import Framework
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1 import mesos as v1
+from phalanx.net.model.objects import Framework as ViewFramework
+from phalanx.net.model.objects import (
+    HostPort,
+    Liveness,
+    Node,
+    Task,
+    TaskPhase,
+    TaskPort,
+)
+
+PHASES: Mapping[v1.TaskState, TaskPhase] = {
+    v1.TaskState.TASK_STAGING: TaskPhase.PREPARING,
+    v1.TaskState.TASK_STARTING: TaskPhase.PREPARING,
+    v1.TaskState.TASK_RUNNING: TaskPhase.RUNNING,
+    v1.TaskState.TASK_KILLING: TaskPhase.KILLING,
+    v1.TaskState.TASK_UNREACHABLE: TaskPhase.UNREACHABLE,
+}
+# The better of two agents on one address is what the node shows.
+RANK = {Liveness.ALIVE: 0, Liveness.SUSPECT: 1, Liveness.UNREACHABLE: 2}
+
+
+def desired_nodes(
+    agents: Iterable[Agent], leader: tuple[IPv4Address, str, int]
+) -> Mapping[str, Node]:
+    """Return one node for each address; *leader* is address, hostname and port of this master."""
+    chosen: dict[IPv4Address, Agent] = {}
+    for agent in agents:
+        rival = chosen.get(agent.address)
+        if rival is None or RANK[agent.liveness] < RANK[rival.liveness]:
+            chosen[agent.address] = agent
+    address, hostname, port = leader
+    nodes = {str(address): Node(address, hostname, is_master=True, is_leader=True, port=port)}
+    for agent in chosen.values():
+        is_here = agent.address == address
+        nodes[str(agent.address)] = Node(
+            agent.address,
+            agent.info.hostname,
+            is_master=is_here,
+            is_leader=is_here,
+            agent_id=agent.id,
+            port=agent.info.port,
+            liveness=agent.liveness,
+        )
+    return nodes
+
+
+def desired_framework(framework: Framework) -> ViewFramework | None:
+    """Return the framework, None when it has neither tasks nor a connection."""
+    if not framework.is_connected and not framework.tasks and not framework.unreachable:
+        return None
+    info = framework.info
+    return ViewFramework(framework.id, info.name, info.hostname or "", info.webui_url or "")
+
+
+def desired_task(task: v1.Task, node: IPv4Address) -> Task | None:
+    """Return the task on *node* as planes see it, None when it is over."""
+    phase = PHASES.get(task.state)
+    if phase is None:
+        return None
+    reported = _network_infos(task)
+    addresses = []
+    names = []
+    for info in reported:
+        first = next(filter(None, map(_address, info.ip_addresses)), None)
+        if first is not None:
+            addresses.append(first)
+            names.append(info.name)
+    is_on_host = not any(names)
+    return Task(
+        framework_id=task.framework_id.value,
+        id=task.task_id.value,
+        name=task.name,
+        agent_id=task.agent_id.value,
+        node=node,
+        phase=phase,
+        is_checked=task.health_check is not None,
+        healthy=_healthy(task),
+        addresses=tuple(addresses),
+        networks=() if is_on_host else tuple(name or "" for name in names),
+        discovery_name=(task.discovery.name or "") if task.discovery is not None else "",
+        ports=_ports(task.discovery),
+        host_ports=tuple(
+            HostPort(port.host_port, port.container_port, port.protocol or "tcp")
+            for info in reported
+            for port in info.port_mappings
+        ),
+        port_resources=Resources.of(task.resources).ranges.get("ports", ()),
+    )
+
+
+def wanted_networks(task: v1.Task) -> frozenset[str]:
+    """Return the names of the networks that a task asks for or is attached to."""
+    asked = task.container.network_infos if task.container is not None else ()
+    return frozenset(info.name for info in (*asked, *_network_infos(task)) if info.name)
+
+
+def _network_infos(task: v1.Task) -> tuple[v1.NetworkInfo, ...]:
+    """Return what the newest status that knows of the container says of its networks."""
+    for status in reversed(task.statuses):
+        if status.container_status is not None and status.container_status.network_infos:
+            return status.container_status.network_infos
+    return ()
+
+
+def _healthy(task: v1.Task) -> bool | None:
+    """Return the newest verdict; a status that only the master made has none of its own."""
+    for status in reversed(task.statuses):
+        if status.healthy is not None or status.source != "SOURCE_MASTER":
+            return status.healthy
+    return None
+
+
+def _ports(discovery: v1.DiscoveryInfo | None) -> tuple[TaskPort, ...]:
+    if discovery is None or discovery.ports is None:
+        return ()
+    return tuple(
+        TaskPort(
+            port.number,
+            port.name or "",
+            port.protocol or "tcp",
+            tuple(
+                (label.key, label.value or "")
+                for label in (port.labels.labels if port.labels is not None else ())
+            ),
+        )
+        for port in discovery.ports.ports
+    )
+
+
+def _address(address: v1.IPAddress) -> IPv4Address | None:
+    try:
+        return IPv4Address((address.ip_address or "").partition("/")[0])
+    except AddressValueError:
+        return None

@@ -1,0 +1,192 @@
+"""Keeps the published View in step with the cluster, rebuilding only what changed."""
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from ipaddress import IPv4Address
+
+import structlog
+
+from phalanx.core.error import UnavailableError
+from phalanx.master.cluster.cluster import Cluster
+from phalanx.master.cluster.task import key_of
+from phalanx.master.event import (
+    AgentAdded,
+    AgentUpdated,
+    Bus,
+    Change,
+    FrameworkAdded,
+    FrameworkRemoved,
+    FrameworkUpdated,
+    NetworkChanged,
+    TaskAdded,
+    TaskKey,
+    TaskRemoved,
+    TaskUpdated,
+)
+from phalanx.master.network.registry import NetworkRegistry
+from phalanx.master.view.project import desired_framework, desired_nodes, desired_task
+from phalanx.mesos.v1 import mesos as v1
+from phalanx.net.feed.source import FeedSource
+from phalanx.net.model.objects import Object, Task
+from phalanx.net.model.view import Ref, View
+from phalanx.net.model.vip import NamedVip, declared_vips
+
+log = structlog.get_logger()
+
+COALESCE_SECONDS = 0.01
+RETRY_SECONDS = 1.0
+
+
+class Publisher:
+    """Turns what changed since the last View into the next one.
+
+    The feed is closed until ``open`` is called: a new leader that published
+    before its agents are back would take down what still runs.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        networks: NetworkRegistry,
+        bus: Bus,
+        *,
+        epoch: str,
+        leader: tuple[IPv4Address, str, int],
+    ) -> None:
+        self._cluster = cluster
+        self._networks = networks
+        self._epoch = epoch
+        self._leader = leader
+        self._source = FeedSource()
+        self._view = View()
+        self._names: dict[str, frozenset[str]] = {}  # of VIPs, by the task that declares them
+        self._wanted: Counter[str] = Counter()  # VIP names, by how many tasks declare them
+        self._tasks: set[TaskKey] = set()  # to rebuild
+        self._frameworks: set[str] = set()  # to rebuild
+        self._is_open = False
+        self._poked = asyncio.Event()
+        bus.subscribe(self._note)
+        self._note(NetworkChanged())
+
+    @property
+    def source(self) -> FeedSource:
+        """Return where readers read; raises UnavailableError before the feed opens."""
+        if not self._is_open or self._source.current is None:
+            raise UnavailableError("the feed is closed: agents are still registering again")
+        return self._source
+
+    def open(self) -> None:
+        """Let readers in, from the next View on."""
+        self._is_open = True
+        self._poked.set()
+
+    def _note(self, change: Change) -> None:
+        match change:
+            case TaskAdded(task=task):
+                self._mark(key_of(task))
+            case TaskUpdated(key=key) | TaskRemoved(key=key):
+                self._mark(key)
+            case FrameworkAdded(framework_id=id) | FrameworkUpdated(framework_id=id):
+                self._frameworks.add(id)
+                framework = self._cluster.frameworks.get(id)
+                if framework is not None:  # its name is part of its tasks' VIPs
+                    self._tasks |= {(id, task) for task in framework.tasks}
+            case FrameworkRemoved(info=info) if info.id is not None:
+                self._frameworks.add(info.id.value)
+            case AgentAdded(agent_id=id) | AgentUpdated(agent_id=id):
+                agent = self._cluster.agents.get(id)
+                if agent is not None:  # its address is part of its tasks
+                    self._tasks |= agent.tasks
+            case _:
+                pass  # nodes and networks are few and built whole
+        self._poked.set()
+
+    def _mark(self, key: TaskKey) -> None:
+        self._tasks.add(key)
+        self._frameworks.add(key[0])
+
+    async def run(self) -> None:
+        """Publish until cancelled, each burst of changes as one View."""
+        while True:
+            await self._poked.wait()
+            await asyncio.sleep(COALESCE_SECONDS)
+            self._poked.clear()
+            if not await self.publish_once():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._poked.wait(), RETRY_SECONDS)
+                self._poked.set()
+
+    async def publish_once(self) -> bool:
+        """Publish one View of everything noted; return whether every VIP could be settled."""
+        if not self._is_open:
+            return True
+        upserts, removals = self._rebuild()
+        is_settled = True
+        try:
+            await self._networks.settle_vips(self._wanted.keys())
+        except UnavailableError as error:
+            log.warning("vips_not_settled", error=str(error))
+            is_settled = False
+        nodes = desired_nodes(self._cluster.agents.values(), self._leader)
+        view = self._view.changed(upserts, removals)
+        self._view = View(
+            nodes=nodes,
+            networks=self._networks.networks,
+            subnets=self._networks.subnets,
+            frameworks=view.frameworks,
+            tasks=view.tasks,
+            vips=self._networks.vips,
+            policies=self._networks.policies,
+        )
+        self._source.publish(self._view, epoch=self._epoch)
+        return is_settled
+
+    def _rebuild(self) -> tuple[list[Object], list[Ref]]:
+        upserts: list[Object] = []
+        removals: list[Ref] = []
+        tasks, self._tasks = self._tasks, set()
+        frameworks, self._frameworks = self._frameworks, set()
+        for id in frameworks:
+            framework = self._cluster.frameworks.get(id)
+            shown = desired_framework(framework) if framework is not None else None
+            if shown is None:
+                removals.append(("framework", id))
+            else:
+                upserts.append(shown)
+        for key in tasks:
+            task = self._desired(key)
+            if task is None:
+                removals.append(("task", "/".join(key)))
+            else:
+                upserts.append(task)
+            self._note_vips(key, task)
+        return upserts, removals
+
+    def _desired(self, key: TaskKey) -> Task | None:
+        task = self._find(key)
+        agent = self._cluster.agents.get(task.agent_id.value) if task is not None else None
+        return None if task is None or agent is None else desired_task(task, agent.address)
+
+    def _find(self, key: TaskKey) -> v1.Task | None:
+        framework = self._cluster.frameworks.get(key[0])
+        if framework is None:
+            return None
+        return framework.tasks.get(key[1]) or framework.unreachable.get(key[1])
+
+    def _note_vips(self, key: TaskKey, task: Task | None) -> None:
+        names: frozenset[str] = frozenset()
+        if task is not None:
+            name = self._cluster.frameworks[key[0]].info.name
+            declared = (item.vip for item in declared_vips(task, name))
+            names = frozenset(vip.name for vip in declared if isinstance(vip, NamedVip))
+        task_key = "/".join(key)
+        before = self._names.pop(task_key, frozenset())
+        if names:
+            self._names[task_key] = names
+        for gone in before - names:
+            self._wanted[gone] -= 1
+            if not self._wanted[gone]:
+                del self._wanted[gone]
+        for new in names - before:
+            self._wanted[new] += 1
