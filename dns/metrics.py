@@ -38,6 +38,11 @@ class DnsCollector(Collector):
         for event in ("cache_hit", "coalesced", "forwarded", "overload"):
             lookups.add_metric((event,), self._forwarder.events[event])
         yield lookups
+        yield GaugeMetricFamily(
+            "phalanx_dns_lookups_under_way",
+            "Questions that upstreams have not answered yet.",
+            self._forwarder.lookups_under_way,
+        )
         failures = CounterMetricFamily(
             "phalanx_dns_upstream_failures",
             "Tries of an upstream that gave no good answer.",

@@ -57,6 +57,11 @@ class Forwarder:
         self._clock = clock
         self._rng = rng or random.SystemRandom()
 
+    @property
+    def lookups_under_way(self) -> int:
+        """Return how many questions upstreams have not answered yet."""
+        return len(self._flights)
+
     def check_no_loop(self, listening: Sequence[HostPort]) -> None:
         """Raise ConfigError if an upstream is one of the addresses that we listen on."""
         for upstream in self.upstreams:

@@ -1,0 +1,107 @@
+"""The HTTP face of the zones."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import ClientSession, web
+
+from phalanx.core.api.error import errors_as_json
+from phalanx.core.api.serve import Listener, serve
+from phalanx.dns.api.records import dns_routes
+from phalanx.dns.publish import ZoneTable
+
+Get = Callable[[ZoneTable, str], Awaitable[tuple[int, object]]]
+
+
+@pytest.fixture
+async def get() -> AsyncIterator[Get]:
+    """Yield a function that serves a table and gets one path from it."""
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(ClientSession())
+
+        async def fetch(table: ZoneTable, path: str) -> tuple[int, object]:
+            app = web.Application(middlewares=[errors_as_json])
+            app.add_routes(dns_routes(lambda: table.zones, aliases=table.aliases))
+            [place] = await stack.enter_async_context(serve(app, Listener("127.0.0.1", 0)))
+            async with session.get(f"http://{place}{path}") as response:
+                return response.status, await response.json()
+
+        yield fetch
+
+
+async def test_version_names_the_service(get: Get, zones: ZoneTable) -> None:
+    status, body = await get(zones, "/v1/version")
+
+    assert status == 200
+    assert isinstance(body, dict)
+    assert body["Service"] == "phalanx-dns"
+    assert body.keys() == {"Service", "Version", "URL"}
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "ips"),
+    [
+        ("web.marathon.mesos", "web.marathon.mesos.", ["9.0.0.1", "9.0.0.2", "9.0.0.3"]),
+        ("Web.Marathon.mesos.", "web.marathon.mesos.", ["9.0.0.1", "9.0.0.2", "9.0.0.3"]),
+        ("web.marathon.dclb.thisdcos.global", "web.marathon.dclb.thisdcos.global.", ["11.0.0.7"]),
+        ("nosuch.mesos", "", [""]),
+        ("example.com", "", [""]),
+    ],
+)
+async def test_host_has_its_addresses(
+    get: Get, zones: ZoneTable, name: str, host: str, ips: list[str]
+) -> None:
+    answer = await get(zones, f"/v1/hosts/{name}")
+
+    assert answer == (200, [{"host": host, "ip": ip} for ip in ips])
+
+
+async def test_service_has_targets_with_addresses(get: Get, zones: ZoneTable) -> None:
+    _, body = await get(zones, "/v1/services/_leader._tcp.mesos")
+
+    assert body == [
+        {
+            "service": "_leader._tcp.mesos",
+            "host": "leader.mesos.",
+            "ip": "198.18.0.1",
+            "port": "5050",
+        }
+    ]
+
+
+async def test_unknown_service_is_an_empty_element(get: Get, zones: ZoneTable) -> None:
+    _, body = await get(zones, "/v1/services/_nosuch._tcp.mesos")
+
+    assert body == [{"service": "", "host": "", "ip": "", "port": ""}]
+
+
+async def test_records_of_all_zones_are_listed(get: Get, zones: ZoneTable) -> None:
+    _, body = await get(zones, "/v1/records")
+
+    assert isinstance(body, list)
+    for row in (
+        {"name": "ready.spartan.", "host": "127.0.0.1", "rtype": "A"},
+        {"name": "_leader._tcp.mesos.", "host": "leader.mesos.:5050", "rtype": "SRV"},
+        {"name": "web.marathon.l4lb.thisdcos.directory.", "host": "11.0.0.7", "rtype": "A"},
+    ):
+        assert row in body
+    assert {row["rtype"] for row in body} == {"A", "SRV"}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/records", 503),
+        ("/v1/hosts/web.marathon.mesos", 503),
+        ("/v1/services/_leader._tcp.mesos", 503),
+        ("/v1/hosts/ready.spartan", 200),
+        ("/v1/version", 200),
+    ],
+)
+async def test_before_the_first_view_nothing_is_denied(
+    get: Get, unpublished: ZoneTable, path: str, expected: int
+) -> None:
+    status, _ = await get(unpublished, path)
+
+    assert status == expected

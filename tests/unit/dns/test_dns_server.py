@@ -1,0 +1,269 @@
+"""The server on loopback sockets: datagrams, connections, their bounds, and its start and end."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+
+import pytest
+from dnslib import RCODE, RR, A, DNSRecord
+from prometheus_client import CollectorRegistry
+
+from phalanx.core.config import HostPort
+from phalanx.core.error import ConfigError
+from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.metrics import register_metrics
+from phalanx.dns.publish import ZoneTable
+from phalanx.dns.server import DnsServer
+
+Serve = Callable[..., Awaitable[DnsServer]]
+
+
+def message(name: str, id_: int = 1) -> bytes:
+    return struct.pack("!H", id_) + bytes(DNSRecord.question(name).pack()[2:])
+
+
+def framed(*queries: bytes) -> bytes:
+    return b"".join(struct.pack("!H", len(query)) + query for query in queries)
+
+
+def addresses(reply: bytes) -> list[str]:
+    return sorted(str(record.rdata) for record in DNSRecord.parse(reply).rr)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+async def serve(zones: ZoneTable) -> AsyncIterator[Serve]:
+    """Yield a function that starts a server of the zones on a free port of loopback."""
+    async with AsyncExitStack() as stack:
+
+        async def start(forwarder: Forwarder | None = None, **settings: float) -> DnsServer:
+            server = DnsServer(
+                zones,
+                forwarder or Forwarder(),
+                addresses=["127.0.0.1"],
+                **{"port": 0, **settings},  # type: ignore[arg-type]  # bounds, as numbers
+            )
+            return await stack.enter_async_context(server)
+
+        yield start
+
+
+async def ask_udp(place: HostPort, *queries: bytes) -> list[bytes]:
+    """Send the queries from one socket; return as many replies."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        sock.connect((place.host, place.port))
+        for query in queries:
+            sock.send(query)
+        async with asyncio.timeout(5):
+            return [await loop.sock_recv(sock, 65535) for _ in queries]
+
+
+async def read_reply(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(5):
+        (length,) = struct.unpack("!H", await reader.readexactly(2))
+        return await reader.readexactly(length)
+
+
+async def test_burst_of_datagrams_is_answered(serve: Serve) -> None:
+    [place] = (await serve()).listening
+
+    replies = await ask_udp(place, *(message("web.marathon.mesos", n) for n in range(200)))
+
+    assert [struct.unpack("!H", reply[:2])[0] for reply in replies] == list(range(200))
+    assert {tuple(addresses(reply)) for reply in replies} == {("9.0.0.1", "9.0.0.2", "9.0.0.3")}
+
+
+async def test_scraps_do_not_stop_the_server(serve: Serve) -> None:
+    [place] = (await serve()).listening
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for scrap in (b"", b"\0", b"\x80" * 12):
+            sock.sendto(scrap, (place.host, place.port))
+
+    [reply] = await ask_udp(place, message("ready.spartan"))
+
+    assert addresses(reply) == ["127.0.0.1"]
+
+
+async def test_connection_carries_several_queries_at_once(serve: Serve) -> None:
+    [place] = (await serve()).listening
+    reader, writer = await asyncio.open_connection(place.host, place.port)
+    queries = framed(*(message("big.marathon.mesos", n) for n in range(3)))
+    writer.write(queries[:7])
+    await writer.drain()
+    writer.write(queries[7:])
+    writer.write_eof()
+
+    replies = [await read_reply(reader) for _ in range(3)]
+
+    assert [struct.unpack("!H", reply[:2])[0] for reply in replies] == [0, 1, 2]
+    assert {len(addresses(reply)) for reply in replies} == {100}
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_silent_connection_is_closed(serve: Serve) -> None:
+    [place] = (await serve(idle_seconds=0.05)).listening
+    reader, writer = await asyncio.open_connection(place.host, place.port)
+    writer.write(framed(message("ready.spartan"))[:5])
+
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_connections_beyond_the_bound_are_closed(serve: Serve) -> None:
+    [place] = (await serve(max_connections=1)).listening
+    first, writer = await asyncio.open_connection(place.host, place.port)
+    writer.write(framed(message("ready.spartan")))
+    await read_reply(first)
+
+    second, other = await asyncio.open_connection(place.host, place.port)
+    async with asyncio.timeout(5):
+        assert await second.read() == b""
+    other.close()
+
+    writer.write(framed(message("ready.spartan")))
+    assert addresses(await read_reply(first)) == ["127.0.0.1"]
+    writer.close()
+
+
+class Upstreams:
+    """What the fixture of scripted upstreams yields, as a type."""
+
+    address: str
+
+
+async def says(query: bytes, tcp: bool) -> Sequence[bytes]:
+    reply = DNSRecord.parse(query).reply()
+    reply.add_answer(RR(reply.q.qname, rdata=A("192.0.2.1"), ttl=60))
+    return [bytes(reply.pack())]
+
+
+async def test_foreign_name_is_looked_up_over_either_transport(
+    serve: Serve, upstream: Callable[..., Awaitable[Upstreams]]
+) -> None:
+    server = await upstream(says)
+    [place] = (await serve(Forwarder([server.address]))).listening
+
+    [fresh] = await ask_udp(place, message("www.example.com"))
+    [kept] = await ask_udp(place, message("www.example.com"))
+    reader, writer = await asyncio.open_connection(place.host, place.port)
+    writer.write(framed(message("other.example.com")))
+    writer.write_eof()
+    over_tcp = await read_reply(reader)
+    writer.close()
+
+    assert [addresses(reply) for reply in (fresh, kept, over_tcp)] == 3 * [["192.0.2.1"]]
+
+
+async def test_slow_lookup_does_not_hold_up_the_connection(
+    serve: Serve, upstream: Callable[..., Awaitable[Upstreams]]
+) -> None:
+    may_answer = asyncio.Event()
+
+    async def slow(query: bytes, tcp: bool) -> Sequence[bytes]:
+        await may_answer.wait()
+        return await says(query, tcp)
+
+    server = await upstream(slow)
+    [place] = (await serve(Forwarder([server.address]))).listening
+    reader, writer = await asyncio.open_connection(place.host, place.port)
+    writer.write(framed(message("www.example.com"), message("ready.spartan")))
+
+    first = await read_reply(reader)
+    may_answer.set()
+    second = await read_reply(reader)
+    writer.close()
+
+    assert [addresses(first), addresses(second)] == [["127.0.0.1"], ["192.0.2.1"]]
+
+
+async def test_without_upstreams_foreign_names_are_refused(serve: Serve) -> None:
+    [place] = (await serve()).listening
+
+    [reply] = await ask_udp(place, message("www.example.com"))
+
+    assert RCODE[DNSRecord.parse(reply).header.rcode] == "REFUSED"
+
+
+async def test_server_ends_while_lookups_are_under_way(
+    zones: ZoneTable, upstream: Callable[..., Awaitable[Upstreams]]
+) -> None:
+    asked = asyncio.Event()
+
+    async def stalls(query: bytes, tcp: bool) -> Sequence[bytes]:
+        asked.set()
+        return []
+
+    server = await upstream(stalls)
+    forwarder = Forwarder([server.address])
+    async with DnsServer(zones, forwarder, addresses=["127.0.0.1"], port=0) as running:
+        [place] = running.listening
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(message("www.example.com"), (place.host, place.port))
+            reader, writer = await asyncio.open_connection(place.host, place.port)
+            async with asyncio.timeout(5):
+                await asked.wait()
+
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+    assert not forwarder.lookups_under_way
+
+
+async def test_address_that_is_taken_is_named(serve: Serve, zones: ZoneTable) -> None:
+    [place] = (await serve()).listening
+    second = DnsServer(zones, Forwarder(), addresses=["127.0.0.1"], port=place.port)
+
+    with pytest.raises(ConfigError, match=f"dns: listen: 127.0.0.1:{place.port}: "):
+        await second.__aenter__()
+
+
+async def test_address_that_is_not_ours_is_named_and_nothing_stays_open(
+    serve: Serve, zones: ZoneTable
+) -> None:
+    port = free_port()
+    server = DnsServer(zones, Forwarder(), addresses=["127.0.0.1", "192.0.2.1"], port=port)
+
+    with pytest.raises(ConfigError, match=rf"dns: listen: 192\.0\.2\.1:{port}: "):
+        await server.__aenter__()
+
+    [place] = (await serve(port=port)).listening
+    assert addresses((await ask_udp(place, message("ready.spartan")))[0]) == ["127.0.0.1"]
+
+
+async def test_upstream_that_is_ourselves_is_refused(zones: ZoneTable) -> None:
+    free = free_port()
+    forwarder = Forwarder([f"127.0.0.1:{free}"])
+    server = DnsServer(zones, forwarder, addresses=["127.0.0.1"], port=free)
+
+    with pytest.raises(ConfigError, match=f"upstream: '127.0.0.1:{free}' is an address that we"):
+        await server.__aenter__()
+
+
+async def test_metrics_tell_replies_lookups_and_names(zones: ZoneTable) -> None:
+    registry = CollectorRegistry()
+    forwarder = Forwarder()
+    register_metrics(registry, zones, forwarder)
+    zones.answers.reply(message("web.marathon.mesos"))
+    zones.answers.reply(message("nosuch.mesos"))
+    forwarder.events["cache_hit"] += 2
+    forwarder.failures[HostPort("192.0.2.1", 53), "timeout"] += 1
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"phalanx_dns_{name}", labels)
+
+    assert value("replies_total", zone="mesos.", rcode="NOERROR") == 1
+    assert value("replies_total", zone="mesos.", rcode="NXDOMAIN") == 1
+    assert value("lookups_total", served="cache_hit") == 2
+    assert value("upstream_failures_total", upstream="192.0.2.1:53", reason="timeout") == 1
+    assert value("zone_names", zone="spartan.") == 3
