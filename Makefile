@@ -17,7 +17,7 @@ help: ## List the targets
 setup: .setup-stamp ## Install OS packages and the virtual environment in .venv
 
 demo: .setup-stamp ## Run the main job and print what it proved; KEEP=1 leaves the cluster up
-	$(SUDO) $(PHALANX) lab demo $(if $(KEEP),--keep)
+	$(SUDO) $(PHALANX) lab demo --name demo $(if $(KEEP),--keep)
 
 test: .setup-stamp check ## Run every test: unit, namespaces, end to end
 	$(SUDO) $(PYTEST) tests

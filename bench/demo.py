@@ -7,7 +7,6 @@ from rich.console import Console
 
 from phalanx.labs.demo.show import prove
 from phalanx.labs.lab import Lab
-from phalanx.labs.topology import default_topology
 
 # The claims of the demo that are about a time, and the most seconds each may take.
 GOALS = {
@@ -25,7 +24,7 @@ GOALS = {
 
 def measure() -> Sequence[Figure]:
     """Run the demo on a fresh lab; a claim that did not hold has no figure and fails the run."""
-    lab = Lab.up(default_topology(), name="bench")
+    lab = Lab.up(name="bench")
     try:
         report = prove(lab, Console(stderr=True))
     finally:

@@ -9,7 +9,7 @@ from claim import Bound, Figure
 
 from phalanx.labs.demo.cluster import Cluster
 from phalanx.labs.lab import Lab
-from phalanx.labs.topology import default_topology
+from phalanx.labs.topology import spread
 
 CONTAINERS = 50
 REST_SECONDS = 20.0  # long enough for several resyncs' share of the plane's work
@@ -26,7 +26,7 @@ APP = {
 
 def measure() -> Sequence[Figure]:
     """Start a lab with one agent, fill it, let it rest, read /proc."""
-    lab = Lab.up(default_topology(agents=1), name="bench")
+    lab = Lab.up(spread(agents=1), name="bench")
     try:
         cluster = Cluster(lab)
         cluster.marathon("POST", "/v2/apps", APP)
@@ -38,10 +38,10 @@ def measure() -> Sequence[Figure]:
 
 def _daemons(lab: Lab) -> Mapping[str, int]:
     return {
-        f"{process['name']} on {node['name']}": process["pid"]
-        for node in lab.status()["nodes"]
-        for process in node["processes"]
-        if process["state"] == "running"
+        f"{process.name} on {node.name}": process.pid
+        for node in lab.status().nodes
+        for process in node.processes
+        if process.pid is not None
     }
 
 

@@ -27,9 +27,16 @@ def configure_log(daemon: str, *, level: str = "info", terminal: bool | None = N
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
     )
+
+    def add_daemon(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {"daemon": daemon, **event}
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_daemon,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -39,4 +46,3 @@ def configure_log(daemon: str, *, level: str = "info", terminal: bool | None = N
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(daemon=daemon)

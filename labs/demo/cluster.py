@@ -42,9 +42,11 @@ class Cluster:
         """Call Marathon; return the JSON that it answers."""
         return _call(f"{self.lab.marathon_url}{path}", method, body)
 
-    def deploy(self, name: str) -> None:
-        """Post one of the app definitions of ``labs/apps``."""
-        self.marathon("POST", "/v2/apps", json.loads((APPS / f"{name}.json").read_text()))
+    def deploy(self, name: str) -> str:
+        """Post one of the app definitions of ``labs/apps``; return the deployment's id."""
+        app = json.loads((APPS / f"{name}.json").read_text())
+        posted = self.marathon("POST", "/v2/apps", app)
+        return f"deployment {posted['deployments'][0]['id']}"
 
     def instances(self, app: str) -> list[Instance]:
         """Return the running containers of an app, as the master knows them."""

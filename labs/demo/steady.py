@@ -1,6 +1,8 @@
 """The main job at rest: networks, apps, containers, names, VIPs, walls."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 from phalanx.labs.demo.cluster import Cluster, Instance, expect
 from phalanx.labs.demo.proof import Report, until
@@ -46,14 +48,12 @@ def deploy(cluster: Cluster, report: Report) -> None:
     """Post the apps and wait for their containers."""
     wanted = {"web": 3, "db": 2, "client": 2, "batch": 1}
     for app in wanted:
-        report.prove(
-            "apps", f"{app}.json posted", lambda app=app: cluster.deploy(app) or "accepted"
-        )  # type: ignore[misc]  # binds the name of this round
+        report.prove("apps", f"{app}.json posted", partial(cluster.deploy, app))
     for app, count in wanted.items():
         report.measure(
             "apps",
             f"{app}: {count} running" + (" and healthy" if app in ("web", "db") else ""),
-            lambda app=app, count=count: cluster.await_app(app, count),  # type: ignore[misc]  # binds the names of this round
+            partial(cluster.await_app, app, count),
         )
     report.prove("apps", "containers are walled-in processes of their own", lambda: _walls(cluster))
     report.prove("apps", "port 80 is bound in every instance", lambda: _every_port(cluster))
@@ -114,7 +114,7 @@ def show_names(cluster: Cluster, report: Report) -> None:
         return f"by its own resolv.conf, in {client.address}"
 
     for name in (CONTAINERIP, MESOS):
-        report.prove("names", name, lambda name=name: everywhere(name))  # type: ignore[misc]  # binds the name of this round
+        report.prove("names", name, partial(everywhere, name))
     report.prove("names", f"{SRV} SRV", srv)
     report.prove("names", L4LB, vip)
     report.prove("names", "a container resolves them too", inside)
@@ -124,7 +124,8 @@ def show_vip(cluster: Cluster, report: Report) -> None:
     """Reach the VIP from everywhere, spread over all instances."""
     webs, url = cluster.instances("web"), f"http://{L4LB}/"
 
-    def spread(bodies: list[str]) -> str:
+    def spread(ask: Callable[[], list[str]]) -> str:
+        bodies = ask()
         counts = Counter(bodies)
         expect(len(bodies) == REQUESTS, f"{len(bodies)} of {REQUESTS} requests worked")
         expect(set(counts) == {web.task_id for web in webs}, f"spread: {sorted(counts.values())}")
@@ -134,19 +135,19 @@ def show_vip(cluster: Cluster, report: Report) -> None:
         report.prove(
             "VIP",
             f"from node {node}",
-            lambda node=node: spread(cluster.curl(node, url, times=REQUESTS)),  # type: ignore[misc]  # binds the name of this round
+            partial(spread, partial(cluster.curl, node, url, times=REQUESTS)),
         )
     for client in cluster.instances("client"):
         same = sum(web.node == client.node for web in webs)
         report.prove(
             "VIP",
             f"from a container on {client.node} ({same} backends beside it)",
-            lambda client=client: spread(cluster.curl_in(client, url, times=REQUESTS)),  # type: ignore[misc]  # binds the name of this round
+            partial(spread, partial(cluster.curl_in, client, url, times=REQUESTS)),
         )
     report.prove(
         "VIP",
         "from a backend, itself included",
-        lambda: spread(cluster.curl_in(webs[0], url, times=REQUESTS)),
+        partial(spread, partial(cluster.curl_in, webs[0], url, times=REQUESTS)),
     )
 
 
