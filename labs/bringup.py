@@ -92,25 +92,29 @@ def await_conditions(
     progress: Progress,
     seconds: float,
 ) -> None:
-    """Wait until every condition held once; raise UnavailableError when one can not, in time."""
-    waiting = list(conditions)
+    """Wait until every condition holds at the same time; raise UnavailableError otherwise.
+
+    A process that has ended ends the wait at once, with its last words.
+    """
+    said = set[str]()
     reasons: dict[str, str] = {}
 
-    def all_held() -> bool:
+    def all_hold() -> bool:
         for process in record.processes:
             if process.birth is not None and not is_alive(process.birth):
                 raise UnavailableError(ended_early(place, process))
-        for condition in list(waiting):
-            if (reason := condition.missing()) is None:
-                waiting.remove(condition)
-                progress.say(f"{condition.name}: ready")
-            else:
+        reasons.clear()
+        for condition in conditions:
+            if (reason := condition.missing()) is not None:
                 reasons[condition.name] = reason
-        progress.waiting({c.name: reasons[c.name] for c in waiting})
-        return not waiting
+            elif condition.name not in said:
+                said.add(condition.name)
+                progress.say(f"{condition.name}: ready")
+        progress.waiting(reasons)
+        return not reasons
 
-    if not wait_until(all_held, seconds=seconds, interval=0.05):
-        left = "; ".join(f"{c.name}: {reasons[c.name]}" for c in waiting)
+    if not wait_until(all_hold, seconds=seconds, interval=0.05):
+        left = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise UnavailableError(f"lab {place.lab}: not up after {seconds:g} s: {left}")
 
 

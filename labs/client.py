@@ -34,6 +34,21 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def first_record(netns: Path | None, host: str, port: int, path: str) -> Any:  # noqa: ANN401 - JSON
+    """Return the first record of a RecordIO stream; raise UnavailableError when none comes."""
+    connection = _NamespaceConnection(netns, host, port)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise UnavailableError(f"answers {answer.status}")
+        return json.loads(answer.read(int(answer.readline())))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise UnavailableError(str(error) or type(error).__name__) from error
+    finally:
+        connection.close()
+
+
 def _get(connection: http.client.HTTPConnection, path: str) -> tuple[int, bytes]:
     try:
         connection.request("GET", path, headers={"Connection": "close"})

@@ -1,11 +1,12 @@
 """What must hold before a lab counts as up."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from phalanx.core.error import UnavailableError
-from phalanx.labs.client import ask, get_json, get_status, get_unix_json
+from phalanx.labs.client import ask, first_record, get_json, get_status, get_unix_json
 from phalanx.labs.flags import MARATHON_PORT, MASTER_PORT
 from phalanx.labs.outfit import Condition
 from phalanx.labs.place import Place
@@ -77,27 +78,33 @@ def agents_registered(place: Place, topology: Topology) -> Condition:
 
 
 def planes_in_sync(place: Place, topology: Topology) -> Condition:
-    """Wait until every plane is in sync and has heard what every other one has.
-
-    The plane beside the leader hears first, so its number is the one to catch up with.
-    """
+    """Wait until every plane has put into the kernel what the leader says now."""
+    netns = place.netns_path(ROUTER)
     nodes = (*topology.masters, *topology.agents)
 
     def question() -> str | None:
-        sequences: dict[str, int] = {}
-        for node in nodes:
-            try:
-                status = get_unix_json(place.node(node.name) / "plane.sock", "/v1/status")
-            except UnavailableError as error:
-                return f"{node.name}: {error}"
-            if not status["in_sync"]:
-                return f"{node.name} not in sync"
-            sequences[node.name] = status["sequence"]
-        newest = max(sequences.values())
-        behind = sorted(name for name, sequence in sequences.items() if sequence < newest)
-        return f"{', '.join(behind)} behind" if behind else None
+        leader = leading_master(place, topology)
+        if leader is None:
+            return "no master leads"
+        newest = first_record(netns, str(leader.address), MASTER_PORT, "/v1/feed")
+        reasons = [_lag(place, node, newest) for node in nodes]
+        return "; ".join(filter(None, reasons)) or None
 
-    return Condition("planes", question)
+    return Condition("planes", _asked(question))
+
+
+def _lag(place: Place, node: Node, newest: Mapping[str, Any]) -> str | None:
+    """Return in what a node's plane is behind the newest record of the leader's feed."""
+    try:
+        status = get_unix_json(place.node(node.name) / "plane.sock", "/v1/status")
+    except UnavailableError as error:
+        return f"{node.name}: {error}"
+    if not status["in_sync"]:
+        return f"{node.name} not in sync"
+    if status["epoch"] != newest["epoch"] or status["applied"] < newest["sequence"]:
+        return f"{node.name} behind"
+    failed = [table for table, applied in status["tables"].items() if not applied]
+    return f"{node.name}: {', '.join(failed)} refused" if failed else None
 
 
 def marathon_registered(place: Place, topology: Topology) -> Condition:
