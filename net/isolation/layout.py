@@ -11,6 +11,10 @@ ALLOWED = "allowed"  # what policies let through
 # passes when they would let the question pass, so taking a policy back also ends the flows it
 # had let in. At this hook destination addresses are translated already and sources not yet:
 # what is judged are the two containers, whatever VIP stands between them.
+#
+# A refused TCP connection is reset. Where bridged packets go through these hooks too (the sysctl
+# net.bridge.bridge-nf-call-iptables), the kernel sends resets past address translation, and a
+# client of a VIP would not know it is meant: its first packet is answered by ICMP.
 ISOLATION = Layout(
     table="phalanx_isolation",
     body=f"""
@@ -26,6 +30,8 @@ ISOLATION = Layout(
 @{ALLOWED} accept comment "an answer to what a policy allows"
     ct state related icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} \
 accept comment "an error about a flow that passed"
+    ct state new ct status dnat counter reject with icmpx admin-prohibited \
+comment "between networks, by a VIP"
     meta l4proto tcp counter reject with tcp reset comment "between networks"
     counter reject with icmpx admin-prohibited comment "between networks"
   }}

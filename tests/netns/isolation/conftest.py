@@ -1,0 +1,1 @@
+../overlay/conftest.py
