@@ -24,6 +24,7 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
 
     agent_id: str
     hostname: str
+    agent_ip: str
     host_ports: tuple[int, ...] = ()
     ports: tuple[int, ...] = ()
     staged_at: float

@@ -38,7 +38,7 @@ class Step(enum.Enum):
 
 def after_probe(
     check: HealthCheck, health: Health | None, probe: Probe, *, running_since: float, now: float
-) -> tuple[Health | None, Step]:
+) -> tuple[Health, Step]:
     """Return the health after a probe and what follows.
 
     Failures before the first success and inside the grace period don't count.

@@ -86,5 +86,5 @@ def restarting(
     if is_stuck and not dying:
         sick = [i for i in in_order if i.id not in healthy]
         end, add = (sick[:1], 0) if sick else ([], 1)
-    is_done = len(new) == n == new_healthy and len(instances) == n
+    is_done = len(new) == n == new_healthy and len(present) == n
     return Verdict(add, (*not_running, *end, *surplus), is_done)

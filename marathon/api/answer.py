@@ -1,0 +1,123 @@
+"""Bodies in and out, errors and headers, as Marathon's clients expect them (reference §2.1)."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from phalanx.core.error import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    PhalanxError,
+    UnavailableError,
+)
+from phalanx.marathon.api.desk import desk_of
+from phalanx.marathon.definition.problem import DefinitionError
+from phalanx.marathon.engine.orders import LockedError, Origin, TooManyError
+from phalanx.marathon.model.deployment import Deployment
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+STATUS_OF: Mapping[type[PhalanxError], int] = {
+    DefinitionError: 422,
+    InvalidError: 422,
+    NotFoundError: 404,
+    LockedError: 409,
+    ConflictError: 409,
+    TooManyError: 403,
+    UnavailableError: 503,
+}
+HEADERS = {
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+    "Expires": "0",
+    "X-Frame-Options": "DENY",
+    "X-XSS-Protection": "1; mode=block",
+}
+
+
+class BadRequestError(PhalanxError):
+    """A request that makes no sense, whatever it is about (status 400)."""
+
+
+class MalformedError(BadRequestError):
+    """A body that is not JSON."""
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer errors as ``{"message": …}``; let bugs surface as what they are."""
+    try:
+        return await handler(request)
+    except MalformedError as error:
+        return as_json({"message": "Invalid JSON", "details": str(error)}, status=400)
+    except BadRequestError as error:
+        return as_json({"message": str(error)}, status=400)
+    except DefinitionError as error:
+        return as_json(error.body(), status=422)
+    except LockedError as error:
+        ids = [{"id": deployment_id} for deployment_id in error.deployments]
+        return as_json({"message": str(error), "deployments": ids}, status=409)
+    except PhalanxError as error:
+        return as_json({"message": str(error)}, status=STATUS_OF.get(type(error), 500))
+    except web.HTTPNotFound:
+        return as_json({"message": "URI not found"}, status=404)
+    except web.HTTPError as error:
+        headers = {k: v for k, v in error.headers.items() if k == "Allow"}
+        message = HTTPStatus(error.status).phrase
+        return as_json({"message": message}, status=error.status, headers=headers)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Put the headers of every reply on *response*."""
+    response.headers.update(HEADERS)
+    response.headers["X-Marathon-Leader"] = f"http://{desk_of(request).leader}"
+
+
+def as_json(
+    value: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return *value* as a JSON answer."""
+    return web.Response(
+        body=msgspec.json.encode(value),
+        status=status,
+        headers=headers,
+        content_type="application/json",
+    )
+
+
+async def body_of(request: web.Request) -> Any:  # noqa: ANN401 - any JSON
+    """Return the parsed body; raise MalformedError when it is not JSON."""
+    try:
+        return msgspec.json.decode(await request.read())
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedError(str(error)) from error
+
+
+def flag(request: web.Request, name: str, *, default: bool = False) -> bool:
+    """Return a boolean of the query, in any case of letters; raise BadRequestError."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if text.lower() not in ("true", "false", ""):
+        raise BadRequestError(f"{name}: {text!r} is neither true nor false")
+    return text.lower() != "false"
+
+
+def origin_of(request: web.Request) -> Origin:
+    """Return who asks, for the event stream."""
+    return Origin(request.remote or "", request.path)
+
+
+def deployed(
+    deployment: Deployment, *, status: int = 200, location: str | None = None
+) -> web.Response:
+    """Answer that a deployment began."""
+    headers = {"Marathon-Deployment-Id": deployment.id}
+    if location is not None:
+        headers["Location"] = location
+    body = {"version": deployment.version, "deploymentId": deployment.id}
+    return as_json(body, status=status, headers=headers)

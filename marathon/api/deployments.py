@@ -1,0 +1,72 @@
+"""``/v2/deployments``, ``/v2/queue`` and ``/v2/groups``."""
+
+from aiohttp import web
+
+from phalanx.core.error import ConflictError, NotFoundError
+from phalanx.marathon.api.answer import as_json, deployed, flag, origin_of
+from phalanx.marathon.api.desk import desk_of
+from phalanx.marathon.engine.orders import without
+from phalanx.marathon.engine.view import deployment_view, group_view, queue_view
+from phalanx.marathon.model.path import absolute, is_within
+from phalanx.marathon.schedule.planning import Apps
+
+
+async def list_deployments(request: web.Request) -> web.Response:
+    """Answer the running deployments, a bare list."""
+    running = desk_of(request).board.ledger.deployments.values()
+    return as_json([deployment_view(deployment) for deployment in running])
+
+
+async def delete_deployment(request: web.Request) -> web.Response:
+    """Undo a running deployment by another, or with ``force`` leave it where it is."""
+    orders, deployment_id = desk_of(request).orders, request.match_info["deployment"]
+    if flag(request, "force"):
+        await orders.forget(deployment_id)
+        return web.Response(status=202)
+    return deployed(await orders.revert(deployment_id, origin_of(request)))
+
+
+async def list_queue(request: web.Request) -> web.Response:
+    """Answer what waits for offers, and why."""
+    with_offers = "lastUnusedOffers" in request.query.getall("embed", [])
+    return as_json({"queue": queue_view(desk_of(request).board, with_offers=with_offers)})
+
+
+async def delete_delay(request: web.Request) -> web.Response:
+    """Let a delayed app launch at once."""
+    desk, app_id = desk_of(request), absolute(request.match_info["id"])
+    if app_id not in {app.id for app, _ in desk.board.waiting()}:
+        raise NotFoundError(f"Application {app_id} not found in tasks queue.")
+    desk.orders.reset_delay(app_id)
+    return web.Response(status=204)
+
+
+async def get_group(request: web.Request) -> web.Response:
+    """Answer a group; the root is always there."""
+    board, group = desk_of(request).board, absolute(request.match_info.get("id", "/"))
+    is_there = any(app_id.startswith(f"{group}/") for app_id in board.ledger.apps)
+    if group != "/" and not is_there:
+        raise NotFoundError(f"Group '{group}' does not exist")
+    return as_json(group_view(board, group))
+
+
+async def delete_group(request: web.Request) -> web.Response:
+    """Delete every app of a group and below."""
+    desk, group = desk_of(request), absolute(request.match_info.get("id", "/"))
+
+    def edit(apps: Apps) -> Apps:
+        if group in apps:
+            raise ConflictError(f"{group} is an app, not a group")
+        below = [app_id for app_id in apps if is_within(app_id, group)]
+        if not below and group != "/":
+            raise NotFoundError(f"Group '{group}' does not exist")
+        return without(below)(apps)
+
+    force = flag(request, "force")
+    return deployed(await desk.orders.change(edit, origin_of(request), force=force))
+
+
+async def refuse_group_change(request: web.Request) -> web.Response:
+    """Answer that groups can only be read and deleted."""
+    message = "Groups can be read and deleted; create and change apps at /v2/apps"
+    return as_json({"message": message}, status=501)

@@ -1,0 +1,117 @@
+"""``/v2/tasks`` and the tasks of an app: list them, kill them (reference marathon §2.2, §2.3)."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+from aiohttp import web
+
+from phalanx.core.error import NotFoundError
+from phalanx.marathon.api.answer import (
+    BadRequestError,
+    as_json,
+    body_of,
+    deployed,
+    flag,
+    origin_of,
+)
+from phalanx.marathon.api.desk import Desk, desk_of
+from phalanx.marathon.engine.view import task_view
+from phalanx.marathon.model.instance import Instance, parse_task_id
+from phalanx.marathon.model.path import absolute, is_within
+from phalanx.marathon.schedule.planning import Apps
+from phalanx.mesos.v1.mesos import TaskState
+
+_STATES = {"running": {TaskState.TASK_RUNNING}, "staging": {TaskState.TASK_STAGING}}
+
+
+async def list_tasks(request: web.Request) -> web.Response:
+    """Answer all tasks, or those of the states asked for."""
+    board = desk_of(request).board
+    asked = [*request.query.getall("status", []), *request.query.getall("status[]", [])]
+    states = set().union(*(_STATES.get(name, set()) for name in asked))
+    tasks = [
+        task_view(board, instance)
+        for instance in board.ledger.instances()
+        if instance.launched is not None and (not asked or instance.launched.state in states)
+    ]
+    return as_json({"tasks": tasks})
+
+
+async def delete_tasks(request: web.Request) -> web.Response:
+    """Kill the tasks whose ids the body lists; unknown ones are ignored."""
+    desk, body = desk_of(request), await body_of(request)
+    ids = body.get("ids") if isinstance(body, dict) else None
+    if not isinstance(ids, list) or not all(isinstance(task_id, str) for task_id in ids):
+        raise BadRequestError('Please specify {"ids": [task ids]}')
+    found = []
+    for task_id in dict.fromkeys(ids):
+        parsed = parse_task_id(task_id)
+        if parsed is None:
+            raise BadRequestError(f"Invalid task id '{task_id}'")
+        instance = desk.board.ledger.instance(parsed[0])
+        if instance is not None and instance.task_id == task_id and instance.launched is not None:
+            found.append(instance)
+    return await _kill(request, desk, found)
+
+
+async def list_app_tasks(request: web.Request) -> web.Response:
+    """Answer the tasks of an app, or with ``/*`` of a group."""
+    board = desk_of(request).board
+    return as_json({"tasks": [task_view(board, i) for i in _launched(request)]})
+
+
+async def delete_app_tasks(request: web.Request) -> web.Response:
+    """Kill the tasks of an app, or those on one host."""
+    host = request.query.get("host", "*")
+    chosen = [i for i in _launched(request) if i.launched and host in ("*", i.launched.hostname)]
+    return await _kill(request, desk_of(request), chosen)
+
+
+async def delete_app_task(request: web.Request) -> web.Response:
+    """Kill one task of an app."""
+    task_id = request.match_info["task"]
+    for instance in _launched(request):
+        if task_id in (instance.task_id, instance.id):
+            return await _kill(request, desk_of(request), [instance], is_single=True)
+    raise NotFoundError(f"Task '{task_id}' does not exist")
+
+
+def _launched(request: web.Request) -> list[Instance]:
+    """Return the launched instances of the app, or the group, that the URL names."""
+    ledger, path = desk_of(request).board.ledger, absolute(request.match_info["id"])
+    if path.endswith("/*"):
+        apps = [app_id for app_id in ledger.apps if is_within(app_id, absolute(path[:-1]))]
+    elif path in ledger.apps:
+        apps = [path]
+    else:
+        raise NotFoundError(f"App '{path}' does not exist")
+    return [i for app_id in apps for i in ledger.instances_of(app_id) if i.launched is not None]
+
+
+async def _kill(
+    request: web.Request, desk: Desk, chosen: Sequence[Instance], *, is_single: bool = False
+) -> web.Response:
+    scale = flag(request, "scale")
+    if scale and flag(request, "wipe"):
+        raise BadRequestError("You cannot use scale and wipe at the same time.")
+    if not scale:
+        views = [task_view(desk.board, instance) for instance in chosen]
+        await desk.orders.kill(chosen)
+        return as_json({"task": views[0]} if is_single else {"tasks": views})
+    fewer = Counter(instance.app_id for instance in chosen)
+
+    def edit(apps: Apps) -> Apps:
+        scaled = {
+            app_id: msgspec.structs.replace(
+                apps[app_id], instances=max(0, apps[app_id].instances - count)
+            )
+            for app_id, count in fewer.items()
+            if app_id in apps
+        }
+        return {**apps, **scaled}
+
+    deployment = await desk.orders.change(
+        edit, origin_of(request), force=flag(request, "force"), sentenced=chosen
+    )
+    return deployed(deployment)

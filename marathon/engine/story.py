@@ -1,0 +1,97 @@
+"""What the event stream tells (reference marathon §2.9): the fields of each kind of event."""
+
+from typing import Any
+
+from phalanx.marathon.definition.render import render_app
+from phalanx.marathon.engine.bus import Bus
+from phalanx.marathon.model.deployment import Deployment
+from phalanx.marathon.model.instance import Instance
+from phalanx.marathon.schedule.health import Health
+from phalanx.mesos.v1.mesos import TaskState
+
+MAX_MESSAGE = 10_000
+
+
+def steps_of(deployment: Deployment) -> list[dict[str, Any]]:
+    """Return the steps of a deployment as JSON."""
+    return [
+        {"actions": [{"action": action.kind.value, "app": action.app_id} for action in step]}
+        for step in deployment.steps
+    ]
+
+
+def plan_of(deployment: Deployment) -> dict[str, Any]:
+    """Return a deployment's plan as JSON, with the apps that it changes before and after."""
+    original = [render_app(change.before) for change in deployment.changes if change.before]
+    target = [render_app(change.after) for change in deployment.changes if change.after]
+    return {
+        "id": deployment.id,
+        "version": deployment.version,
+        "original": _group(original, deployment.version),
+        "target": _group(target, deployment.version),
+        "steps": steps_of(deployment),
+    }
+
+
+def _group(apps: list[dict[str, Any]], version: str) -> dict[str, Any]:
+    return {"id": "/", "apps": apps, "groups": [], "pods": [], "dependencies": [],
+            "version": version}  # fmt: skip
+
+
+def tell_step(bus: Bus, kind: str, deployment: Deployment) -> None:
+    """Tell ``deployment_info`` or ``deployment_step_success`` of the present step."""
+    actions = [{"action": a.kind.value, "app": a.app_id} for a in deployment.actions]
+    bus.publish(kind, plan=plan_of(deployment), currentStep={"actions": actions})
+
+
+def tell_end(bus: Bus, deployment: Deployment, *, reason: str | None = None) -> None:
+    """Tell that a deployment succeeded, or failed for *reason*."""
+    if reason is None:
+        bus.publish("deployment_success", id=deployment.id, plan=plan_of(deployment))
+    else:
+        bus.publish("deployment_failed", id=deployment.id, plan=plan_of(deployment), reason=reason)
+
+
+def tell_status(bus: Bus, instance: Instance, state: TaskState, message: str) -> None:
+    """Tell a task's new state; *instance* as it was for that task."""
+    launched = instance.launched
+    bus.publish(
+        "status_update_event",
+        slaveId="" if launched is None else launched.agent_id,
+        taskId=instance.task_id,
+        taskStatus=state.value,
+        message=message[:MAX_MESSAGE],
+        appId=instance.app_id,
+        host="" if launched is None else launched.hostname,
+        ipAddresses=[] if launched is None else addresses_of(launched.addresses),
+        ports=[] if launched is None else list(launched.host_ports),
+        version=instance.version,
+    )
+    bus.publish(
+        "instance_changed_event",
+        instanceId=instance.id,
+        condition=instance.condition.value,
+        runSpecId=instance.app_id,
+        agentId="" if launched is None else launched.agent_id,
+        host="" if launched is None else launched.hostname,
+        runSpecVersion=instance.version,
+    )
+
+
+def tell_health(bus: Bus, instance: Instance, health: Health) -> None:
+    """Tell that an instance turned healthy or unhealthy."""
+    bus.publish(
+        "health_status_changed_event",
+        appId=instance.app_id,
+        instanceId=instance.id,
+        version=instance.version,
+        alive=health.alive,
+    )
+
+
+def addresses_of(addresses: tuple[str, ...]) -> list[dict[str, str]]:
+    """Return IP addresses as clients read them."""
+    return [
+        {"ipAddress": address, "protocol": "IPv6" if ":" in address else "IPv4"}
+        for address in addresses
+    ]

@@ -1,0 +1,54 @@
+"""One probe of one task: an HTTP request or a TCP connection."""
+
+import asyncio
+import ssl
+from contextlib import suppress
+
+import aiohttp
+
+from phalanx.marathon.model.app import HealthCheck, HealthProtocol
+from phalanx.marathon.schedule.health import Probe
+
+PASSING = range(200, 400)
+
+
+class Prober:
+    """Probes tasks over the network; certificates are not verified, redirects not followed."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._tls = ssl.create_default_context()
+        self._tls.check_hostname = False
+        self._tls.verify_mode = ssl.CERT_NONE
+
+    async def probe(self, check: HealthCheck, host: str, port: int) -> Probe:
+        """Return the result of *check* at *host* and *port*; never raises for what it meets."""
+        try:
+            async with asyncio.timeout(check.timeout_seconds):
+                if check.protocol is HealthProtocol.TCP:
+                    return await self._connect(host, port)
+                return await self._request(check, host, port)
+        except TimeoutError:
+            return Probe(f"no answer in {check.timeout_seconds:g} s")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Probe(str(error) or type(error).__name__)
+
+    async def _connect(self, host: str, port: int) -> Probe:
+        _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        return Probe(None)
+
+    async def _request(self, check: HealthCheck, host: str, port: int) -> Probe:
+        scheme = "https" if check.protocol is HealthProtocol.HTTPS else "http"
+        shown = f"[{host}]" if ":" in host else host
+        async with self._session.get(
+            f"{scheme}://{shown}:{port}{check.path or '/'}",
+            allow_redirects=False,
+            ssl=self._tls,
+            headers={"Connection": "close"},
+        ) as response:
+            if response.status in PASSING:
+                return Probe(None)
+            return Probe(f"status {response.status} {response.reason or ''}".rstrip())
