@@ -19,6 +19,8 @@ from phalanx.labs.status import LabStatus, status_rows, status_to_json
 from phalanx.labs.topology import Topology, spread
 from phalanx.labs.topology_file import read_topology
 
+# A table in a pipe or a file is not folded to a terminal that is not there.
+PIPE_WIDTH = 200
 TOOLS: Mapping[str, str] = {
     "ip": "iproute2",
     "bridge": "iproute2",
@@ -171,9 +173,18 @@ def _up(given: argparse.Namespace) -> int:
     return 0
 
 
+def _program() -> str:
+    """Return how a user calls this program from where he is."""
+    beside = Path(sys.executable).with_name("phalanx")
+    if (found := shutil.which("phalanx")) and Path(found) == beside:
+        return "phalanx"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+
+
 def look_around(lab: Lab) -> str:
     """Return what a user of a fresh lab should know."""
     name = "" if lab.name == "lab" else f" --name {lab.name}"
+    program = _program()
     nodes = [node.name for node in lab.topology.nodes]
     inside = (lab.topology.agents or lab.topology.nodes)[0].name
     return f"""\
@@ -181,12 +192,12 @@ lab {lab.name} is up: {" ".join(nodes)}
   master    {lab.master_url}
   marathon  {lab.marathon_url}
 look around:
-  phalanx lab status{name}
-  phalanx lab exec{name} {inside} -- dig leader.mesos
+  {program} lab status{name}
+  {program} lab exec{name} {inside} -- dig leader.mesos
   ip netns exec {lab.node(inside).netns} ip address
   curl {lab.marathon_url}/v2/apps
   tail -f {lab.directory}/*/log/*.log
-  phalanx lab down{name}"""
+  {program} lab down{name}"""
 
 
 def _down(given: argparse.Namespace) -> int:
@@ -213,7 +224,9 @@ def _print_table(status: LabStatus) -> None:
         table.add_column(heading)
     for row in status_rows(status):
         table.add_row(*row)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
     console.print(f"lab {status.name}: master {status.master}, marathon {status.marathon}")
     console.print(table)
 

@@ -102,19 +102,17 @@ class Daemons:
 
     def _daemons(self, node: Node) -> Sequence[ProcessSpec]:
         """Return a node's daemons, in the order in which they are started."""
-        table = {
-            Role.MASTER: (
-                ("master", flags.master_flags),
-                ("plane", flags.plane_flags),
-                ("marathon", flags.marathon_flags),
-            ),
-            Role.AGENT: (("plane", flags.plane_flags), ("agent", flags.agent_flags)),
-            Role.CLIENT: (),
-        }
+        table: list[tuple[str, flags.Flags]] = []
+        if node.role is Role.MASTER:
+            table += [("master", flags.master_flags), ("plane", flags.plane_flags)]
+        if node in flags.marathon_nodes(self.topology):
+            table += [("marathon", flags.marathon_flags)]
+        if node.role is Role.AGENT:
+            table += [("plane", flags.plane_flags), ("agent", flags.agent_flags)]
         return [
             ProcessSpec(
                 name,
                 (*PYTHON, "phalanx.cli.main", name, *arguments(self.place, self.topology, node)),
             )
-            for name, arguments in table[node.role]
+            for name, arguments in table
         ]

@@ -1,10 +1,12 @@
 """The command line of each daemon in a lab: pure, one function a process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from phalanx.labs.place import Place
 from phalanx.labs.topology import Node, Topology
 from phalanx.labs.zookeeper import server_nodes, zk_hosts
+
+Flags = Callable[[Place, Topology, Node], Sequence[str]]
 
 MASTER_PORT = 5050
 AGENT_PORT = 5051
@@ -21,14 +23,9 @@ def _masters(topology: Topology) -> str:
     return ",".join(f"{master.address}:{MASTER_PORT}" for master in topology.masters)
 
 
-def _zk(topology: Topology, path: str) -> str:
-    if not topology.zookeeper:
-        return ""
-    return f"zk://{zk_hosts(server_nodes(topology.masters))}/{path}"
-
-
 def master_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
     """Return the arguments of the master on *node*."""
+    servers = zk_hosts(server_nodes(topology.masters)) if topology.zookeeper else ""
     return _command(
         {
             "ip": node.address,
@@ -38,7 +35,7 @@ def master_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
             "cluster": place.lab,
             # Whoever was there a moment ago is back at once, or was killed on purpose.
             "agent-reregister-timeout": "30secs",
-            "zk": _zk(topology, "mesos"),
+            "zk": f"zk://{servers}/mesos" if servers else "",
         }
     )
 
@@ -86,6 +83,11 @@ def plane_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
     )
 
 
+def marathon_nodes(topology: Topology) -> Sequence[Node]:
+    """Return the nodes that run a Marathon: the first master's, for Marathons hold no election."""
+    return topology.masters[:1]
+
+
 def marathon_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
     """Return the arguments of the Marathon on *node*."""
     return _command(
@@ -95,14 +97,13 @@ def marathon_flags(place: Place, topology: Topology, node: Node) -> Sequence[str
             "http-port": MARATHON_PORT,
             "hostname": node.name,
             "work-dir": place.node(node.name) / "marathon",
-            "zk": _zk(topology, "marathon"),
         }
     )
 
 
 def relay_flags(place: Place, topology: Topology, netns: str) -> Sequence[str]:
     """Return the arguments of the relay, which connects from the namespace *netns*."""
-    marathons = ",".join(f"{master.address}:{MARATHON_PORT}" for master in topology.masters)
+    marathons = ",".join(f"{node.address}:{MARATHON_PORT}" for node in marathon_nodes(topology))
     return _command(
         {
             "netns": netns,
