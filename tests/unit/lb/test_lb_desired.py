@@ -1,0 +1,256 @@
+"""desired_services is pure, so its tests are tables: a View in, services out."""
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+
+from phalanx.lb.desired import desired_services
+from phalanx.lb.service import Backend, Service, Vip
+from phalanx.net.model.objects import (
+    Framework,
+    HostPort,
+    Liveness,
+    Network,
+    Node,
+    Object,
+    Protocol,
+    Task,
+    TaskPhase,
+    TaskPort,
+    VipLease,
+)
+from phalanx.net.model.view import View
+
+ON_A, ON_B = IPv4Address("198.18.0.11"), IPv4Address("198.18.0.12")
+WEB = Vip(IPv4Address("11.225.37.143"), 80)
+LABELS = (("VIP_0", "/web:80"),)
+PORT = TaskPort(number=8080, labels=LABELS)
+FACTS: tuple[Object, ...] = (
+    Node(address=ON_A, hostname="a1", agent_id="A"),
+    Node(address=ON_B, hostname="a2", agent_id="B"),
+    Framework(id="f", name="marathon"),
+    Network(name="dcos", subnet=IPv4Network("9.0.0.0/8"), prefix=24, vni=1024, mtu=1450),
+    VipLease(name="web.marathon", address=WEB.address),
+)
+
+
+def view(*objects: Object) -> View:
+    return View().changed((*FACTS, *objects))
+
+
+def task(number: int, **changes: Any) -> Task:  # noqa: ANN401 - any field of a Task
+    fields: dict[str, Any] = {
+        "framework_id": "f",
+        "id": f"t{number}",
+        "name": "web",
+        "agent_id": "A",
+        "node": ON_A,
+        "phase": TaskPhase.RUNNING,
+        "addresses": (container(number),),
+        "networks": ("dcos",),
+        "ports": (PORT,),
+    }
+    return Task(**fields | changes)
+
+
+def container(number: int) -> IPv4Address:
+    return IPv4Address("9.0.1.0") + number
+
+
+def backend(number: int, weight: int = 1) -> Backend:
+    return Backend(container(number), 8080, weight)
+
+
+def service(*backends: Backend) -> dict[Vip, Service]:
+    return {WEB: Service(backends)}
+
+
+def test_tasks_of_a_name_are_one_service() -> None:
+    assert desired_services(view(task(2), task(3, node=ON_B))) == service(backend(2), backend(3))
+
+
+def test_named_vip_without_a_lease_has_no_service() -> None:
+    unleased = view(task(2)).changed((), [("vip", "web.marathon")])
+
+    assert desired_services(unleased) == {}
+
+
+def test_framework_not_known_yet_has_no_named_service() -> None:
+    unknown = view(task(2)).changed((), [("framework", "f")])
+
+    assert desired_services(unknown) == {}
+
+
+def test_address_vip_needs_no_lease() -> None:
+    own = task(2, ports=(TaskPort(number=8080, labels=(("VIP_0", "1.2.3.4:443"),)),))
+
+    assert desired_services(view(own)) == {Vip(IPv4Address("1.2.3.4"), 443): Service((backend(2),))}
+
+
+def test_port_of_both_protocols_is_two_services() -> None:
+    both = task(2, ports=(TaskPort(number=8080, protocol="tcp,udp", labels=LABELS),))
+
+    assert desired_services(view(both)) == {
+        WEB: Service((backend(2),)),
+        Vip(WEB.address, 80, Protocol.UDP): Service((backend(2),)),
+    }
+
+
+def test_named_and_address_vip_of_one_address_are_one_service() -> None:
+    own = TaskPort(number=8080, labels=(("VIP_0", f"{WEB.address}:80"),))
+
+    assert desired_services(view(task(2), task(3, ports=(own,)))) == service(backend(2), backend(3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "weight"),
+    [
+        pytest.param({}, 1, id="running"),
+        pytest.param({"healthy": True}, 1, id="healthy"),
+        pytest.param({"healthy": False}, 0, id="unhealthy"),
+        pytest.param({"is_checked": True}, 0, id="not-yet-checked"),
+        pytest.param({"is_checked": True, "healthy": True}, 1, id="checked-and-healthy"),
+        pytest.param({"is_checked": True, "healthy": False}, 0, id="checked-and-unhealthy"),
+        pytest.param({"phase": TaskPhase.KILLING}, 0, id="killing"),
+        pytest.param({"phase": TaskPhase.UNREACHABLE}, 0, id="unreachable"),
+    ],
+)
+def test_weight_follows_phase_and_health(changes: dict[str, Any], weight: int) -> None:
+    services = desired_services(view(task(2, **changes), task(3)))
+
+    assert services == service(backend(2, weight), backend(3))
+
+
+def test_preparing_task_is_no_backend() -> None:
+    assert desired_services(view(task(2, phase=TaskPhase.PREPARING))) == {}
+
+
+@pytest.mark.parametrize("liveness", [Liveness.SUSPECT, Liveness.UNREACHABLE])
+def test_backend_on_a_silent_node_is_drained(liveness: Liveness) -> None:
+    silent = Node(address=ON_B, hostname="a2", liveness=liveness)
+
+    services = desired_services(view(silent, task(2), task(3, node=ON_B)))
+
+    assert services == service(backend(2), backend(3, 0))
+
+
+def test_backend_on_a_node_that_is_not_in_the_view_is_drained() -> None:
+    stray = task(3, node=IPv4Address("198.18.0.99"))
+
+    assert desired_services(view(task(2), stray)) == service(backend(2), backend(3, 0))
+
+
+def test_service_whose_nodes_are_all_silent_keeps_its_backends() -> None:
+    silent = [Node(address=node, hostname="", liveness=Liveness.SUSPECT) for node in (ON_A, ON_B)]
+    unhealthy = task(4, healthy=False)
+    unreachable = task(5, phase=TaskPhase.UNREACHABLE)
+
+    services = desired_services(view(*silent, task(2), task(3, node=ON_B), unhealthy, unreachable))
+
+    assert services == service(backend(2), backend(3), backend(4, 0), backend(5))
+
+
+def test_unhealthy_backend_in_sight_keeps_the_silent_ones_drained() -> None:
+    silent = Node(address=ON_B, hostname="a2", liveness=Liveness.SUSPECT)
+
+    services = desired_services(view(silent, task(2, healthy=False), task(3, node=ON_B)))
+
+    assert services == service(backend(2, 0), backend(3, 0))
+
+
+MAPPED = (HostPort(host_port=31000, container_port=8080),)
+HOST_SCOPE = (*LABELS, ("network-scope", "host"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "here", "elsewhere"),
+    [
+        pytest.param(
+            {"networks": (), "addresses": (ON_A,)},
+            (ON_A, 8080),
+            (ON_A, 8080),
+            id="host-network",
+        ),
+        pytest.param({}, (container(2), 8080), (container(2), 8080), id="virtual-network"),
+        pytest.param(
+            {"host_ports": MAPPED},
+            (container(2), 8080),
+            (container(2), 8080),
+            id="virtual-network-with-mapping",
+        ),
+        pytest.param(
+            {"host_ports": MAPPED, "networks": ("bridge",)},
+            (container(2), 8080),
+            (ON_A, 31000),
+            id="local-network-with-mapping",
+        ),
+        pytest.param(
+            {"host_ports": MAPPED, "networks": ("bridge",), "addresses": ()},
+            (ON_A, 31000),
+            (ON_A, 31000),
+            id="mapping-without-container-address",
+        ),
+        pytest.param(
+            {
+                "host_ports": (HostPort(host_port=31000, container_port=8080, protocol="udp"),),
+                "networks": ("bridge",),
+            },
+            (container(2), 8080),
+            (container(2), 8080),
+            id="mapping-of-the-other-protocol",
+        ),
+        pytest.param(
+            {"host_ports": MAPPED, "ports": (TaskPort(number=31000, labels=HOST_SCOPE),)},
+            (container(2), 8080),
+            (ON_A, 31000),
+            id="host-scope",
+        ),
+        pytest.param(
+            {"ports": (TaskPort(number=31000, labels=HOST_SCOPE),)},
+            (ON_A, 31000),
+            (ON_A, 31000),
+            id="host-scope-without-mapping",
+        ),
+        pytest.param(
+            {"ports": (TaskPort(number=8080, labels=(*LABELS, ("network-scope", "odd"))),)},
+            (container(2), 8080),
+            (container(2), 8080),
+            id="scope-not-known",
+        ),
+        pytest.param(
+            {
+                "addresses": (IPv4Address("172.17.0.2"), container(2)),
+                "networks": ("bridge", "dcos"),
+            },
+            (container(2), 8080),
+            (container(2), 8080),
+            id="several-networks",
+        ),
+    ],
+)
+def test_backend_is_where_connections_can_reach_it(
+    changes: dict[str, Any], here: tuple[IPv4Address, int], elsewhere: tuple[IPv4Address, int]
+) -> None:
+    facts = view(task(2, **changes))
+
+    assert desired_services(facts, node=ON_A) == service(Backend(*here))
+    assert desired_services(facts, node=ON_B) == service(Backend(*elsewhere))
+
+
+def test_task_without_an_address_yet_is_no_backend() -> None:
+    assert desired_services(view(task(2, addresses=()))) == {}
+
+
+def test_two_tasks_at_one_endpoint_are_one_backend_with_the_greater_weight() -> None:
+    leaving = task(3, addresses=(container(2),), phase=TaskPhase.KILLING)
+
+    assert desired_services(view(leaving, task(2))) == service(backend(2))
+
+
+def test_malformed_label_harms_no_sibling() -> None:
+    labels = (("VIP_0", "nonsense"), *LABELS)
+
+    services = desired_services(view(task(2, ports=(TaskPort(number=8080, labels=labels),))))
+
+    assert services == service(backend(2))

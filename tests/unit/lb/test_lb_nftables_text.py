@@ -1,0 +1,168 @@
+"""What is written to nftables and how its listing is read: pure, so no kernel here."""
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+
+from phalanx.lb.nftables.entry import EMPTY, Entry, compile_entry, service_of
+from phalanx.lb.nftables.listing import parse_listing
+from phalanx.lb.nftables.ruleset import render_ruleset, structure_fingerprint
+from phalanx.lb.nftables.script import Change, render_batches
+from phalanx.lb.service import Backend, Endpoint, Service, Vip
+from phalanx.net.model.objects import Protocol
+
+POOL = IPv4Network("11.0.0.0/8")
+WEB = Vip(IPv4Address("11.0.0.1"), 80)
+ONE = Backend(IPv4Address("9.0.1.1"), 8080)
+TWO = Backend(IPv4Address("9.0.1.2"), 8080)
+
+
+def scripts(*changes: Change, batch: int = 1000) -> list[str]:
+    return list(render_batches(changes, batch=batch))
+
+
+def test_new_service_adds_slots_and_membership() -> None:
+    after = compile_entry(Service((Backend(ONE.address, 8080, 0), TWO)))
+
+    (script,) = scripts(Change(WEB, EMPTY, after))
+
+    lines = script.splitlines()
+    assert [line.split(" {")[0] for line in lines] == [
+        "add element inet phalanx_lb slots",
+        "add element inet phalanx_lb weights",
+        "add element inet phalanx_lb services_8",
+    ]
+    assert "11.0.0.1 . tcp . 80 . 7 : 9.0.1.2 . 8080" in lines[0]
+    assert "{ 11.0.0.1 . tcp . 80 . 9.0.1.1 . 8080 : 0 }" in lines[1]
+    assert "{ 11.0.0.1 . tcp . 80 }" in lines[2]
+
+
+def test_backend_that_leaves_touches_its_own_slots_only() -> None:
+    before = compile_entry(Service((ONE, TWO)))
+    after = compile_entry(Service((ONE,)), before)
+
+    (script,) = scripts(Change(WEB, before, after))
+
+    deleted, added = script.splitlines()
+    assert deleted.startswith("delete element inet phalanx_lb slots {")
+    assert deleted.count("11.0.0.1 . tcp") == 4
+    assert added.startswith("add element inet phalanx_lb slots {")
+    assert added.count(" : 9.0.1.1 . 8080") == 4
+
+
+def test_last_backend_that_drains_makes_the_service_refuse() -> None:
+    before = compile_entry(Service((ONE,)))
+    after = compile_entry(Service((Backend(ONE.address, 8080, 0),)), before)
+
+    (script,) = scripts(Change(WEB, before, after))
+
+    assert "add element inet phalanx_lb refused { 11.0.0.1 . tcp . 80 }" in script
+    assert "delete element inet phalanx_lb services_8 { 11.0.0.1 . tcp . 80 }" in script
+
+
+def test_no_difference_is_no_script() -> None:
+    same = compile_entry(Service((ONE,)))
+
+    assert scripts(Change(WEB, same, same)) == []
+
+
+def test_big_change_is_split_between_services() -> None:
+    entry = compile_entry(Service((ONE,)))
+    changes = [Change(Vip(WEB.address + number, 80), EMPTY, entry) for number in range(5)]
+
+    made = scripts(*changes, batch=2 * 9)
+
+    assert [script.count("services_8 {") for script in made] == [1, 1, 1]
+    assert "".join(made).count(" . 7 : 9.0.1.1 . 8080") == 5
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        pytest.param(Entry(), id="nothing"),
+        pytest.param(Entry(lengths=frozenset({8})), id="no-slots"),
+        pytest.param(Entry(slots={0: ONE.endpoint}), id="no-length"),
+        pytest.param(Entry(lengths=frozenset({8}), slots={0: ONE.endpoint}), id="few-slots"),
+        pytest.param(
+            Entry(lengths=frozenset({8}), slots=dict.fromkeys(range(9), ONE.endpoint)),
+            id="slots-beyond-the-end",
+        ),
+        pytest.param(
+            Entry(lengths=frozenset({8, 32}), slots=dict.fromkeys(range(8), ONE.endpoint)),
+            id="two-lengths",
+        ),
+        pytest.param(
+            Entry(
+                lengths=frozenset({8}),
+                slots=dict.fromkeys(range(8), ONE.endpoint),
+                is_refused=True,
+            ),
+            id="served-and-refused",
+        ),
+        pytest.param(
+            Entry(
+                lengths=frozenset({8}),
+                slots=dict.fromkeys(range(7), ONE.endpoint) | {7: TWO.endpoint},
+            ),
+            id="unfair",
+        ),
+    ],
+)
+def test_elements_that_contradict_one_another_are_no_whole_service(damaged: Entry) -> None:
+    assert not service_of(damaged).is_whole
+
+
+def test_entry_is_read_back_as_its_service() -> None:
+    service = Service((Backend(ONE.address, 8080, 0), TWO))
+
+    assert service_of(compile_entry(service)) == service
+
+
+LISTING: list[dict[str, Any]] = [
+    {"table": {"family": "inet", "name": "phalanx_lb", "handle": 1}},
+    {"map": {"name": "fingerprint", "handle": 2, "elem": [[1, 17], [2, 18]]}},
+    {
+        "map": {
+            "name": "slots",
+            "handle": 3,
+            "elem": [
+                [{"concat": ["11.0.0.1", "udp", 53, 0]}, {"concat": ["9.0.1.1", 8080]}],
+            ],
+        }
+    },
+    {"map": {"name": "weights", "elem": [[{"concat": ["11.0.0.1", "udp", 53, "9.0.1.2", 8]}, 0]]}},
+    {"set": {"name": "refused", "elem": [{"concat": ["11.0.0.2", "tcp", 80]}]}},
+    {"set": {"name": "services_8", "elem": [{"concat": ["11.0.0.1", "udp", 53]}]}},
+    {"set": {"name": "services_32", "handle": 9}},
+]
+
+
+def test_listing_is_read_by_vip() -> None:
+    held = parse_listing(LISTING)
+
+    assert held.fingerprint == {1: 17, 2: 18}
+    assert held.entries == {
+        Vip(IPv4Address("11.0.0.1"), 53, Protocol.UDP): Entry(
+            lengths=frozenset({8}),
+            slots={0: ONE.endpoint},
+            weights={Endpoint(TWO.address, 8): 0},
+        ),
+        Vip(IPv4Address("11.0.0.2"), 80): Entry(is_refused=True),
+    }
+
+
+def test_structure_is_told_apart_by_rules_and_not_by_elements_or_handles() -> None:
+    bare = [{kind: {"name": item["name"]} for kind, item in entry.items()} for entry in LISTING]
+    bare[0]["table"]["family"] = "inet"
+    rule = {"rule": {"chain": "balance", "handle": 4, "expr": [{"drop": None}]}}
+
+    assert structure_fingerprint(LISTING) == structure_fingerprint(bare)
+    assert structure_fingerprint([*LISTING, rule]) != structure_fingerprint(LISTING)
+
+
+def test_ruleset_refuses_the_pool_it_was_given() -> None:
+    ruleset = render_ruleset(IPv4Network("10.64.0.0/10"))
+
+    assert "ip daddr 10.64.0.0/10 goto refuse" in ruleset
+    assert str(POOL) not in ruleset
