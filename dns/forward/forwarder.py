@@ -24,7 +24,8 @@ ZONE = "."  # the zone of foreign names in counts
 RACERS = 2
 ROUNDS = 2
 TRY_SECONDS = 2.0
-MAX_FLIGHTS = 1024
+MAX_FLIGHTS = 256  # questions under way; each may hold RACERS sockets
+MAX_WAITING = 1024  # clients waiting for them
 
 
 class Forwarder:
@@ -41,6 +42,7 @@ class Forwarder:
         *,
         try_seconds: float = TRY_SECONDS,
         max_flights: int = MAX_FLIGHTS,
+        max_waiting: int = MAX_WAITING,
         max_cached: int = MAX_ENTRIES,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -54,6 +56,8 @@ class Forwarder:
         self._cache = Cache(max_cached)
         self._try_seconds = try_seconds
         self._max_flights = max_flights
+        self._max_waiting = max_waiting
+        self._waiting = 0
         self._clock = clock
         self._rng = rng or random.SystemRandom()
 
@@ -85,20 +89,25 @@ class Forwarder:
             return known
         key = key_of(query)
         flight = self._flights.get(key)
-        if flight is None:
-            if len(self._flights) >= self._max_flights:
-                self.events["overload"] += 1
-                return self._error(query, Rcode.SERVFAIL)
-            self.events["forwarded"] += 1
-            flight = asyncio.get_running_loop().create_task(self._fetch(key))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key))
-        else:
-            self.events["coalesced"] += 1
-        reply = await asyncio.shield(flight)
+        is_full = flight is None and len(self._flights) >= self._max_flights
+        if is_full or self._waiting >= self._max_waiting:
+            self.events["overload"] += 1
+            return self._error(query, Rcode.SERVFAIL)
+        self.events["forwarded" if flight is None else "coalesced"] += 1
+        self._waiting += 1
+        try:
+            reply = await asyncio.shield(flight or self._start(key))
+        finally:
+            self._waiting -= 1
         if reply is None:
             return self._error(query, Rcode.SERVFAIL)
         return self._reply(query, reply, 0, limit)
+
+    def _start(self, key: Key) -> asyncio.Task[UpstreamReply | None]:
+        flight = asyncio.get_running_loop().create_task(self._fetch(key))
+        self._flights[key] = flight
+        flight.add_done_callback(lambda _: self._flights.pop(key))
+        return flight
 
     async def close(self) -> None:
         """End the lookups under way."""

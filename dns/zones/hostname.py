@@ -2,6 +2,7 @@
 
 import hashlib
 import string
+from functools import lru_cache
 
 LABEL_BYTES = 63
 
@@ -24,6 +25,7 @@ class _Labels(dict[int, str | None]):
 _TABLE = _Labels(_MAP)
 
 
+@lru_cache(maxsize=4096)  # the tasks of one app share their names
 def rfc1123_label(text: str) -> str:
     """Return *text* as one label of lower-case letters, digits and inner dashes.
 
@@ -39,6 +41,7 @@ def rfc1123_label(text: str) -> str:
     return head + rest[: LABEL_BYTES - len(head)]
 
 
+@lru_cache(maxsize=256)
 def rfc1123_domain(text: str) -> str:
     """Return *text* with each of its dotted parts as a label; parts left empty are dropped."""
     return ".".join(filter(None, map(rfc1123_label, text.split("."))))

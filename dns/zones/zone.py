@@ -29,7 +29,7 @@ class Zone:
     def records(self) -> Iterable[Record]:
         """Return every record, by name."""
         for name in sorted(self.names):
-            for type_, rrset in self.names[name].items():
+            for type_, rrset in sorted(self.names[name].items()):
                 for data in rrset:
                     yield Record(name, type_, data)
 
@@ -52,7 +52,7 @@ def build_zone(apex: str, records: Iterable[Record], *, serial: int) -> Zone:
             continue
         found.setdefault(type_, set()).add(data)
     names: dict[str, RRsets] = {
-        name: {type_: tuple(sorted(rrset, key=_order)) for type_, rrset in sorted(found.items())}
+        name: {type_: _ordered(rrset) for type_, rrset in found.items()}
         for name, found in grouped.items()
     }
     start: RRsets = {
@@ -62,6 +62,10 @@ def build_zone(apex: str, records: Iterable[Record], *, serial: int) -> Zone:
     names[apex] = {**names.get(apex, {}), **start}
     _add_empty_non_terminals(names, apex)
     return Zone(apex, names)
+
+
+def _ordered(rrset: set[Rdata]) -> tuple[Rdata, ...]:
+    return tuple(rrset) if len(rrset) == 1 else tuple(sorted(rrset, key=_order))
 
 
 def _order(data: Rdata) -> tuple[str, int]:

@@ -4,6 +4,8 @@ import asyncio
 import sys
 from ipaddress import IPv4Address
 
+import uvloop
+
 from phalanx.core.log import configure_log
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.publish import ZoneTable
@@ -13,6 +15,7 @@ from phalanx.net.model.view import View
 
 NODE = IPv4Address("198.18.0.2")
 SERVER = IPv4Address("198.51.100.1")
+UPSTREAM = IPv4Address("198.51.100.2")
 
 
 def cluster() -> View:
@@ -44,11 +47,19 @@ def cluster() -> View:
     )
 
 
-async def main(upstreams: list[str]) -> None:
-    """Serve; publish the cluster when a line comes in; end with standard input."""
-    forwarder = Forwarder(upstreams, try_seconds=0.2)
-    zones = ZoneTable(node=NODE, servers=[SERVER], forwards=bool(upstreams))
-    async with DnsServer(zones, forwarder, addresses=[str(SERVER)]):
+async def main() -> None:
+    """Serve; publish the cluster when a line comes in; end with standard input.
+
+    The upstream, on the address beside, has the same cluster in zone ``example``
+    and refuses everything else.
+    """
+    upstream = ZoneTable(node=NODE, servers=[UPSTREAM], domain="example")
+    upstream.publish(cluster())
+    zones = ZoneTable(node=NODE, servers=[SERVER], forwards=True)
+    async with (
+        DnsServer(upstream, Forwarder(), addresses=[str(UPSTREAM)]),
+        DnsServer(zones, Forwarder([str(UPSTREAM)]), addresses=[str(SERVER)]),
+    ):
         sys.stdout.write("serving\n")
         sys.stdout.flush()
         while await asyncio.to_thread(sys.stdin.readline):
@@ -59,4 +70,4 @@ async def main(upstreams: list[str]) -> None:
 
 if __name__ == "__main__":
     configure_log("dns")
-    asyncio.run(main(sys.argv[1:]))
+    uvloop.run(main())

@@ -75,11 +75,10 @@ class Node:
 @pytest.fixture
 def silent(ns: str) -> Iterator[Node]:
     """Yield a node whose server has seen no View yet."""
-    subprocess.run(["ip", "-n", ns, "address", "add", "198.51.100.1/32", "dev", "lo"], check=True)
-    # Nobody listens on the upstream's port: loopback says so at once.
-    command = [sys.executable, str(SERVE), "127.0.0.1:5300"]
+    for address in ("198.51.100.1/32", "198.51.100.2/32"):
+        subprocess.run(["ip", "-n", ns, "address", "add", address, "dev", "lo"], check=True)
     with subprocess.Popen(
-        ["ip", "netns", "exec", ns, *command],
+        ["ip", "netns", "exec", ns, sys.executable, str(SERVE)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -191,7 +190,22 @@ def test_queries_share_a_connection(node: Node) -> None:
     assert reply.text.count("status: NOERROR") == 3
 
 
-def test_unreachable_upstream_is_a_server_failure(node: Node) -> None:
+def test_foreign_name_is_looked_up_upstream(node: Node) -> None:
+    for transport in ("+notcp", "+tcp"):
+        reply = node.dig(transport, "wEb.Marathon.example")
+
+        assert (reply.status, reply.values()) == ("NOERROR", WEB)
+        assert reply.flags == {"qr", "rd", "ra"}
+        assert {words[0] for words in reply.section("ANSWER")} == {"wEb.Marathon.example."}
+    assert node.dig("nosuch.example").status == "NXDOMAIN"
+
+
+def test_long_foreign_answer_is_fetched_over_tcp(node: Node) -> None:
+    assert "tc" in node.dig("+ignore", "big.marathon.example").flags
+    assert len(node.dig("big.marathon.example").values()) == 100
+
+
+def test_refusing_upstream_is_a_server_failure(node: Node) -> None:
     assert node.dig("www.example.com").status == "SERVFAIL"
 
 

@@ -331,3 +331,12 @@ async def test_too_many_lookups_at_once_fail_fast(upstream: Open, forwarder: Mak
     assert result(reply) == ("SERVFAIL", [])
     assert lookup.events["overload"] == 1
     waiting.cancel()
+
+
+async def test_too_many_clients_of_one_lookup_fail_fast(upstream: Open, forwarder: Make) -> None:
+    lookup = forwarder(await upstream(stalls), max_waiting=1)
+    waiting = asyncio.create_task(lookup.resolve(query(), 512))
+    await until(lambda: lookup.events["forwarded"] == 1)
+
+    assert result(await lookup.resolve(query(), 512)) == ("SERVFAIL", [])
+    waiting.cancel()
