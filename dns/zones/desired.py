@@ -12,7 +12,7 @@ from phalanx.dns.zones.mesos import (
 )
 from phalanx.dns.zones.record import Record, RecordType
 from phalanx.dns.zones.zone import Zone, build_zone
-from phalanx.net.model.objects import Task, TaskPhase
+from phalanx.net.model.objects import Liveness, Task, TaskPhase
 from phalanx.net.model.view import View
 
 L4LB = "l4lb.thisdcos.directory."
@@ -71,10 +71,23 @@ def desired_zones(
 
 
 def _all_task_records(view: View, domain: str) -> Iterator[Record]:
+    """Return every task's records, without those of silent nodes where others are at the name.
+
+    A name all of whose nodes are silent keeps them: losing sight of everyone
+    is more often our own fault than theirs.
+    """
+    seen: list[Record] = []
+    doubtful: list[Record] = []
     for task in view.tasks.values():
         framework = view.frameworks.get(task.framework_id)
-        if framework is not None and str(task.node) in view.nodes:
-            yield from task_records(task, framework.name, domain)
+        node = view.nodes.get(str(task.node))
+        if framework is not None and node is not None:
+            found = task_records(task, framework.name, domain)
+            (seen if node.liveness is Liveness.ALIVE else doubtful).extend(found)
+    yield from seen
+    if doubtful:
+        named = {(record.name, record.type) for record in seen}
+        yield from (each for each in doubtful if (each.name, each.type) not in named)
 
 
 def static_zones(*, node: IPv4Address, servers: Sequence[IPv4Address], serial: int) -> Zones:
