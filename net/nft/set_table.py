@@ -84,7 +84,8 @@ class KernelSetTable:
                 try:
                     await self._run(render_change(verb, self.name, [element]))
                 except DataplaneError as error:
-                    refusals.append(f"{verb} {element}: {error}")
+                    reason = str(error).removeprefix(f"{self.name}: ")
+                    refusals.append(f"{verb} {element}: {reason}")
         if refusals:
             raise DataplaneError("; ".join(refusals), table=self.name)
 

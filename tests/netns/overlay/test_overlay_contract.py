@@ -1,0 +1,338 @@
+"""One contract, two backends: what holds in memory must hold in the kernel."""
+
+import subprocess
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from phalanx.core.error import DataplaneError
+from phalanx.core.reconcile.delta import Delta, delta
+from phalanx.net.address.kernel import KernelAddresses
+from phalanx.net.address.memory import MemoryAddresses
+from phalanx.net.overlay.desired import SETTINGS, desired_settings
+from phalanx.net.overlay.link.kernel import KernelLinks
+from phalanx.net.overlay.link.memory import MemoryLinks
+from phalanx.net.overlay.link.value import OtherLink, VxlanLink
+from phalanx.net.overlay.mark import TUNNEL
+from phalanx.net.overlay.route.kernel import KernelRoutes
+from phalanx.net.overlay.route.memory import MemoryRoutes
+from phalanx.net.overlay.route.value import (
+    LocalRoute,
+    Route,
+    RouteKey,
+    TunnelRoute,
+    UnknownRoute,
+    UnreachableRoute,
+)
+from phalanx.net.overlay.rule.kernel import KernelRules
+from phalanx.net.overlay.rule.memory import MemoryRules
+from phalanx.net.overlay.setting.memory import MemorySettings
+from phalanx.net.overlay.setting.proc import ProcSettings
+from phalanx.net.rtnl.kernel import Rtnl
+
+NODE = IPv4Address("198.18.1.1")
+REMOTE = IPv4Address("198.18.2.2")
+LINK = VxlanLink(mtu=1450)
+
+SUBNET = RouteKey(254, IPv4Network("9.0.2.0/24"), 7)
+OTHER_SUBNET = RouteKey(254, IPv4Network("9.0.3.0/24"), 8)
+NETWORK = RouteKey(254, IPv4Network("9.0.0.0/8"), 1 << 31)
+VIPS = RouteKey(255, IPv4Network("11.0.0.0/8"))
+TO_REMOTE = TunnelRoute(REMOTE, 1024, NODE)
+ROUTES: dict[RouteKey, Route] = {
+    NETWORK: UnreachableRoute(),
+    SUBNET: TO_REMOTE,
+    OTHER_SUBNET: TunnelRoute(IPv4Address("198.18.3.3"), (1 << 24) - 1, NODE),
+    RouteKey(122, IPv4Network("198.18.2.2/32"), 9): TunnelRoute(REMOTE, 1, NODE),
+    RouteKey(40000, IPv4Network("0.0.0.0/0"), 9): TO_REMOTE,
+    VIPS: LocalRoute(NODE),
+}
+
+Routes = MemoryRoutes | KernelRoutes
+Links = MemoryLinks | KernelLinks
+Rules = MemoryRules | KernelRules
+Settings = MemorySettings | ProcSettings
+Addresses = MemoryAddresses | KernelAddresses
+
+both = pytest.mark.parametrize("backend", ["memory", "kernel"])
+
+
+def ip(ns: str, command: str) -> str:
+    done = subprocess.run(["ip", "-n", ns, *command.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def rtnl(ns: str) -> Iterator[Rtnl]:
+    handle = Rtnl(netns=Path("/run/netns", ns))
+    yield handle
+    handle.close()
+
+
+@pytest.fixture
+async def tunnel(ns: str, rtnl: Rtnl) -> None:
+    ip(ns, f"addr add {NODE}/24 dev lo")
+    await KernelLinks(rtnl).apply(Delta({TUNNEL: LINK}, frozenset()))
+
+
+@pytest.fixture(params=["memory", "kernel"])
+def routes(request: pytest.FixtureRequest, rtnl: Rtnl, tunnel: None) -> Routes:
+    return KernelRoutes(rtnl) if request.param == "kernel" else MemoryRoutes(addresses=[NODE])
+
+
+@pytest.fixture(params=["memory", "kernel"])
+def links(request: pytest.FixtureRequest, rtnl: Rtnl) -> Links:
+    return KernelLinks(rtnl) if request.param == "kernel" else MemoryLinks()
+
+
+@pytest.fixture(params=["memory", "kernel"])
+def rules(request: pytest.FixtureRequest, rtnl: Rtnl) -> Rules:
+    return KernelRules(rtnl) if request.param == "kernel" else MemoryRules()
+
+
+@pytest.fixture(params=["memory", "kernel"])
+def addresses(request: pytest.FixtureRequest, rtnl: Rtnl) -> Addresses:
+    return KernelAddresses(rtnl) if request.param == "kernel" else MemoryAddresses()
+
+
+# Routes
+
+
+async def test_routes_read_back_as_they_were_written(routes: Routes) -> None:
+    await routes.apply(Delta(ROUTES, frozenset()))
+
+    assert await routes.read() == ROUTES
+
+
+async def test_route_changes_and_goes(routes: Routes) -> None:
+    await routes.apply(Delta(ROUTES, frozenset()))
+    moved = TunnelRoute(IPv4Address("198.18.3.3"), 1024, NODE)
+    await routes.apply(Delta({SUBNET: moved}, frozenset({VIPS})))
+
+    left = {key: route for key, route in ROUTES.items() if key != VIPS}
+    assert await routes.read() == {**left, SUBNET: moved}
+
+
+async def test_refused_route_does_not_hold_up_the_others(routes: Routes) -> None:
+    elsewhere = TunnelRoute(REMOTE, 1024, IPv4Address("203.0.113.1"))
+    with pytest.raises(DataplaneError, match=r"routes: 9.0.2.0/24 table 254: .*EINVAL"):
+        await routes.apply(Delta({SUBNET: elsewhere, NETWORK: UnreachableRoute()}, frozenset()))
+
+    assert await routes.read() == {NETWORK: UnreachableRoute()}
+
+
+async def test_route_of_unknown_form_is_never_made(routes: Routes) -> None:
+    with pytest.raises(DataplaneError, match="not a route that we make: odd"):
+        await routes.apply(Delta({SUBNET: UnknownRoute("odd")}, frozenset()))
+
+    assert await routes.read() == {}
+
+
+async def test_removing_a_route_that_is_gone_is_no_error(routes: Routes) -> None:
+    await routes.apply(Delta({}, frozenset({SUBNET})))
+
+    assert await routes.read() == {}
+
+
+@both
+async def test_somebody_elses_route_is_refused_and_stays(
+    backend: str, ns: str, rtnl: Rtnl, tunnel: None
+) -> None:
+    ip(ns, "route add blackhole 9.0.2.0/24 metric 7")
+    routes = (
+        KernelRoutes(rtnl)
+        if backend == "kernel"
+        else MemoryRoutes(addresses=[NODE], foreign=[SUBNET])
+    )
+    with pytest.raises(DataplaneError, match="there is a route that is not ours"):
+        await routes.apply(Delta({SUBNET: TO_REMOTE, VIPS: LocalRoute(NODE)}, frozenset()))
+
+    assert await routes.read() == {VIPS: LocalRoute(NODE)}
+    await routes.apply(Delta({}, frozenset({SUBNET})))
+    assert "blackhole 9.0.2.0/24" in ip(ns, "route")
+
+
+@both
+async def test_without_the_tunnel_its_routes_are_refused_and_others_made(
+    backend: str, ns: str, rtnl: Rtnl
+) -> None:
+    routes = KernelRoutes(rtnl) if backend == "kernel" else MemoryRoutes(has_tunnel=False)
+    with pytest.raises(DataplaneError, match="there is no link phx-vxlan"):
+        await routes.apply(Delta({SUBNET: TO_REMOTE, NETWORK: UnreachableRoute()}, frozenset()))
+
+    assert await routes.read() == {NETWORK: UnreachableRoute()}
+
+
+async def test_iproute2_sees_the_routes_as_we_mean_them(ns: str, rtnl: Rtnl, tunnel: None) -> None:
+    await KernelRoutes(rtnl).apply(Delta(ROUTES, frozenset()))
+
+    assert (
+        f"9.0.2.0/24  encap ip id 1024 src {NODE} dst {REMOTE} ttl 0 tos 0 dev phx-vxlan "
+        f"proto 122 scope link src {NODE} metric 7" in ip(ns, "route")
+    )
+
+
+async def test_routes_made_by_hand_with_our_mark_are_seen_and_removed(
+    ns: str, rtnl: Rtnl, tunnel: None
+) -> None:
+    routes = KernelRoutes(rtnl)
+    await routes.apply(Delta(ROUTES, frozenset()))
+    ip(ns, "route add 10.9.0.0/16 dev phx-vxlan proto 122")
+    ip(ns, "route append 9.0.2.0/24 dev phx-vxlan proto 122 metric 7")
+    ip(ns, "route add 10.8.0.0/16 dev phx-vxlan")
+    change = delta(ROUTES, await routes.read())
+    assert RouteKey(254, IPv4Network("10.9.0.0/16")) in change.removals
+
+    await routes.apply(change)
+    await routes.apply(delta(ROUTES, await routes.read()))
+
+    assert await routes.read() == ROUTES
+    assert "10.9.0.0/16" not in ip(ns, "route")
+    assert "10.8.0.0/16" in ip(ns, "route")
+
+
+async def test_thousands_of_routes_are_made_read_and_removed(rtnl: Rtnl, tunnel: None) -> None:
+    many: dict[RouteKey, Route] = {
+        RouteKey(254, IPv4Network((0x09000000 + 256 * number, 24)), 1 + number): TunnelRoute(
+            IPv4Address(0xC6120000 + number), 1024, NODE
+        )
+        for number in range(2, 3002)
+    }
+    routes = KernelRoutes(rtnl)
+    await routes.apply(Delta(many, frozenset()))
+    assert await routes.read() == many
+
+    await routes.apply(Delta({}, frozenset(many)))
+    assert await routes.read() == {}
+
+
+# The link
+
+
+async def test_link_is_made_changed_and_removed(links: Links) -> None:
+    for link in (LINK, VxlanLink(mtu=8964), VxlanLink(mtu=8964, port=4790)):
+        await links.apply(Delta({TUNNEL: link}, frozenset()))
+        assert await links.read() == {TUNNEL: link}
+
+    await links.apply(Delta({}, frozenset({TUNNEL})))
+    assert await links.read() == {}
+
+
+async def test_any_other_link_is_refused(links: Links) -> None:
+    change: Delta[str, VxlanLink | OtherLink] = Delta(
+        {"eth0": LINK, TUNNEL: OtherLink("odd")}, frozenset()
+    )
+    with pytest.raises(DataplaneError, match="eth0: not a link that we make"):
+        await links.apply(change)
+
+    assert await links.read() == {}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param("type bridge", id="another-kind"),
+        pytest.param("type vxlan id 1024 dstport 64000 local 127.0.0.1", id="classic"),
+        pytest.param("type vxlan external dstport 64000 nolearning", id="no-gpe"),
+        pytest.param("type vxlan external gpe dstport 4790", id="another-port"),
+    ],
+)
+async def test_wrong_link_of_our_name_is_made_anew(ns: str, rtnl: Rtnl, form: str) -> None:
+    ip(ns, f"link add phx-vxlan {form}")
+    links = KernelLinks(rtnl)
+
+    await links.apply(delta({TUNNEL: LINK}, await links.read()))
+
+    assert await links.read() == {TUNNEL: LINK}
+    assert "external" in ip(ns, "-d link show phx-vxlan")
+    assert "gpe" in ip(ns, "-d link show phx-vxlan")
+
+
+async def test_link_set_down_by_hand_comes_up_and_keeps_its_index(ns: str, rtnl: Rtnl) -> None:
+    links = KernelLinks(rtnl)
+    await links.apply(Delta({TUNNEL: LINK}, frozenset()))
+    before = ip(ns, "-o link show phx-vxlan").split(":")[0]
+    ip(ns, "link set phx-vxlan down mtu 1400")
+
+    await links.apply(delta({TUNNEL: LINK}, await links.read()))
+
+    assert await links.read() == {TUNNEL: LINK}
+    assert ip(ns, "-o link show phx-vxlan").split(":")[0] == before
+
+
+# Rules, settings, service addresses
+
+
+async def test_rules_come_and_go(rules: Rules) -> None:
+    one, two = IPv4Network("9.0.0.0/8"), IPv4Network("10.20.0.0/16")
+    await rules.apply(Delta({one: None, two: None}, frozenset()))
+    assert await rules.read() == {one: None, two: None}
+
+    await rules.apply(Delta({}, frozenset({one})))
+    await rules.apply(Delta({}, frozenset({one})))
+    assert await rules.read() == {two: None}
+
+
+async def test_somebody_elses_rule_is_not_ours(ns: str, rtnl: Rtnl) -> None:
+    rules = KernelRules(rtnl)
+    ip(ns, "rule add from 9.0.0.0/8 lookup 122 priority 12200")
+    await rules.apply(Delta({IPv4Network("9.0.0.0/8"): None}, frozenset()))
+    assert await rules.read() == {IPv4Network("9.0.0.0/8"): None}
+
+    await rules.apply(Delta({}, frozenset({IPv4Network("9.0.0.0/8")})))
+
+    assert await rules.read() == {}
+    assert ip(ns, "rule").count("from 9.0.0.0/8 lookup 122") == 1
+
+
+@both
+async def test_settings_are_written_and_a_missing_one_is_refused(backend: str, rtnl: Rtnl) -> None:
+    forward = "net/ipv4/ip_forward"
+    settings: Settings = (
+        ProcSettings(rtnl, SETTINGS) if backend == "kernel" else MemorySettings({forward: "0"})
+    )
+    assert await settings.read() == {forward: "0"}
+
+    with pytest.raises(DataplaneError, match="phx-vxlan/rp_filter: '2': No such file"):
+        await settings.apply(Delta(desired_settings(), frozenset()))
+
+    assert await settings.read() == {forward: "1"}
+
+
+async def test_settings_are_those_of_the_namespace(ns: str, rtnl: Rtnl, tunnel: None) -> None:
+    before = Path("/proc/sys/net/ipv4/ip_forward").read_text()
+    await ProcSettings(rtnl, SETTINGS).apply(Delta(desired_settings(), frozenset()))
+
+    assert ip(ns, f"-4 netconf show dev {TUNNEL}").count("rp_filter loose") == 1
+    assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == before
+
+
+async def test_service_addresses_come_and_go(addresses: Addresses) -> None:
+    one, two = IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2")
+    await addresses.apply(Delta({one: None, two: None}, frozenset()))
+    assert await addresses.read() == {one: None, two: None}
+
+    await addresses.apply(Delta({}, frozenset({one})))
+    await addresses.apply(Delta({}, frozenset({one})))
+    assert await addresses.read() == {two: None}
+
+
+@both
+async def test_somebody_elses_address_is_refused_and_stays(
+    backend: str, ns: str, rtnl: Rtnl
+) -> None:
+    theirs, ours = IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2")
+    ip(ns, f"addr add {theirs}/32 dev lo")
+    addresses: Addresses = (
+        KernelAddresses(rtnl) if backend == "kernel" else MemoryAddresses(foreign=[theirs])
+    )
+    with pytest.raises(DataplaneError, match=r"198.51.100.1: there is one on lo"):
+        await addresses.apply(Delta({theirs: None, ours: None}, frozenset()))
+    assert await addresses.read() == {ours: None}
+
+    await addresses.apply(Delta({}, frozenset({theirs})))
+
+    assert str(theirs) in ip(ns, "addr show dev lo")
