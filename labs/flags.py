@@ -30,11 +30,14 @@ def master_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
         {
             "ip": node.address,
             "port": MASTER_PORT,
-            "hostname": node.name,
+            # Goes into redirects, and daemons see this machine's /etc/hosts, not the lab's.
+            "hostname": node.address,
             "work-dir": place.node(node.name) / "master",
             "cluster": place.lab,
             # Whoever was there a moment ago is back at once, or was killed on purpose.
             "agent-reregister-timeout": "30secs",
+            # Unreachable after 10 s instead of Mesos' 75: nobody watches a lab for that long.
+            "agent-ping-timeout": "2secs",
             "zk": f"zk://{servers}/mesos" if servers else "",
         }
     )
@@ -95,7 +98,7 @@ def marathon_flags(place: Place, topology: Topology, node: Node) -> Sequence[str
             "master": _masters(topology),
             "http-address": node.address,
             "http-port": MARATHON_PORT,
-            "hostname": node.name,
+            "hostname": node.address,
             "work-dir": place.node(node.name) / "marathon",
         }
     )
