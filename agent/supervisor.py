@@ -29,6 +29,10 @@ PR_SET_CHILD_SUBREAPER = 36
 MEMORY_EVENTS_V1 = "memory.oom_control"
 MEMORY_EVENTS_V2 = "memory.events"
 
+# The kernel tells that a limit is met before it kills and counts, so we look for a while after.
+LOOKS = 40
+LOOK_MILLISECONDS = 50
+
 
 def main(arguments: list[str]) -> int:
     """Supervise one container from its start to its end."""
@@ -98,15 +102,19 @@ def wait(pid: int) -> tuple[int, dict[str, int]]:
     event = watch_memory(place)
     if event is not None:
         poll.register(event, select.POLLIN)
+    looks = 1  # the limit may have been met before we watched it
     while True:
-        ready = [number for number, _ in poll.poll()]
+        ready = [number for number, _ in poll.poll(LOOK_MILLISECONDS if looks else None)]
         memory = memory_facts(place)
         if init in ready:
             break
-        if event is not None:
+        looks = max(looks - 1, 0)
+        if event is not None and event in ready:
             os.eventfd_read(event)
+            looks = LOOKS
         if memory.get("oom_kills"):
             os.kill(pid, 9)  # it is our unreaped child: the pid can't be anybody else's
+            looks = 0
     return os.waitpid(pid, 0)[1], memory
 
 
