@@ -4,10 +4,8 @@ import enum
 from ipaddress import IPv4Network
 
 from phalanx.core.error import ConfigError
-from phalanx.core.reconcile.dataplane import Dataplane
 from phalanx.lb.exec import Flows
 from phalanx.lb.nftables.services import NftablesServices
-from phalanx.lb.service import Service, Vip
 from phalanx.net.model.lease import VIP_POOL
 from phalanx.net.nft.library import Nft
 
@@ -22,7 +20,7 @@ class Kind(enum.StrEnum):
 
 def choose_services(
     lb: str, nft: Nft, *, pool: IPv4Network = VIP_POOL, flows: Flows | None = None
-) -> Dataplane[Vip, Service]:
+) -> NftablesServices:
     """Return the data plane that *lb* names; raises ConfigError for one that is not to be had."""
     try:
         kind = Kind(lb)

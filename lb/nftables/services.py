@@ -1,6 +1,6 @@
 """Services in the kernel: one nftables table, read back whole, changed by elements."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 
 import msgspec
@@ -9,6 +9,7 @@ import structlog
 from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.exec import Flows
 from phalanx.lb.nftables.entry import EMPTY, Entry, compile_entry, endpoints_of, service_of
+from phalanx.lb.nftables.kernel import LOST, TableWatch
 from phalanx.lb.nftables.listing import STRUCTURE, TEXT, parse_listing
 from phalanx.lb.nftables.ruleset import (
     TABLE,
@@ -29,6 +30,7 @@ class Held(msgspec.Struct, frozen=True):
     """What the kernel holds of ours."""
 
     entries: Mapping[Vip, Entry]
+    services: Mapping[Vip, Service]
     is_sound: bool  # chains and rules are those that we wrote
 
 
@@ -36,6 +38,8 @@ class NftablesServices:
     """A Dataplane of the services in one network namespace.
 
     Addresses of *pool* are refused at once where no service answers for them.
+    The table is listed when the kernel has notified of any change that was not
+    ours; otherwise the last listing with our changes on top is the truth.
     """
 
     name = "services"
@@ -46,15 +50,12 @@ class NftablesServices:
         self._nft = nft
         self._flows = flows or Flows()
         self._ruleset = render_ruleset(pool)
-        self._held: Held | None = None
+        self._watch: TableWatch | None = None
+        self._held: Held | None = None  # None when it is to be listed
 
     async def read(self) -> Mapping[Vip, Service]:
-        """List the table; when its rules are not ours, no service in it is whole."""
-        self._held = held = await self._list()
-        services = {vip: service_of(entry) for vip, entry in held.entries.items()}
-        if held.is_sound:
-            return services
-        return {vip: Service(each.backends, is_whole=False) for vip, each in services.items()}
+        """Return the services; when the table's rules are not ours, none of them is whole."""
+        return dict((await self._current()).services)
 
     async def apply(self, change: Delta[Vip, Service]) -> None:
         """Change the elements of these VIPs; make the whole table anew when its rules are not ours.
@@ -62,7 +63,7 @@ class NftablesServices:
         Each VIP changes at once. Flows that are tracked go on, but UDP flows to
         a backend that has left are forgotten.
         """
-        held, self._held = self._held or await self._list(), None
+        held = await self._current()
         changes = [
             Change(vip, held.entries.get(vip, EMPTY), EMPTY)
             for vip in change.removals
@@ -72,41 +73,81 @@ class NftablesServices:
             before = held.entries.get(vip, EMPTY)
             changes.append(Change(vip, before, compile_entry(service, before)))
         if held.is_sound:
-            for script in render_batches(changes):
-                await self._nft.run(script, table=self.name)
+            await self._change(held, changes, change.upserts)
         else:
             await self._rebuild(held, changes)
         await self._forget(changes)
 
+    def close(self) -> None:
+        """Stop watching; the table stays and goes on balancing."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    async def _current(self) -> Held:
+        if self._watch is None:
+            name = TABLE.split()[-1]
+            self._watch = await self._nft.open(lambda: TableWatch(name))
+        if self._watch.writers() or self._held is None:
+            self._held = await self._list()
+        return self._held
+
     async def _list(self) -> Held:
         listing = await self._nft.read(f"list table {TABLE}", table=self.name)
         if not listing:
-            return Held({}, is_sound=False)
-        held = parse_listing(listing)
-        is_sound = held.fingerprint == {
+            return Held({}, {}, is_sound=False)
+        found = parse_listing(listing)
+        is_sound = found.fingerprint == {
             TEXT: text_fingerprint(self._ruleset),
             STRUCTURE: structure_fingerprint(listing),
         }
-        return Held(held.entries, is_sound=is_sound)
+        services = {vip: service_of(entry) for vip, entry in found.entries.items()}
+        if not is_sound:
+            services = {
+                vip: Service(each.backends, is_whole=False) for vip, each in services.items()
+            }
+        return Held(found.entries, services, is_sound=is_sound)
 
-    async def _rebuild(self, held: Held, changes: list[Change]) -> None:
+    async def _change(
+        self, held: Held, changes: Sequence[Change], upserts: Mapping[Vip, Service]
+    ) -> None:
+        """Run the changes; what is held afterwards is known if nobody else's came between."""
+        assert self._watch is not None
+        self._held = None
+        earlier = self._watch.writers()
+        for script in (scripts := tuple(render_batches(changes))):
+            await self._nft.run(script, table=self.name)
+        writers = self._watch.writers()
+        if earlier or LOST in writers or len(writers) != (1 if scripts else 0):
+            return
+        entries, services = dict(held.entries), dict(held.services)
+        for change in changes:
+            if change.vip in upserts:
+                entries[change.vip] = change.after
+                services[change.vip] = upserts[change.vip]
+            else:
+                del entries[change.vip], services[change.vip]
+        self._held = Held(entries, services, is_sound=True)
+
+    async def _rebuild(self, held: Held, changes: Sequence[Change]) -> None:
         """Replace the table; services that are not in *changes* stay as they were."""
+        self._held = None
         entries = {
             vip: compile_entry(service_of(entry), entry) for vip, entry in held.entries.items()
         } | {change.vip: change.after for change in changes}
         fresh = [Change(vip, EMPTY, entry) for vip, entry in entries.items()]
-        script, *more = render_batches(fresh)
-        await self._nft.run(self._ruleset + script, table=self.name)
+        first, *more = list(render_batches(fresh)) or [""]
+        await self._nft.run(self._ruleset + first, table=self.name)
         for script in more:
             await self._nft.run(script, table=self.name)
-        # The marks are last: a table that was left half made is made again.
+        # The fingerprint is last: a table that was left half made is made again.
         listing = await self._nft.read(f"list table {TABLE}", table=self.name)
-        marks = f"{TEXT} : {text_fingerprint(self._ruleset)}"
-        marks += f", {STRUCTURE} : {structure_fingerprint(listing)}"
-        await self._nft.run(f"add element {TABLE} fingerprint {{ {marks} }}", table=self.name)
+        prints = f"{TEXT} : {text_fingerprint(self._ruleset)}"
+        prints += f", {STRUCTURE} : {structure_fingerprint(listing)}"
+        await self._nft.run(f"add element {TABLE} fingerprint {{ {prints} }}", table=self.name)
         log.info("table_made", table=TABLE, services=len(entries))
 
-    async def _forget(self, changes: list[Change]) -> None:
+    async def _forget(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if change.vip.protocol is Protocol.UDP:
                 for endpoint in endpoints_of(change.before) - endpoints_of(change.after):

@@ -62,6 +62,10 @@ class Nft:
         listing: list[dict[str, Any]] = json.loads(output)["nftables"] if output else []
         return listing[1:]
 
+    async def open(self, make: Callable[[], T]) -> T:
+        """Call *make* in the handle's thread: a socket that it opens is of the same namespace."""
+        return await self._call(make)
+
     def close(self) -> None:
         """Free the library's handle and end its thread."""
         self._thread.submit(self._free).result()

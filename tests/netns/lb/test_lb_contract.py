@@ -38,9 +38,11 @@ def services(request: pytest.FixtureRequest) -> Iterator[Services]:
         return
     netns = Path("/run/netns") / request.getfixturevalue("ns")
     nft = Nft(netns=netns)
+    services = NftablesServices(nft, flows=Flows(netns=netns))
     try:
-        yield NftablesServices(nft, flows=Flows(netns=netns))
+        yield services
     finally:
+        services.close()
         nft.close()
 
 

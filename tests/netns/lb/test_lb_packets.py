@@ -180,9 +180,11 @@ async def lab(topology: Lab) -> AsyncIterator[Lab]:
 def services(topology: Lab) -> Iterator[NftablesServices]:
     netns = Path("/run/netns") / topology.node
     nft = Nft(netns=netns)
+    services = NftablesServices(nft, flows=Flows(netns=netns))
     try:
-        yield NftablesServices(nft, flows=Flows(netns=netns))
+        yield services
     finally:
+        services.close()
         nft.close()
 
 
