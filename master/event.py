@@ -36,7 +36,7 @@ class TaskRemoved:
 
 @dataclass(frozen=True, slots=True)
 class AgentAdded:
-    """An agent registered, or came back from being unreachable."""
+    """An agent registered, for the first time with this leader or after being unreachable."""
 
     agent_id: str
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from ipaddress import IPv4Address
 
 import structlog
@@ -14,7 +15,7 @@ from phalanx.master.agents.registry import GONE, UNREACHABLE, AgentRecord, Agent
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster, Recovered
-from phalanx.master.event import AgentUpdated
+from phalanx.master.event import AgentAdded, AgentUpdated
 from phalanx.master.identity import Identities
 from phalanx.master.scheduler.framework_info import id_problem
 from phalanx.master.scheduler.frameworks import Frameworks
@@ -74,6 +75,7 @@ class Agents:
         self._poke = poke
         self._new_stream_id = new_stream_id
         self._lock = asyncio.Lock()
+        self._by_stream: dict[str, Agent] = {}
 
     def recover(self) -> None:
         """Take in what the registry knows: agents to wait for, and those already unreachable."""
@@ -110,44 +112,47 @@ class Agents:
             info = _with_id(info, id)
             await self._registry.put(AgentRecord(id, info, str(address), subscribe.version))
             await self._lease(address)
-            agent = self._enter(id, info, address, subscribe.version, total)
+            is_awaited = id in self._cluster.recovered
+            agent, is_new = self._enter(id, info, address, subscribe.version, total)
         self._connect(agent, stream)
+        change = AgentAdded(agent.id) if is_new else AgentUpdated(agent.id)
+        self._cluster.bus.publish(change)
         for framework in subscribe.frameworks:
             if framework.id is not None:
                 self._frameworks.recover(framework)
-        over = self._tasks.reconcile(agent, subscribe.tasks)
+        # After a change of leader frameworks reconcile by themselves.
+        over = self._tasks.reconcile(agent, subscribe.tasks, is_news=is_new and not is_awaited)
         for framework_id in over:
             shutdown_framework(agent, framework_id)
         for kill in list(agent.kills.values()):
             tell(agent, AgentEvent(type="KILL_TASK", kill_task=kill))
-        self._cluster.bus.publish(AgentUpdated(agent.id))
         self._poke()
         log.info("agent_subscribed", agent=id, address=str(address), tasks=len(subscribe.tasks))
         return agent, stream
 
     def _enter(
         self, id: str, info: AgentInfo, address: IPv4Address, version: str, total: Resources
-    ) -> Agent:
-        """Return the agent's record, made or brought up to date."""
+    ) -> tuple[Agent, bool]:
+        """Return the agent's record, made or brought up to date, and whether it was away."""
         wall = self._clock.wall()
         agent = self._cluster.agents.get(id)
         if agent is None:
             is_back = id in self._cluster.recovered
             agent = Agent(id, info, address, version, total, wall, self._clock.now())
             agent.reregistered = wall if is_back else None
-            agent.is_readmitted = is_back
             self._cluster.add_agent(agent)
-            return agent
-        agent.is_readmitted = agent.liveness is Liveness.UNREACHABLE
-        if agent.stream is not None:
-            agent.stream.drop()
+            return agent, True
+        self._cut(agent)
         rescind(self._cluster, self._cluster.offers_of(agent))
+        if total != agent.total:
+            self._cluster.clear_filters(agent)
         agent.info, agent.address, agent.version, agent.total = info, address, version, total
         agent.reregistered = wall
-        return agent
+        return agent, agent.liveness is Liveness.UNREACHABLE
 
     def _connect(self, agent: Agent, stream: Stream) -> None:
         agent.stream = stream
+        self._by_stream[stream.id] = agent
         agent.heard = self._clock.now()
         agent.liveness = Liveness.ALIVE
         agent.unreachable_since = None
@@ -175,7 +180,7 @@ class Agents:
         """Note that *stream* broke: no offers of the agent until it subscribes again."""
         if agent.stream is not stream:
             return
-        agent.stream = None
+        self._cut(agent)
         rescind(self._cluster, self._cluster.offers_of(agent))
         self._cluster.bus.publish(AgentUpdated(agent.id))
         log.info("agent_disconnected", agent=agent.id)
@@ -185,16 +190,23 @@ class Agents:
 
         Raises UnavailableError when the stream is none of ours (any more).
         """
-        for agent in self._cluster.agents.values():
-            if agent.stream is not None and agent.stream.id == stream_id:
-                agent.heard = self._clock.now()
-                if agent.liveness is not Liveness.ALIVE:
-                    agent.liveness = Liveness.ALIVE
-                    log.info("agent_alive", agent=agent.id)
-                    self._cluster.bus.publish(AgentUpdated(agent.id))
-                    self._poke()
-                return agent
-        raise UnavailableError(f"stream {stream_id!r} is not subscribed")
+        agent = self._by_stream.get(stream_id)
+        if agent is None:
+            raise UnavailableError(f"stream {stream_id!r} is not subscribed")
+        agent.heard = self._clock.now()
+        if agent.liveness is not Liveness.ALIVE:
+            agent.liveness = Liveness.ALIVE
+            log.info("agent_alive", agent=agent.id)
+            self._cluster.bus.publish(AgentUpdated(agent.id))
+            self._poke()
+        return agent
+
+    def _cut(self, agent: Agent) -> None:
+        """Drop the agent's stream if it has one."""
+        if agent.stream is not None:
+            self._by_stream.pop(agent.stream.id, None)
+            stream, agent.stream = agent.stream, None
+            stream.drop()
 
     async def watch_once(self) -> None:
         """Judge every agent by its silence."""
@@ -232,16 +244,15 @@ class Agents:
                 return  # the next round tries again
             if agent.heard != heard:  # a late sign of life; registering will admit it anew
                 log.info("agent_unreachable_canceled", agent=agent.id)
-                await self._registry.put(record)
+                with suppress(UnavailableError):  # at worst a later leader learns it from the agent
+                    await self._registry.put(record)
                 return
             rescind(self._cluster, self._cluster.offers_of(agent))
             self._tasks.strand(agent, since)
             agent.liveness = Liveness.UNREACHABLE
             agent.unreachable_since = since
             agent.kills.clear()
-            if agent.stream is not None:
-                agent.stream.drop()
-                agent.stream = None
+            self._cut(agent)
             send_failure(self._cluster, agent.id)
             self._cluster.bus.publish(AgentUpdated(agent.id))
             log.warning("agent_unreachable", agent=agent.id)
@@ -259,6 +270,7 @@ class Agents:
                 except UnavailableError as error:
                     log.warning("registry_write_failed", agent=id, error=str(error))
                 self._cluster.add_agent(self._absent(record))
+                self._cluster.bus.publish(AgentUpdated(id))
                 send_failure(self._cluster, id)
                 log.warning("agent_unreachable", agent=id, reason="not back in time")
 
@@ -284,7 +296,8 @@ class Agents:
         rescind(self._cluster, self._cluster.offers_of(agent))
         self._tasks.bury(agent, reason, why, by_operator=gone is not None)
         if agent.stream is not None:
-            agent.stream.close()
+            self._by_stream.pop(agent.stream.id, None)
+            agent.stream.close()  # after what is in it: a SHUTDOWN must arrive
             agent.stream = None
         self._cluster.remove_agent(agent)
         send_failure(self._cluster, agent.id)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from phalanx.core.error import InvalidError
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
@@ -14,6 +15,7 @@ from phalanx.master.cluster.task import (
     latest_status,
     lost_or,
     master_status,
+    resources_of,
     with_status,
 )
 from phalanx.master.scheduler.post import send_update
@@ -29,10 +31,14 @@ class Tasks:
         self._cluster = cluster
         self._clock = clock
 
-    def reconcile(self, agent: Agent, listed: Iterable[Task]) -> list[FrameworkID]:
+    def reconcile(
+        self, agent: Agent, listed: Iterable[Task], *, is_news: bool
+    ) -> list[FrameworkID]:
         """Take over the tasks that a registering agent lists, end those that it does not.
 
-        Returns the frameworks among them that are over: the agent must end their tasks.
+        With *is_news* the frameworks are told of each: they had been told that
+        it is unreachable or lost, or nothing at all. Returns the frameworks
+        among them that are over: the agent must end their tasks.
         """
         over: dict[str, FrameworkID] = {}
         keys = set()
@@ -42,7 +48,7 @@ class Tasks:
             if framework is None:
                 over[task.framework_id.value] = task.framework_id
             elif task.task_id.value not in framework.tasks:
-                self._take(agent, framework, task)
+                self._take(framework, task, is_news=is_news)
         for framework_id, task_id in agent.tasks - keys:
             framework = self._cluster.frameworks[framework_id]
             self._miss(framework, framework.tasks[task_id])
@@ -56,13 +62,18 @@ class Tasks:
                 self._bury_stranded(framework, task, "REASON_RECONCILIATION", _UNKNOWN)
         return list(over.values())
 
-    def _take(self, agent: Agent, framework: Framework, task: Task) -> None:
+    def _take(self, framework: Framework, task: Task, *, is_news: bool) -> None:
         id = task.task_id.value
+        try:
+            resources_of(task)
+        except InvalidError as error:
+            log.warning("task_left_out", task=id, error=str(error))
+            return
         if is_over(task) and any(old.task_id.value == id for old in framework.completed):
             return  # its last acknowledgement got lost; the agent's update will ask again
-        was_stranded = framework.unreachable.pop(id, None) is not None
+        framework.unreachable.pop(id, None)
         self._cluster.add_task(task)
-        if (agent.is_readmitted and was_stranded) and not is_over(task):
+        if is_news and not is_over(task):
             self._announce(
                 framework,
                 task,
@@ -118,13 +129,11 @@ class Tasks:
                     self._bury_stranded(framework, task, reason, why)
 
     def _bury_stranded(self, framework: Framework, task: Task, reason: str, why: str) -> None:
-        del framework.unreachable[task.task_id.value]
         if not is_over(task):
             status = self._status(task, TaskState.TASK_GONE, reason, why)
             send_update(framework, status)
             task = with_status(task, status, status.state)
-        framework.completed.append(task)
-        self._cluster.tell_removed(task)
+        self._cluster.complete_stranded(task)
 
     def _end(
         self, framework: Framework, task: Task, state: TaskState, reason: str, why: str

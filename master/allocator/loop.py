@@ -138,7 +138,8 @@ class Allocator:
         total: dict[str, int] = {}
         for agent in self._cluster.agents.values():
             if agent.is_connected:
-                total = dict(added(total, agent.total.scalars))
+                for name, amount in agent.total.scalars.items():
+                    total[name] = total.get(name, 0) + amount
         return total
 
     def _role_held(self) -> dict[str, dict[str, int]]:

@@ -30,16 +30,26 @@ class Agent:
     unreachable_since: float | None = None  # wall clock
     stream: Stream | None = None
     liveness: Liveness = Liveness.ALIVE
-    is_readmitted: bool = False  # it came back from being unreachable or unheard of
     tasks: set[TaskKey] = field(default_factory=set)
     used: Resources = field(default_factory=Resources)
     offered: Resources = field(default_factory=Resources)
+    offers: set[str] = field(default_factory=set)
     kills: dict[TaskKey, KillTask] = field(default_factory=dict)
+    _free: tuple[Resources, Resources, Resources, Resources] | None = None
 
     @property
     def free(self) -> Resources:
         """Return what is neither used nor offered."""
-        return self.total - self.used - self.offered
+        known = self._free
+        if (
+            known is None
+            or known[0] is not self.total
+            or known[1] is not self.used
+            or known[2] is not self.offered
+        ):  # subtracting spans for every agent in every run would be most of the run
+            left = self.total - self.used - self.offered
+            known = self._free = (self.total, self.used, self.offered, left)
+        return known[3]
 
     @property
     def is_connected(self) -> bool:

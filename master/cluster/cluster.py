@@ -9,7 +9,6 @@ from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.offer import Outstanding
 from phalanx.master.cluster.task import is_over, key_of, resources_of, role_of
 from phalanx.master.event import (
-    AgentAdded,
     AgentRemoved,
     Bus,
     FrameworkAdded,
@@ -73,10 +72,7 @@ class Cluster:
 
     def complete_task(self, task: Task) -> None:
         """Take *task*, whatever its state, out of the active ones and remember it as completed."""
-        framework = self._withdraw_task(task)
-        framework.completed.append(task)
-        while len(framework.completed) > self._max_completed_tasks:
-            framework.completed.popleft()
+        self._remember(self._withdraw_task(task), task)
 
     def strand_task(self, task: Task) -> None:
         """Take *task* out of the active ones and keep it as unreachable."""
@@ -85,9 +81,17 @@ class Cluster:
         while len(framework.unreachable) > self._max_completed_tasks:
             del framework.unreachable[next(iter(framework.unreachable))]
 
-    def tell_removed(self, task: Task) -> None:
-        """Tell that an unreachable task is no longer kept as such."""
+    def complete_stranded(self, task: Task) -> None:
+        """Move an unreachable task, now as *task* says, to the completed ones."""
+        framework = self.frameworks[task.framework_id.value]
+        del framework.unreachable[task.task_id.value]
+        self._remember(framework, task)
         self.bus.publish(TaskRemoved(key_of(task)))
+
+    def _remember(self, framework: Framework, task: Task) -> None:
+        framework.completed.append(task)
+        while len(framework.completed) > self._max_completed_tasks:
+            framework.completed.popleft()
 
     def _withdraw_task(self, task: Task) -> Framework:
         framework, agent = self._homes(task)
@@ -105,6 +109,7 @@ class Cluster:
         framework, agent = self.frameworks[offer.framework_id], self.agents[offer.agent_id]
         self.offers[offer.id] = offer
         framework.offers.add(offer.id)
+        agent.offers.add(offer.id)
         agent.offered += offer.resources
         _add_scalars(framework, offer.role, offer.resources, sign=1)
 
@@ -113,28 +118,32 @@ class Cluster:
         framework, agent = self.frameworks[offer.framework_id], self.agents[offer.agent_id]
         del self.offers[offer.id]
         framework.offers.discard(offer.id)
+        agent.offers.discard(offer.id)
         agent.offered -= offer.resources
         _add_scalars(framework, offer.role, offer.resources, sign=-1)
 
     def offers_of(self, agent: Agent) -> list[Outstanding]:
         """Return the outstanding offers of an agent's resources."""
-        return [offer for offer in self.offers.values() if offer.agent_id == agent.id]
+        return [self.offers[id] for id in agent.offers]
 
     # Agents and frameworks
 
     def add_agent(self, agent: Agent) -> None:
-        """Take an agent in, in the place of any older record of its id."""
+        """Take an agent in, in the place of any older record of its id; whoever does tells why."""
         self.recovered.pop(agent.id, None)
         self.agents[agent.id] = agent
-        self.bus.publish(AgentAdded(agent.id))
 
     def remove_agent(self, agent: Agent) -> None:
         """Forget an agent that holds neither tasks nor offers any more."""
         del self.agents[agent.id]
-        for framework in self.frameworks.values():
-            for role, agent_id in [key for key in framework.filters if key[1] == agent.id]:
-                del framework.filters[role, agent_id]
+        self.clear_filters(agent)
         self.bus.publish(AgentRemoved(agent.id))
+
+    def clear_filters(self, agent: Agent) -> None:
+        """Drop every filter of an agent's resources."""
+        for framework in self.frameworks.values():
+            for key in [key for key in framework.filters if key[1] == agent.id]:
+                del framework.filters[key]
 
     def add_framework(self, framework: Framework) -> None:
         """Take a framework in."""

@@ -151,8 +151,8 @@ class Frameworks:
         holders = {task.agent_id.value for task in framework.tasks.values()}
         for task in list(framework.tasks.values()):
             self._cluster.complete_task(self._killed(task))
-        framework.completed.extend(map(self._killed, framework.unreachable.values()))
-        framework.unreachable.clear()
+        for task in list(framework.unreachable.values()):
+            self._cluster.complete_stranded(self._killed(task))
         for agent_id in holders:
             shutdown_framework(self._cluster.agents[agent_id], FrameworkID(value=framework.id))
         if framework.stream is not None:

@@ -142,6 +142,8 @@ def _limits(task: TaskInfo, _bench: Bench) -> str | None:
             return f"Task has a limit for the resource '{name}': only cpus and mem can have one"
         if name not in requests.scalars:
             return f"Task has a limit for '{name}' but no request"
+        if math.isinf(limit.value):
+            return f"Task has an infinite limit for '{name}', which is not supported in this build"
         if not limit.value >= requests.scalar(name):
             return f"Task's limit for '{name}' is below its request"
     return None
