@@ -271,6 +271,24 @@ def write(value: object) -> None:
     sys.stdout.flush()
 
 
+def _no_json(text: str) -> object:
+    raise ValueError(f"{text} is not JSON")
+
+
+def parse_slowly(raw: bytes) -> object:
+    """Return the value of a JSON text; raise ValueError, with a word on why, if it is none."""
+    import json
+
+    return json.loads(raw.decode(), parse_constant=_no_json)
+
+
+def render_slowly(value: object) -> str:
+    """Return a value as JSON on one line."""
+    import json
+
+    return json.dumps(value)
+
+
 try:
     from _json import encode_basestring_ascii, make_encoder, make_scanner
 
@@ -282,25 +300,20 @@ try:
         object_pairs_hook = None
         parse_float = float
         parse_int = int
+        parse_constant = staticmethod(_no_json)
 
         def __init__(self) -> None:
             self.memo: dict[str, str] = {}
-
-        @staticmethod
-        def parse_constant(text: str) -> object:
-            """Refuse NaN and the infinities."""
-            raise ValueError(f"{text} is not JSON")
 
     def parse(raw: bytes) -> object:
         """Return the value of a JSON text; raise ValueError if it is none."""
         text = raw.decode().strip(" \t\r\n")
         try:
             value, end = make_scanner(_Strict())(text, 0)  # type: ignore[arg-type]  # any object with these names does
-        except StopIteration as error:
-            raise ValueError(f"no JSON at character {error.value}") from error
-        if end != len(text):
-            raise ValueError(f"no JSON at character {end}")
-        return value
+        except (StopIteration, SystemError):
+            # The scanner finds no words for an error while the json package is not loaded.
+            return parse_slowly(raw)
+        return value if end == len(text) else parse_slowly(raw)
 
     def _default(value: object) -> object:
         raise TypeError(type(value))
@@ -313,15 +326,7 @@ try:
         return "".join(encoder(value, 0))
 
 except ImportError:  # an interpreter without it
-    import json
-
-    def parse(raw: bytes) -> object:
-        """Return the value of a JSON text; raise ValueError if it is none."""
-        return json.loads(raw.decode())
-
-    def render(value: object) -> str:
-        """Return a value as JSON on one line."""
-        return json.dumps(value)
+    parse, render = parse_slowly, render_slowly
 
 
 if __name__ == "__main__":

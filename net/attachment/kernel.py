@@ -143,15 +143,7 @@ class KernelLinks:
         """
         link = self._link(bridge.name)
         if link is None:
-            self._ipr.link(
-                "add",
-                ifname=bridge.name,
-                kind="bridge",
-                address=bridge.mac,
-                mtu=bridge.mtu,
-                br_stp_state=0,
-            )
-            if undo is not None:
+            if self._make_bridge(bridge) and undo is not None:
                 undo.callback(_quietly, self.remove_bridge, bridge.name)
             link = self._link(bridge.name)
         if link is None or _kind(link) != "bridge":
@@ -220,6 +212,23 @@ class KernelLinks:
             if error.code in GONE:
                 return None
             raise
+
+    def _make_bridge(self, bridge: Bridge) -> bool:
+        """Make a bridge; tell whether it was us, as a plugin without plane may be faster."""
+        try:
+            self._ipr.link(
+                "add",
+                ifname=bridge.name,
+                kind="bridge",
+                address=bridge.mac,
+                mtu=bridge.mtu,
+                br_stp_state=0,
+            )
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+            return False
+        return True
 
     def _make_veth(self, spec: AttachmentSpec, bridge: int, container: int) -> None:
         """Make both ends where they belong, in one message."""

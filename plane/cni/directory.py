@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from phalanx.core.error import DataplaneError
@@ -45,7 +46,8 @@ class CniConfigFiles:
             draft.write_text(text)
             draft.replace(path)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
             return [f"{path.name}: {error.strerror}"]
         return []
 

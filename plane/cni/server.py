@@ -55,6 +55,7 @@ class CniServer:
         self._thread = thread
         self._changed = changed
         self._server: asyncio.Server | None = None
+        self._inode = 0
         self._busy: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -63,6 +64,7 @@ class CniServer:
             listener = _listen(self._path)
         except OSError as error:
             raise ConfigError(f"cni socket: {str(self._path)!r}: {error.strerror}") from error
+        self._inode = self._path.stat().st_ino
         self._server = await asyncio.start_unix_server(
             self._accept, sock=listener, limit=LONGEST_LINE, backlog=BACKLOG
         )
@@ -74,7 +76,9 @@ class CniServer:
         if self._server is not None:
             self._server.close()
             with suppress(FileNotFoundError):
-                self._path.unlink()
+                # A plane that took our place has a socket of its own there by now.
+                if self._path.stat().st_ino == self._inode:
+                    self._path.unlink()
         if self._busy:
             await asyncio.wait(self._busy)
 

@@ -116,5 +116,5 @@ def test_addresses_are_found_in_a_result_of_any_version(version: str) -> None:
 
 @pytest.mark.parametrize("result", [{"ip4": 5}, {"ips": [5]}, {"ips": 5}, {"ip4": {"ip": "x"}}])
 def test_what_is_no_result_is_refused(result: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         addresses_of(result)
