@@ -14,6 +14,7 @@ from phalanx.labs.condition import (
     planes_in_sync,
     zookeeper_serves,
 )
+from phalanx.labs.exec import dressed
 from phalanx.labs.mount import remove_directory
 from phalanx.labs.outfit import ProcessSpec, Wave, make_directories
 from phalanx.labs.place import Place
@@ -110,9 +111,13 @@ class Daemons:
         if node.role is Role.AGENT:
             table += [("plane", flags.plane_flags), ("agent", flags.agent_flags)]
         return [
-            ProcessSpec(
-                name,
-                (*PYTHON, "phalanx.cli.main", name, *arguments(self.place, self.topology, node)),
-            )
-            for name, arguments in table
+            ProcessSpec(name, self._command(node, name, arguments)) for name, arguments in table
         ]
+
+    def _command(self, node: Node, name: str, arguments: flags.Flags) -> tuple[str, ...]:
+        words = arguments(self.place, self.topology, node)
+        command = (*PYTHON, "phalanx.cli.main", name, *words)
+        if name != "marathon":
+            return command
+        # It asks agents by name whether apps on their networks are healthy, and mounts nothing.
+        return tuple(dressed(self.place.netns_etc(node.name), command))

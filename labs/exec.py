@@ -78,26 +78,20 @@ def spawn(
     return int(done.stdout)
 
 
+def dressed(etc: Path, command: Sequence[str]) -> Sequence[str]:
+    """Return *command* wrapped so that files of *etc* stand in for those of /etc.
+
+    It gets a mount namespace of its own: what it mounts, nobody else sees.
+    """
+    return ["unshare", "--mount", "--", "sh", "-c", _DRESS, "lab", str(etc), *command]
+
+
 def node_command(netns: str, etc: Path, command: Sequence[str]) -> Sequence[str]:
     """Return *command* wrapped so that it runs in a node's network, with its resolv.conf.
 
-    Only /etc/resolv.conf and /etc/hosts differ from what this machine has; the
-    wrapped command keeps terminal, process group and exit status.
+    The wrapped command keeps terminal, process group and exit status.
     """
-    return [
-        "nsenter",
-        f"--net={NETNS / netns}",
-        "--",
-        "unshare",
-        "--mount",
-        "--",
-        "sh",
-        "-c",
-        _DRESS,
-        "lab",
-        str(etc),
-        *command,
-    ]
+    return ["nsenter", f"--net={NETNS / netns}", "--", *dressed(etc, command)]
 
 
 def replace_this_process(command: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from phalanx.core.config import Loader
 from phalanx.labs import flags, zookeeper
 from phalanx.labs.place import place_of
 from phalanx.labs.topology import spread
+from phalanx.marathon.config import LOADER as MARATHON
 from phalanx.master.config import MasterConfig
 from phalanx.plane.config import PlaneConfig
 
@@ -36,7 +37,7 @@ def load_agent(arguments: Sequence[str]) -> AgentConfig:
 def test_master_accepts_its_flags() -> None:
     config = load_master(flags.master_flags(PLACE, ONE, ONE.node("m1")))
 
-    assert (str(config.ip), config.port, config.hostname) == ("198.18.0.11", 5050, "m1")
+    assert (str(config.ip), config.port, config.hostname) == ("198.18.0.11", 5050, "198.18.0.11")
     assert config.zk == ""
 
 
@@ -90,11 +91,18 @@ def test_unix_sockets_fit_into_an_address() -> None:
 
 
 def test_marathon_is_told_of_every_master_and_where_to_listen() -> None:
-    arguments = flags.marathon_flags(PLACE, THREE, THREE.node("m1"))
+    config = MARATHON.load(flags.marathon_flags(PLACE, THREE, THREE.node("m1")), {})
 
-    assert "--http-address=198.18.0.11" in arguments
-    assert "--http-port=8080" in arguments
-    assert "--master=198.18.0.11:5050,198.18.1.12:5050,198.18.0.13:5050" in arguments
+    assert [str(master.host) for master in config.master] == [
+        "198.18.0.11",
+        "198.18.1.12",
+        "198.18.0.13",
+    ]
+    assert (str(config.http_address), config.http_port) == ("198.18.0.11", 8080)
+
+
+def test_one_marathon_runs_whatever_the_number_of_masters() -> None:
+    assert [node.name for node in flags.marathon_nodes(THREE)] == ["m1"]
 
 
 @pytest.mark.parametrize(
