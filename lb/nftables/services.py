@@ -141,7 +141,7 @@ class NftablesServices:
         for script in more:
             await self._nft.run(script, table=self.name)
         # The fingerprint is last: a table that was left half made is made again.
-        listing = await self._nft.read(f"list table {TABLE}", table=self.name)
+        listing = await self._nft.read(f"list table {TABLE}", table=self.name, with_elements=False)
         prints = f"{TEXT} : {text_fingerprint(self._ruleset)}"
         prints += f", {STRUCTURE} : {structure_fingerprint(listing)}"
         await self._nft.run(f"add element {TABLE} fingerprint {{ {prints} }}", table=self.name)

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
 OUTPUT_JSON = 1 << 4
+OUTPUT_TERSE = 1 << 11
 
 
 class Nft:
@@ -45,16 +46,19 @@ class Nft:
 
         Raises DataplaneError, named after *table*, with nft's own words.
         """
-        status, _, error = await self._call(lambda: self._command(script, as_json=False))
+        status, _, error = await self._call(lambda: self._command(script, 0))
         if status != 0:
             raise DataplaneError(_first_line(error), table=table)
 
-    async def read(self, command: str, *, table: str) -> Sequence[dict[str, Any]]:
+    async def read(
+        self, command: str, *, table: str, with_elements: bool = True
+    ) -> Sequence[dict[str, Any]]:
         """Run a listing command; return the objects of its JSON without the first, the metainfo.
 
         A table, chain or set that is not there yields nothing.
         """
-        status, output, error = await self._call(lambda: self._command(command, as_json=True))
+        flags = OUTPUT_JSON if with_elements else OUTPUT_JSON | OUTPUT_TERSE
+        status, output, error = await self._call(lambda: self._command(command, flags))
         if status != 0:
             if "No such file or directory" in error:
                 return []
@@ -101,9 +105,9 @@ class Nft:
     def _free(self) -> None:
         self._library.nft_ctx_free(self._local.handle)
 
-    def _command(self, text: str, *, as_json: bool) -> tuple[int, str, str]:
+    def _command(self, text: str, flags: int) -> tuple[int, str, str]:
         handle = self._local.handle
-        self._library.nft_ctx_output_set_flags(handle, OUTPUT_JSON if as_json else 0)
+        self._library.nft_ctx_output_set_flags(handle, flags)
         status = self._library.nft_run_cmd_from_buffer(handle, text.encode())
         output = self._library.nft_ctx_get_output_buffer(handle) or b""
         error = self._library.nft_ctx_get_error_buffer(handle) or b""

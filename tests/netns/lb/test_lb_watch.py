@@ -28,9 +28,11 @@ class CountingNft(Nft):
         self.listings = 0
         self.before_next_run: list[str] = []
 
-    async def read(self, command: str, *, table: str) -> Sequence[dict[str, Any]]:
+    async def read(
+        self, command: str, *, table: str, with_elements: bool = True
+    ) -> Sequence[dict[str, Any]]:
         self.listings += 1
-        return await super().read(command, table=table)
+        return await super().read(command, table=table, with_elements=with_elements)
 
     async def run(self, script: str, *, table: str) -> None:
         while self.before_next_run:
