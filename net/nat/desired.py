@@ -6,14 +6,15 @@ from phalanx.net.model.view import View
 from phalanx.net.nat.layout import INSIDE, LOCAL
 from phalanx.net.nft.element import RULES, Element, render_prefix
 
-MULTICAST = IPv4Network("224.0.0.0/4")
+NEIGHBOURHOOD = (IPv4Network("224.0.0.0/4"), IPv4Network("255.255.255.255/32"))  # never routed on
 
 
 def desired_nat(view: View, *, node: IPv4Address) -> dict[Element, None]:
     """Return the elements on the node with address *node*, and RULES for the table itself.
 
     Virtual networks and nodes of the cluster see a container's own address:
-    the tunnel leads to all of them.
+    the tunnel leads to all of them. So do neighbours on the bridge, whose
+    broadcasts pass here where the host filters bridged packets.
     """
     local = [lease.subnet for lease in view.subnets.values() if lease.node == node]
     inside = [network.subnet for network in view.networks.values()]
@@ -21,6 +22,6 @@ def desired_nat(view: View, *, node: IPv4Address) -> dict[Element, None]:
     elements = [RULES]
     elements += [Element(LOCAL, (render_prefix(p),)) for p in collapse_addresses(local)]
     elements += [
-        Element(INSIDE, (render_prefix(p),)) for p in collapse_addresses([*inside, MULTICAST])
+        Element(INSIDE, (render_prefix(p),)) for p in collapse_addresses([*inside, *NEIGHBOURHOOD])
     ]
     return dict.fromkeys(elements)
