@@ -39,7 +39,7 @@ class Service:
 class Relay:
     """Carries bytes between clients on this machine and servers in a lab."""
 
-    def __init__(self, netns: Path) -> None:
+    def __init__(self, netns: Path | None) -> None:
         self._netns = netns
 
     async def listen(self, service: Service) -> asyncio.Server:
