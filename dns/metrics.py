@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -13,7 +12,7 @@ from phalanx.dns.publish import ZoneTable
 
 
 class DnsCollector(Collector):
-    """Turns the counts of the zone table and the forwarder into metrics."""
+    """Turns the counts of the zone table and the forwarder into metrics of a CollectorRegistry."""
 
     def __init__(self, zones: ZoneTable, forwarder: Forwarder) -> None:
         self._zones = zones
@@ -58,15 +57,6 @@ class DnsCollector(Collector):
             if zone is not None:
                 names.add_metric((apex,), len(zone.names))
         yield names
-
-
-def register_metrics(
-    registry: CollectorRegistry, zones: ZoneTable, forwarder: Forwarder
-) -> DnsCollector:
-    """Put the metrics into *registry*; return the collector, to unregister it by."""
-    collector = DnsCollector(zones, forwarder)
-    registry.register(collector)
-    return collector
 
 
 def _rcode_name(rcode: int) -> str:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
 from phalanx.dns.forward.forwarder import Forwarder
-from phalanx.dns.metrics import register_metrics
+from phalanx.dns.metrics import DnsCollector
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.server import DnsServer
 
@@ -253,7 +253,7 @@ async def test_upstream_that_is_ourselves_is_refused(zones: ZoneTable) -> None:
 async def test_metrics_tell_replies_lookups_and_names(zones: ZoneTable) -> None:
     registry = CollectorRegistry()
     forwarder = Forwarder()
-    register_metrics(registry, zones, forwarder)
+    registry.register(DnsCollector(zones, forwarder))
     zones.answers.reply(message("web.marathon.mesos"))
     zones.answers.reply(message("nosuch.mesos"))
     forwarder.events["cache_hit"] += 2
