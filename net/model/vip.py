@@ -6,6 +6,7 @@ A port label whose key begins with ``VIP`` or ``vip`` holds ``name:port`` or
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import msgspec
@@ -18,6 +19,8 @@ KEY_PREFIXES = ("VIP", "vip")
 GREATEST_PORT = 65535
 # What is left of a DNS name's 253 characters before ".l4lb.thisdcos.directory".
 NAME_LENGTH = 229
+# A View is walked anew at each change and nearly all its labels are those of the last time.
+REMEMBERED = 65536
 
 
 class NamedVip(msgspec.Struct, frozen=True, order=True):
@@ -51,6 +54,7 @@ class MalformedVip(msgspec.Struct, frozen=True, order=True):
     reason: str
 
 
+@lru_cache(maxsize=REMEMBERED)
 def parse_vip(value: str, framework_name: str, protocol: Protocol) -> NamedVip | AddressVip:
     """Read a VIP label's value; raises InvalidError with the value when it can't be used."""
     left, colon, right = value.rpartition(":")
