@@ -1,6 +1,8 @@
 """The one place where the agent starts other programs."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,7 +32,7 @@ async def run(
 ) -> Finished:
     """Run a program to its end; raise ContainerError if it can't start, TimeoutError if too long.
 
-    A program that takes too long is killed.
+    A program that takes too long, or is no longer wanted, is killed with its children.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -39,6 +41,7 @@ async def run(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=environment,
+            start_new_session=True,
         )
     except OSError as error:
         raise ContainerError(f"{command[0]}: {error.strerror}") from error
@@ -47,7 +50,7 @@ async def run(
             out, err = await process.communicate(given)
     except BaseException:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # not waited for yet: still its pid
             await process.wait()
         raise
     return Finished(process.returncode or 0, out, err)

@@ -27,6 +27,7 @@ from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_second
 from phalanx.core.error import ContainerError, InvalidError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import (
+    TERMINAL,
     ContainerID,
     ContainerStatus,
     ExecutorID,
@@ -128,7 +129,8 @@ class TaskLife:
         self._kill_timer = loop.call_at(when, self._station.containers.kill, self._id)
         if is_first:
             self._station.containers.terminate(self._id)
-            if self.record.has_capability("TASK_KILLING_STATE"):
+            is_told = self.state == TaskState.TASK_KILLING
+            if self.record.has_capability("TASK_KILLING_STATE") and not is_told:
                 await self._tell(TaskState.TASK_KILLING, healthy=kill.healthy)
 
     async def _start(self) -> None:
@@ -272,6 +274,8 @@ class TaskLife:
         reason: str | None = None,
         healthy: bool | None = None,
     ) -> None:
+        if healthy is None and state not in TERMINAL and self.statuses:
+            healthy = self.statuses[-1].healthy
         is_own = reason is None or reason.startswith("REASON_TASK_")
         status = TaskStatus(
             task_id=self.record.task.task_id,

@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
     if os.fork():
         return 0
     os.setsid()
+    os.chdir("/")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     write(run, "supervisor", identity(os.getpid()))
     error = start(run, runc, root, container_id, out, err)

@@ -1,0 +1,339 @@
+"""The agent's small decisions: endings, offers, paths, names, settings, JSON forms."""
+
+import signal
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phalanx.agent.api.files import resolve
+from phalanx.agent.api.form import attributes_form, resources_form, task_form
+from phalanx.agent.client import leader_url
+from phalanx.agent.config import AgentConfig
+from phalanx.agent.layout import Layout, checked_id
+from phalanx.agent.offering import Machine, offered_resources, parse_attributes
+from phalanx.agent.registration import hold, keep_id, note_boot, recover_id
+from phalanx.agent.station import hostname_of
+from phalanx.agent.task.ending import Exit, ending, words_of
+from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
+from phalanx.core.config import HostPort
+from phalanx.core.error import ConfigError, InvalidError, NotFoundError
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.codec import from_json
+from phalanx.mesos.v1.mesos import (
+    AgentID,
+    AgentInfo,
+    DurationInfo,
+    FrameworkID,
+    FrameworkInfo,
+    KillPolicy,
+    NetworkInfo,
+    Task,
+    TaskInfo,
+    TaskState,
+)
+
+
+@pytest.mark.parametrize(
+    ("exit", "kill", "state", "reason", "message"),
+    [
+        pytest.param(
+            Exit(status=0),
+            None,
+            TaskState.TASK_FINISHED,
+            None,
+            "Command exited with status 0",
+            id="finished",
+        ),
+        pytest.param(
+            Exit(status=3 << 8),
+            None,
+            TaskState.TASK_FAILED,
+            None,
+            "Command exited with status 3",
+            id="failed",
+        ),
+        pytest.param(
+            Exit(status=0),
+            Kill(),
+            TaskState.TASK_KILLED,
+            None,
+            "Command exited with status 0",
+            id="killed-whatever-the-status",
+        ),
+        pytest.param(
+            Exit(status=9),
+            Kill(message="Health check failed", healthy=False),
+            TaskState.TASK_KILLED,
+            None,
+            "Health check failed: Command terminated with signal Killed",
+            id="killed-with-a-word",
+        ),
+        pytest.param(
+            Exit(status=9, oom_kills=1, memory_used=32 * 1024**2),
+            Kill(),
+            TaskState.TASK_FAILED,
+            "REASON_CONTAINER_LIMITATION_MEMORY",
+            "Memory limit exceeded: Requested: 32MB Maximum Used: 32MB",
+            id="out-of-memory",
+        ),
+        pytest.param(
+            Exit(error="runc said no"),
+            None,
+            TaskState.TASK_FAILED,
+            "REASON_CONTAINER_LAUNCH_FAILED",
+            "Failed to launch container: runc said no",
+            id="never-started",
+        ),
+    ],
+)
+def test_an_exit_becomes_a_last_status(
+    exit: Exit, kill: Kill | None, state: TaskState, reason: str | None, message: str
+) -> None:
+    end = ending(exit, kill, memory_megabytes=32)
+
+    assert (end.state, end.reason, end.message) == (state, reason, message)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        pytest.param(int(signal.SIGTERM), "Command terminated with signal Terminated", id="signal"),
+        pytest.param(143 << 8, "Command terminated with signal Terminated", id="through-the-shell"),
+        pytest.param(127 << 8, "Command exited with status 127", id="not-found"),
+        pytest.param(255 << 8, "Command exited with status 255", id="no-such-signal"),
+    ],
+)
+def test_a_wait_status_has_words(status: int, words: str) -> None:
+    assert words_of(status) == words
+
+
+BIG = Machine(cpus=4, memory_megabytes=8192, disk_megabytes=20480)
+SMALL = Machine(cpus=1, memory_megabytes=1000, disk_megabytes=8000)
+
+
+@pytest.mark.parametrize(
+    ("text", "machine", "found"),
+    [
+        pytest.param("", BIG, "cpus:4;mem:7168;disk:15360;ports:[31000-32000]", id="found-out"),
+        pytest.param("", SMALL, "cpus:1;mem:500;disk:4000;ports:[31000-32000]", id="halves"),
+        pytest.param(
+            "cpus:2;ports:[1-2];gpus:0",
+            BIG,
+            "cpus:2;mem:7168;disk:15360;ports:[1-2]",
+            id="named-ones-stay",
+        ),
+    ],
+)
+def test_resources_are_named_or_found_out(text: str, machine: Machine, found: str) -> None:
+    assert Resources.of(offered_resources(text, machine)) == Resources.parse(found)
+
+
+def test_bad_resources_are_named() -> None:
+    with pytest.raises(ConfigError, match="--resources: 'cpus'"):
+        offered_resources("cpus", BIG)
+
+
+def test_attributes_have_types() -> None:
+    attributes = parse_attributes("rack:r1; level:10 ;ids:[1-4,6-7];a:b:c")
+
+    assert attributes_form(attributes) == {
+        "rack": "r1",
+        "level": 10.0,
+        "ids": "[1-4, 6-7]",
+        "a": "b:c",
+    }
+
+
+@pytest.mark.parametrize("text", ["rack", "x:", ":y", "s:{a,b}", "r:[1]"])
+def test_bad_attributes_are_named(text: str) -> None:
+    with pytest.raises(ConfigError, match="--attributes"):
+        parse_attributes(text)
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a\nb", "x" * 256, "\x7f"])
+def test_an_id_that_is_no_file_name_is_refused(text: str) -> None:
+    with pytest.raises(InvalidError, match="id: "):
+        checked_id(text)
+
+
+def test_a_sandbox_lies_where_mesos_has_it() -> None:
+    layout = Layout(Path("/w"), Path("/r"))
+
+    assert str(layout.sandbox("S0", ("fw", "t"), "c")) == (
+        "/w/slaves/S0/frameworks/fw/executors/t/runs/c"
+    )
+    assert str(layout.networks) == "/r/isolators/network/cni"
+
+
+def task_info(**more: Any) -> TaskInfo:  # noqa: ANN401 - any field of a TaskInfo, as JSON
+    ids = {"task_id": {"value": "t"}, "agent_id": {"value": "S0"}}
+    return from_json(TaskInfo, {"name": "web", **ids, **more})
+
+
+@pytest.mark.parametrize(
+    ("more", "hostname"),
+    [
+        pytest.param({}, "web", id="task-name"),
+        pytest.param({"name": "DB_1.prod"}, "db-1", id="first-label"),
+        pytest.param({"name": "..."}, "c1", id="no-label"),
+        pytest.param({"container": {"type": "MESOS", "hostname": "h"}}, "h", id="asked-for"),
+    ],
+)
+def test_a_container_has_a_host_name(more: dict[str, object], hostname: str) -> None:
+    assert hostname_of(task_info(**more), "c1") == hostname
+
+
+def policy(seconds: float) -> KillPolicy:
+    return KillPolicy(grace_period=DurationInfo(nanoseconds=int(seconds * 1e9)))
+
+
+@pytest.mark.parametrize(
+    ("policies", "seconds"),
+    [
+        pytest.param((), 3.0, id="default"),
+        pytest.param((None, policy(5)), 5.0, id="task"),
+        pytest.param((policy(0.5), policy(5)), 0.5, id="kill-beats-task"),
+        pytest.param((KillPolicy(), policy(5)), 5.0, id="empty-policy"),
+    ],
+)
+def test_grace_comes_from_the_first_who_says(
+    policies: tuple[KillPolicy | None, ...], seconds: float
+) -> None:
+    assert grace_seconds(*policies) == seconds
+
+
+def test_a_checkpoint_gives_back_what_it_was_given(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "deep" / "er")
+    framework = FrameworkInfo(user="root", name="m", id=FrameworkID(value="fw"))
+    record = TaskRecord(framework_info=framework, task=task_info(), container_id="c")
+    kill = Kill(message="m", healthy=False, grace_seconds=1.5)
+
+    assert checkpoint.read_record() is None
+    assert checkpoint.read_networks() == ()
+    checkpoint.write_record(record)
+    checkpoint.write_kill(kill)
+    checkpoint.write_networks((NetworkInfo(name="n"),))
+
+    assert checkpoint.read_record() == record
+    assert checkpoint.read_kill() == kill
+    assert checkpoint.read_networks() == (NetworkInfo(name="n"),)
+    checkpoint.remove()
+    assert checkpoint.read_record() is None
+
+
+def test_the_agents_id_is_kept(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "work", tmp_path / "run")
+    assert recover_id(layout) is None
+
+    for agent_id in ("S0", "S1"):
+        keep_id(layout, AgentInfo(hostname="h", id=AgentID(value=agent_id)))
+        assert recover_id(layout) == agent_id
+
+    layout.latest.unlink()
+    assert recover_id(layout) is None
+
+
+def test_a_reboot_is_noticed_once(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, tmp_path)
+
+    assert [note_boot(layout, boot) for boot in ("a", "a", "b", "b")] == [
+        *(False, False, True, False)
+    ]
+
+
+def test_a_work_directory_is_held_by_one(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, tmp_path)
+    hold(layout)
+
+    with pytest.raises(ConfigError, match="another agent"):
+        hold(layout)
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("//h:5050", "http://h:5050/v1/agent"),
+        ("//h:5050/v1/agent", "http://h:5050/v1/agent"),
+        ("http://h:5050/v1/agent", "http://h:5050/v1/agent"),
+    ],
+)
+def test_a_redirect_leads_to_the_same_path(location: str, url: str) -> None:
+    assert leader_url("http://a:1/v1/agent", location) == url
+
+
+def config(**more: Any) -> AgentConfig:  # noqa: ANN401 - any setting
+    return AgentConfig(master=(HostPort("h", 1),), ip=IPv4Address("127.0.0.1"), **more)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        pytest.param({"port": 70000}, "--port: 70000", id="port"),
+        pytest.param(
+            {"network_cni_config_dir": Path("/")}, "network_cni_plugins_dir", id="no-plugins"
+        ),
+        pytest.param({"network_cni_plugins_dir": "/x"}, "network_cni_config_dir", id="no-configs"),
+        pytest.param(
+            {"network_cni_config_dir": Path("/nosuch"), "network_cni_plugins_dir": "/x"},
+            "'/nosuch': is not a directory",
+            id="missing-directory",
+        ),
+        pytest.param({"work_dir": Path("rel")}, "--work-dir: 'rel'", id="relative"),
+        pytest.param({"cgroups_root": "/"}, "--cgroups-root: '/'", id="root-cgroup"),
+        pytest.param({"cgroups_root": "a/../.."}, "--cgroups-root", id="cgroup-escape"),
+        pytest.param({"network_cni_plugin_timeout": 0.0}, "timeout: 0.0", id="timeout"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_value(more: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        config(**more).check()
+
+
+def test_good_settings_pass() -> None:
+    made = config(network_cni_config_dir=Path("/"), network_cni_plugins_dir="/a:/b")
+
+    made.check()
+
+    assert made.plugin_directories == (Path("/a"), Path("/b"))
+
+
+def test_the_usual_resources_are_always_shown() -> None:
+    form = resources_form(Resources.parse("cpus:1;ports:[1-2,5-6];rare:3").messages())
+
+    assert form == {
+        **{"disk": 0.0, "mem": 0.0, "gpus": 0.0, "cpus": 1.0},
+        **{"rare": 3.0, "ports": "[1-2, 5-6]"},
+    }
+
+
+def test_a_command_tasks_executor_is_not_named() -> None:
+    info = task_info()
+    task = Task(
+        name="n",
+        task_id=info.task_id,
+        agent_id=info.agent_id,
+        framework_id=FrameworkID(value="fw"),
+        state=TaskState.TASK_RUNNING,
+    )
+
+    form = task_form(task)
+
+    assert (form["executor_id"], form["slave_id"], form["role"]) == ("", "S0", "*")
+
+
+@pytest.mark.parametrize("text", ["{root}/../secret", "/etc/passwd", "{root}/link", "{root}/none"])
+def test_nothing_outside_of_the_sandboxes_is_there(text: str, tmp_path: Path) -> None:
+    root = tmp_path / "slaves"
+    root.mkdir()
+    (tmp_path / "secret").touch()
+    (root / "link").symlink_to(tmp_path / "secret")
+
+    with pytest.raises(NotFoundError):
+        resolve(root, text.format(root=root))
+
+
+def test_a_query_without_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidError, match="path=value"):
+        resolve(tmp_path, None)

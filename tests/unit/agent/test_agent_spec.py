@@ -1,0 +1,308 @@
+"""oci_config and what it is made of are pure: tables of tasks and what runc is told."""
+
+from typing import Any
+
+import pytest
+
+from phalanx.agent.container.environment import SEARCH_PATH, Surroundings, task_environment
+from phalanx.agent.container.mount import host_mounts, is_below
+from phalanx.agent.container.spec import (
+    INIT,
+    Place,
+    User,
+    check_task,
+    command_line,
+    memory_bytes,
+    oci_config,
+    resource_limits,
+)
+from phalanx.core.error import ContainerError
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.codec import from_json, to_json
+from phalanx.mesos.v1.mesos import CommandInfo, FrameworkID, FrameworkInfo, TaskInfo
+
+PLACE = Place(
+    sandbox="/var/sandbox",
+    cgroup="/phalanx/c1",
+    hostname="web",
+    network="/run/ns",
+    files={"/etc/hosts": "/state/hosts"},
+    host_mounts=("/", "/home"),
+)
+ALONE = Place("/var/sandbox", "/phalanx/c1", None, None, {})
+
+
+def task(resources: str = "cpus:0.5;mem:64", **more: Any) -> TaskInfo:  # noqa: ANN401 - any field of a TaskInfo, as JSON
+    return from_json(
+        TaskInfo,
+        {
+            "name": "web",
+            "task_id": {"value": "web.1"},
+            "agent_id": {"value": "S0"},
+            "resources": [to_json(item) for item in Resources.parse(resources).messages()],
+            "command": {"value": "serve"},
+            **more,
+        },
+    )
+
+
+def binds(config: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
+    return {
+        mount["destination"]: (mount["source"], mount["options"])
+        for mount in config["mounts"]
+        if mount["type"] == "bind"
+    }
+
+
+def test_a_container_on_a_network_joins_it_by_path() -> None:
+    config = oci_config(task(), PLACE, {})
+
+    kinds = {item["type"]: item.get("path") for item in config["linux"]["namespaces"]}
+    assert kinds == {"pid": None, "mount": None, "ipc": None, "uts": None, "network": "/run/ns"}
+    assert config["hostname"] == "web"
+
+
+def test_a_container_without_network_keeps_the_agents_network_and_name() -> None:
+    config = oci_config(task(), ALONE, {})
+
+    assert "network" not in {item["type"] for item in config["linux"]["namespaces"]}
+    assert "hostname" not in config
+
+
+def test_the_root_is_read_only_and_the_sandbox_is_not() -> None:
+    config = oci_config(task(), PLACE, {})
+
+    assert binds(config) == {
+        "/": ("/", ["bind", "ro"]),
+        "/home": ("/home", ["bind", "ro"]),
+        "/var/sandbox": ("/var/sandbox", ["bind", "rw"]),
+        "/etc/hosts": ("/state/hosts", ["bind", "ro"]),
+    }
+    assert config["process"]["cwd"] == "/var/sandbox"
+
+
+def test_mounts_of_the_container_come_after_the_root() -> None:
+    points = [mount["destination"] for mount in oci_config(task(), PLACE, {})["mounts"]]
+
+    assert points[:3] == ["/", "/home", "/proc"]
+    assert points.index("/tmp") < points.index("/var/sandbox")
+
+
+def test_environment_user_and_command_reach_the_process() -> None:
+    user = User(uid=33, gid=34, groups=(34, 35))
+
+    process = oci_config(task(), PLACE, {"B": "2", "A": "1"}, user=user)["process"]
+
+    assert process["env"] == ["A=1", "B=2"]
+    assert process["user"] == {"uid": 33, "gid": 34, "additionalGids": [34, 35]}
+    assert process["args"] == [*INIT, "/bin/sh", "-c", "serve"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        pytest.param(CommandInfo(value="a | b"), ["/bin/sh", "-c", "a | b"], id="shell"),
+        pytest.param(CommandInfo(shell=False, value="/bin/x"), ["/bin/x"], id="bare"),
+        pytest.param(
+            CommandInfo(shell=False, value="/bin/x", arguments=("x", "-a", "b c")),
+            ["/bin/x", "-a", "b c"],
+            id="arguments-begin-with-the-name",
+        ),
+    ],
+)
+def test_command_line_follows_the_form(command: CommandInfo, words: list[str]) -> None:
+    assert command_line(command) == words
+
+
+MEGABYTE = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("asked", "limits", "has_quota", "cpu", "memory"),
+    [
+        pytest.param(
+            "cpus:0.5;mem:64",
+            {},
+            False,
+            {"shares": 512},
+            {"limit": 64 * MEGABYTE, "reservation": 64 * MEGABYTE},
+            id="requests",
+        ),
+        pytest.param(
+            "cpus:0.5;mem:64",
+            {},
+            True,
+            {"shares": 512, "period": 100_000, "quota": 50_000},
+            {"limit": 64 * MEGABYTE, "reservation": 64 * MEGABYTE},
+            id="cfs-enabled",
+        ),
+        pytest.param(
+            "cpus:0.5;mem:64",
+            {"cpus": {"value": 2}, "mem": {"value": 128}},
+            False,
+            {"shares": 512, "period": 100_000, "quota": 200_000},
+            {"limit": 128 * MEGABYTE, "reservation": 64 * MEGABYTE},
+            id="limits-beat-requests",
+        ),
+        pytest.param(
+            "cpus:0.001;mem:1",
+            {"cpus": {"value": 0.001}},
+            False,
+            {"shares": 2, "period": 100_000, "quota": 1_000},
+            {"limit": 32 * MEGABYTE, "reservation": 32 * MEGABYTE},
+            id="never-too-little-to-run",
+        ),
+        pytest.param(
+            "cpus:1;mem:64",
+            {"cpus": {"value": "Infinity"}, "mem": {"value": "Infinity"}},
+            True,
+            {"shares": 1024},
+            None,
+            id="infinite-is-no-limit",
+        ),
+        pytest.param("cpus:1", {}, False, {"shares": 1024}, None, id="no-memory-asked"),
+    ],
+)
+def test_resources_become_limits(
+    asked: str,
+    limits: dict[str, object],
+    has_quota: bool,
+    cpu: dict[str, int],
+    memory: dict[str, int] | None,
+) -> None:
+    found = resource_limits(task(asked, limits=limits), has_quota=has_quota)
+
+    assert found["cpu"] == cpu
+    assert found.get("memory") == memory
+
+
+def test_memory_has_a_floor() -> None:
+    assert memory_bytes(31.5) == 32 * MEGABYTE
+    assert memory_bytes(32.5) == 32.5 * MEGABYTE
+
+
+@pytest.mark.parametrize(
+    ("volume", "destination", "bind"),
+    [
+        pytest.param(
+            {"mode": "RO", "container_path": "data", "host_path": "/srv"},
+            "/var/sandbox/data",
+            ("/srv", ["rbind", "ro"]),
+            id="relative-in-the-sandbox",
+        ),
+        pytest.param(
+            {"mode": "RW", "container_path": "/opt", "host_path": "mine"},
+            "/opt",
+            ("/var/sandbox/mine", ["rbind", "rw"]),
+            id="host-path-in-the-sandbox",
+        ),
+    ],
+)
+def test_volumes_become_binds(
+    volume: dict[str, str], destination: str, bind: tuple[str, list[str]]
+) -> None:
+    config = oci_config(task(container={"type": "MESOS", "volumes": [volume]}), PLACE, {})
+
+    assert binds(config)[destination] == bind
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        pytest.param({"command": None}, "task.command", id="no-command"),
+        pytest.param({"executor": {"executor_id": {"value": "e"}}}, "executor", id="executor"),
+        pytest.param(
+            {"command": {"value": "x", "uris": [{"value": "http://h/f"}]}},
+            "command.uris: 'http://h/f'",
+            id="uris",
+        ),
+        pytest.param(
+            {"container": {"type": "DOCKER", "docker": {"image": "nginx"}}},
+            "container.docker.image: 'nginx'",
+            id="docker",
+        ),
+        pytest.param(
+            {"container": {"type": "MESOS", "mesos": {"image": {"type": "APPC"}}}},
+            "container.mesos.image: 'APPC'",
+            id="image",
+        ),
+    ],
+)
+def test_what_can_not_be_done_is_refused_by_name(more: dict[str, Any], words: str) -> None:
+    with pytest.raises(ContainerError, match=words):
+        check_task(task(**more))
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        pytest.param({"mode": "RW", "container_path": "x"}, id="no-host-path"),
+        pytest.param({"mode": "XX", "container_path": "x", "host_path": "/x"}, id="bad-mode"),
+    ],
+)
+def test_a_bad_volume_is_refused(volume: dict[str, str]) -> None:
+    with pytest.raises(ContainerError, match="volume 'x'"):
+        oci_config(task(container={"type": "MESOS", "volumes": [volume]}), PLACE, {})
+
+
+def test_a_command_without_value_is_refused() -> None:
+    with pytest.raises(ContainerError, match=r"command\.value"):
+        command_line(CommandInfo())
+
+
+FRAMEWORK = FrameworkInfo(user="root", name="marathon", id=FrameworkID(value="fw"), role="eng")
+
+
+@pytest.mark.parametrize(
+    ("has_own_network", "bound"),
+    [
+        pytest.param(True, "0.0.0.0", id="own-network"),
+        pytest.param(False, "10.0.0.1", id="agents-network"),
+    ],
+)
+def test_a_task_is_told_where_it_is(has_own_network: bool, bound: str) -> None:
+    around = Surroundings("10.0.0.1", 5051, "/sandbox", "9.0.1.2", has_own_network)
+
+    found = task_environment(task(), FRAMEWORK, around)
+
+    assert found["LIBPROCESS_IP"] == bound
+    assert found["MESOS_CONTAINER_IP"] == "9.0.1.2"
+    assert found["MESOS_SANDBOX"] == "/sandbox"
+    assert found["MESOS_TASK_ID"] == "web.1"
+    assert found["MESOS_FRAMEWORK_ID"] == "fw"
+    assert found["MESOS_AGENT_ENDPOINT"] == "10.0.0.1:5051"
+    assert found["MESOS_ALLOCATION_ROLE"] == "eng"
+    assert found["PATH"] == SEARCH_PATH
+
+
+def test_a_tasks_own_variables_win() -> None:
+    variables = [{"name": "PATH", "value": "/mine"}, {"name": "EMPTY"}]
+    own = task(command={"value": "x", "environment": {"variables": variables}})
+
+    found = task_environment(own, FRAMEWORK, Surroundings("10.0.0.1", 1, "/s", "", True))
+
+    assert found["PATH"] == "/mine"
+    assert found["EMPTY"] == ""
+
+
+MOUNTINFO = r"""22 27 0:21 / /proc rw - proc proc rw
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+40 27 254:1 / /home/deep/er rw shared:1 - ext4 /dev/vdb rw
+41 27 254:1 / /home rw shared:1 - ext4 /dev/vdb rw
+42 27 254:0 / /run/netns rw shared:1 - ext4 /dev/vda rw
+43 42 0:4 net:[4026532] /run/netns/a1 rw - nsfs nsfs rw
+44 27 0:4 net:[4026533] /srv/ns rw - nsfs nsfs rw
+45 27 254:2 / /mnt/a\040b rw - xfs /dev/vdc rw
+46 27 254:2 / /home rw - xfs /dev/vdc rw
+47 27 0:30 / /runner rw - tmpfs tmpfs rw
+"""
+
+
+def test_file_systems_of_the_host_are_found_outermost_first() -> None:
+    assert host_mounts(MOUNTINFO) == ("/", "/home", "/runner", "/mnt/a b", "/home/deep/er")
+
+
+def test_below_is_by_whole_names() -> None:
+    assert is_below("/run", ("/run",))
+    assert is_below("/run/x", ("/run",))
+    assert not is_below("/runner", ("/run",))
