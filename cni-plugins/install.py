@@ -8,15 +8,17 @@ from pathlib import Path
 import phalanx.cni.phalanx_net
 
 PLUGIN = "phalanx-net"
+# All is written by then, so the process ends without the interpreter's clearing up: 2 ms less.
 STUB = """\
 #!{base} -IS
+import os
 import sys
 
 sys.path.insert(0, {folder!r})
 import phalanx_net
 
 phalanx_net.DIRECT = {direct!r}
-sys.exit(phalanx_net.main())
+os._exit(phalanx_net.main())
 """
 
 

@@ -53,6 +53,7 @@ def main() -> int:
     environ = dict(os.environ)
     if not any(name.startswith("CNI_") for name in environ):
         sys.stderr.write(ABOUT)
+        sys.stderr.flush()
         return 0
     version = NEWEST
     try:
