@@ -1,0 +1,198 @@
+"""The network registry over a store: durable first, and the same after a restart."""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from phalanx.core.error import ConflictError, NotFoundError, UnavailableError
+from phalanx.core.store.memory import MemoryStore
+from phalanx.core.store.sqlite import SqliteStore
+from phalanx.core.store.store import Store
+from phalanx.master.event import Bus, NetworkChanged
+from phalanx.master.network.definition import NetworkSpec
+from phalanx.master.network.policy import PolicySpec
+from phalanx.master.network.registry import NetworkRegistry
+
+VIPS = IPv4Network("11.0.0.0/29")
+A1, A2 = IPv4Address("198.18.0.2"), IPv4Address("198.18.0.3")
+BLUE = NetworkSpec("blue", "10.1.0.0/23")
+
+
+class FullStore(MemoryStore):
+    """A store whose disk is full once *is_full*."""
+
+    is_full = False
+
+    async def put(self, key: str, value: bytes, *, version: int | None = None) -> int:
+        if self.is_full:
+            raise UnavailableError("store: database or disk is full")
+        return await super().put(key, value, version=version)
+
+
+def opened(store: Store) -> NetworkRegistry:
+    return NetworkRegistry(store, Bus(), vip_range=VIPS)
+
+
+def leases(registry: NetworkRegistry, network: str) -> Mapping[str, str]:
+    return {str(lease.node): str(lease.subnet) for lease in registry.leases_of(network)}
+
+
+async def test_new_network_is_leased_to_every_agent_node() -> None:
+    registry = opened(MemoryStore())
+
+    await registry.create(BLUE, nodes={A2, A1})
+
+    assert leases(registry, "blue") == {str(A1): "10.1.0.0/24", str(A2): "10.1.1.0/24"}
+
+
+async def test_new_node_is_leased_a_subnet_of_every_network() -> None:
+    registry = opened(MemoryStore())
+    await registry.create(BLUE, nodes=())
+    await registry.create(NetworkSpec("green", "10.2.0.0/16"), nodes=())
+
+    await registry.lease_node(A1)
+    await registry.lease_node(A1)
+
+    assert leases(registry, "blue") == {str(A1): "10.1.0.0/24"}
+    assert leases(registry, "green") == {str(A1): "10.2.0.0/24"}
+
+
+async def test_full_network_leaves_a_node_out_and_harms_no_other() -> None:
+    registry = opened(MemoryStore())
+    await registry.create(BLUE, nodes=(A1, A2))
+    await registry.create(NetworkSpec("green", "10.2.0.0/16"), nodes=())
+
+    await registry.lease_node(IPv4Address("198.18.0.4"))
+
+    assert len(leases(registry, "blue")) == 2
+    assert leases(registry, "green") == {"198.18.0.4": "10.2.0.0/24"}
+
+
+async def test_freed_subnet_is_leased_again() -> None:
+    registry = opened(MemoryStore())
+    await registry.create(BLUE, nodes=(A1, A2))
+
+    await registry.free_node(A1)
+    await registry.lease_node(IPv4Address("198.18.0.4"))
+
+    assert leases(registry, "blue") == {str(A2): "10.1.1.0/24", "198.18.0.4": "10.1.0.0/24"}
+
+
+async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "registry.db")
+    before = opened(store)
+    await before.make_defaults({"dcos": IPv4Network("9.0.0.0/8")})
+    await before.create(BLUE, nodes=(A1,))
+    await before.add_policy(PolicySpec("p", "dcos", "blue", ports="80", reason="why"))
+    await before.settle_vips({"web.marathon"})
+    await store.close()
+
+    store = SqliteStore(tmp_path / "registry.db")
+    after = opened(store)
+    await after.load()
+    await store.close()
+
+    assert after.networks == before.networks
+    assert after.subnets == before.subnets
+    assert after.policies == before.policies
+    assert after.vips == before.vips
+
+
+async def test_default_networks_are_made_once_in_a_registry() -> None:
+    store = MemoryStore()
+    registry = opened(store)
+    await registry.make_defaults({"dcos": IPv4Network("9.0.0.0/8")})
+    await registry.delete("dcos", lambda: [])
+
+    again = opened(store)
+    await again.load()
+    await again.make_defaults({"dcos": IPv4Network("9.0.0.0/8")})
+
+    assert again.networks == {}
+
+
+async def test_used_network_is_not_deleted_and_its_users_are_named() -> None:
+    registry = opened(MemoryStore())
+    await registry.create(BLUE, nodes=(A1,))
+    await registry.add_policy(PolicySpec("p", "blue", "blue", ports="80"))
+
+    with pytest.raises(ConflictError, match=r"used by 2: task db\.1 of marathon, policy p"):
+        await registry.delete("blue", lambda: ["task db.1 of marathon"])
+
+    assert "blue" in registry.networks
+
+
+async def test_deleted_network_takes_its_leases_along() -> None:
+    store = MemoryStore()
+    registry = opened(store)
+    await registry.create(BLUE, nodes=(A1,))
+
+    await registry.delete("blue", lambda: [])
+
+    assert registry.subnets == {}
+    assert await store.list("subnets") == {}
+    assert await store.list("networks") == {}
+
+
+async def test_what_is_not_there_is_not_found() -> None:
+    registry = opened(MemoryStore())
+
+    with pytest.raises(NotFoundError, match="no network 'blue'"):
+        await registry.delete("blue", lambda: [])
+    with pytest.raises(NotFoundError, match="no policy 'p'"):
+        await registry.remove_policy("p")
+
+
+async def test_vip_keeps_its_address_while_it_is_wanted() -> None:
+    registry = opened(MemoryStore())
+    await registry.settle_vips({"web.marathon"})
+    first = registry.vips["web.marathon"].address
+
+    await registry.settle_vips({"web.marathon", "db.marathon"})
+
+    assert registry.vips["web.marathon"].address == first
+    assert registry.vips["db.marathon"].address != first
+
+    await registry.settle_vips({"db.marathon"})
+
+    assert registry.vips.keys() == {"db.marathon"}
+
+
+async def test_full_vip_range_leaves_names_out() -> None:
+    registry = opened(MemoryStore())
+
+    await registry.settle_vips({f"v{number}.marathon" for number in range(9)})
+
+    assert len({lease.address for lease in registry.vips.values()}) == 6
+
+
+async def test_full_disk_changes_nothing() -> None:
+    store = FullStore()
+    registry = opened(store)
+    await registry.create(BLUE, nodes=(A1,))
+    before = (registry.networks, registry.subnets, registry.policies, registry.vips)
+    store.is_full = True
+
+    with pytest.raises(UnavailableError, match="full"):
+        await registry.create(NetworkSpec("green", "10.2.0.0/16"), nodes=(A1,))
+    with pytest.raises(UnavailableError, match="full"):
+        await registry.add_policy(PolicySpec("p", "blue", "blue", ports="80"))
+    with pytest.raises(UnavailableError, match="full"):
+        await registry.lease_node(A2)
+    with pytest.raises(UnavailableError, match="full"):
+        await registry.settle_vips({"web.marathon"})
+
+    assert (registry.networks, registry.subnets, registry.policies, registry.vips) == before
+
+
+async def test_changes_are_told_on_the_bus() -> None:
+    told: list[object] = []
+    bus = Bus()
+    bus.subscribe(told.append)
+    registry = NetworkRegistry(MemoryStore(), bus, vip_range=VIPS)
+
+    await registry.create(BLUE, nodes=())
+
+    assert told == [NetworkChanged()]

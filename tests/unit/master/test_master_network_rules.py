@@ -1,0 +1,143 @@
+"""What may be a network or a policy, and which subnet a node gets."""
+
+from ipaddress import IPv4Address, IPv4Network
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phalanx.core.error import ConflictError, InvalidError, UnavailableError
+from phalanx.master.network.definition import NetworkSpec, lowest_vni, new_network
+from phalanx.master.network.lease import lease_subnet
+from phalanx.master.network.policy import PolicySpec, new_policy, parse_ports, render_ports
+from phalanx.net.model.objects import Network, Policy, Protocol
+
+VIPS = IPv4Network("11.0.0.0/8")
+DCOS = Network("dcos", IPv4Network("9.0.0.0/8"), 24, 1024, 1450)
+NODE = IPv4Address("198.18.0.2")
+
+
+def made(**fields: object) -> Network:
+    spec = msgspec.convert({"name": "blue", "subnet": "10.1.0.0/16"} | fields, NetworkSpec)
+    return new_network(spec, {"dcos": DCOS}, vip_range=VIPS, nodes=[NODE])
+
+
+def test_network_gets_the_lowest_free_vni_and_the_defaults() -> None:
+    assert made() == Network("blue", IPv4Network("10.1.0.0/16"), 24, 1025, 1450, isolated=True)
+
+
+def test_vni_of_a_deleted_network_is_used_again() -> None:
+    assert lowest_vni([1024, 1026]) == 1025
+    assert lowest_vni([]) == 1024
+
+
+@pytest.mark.parametrize("name", ["a", "a1", "1a", "a-b", "x" * 63])
+def test_good_name_is_taken(name: str) -> None:
+    assert made(name=name).name == name
+
+
+INVALID: dict[str, tuple[dict[str, object], str]] = {
+    "empty-name": ({"name": ""}, "name: ''"),
+    "capital": ({"name": "Blue"}, "name: 'Blue'"),
+    "hyphen-first": ({"name": "-a"}, "name: '-a'"),
+    "hyphen-last": ({"name": "a-"}, "name: 'a-'"),
+    "underscore": ({"name": "a_b"}, "name: 'a_b'"),
+    "newline": ({"name": "a\n"}, "name: "),
+    "long-name": ({"name": "x" * 64}, "at most 63"),
+    "no-subnet": ({"subnet": "blue"}, "subnet: 'blue'"),
+    "host-bits": ({"subnet": "10.1.0.1/16"}, "host bits"),
+    "ipv6": ({"subnet": "fd00::/64"}, "not an IPv4 prefix"),
+    "short-prefix": ({"prefix": 16}, "prefix: 16 must be longer"),
+    "long-prefix": ({"prefix": 31}, "prefix: 31"),
+    "small-mtu": ({"mtu": 100}, "mtu: 100"),
+    "dns": ({"subnet": "198.51.0.0/16"}, "the DNS addresses"),
+    "vips": ({"subnet": "11.3.0.0/16"}, "the VIP range"),
+    "all": ({"subnet": "0.0.0.0/0"}, "not for containers"),
+    "loopback": ({"subnet": "127.1.0.0/16"}, "not for containers"),
+    "multicast": ({"subnet": "224.0.0.0/16"}, "not for containers"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), INVALID.values(), ids=INVALID.keys())
+def test_network_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidError, match=message):
+        made(**fields)
+
+
+COLLIDING: dict[str, tuple[dict[str, object], str]] = {
+    "name": ({"name": "dcos"}, "'dcos' is there already"),
+    "inside": ({"subnet": "9.8.0.0/16"}, r"overlaps 9.0.0.0/8 of network 'dcos'"),
+    "around": ({"subnet": "8.0.0.0/6"}, r"overlaps"),
+    "node": ({"subnet": "198.18.0.0/16"}, "holds the address 198.18.0.2 of a node"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), COLLIDING.values(), ids=COLLIDING.keys())
+def test_network_that_collides_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises((ConflictError, InvalidError), match=message):
+        made(**fields)
+
+
+def test_collision_with_another_network_is_a_conflict() -> None:
+    with pytest.raises(ConflictError):
+        made(subnet="9.8.0.0/16")
+
+
+@given(st.sets(st.integers(0, 255), max_size=255))
+def test_lowest_free_subnet_is_leased(taken: set[int]) -> None:
+    network = msgspec.structs.replace(DCOS, subnet=IPv4Network("9.1.0.0/16"))
+
+    subnet = lease_subnet(network, {IPv4Network(f"9.1.{third}.0/24") for third in taken})
+
+    assert subnet == IPv4Network(f"9.1.{min(set(range(256)) - taken)}.0/24")
+
+
+def test_full_network_has_no_subnet_left() -> None:
+    network = Network("tiny", IPv4Network("9.1.0.0/23"), 24, 1024, 1450)
+
+    with pytest.raises(UnavailableError, match=r"all 2 subnets of 9\.1\.0\.0/23 are leased"):
+        lease_subnet(network, set(network.subnet.subnets(new_prefix=24)))
+
+
+def policy(**fields: object) -> Policy:
+    base = {"name": "p", "source": "dcos", "destination": "10.1.0.0/16", "ports": "80"}
+    existing = {"old": Policy("old", "dcos", "dcos", Protocol.TCP, 1, 1)}
+    return new_policy(msgspec.convert(base | fields, PolicySpec), existing, {"dcos": DCOS})
+
+
+def test_policy_is_read() -> None:
+    assert policy(protocol="udp", ports="8000-8010", reason="why") == Policy(
+        "p", "dcos", "10.1.0.0/16", Protocol.UDP, 8000, 8010, "why"
+    )
+
+
+POLICIES: dict[str, tuple[dict[str, object], str]] = {
+    "name": ({"name": "P"}, "name: 'P'"),
+    "source": ({"source": "nosuch"}, "source: 'nosuch'"),
+    "destination": ({"destination": "10.1.0.1/16"}, "destination: "),
+    "protocol": ({"protocol": "icmp"}, "protocol: 'icmp'"),
+    "no-ports": ({"ports": ""}, "ports: ''"),
+    "port-zero": ({"ports": "0"}, "ports: '0'"),
+    "port-high": ({"ports": "65536"}, "ports: '65536'"),
+    "backwards": ({"ports": "9-8"}, "ports: '9-8'"),
+    "words": ({"ports": "http"}, "ports: 'http'"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), POLICIES.values(), ids=POLICIES.keys())
+def test_policy_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidError, match=message):
+        policy(**fields)
+
+
+def test_second_policy_of_a_name_is_a_conflict() -> None:
+    with pytest.raises(ConflictError, match="'old' is there already"):
+        policy(name="old")
+
+
+@pytest.mark.parametrize("text", ["5432", "8000-8010"])
+def test_ports_are_written_as_they_were_read(text: str) -> None:
+    first, last = parse_ports(text)
+
+    assert render_ports(Policy("p", "a", "b", Protocol.TCP, first, last)) == text
