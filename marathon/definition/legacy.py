@@ -72,7 +72,7 @@ def _docker_network(new: dict[str, Any]) -> None:
         return
     if "networks" in new:
         _refuse("/networks", "must not specify both container.docker.network and networks")
-    mode = _MODES.get(network)
+    mode = _MODES.get(network) if isinstance(network, str) else None
     if mode is None:
         _refuse("/container/docker/network", f"{network!r} is none of {', '.join(_MODES)}")
     address = new.pop("ipAddress", None)

@@ -13,7 +13,7 @@ _HEALTH_KEYS_WHEN_SET = ("path", "port", "portIndex", "command")
 
 def render_app(app: App) -> dict[str, Any]:
     """Return the definition as JSON, without anything that is computed."""
-    raw: dict[str, Any] = msgspec.to_builtins(app)
+    raw: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(app))
     for key in _ONLY_WHEN_SET:
         if raw[key] is None:
             del raw[key]

@@ -29,7 +29,7 @@ from phalanx.marathon.probe.rounds import Rounds
 from phalanx.mesos.client import SchedulerClient
 from phalanx.mesos.recordio import encode_record
 from phalanx.mesos.v1 import mesos
-from phalanx.mesos.v1.codec import Message, decode, encode
+from phalanx.mesos.v1.codec import decode, encode
 from phalanx.mesos.v1.scheduler import Call, Event, Offers, Subscribed, Update
 
 SECONDS = 5.0
@@ -309,6 +309,15 @@ async def master() -> AsyncIterator[FakeMaster]:
 
 
 @pytest.fixture
+async def second() -> AsyncIterator[FakeMaster]:
+    """Yield another master that listens."""
+    fake = FakeMaster()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
 def start(master: FakeMaster, tmp_path: Path) -> Callable[[], Any]:
     """Return how to run a Marathon on the master; each call uses the same work directory."""
     return lambda: running_marathon(master, tmp_path / "work")
@@ -320,9 +329,3 @@ async def marathon(master: FakeMaster, tmp_path: Path) -> AsyncIterator[Marathon
     async with running_marathon(master, tmp_path / "work") as running:
         await master.subscribed()
         yield running
-
-
-@pytest.fixture
-def offer_of() -> Callable[..., mesos.Offer]:
-    """Return how to make an offer."""
-    return make_offer

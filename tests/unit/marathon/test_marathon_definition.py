@@ -1,0 +1,313 @@
+"""Definitions: defaults, old spellings, every refusal, and the way back to JSON."""
+
+from typing import Any
+
+import pytest
+
+from phalanx.core.error import UnavailableError
+from phalanx.marathon.definition.parse import parse_app, updated_app
+from phalanx.marathon.definition.problem import DefinitionError
+from phalanx.marathon.definition.render import render_app
+from phalanx.marathon.definition.service_port import service_ports, with_service_ports
+from phalanx.marathon.model.app import App, NetworkMode, is_same_config
+from phalanx.marathon.model.path import absolute, errors_of, hostname_form, parent_of, safe_form
+
+BASE: dict[str, Any] = {"id": "/web", "cmd": "x"}
+ON_DCOS = {"networks": [{"mode": "container", "name": "dcos"}]}
+
+
+def parse(**more: Any) -> App:  # noqa: ANN401 - any JSON
+    """Parse the least definition with *more*."""
+    return parse_app({**BASE, **more}, default_network="dcos")
+
+
+def problems_of(raw: dict[str, Any], default_network: str | None = None) -> dict[str, str]:
+    """Return the first error at each path."""
+    with pytest.raises(DefinitionError) as caught:
+        parse_app(raw, default_network=default_network)
+    return {problem.path: problem.error for problem in reversed(caught.value.problems)}
+
+
+def test_defaults_are_filled_in() -> None:
+    rendered = render_app(parse())
+
+    assert rendered == {
+        "id": "/web",
+        "cmd": "x",
+        "args": [],
+        "instances": 1,
+        "cpus": 1.0,
+        "mem": 128.0,
+        "disk": 0.0,
+        "gpus": 0,
+        "executor": "",
+        "env": {},
+        "labels": {},
+        "role": "*",
+        "constraints": [],
+        "fetch": [],
+        "dependencies": [],
+        "networks": [{"mode": "host"}],
+        "portDefinitions": [{"port": 0, "name": "default", "protocol": "tcp", "labels": {}}],
+        "requirePorts": False,
+        "healthChecks": [],
+        "backoffSeconds": 1.0,
+        "backoffFactor": 1.15,
+        "maxLaunchDelaySeconds": 300.0,
+        "upgradeStrategy": {"minimumHealthCapacity": 1.0, "maximumOverCapacity": 1.0},
+        "killSelection": "YOUNGEST_FIRST",
+        "unreachableStrategy": {"inactiveAfterSeconds": 0, "expungeAfterSeconds": 0},
+        "version": "",
+    }
+
+
+RICH: dict[str, Any] = {
+    **BASE,
+    **ON_DCOS,
+    "container": {
+        "type": "MESOS",
+        "docker": {"image": "nginx", "forcePullImage": True},
+        "portMappings": [
+            {"containerPort": 80, "protocol": "udp,tcp", "labels": {"VIP_0": "/w:80"}},
+            {"containerPort": 81, "hostPort": 0},
+        ],
+        "volumes": [{"containerPath": "/data", "hostPath": "/srv", "mode": "RO"}],
+    },
+    "constraints": [["rack", "GROUP_BY", 2], ["hostname", "UNIQUE"]],
+    "healthChecks": [{"protocol": "COMMAND", "command": {"value": "true"}}, {"path": "/h"}],
+    "fetch": [{"uri": "http://x/y.tgz", "destPath": "z"}],
+    "unreachableStrategy": "disabled",
+    "taskKillGracePeriodSeconds": 3,
+    "acceptedResourceRoles": ["*"],
+    "user": "nobody",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("raw", [BASE, RICH], ids=["least", "rich"])
+def test_what_is_rendered_parses_to_the_same_app(raw: dict[str, Any]) -> None:
+    app = parse_app(raw)
+
+    assert parse_app(render_app(app)) == app
+    assert updated_app(render_app(app), render_app(app)) == app
+
+
+@pytest.mark.parametrize(
+    ("old", "expected"),
+    [
+        pytest.param(
+            {"uris": ["http://x/a.tar.gz", "http://x/b"]},
+            {"fetch": [{"uri": "http://x/a.tar.gz", "extract": True},
+                       {"uri": "http://x/b", "extract": False}]},
+            id="uris",
+        ),
+        pytest.param(
+            {"ports": [80, 0]}, {"portDefinitions": [{"port": 80}, {"port": 0}]}, id="ports"
+        ),
+        pytest.param(
+            {"container": {"type": "MESOS", "docker": {
+                "image": "i", "network": "BRIDGE", "portMappings": [{"containerPort": 80}]}}},
+            {"networks": [{"mode": "container/bridge"}],
+             "container": {"docker": {"image": "i"}, "type": "MESOS",
+                           "portMappings": [{"containerPort": 80}]}},
+            id="docker-bridge",
+        ),
+        pytest.param(
+            {"container": {"type": "MESOS", "docker": {"image": "i", "network": "USER"}},
+             "ipAddress": {"networkName": "blue"}},
+            {"networks": [{"mode": "container", "name": "blue"}],
+             "container": {"type": "MESOS", "docker": {"image": "i"}}},
+            id="docker-user",
+        ),
+        pytest.param(
+            {"ipAddress": {"networkName": "blue", "labels": {"a": "b"},
+                           "discovery": {"ports": [{"number": 80, "name": "http"}]}}},
+            {"networks": [{"mode": "container", "name": "blue", "labels": {"a": "b"}}],
+             "container": {"portMappings": [{"containerPort": 80, "name": "http"}]}},
+            id="ip-address",
+        ),
+        pytest.param({"networks": None, "residency": {}, "storeUrls": []}, {}, id="ignored"),
+    ],
+)  # fmt: skip
+def test_old_spelling_means_the_new_one(old: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert parse(**old) == parse(**expected)
+
+
+def test_container_network_without_name_is_the_default_one() -> None:
+    app = parse(networks=[{"mode": "container"}])
+
+    assert [(n.mode, n.name) for n in app.networks] == [(NetworkMode.CONTAINER, "dcos")]
+    assert [mapping.name for mapping in app.mappings] == ["default"]
+    assert app.port_definitions is None
+
+
+@pytest.mark.parametrize(
+    ("more", "path", "error"),
+    [
+        ({"id": "/A"}, "/id", "must fully match"),
+        ({"id": "/"}, "/id", "Path must contain at least one path element"),
+        ({"id": "/x/tasks"}, "/id", "must not end with any of the following reserved keywords"),
+        ({"id": 5}, "/id", "error.expected.jsstring"),
+        ({"instances": "3"}, "/instances", "error.expected.jsnumber"),
+        ({"instances": -1}, "/instances", "got -1"),
+        ({"env": {"A": 5}}, "/env", "error.expected.jsstring"),
+        ({"requirePorts": 1}, "/requirePorts", "error.expected.jsboolean"),
+        ({"labels": []}, "/labels", "error.expected.jsobject"),
+        ({"args": "x"}, "/args", "error.expected.jsarray"),
+        ({"args": ["x"]}, "/", "AppDefinition must either contain one of 'cmd' or 'args'"),
+        ({"cmd": None}, "/", "AppDefinition must either contain one of 'cmd' or 'args'"),
+        ({"backoffFactor": 0.5}, "/backoffFactor", "got 0.5"),
+        ({"upgradeStrategy": {"minimumHealthCapacity": 1.5}},
+         "/upgradeStrategy/minimumHealthCapacity", "is greater than 1.0"),
+        ({"upgradeStrategy": {"maximumOverCapacity": -1}},
+         "/upgradeStrategy/maximumOverCapacity", "is less than 0.0"),
+        ({"unreachableStrategy": {"inactiveAfterSeconds": 9}}, "/unreachableStrategy", "inactive"),
+        ({"unreachableStrategy": "never"}, "/unreachableStrategy", "is neither"),
+        ({"networks": [{"mode": "host"}, {"mode": "container", "name": "a"}]}, "/networks", "Must"),
+        ({"networks": [{"mode": "container", "name": "a"}] * 2}, "/networks", "elements must be"),
+        ({"networks": [{"mode": "host", "name": "a"}]}, "/networks(0)/name", "only a container"),
+        ({"networks": [{"mode": "pigeon"}]}, "/networks(0)/mode", "Invalid enum value"),
+        ({**ON_DCOS, "portDefinitions": [{"port": 0}]}, "/portDefinitions", "portDefinitions are"),
+        ({"container": {"portMappings": [{}]}}, "/container/portMappings", "portMappings are not"),
+        ({"portDefinitions": [{"port": 70000}]}, "/portDefinitions(0)/port", "70000 is not a port"),
+        ({"portDefinitions": [{"port": 80}] * 2}, "/portDefinitions", "elements must be unique"),
+        ({**ON_DCOS, "container": {"portMappings": [{"networkNames": ["x"]}]}},
+         "/container/portMappings(0)/networkNames", "'x' is no network of the app"),
+        ({"container": {"volumes": [{"containerPath": "/a", "hostPath": "/b", "mode": "X"}]}},
+         "/container/volumes(0)/mode", "is neither RO nor RW"),
+        ({"fetch": [{}]}, "/fetch(0)/uri", "error.path.missing"),
+        ({"healthChecks": [{"portIndex": 4}]}, "/healthChecks(0)/portIndex", "Health check port"),
+        ({"healthChecks": [{"port": 1, "portIndex": 0}]}, "/healthChecks(0)", "port and portIndex"),
+        ({"healthChecks": [{"protocol": "COMMAND"}]}, "/healthChecks(0)/command", "must be set"),
+        ({"healthChecks": [{"protocol": "MESOS_TCP"}] * 2}, "/healthChecks", "AppDefinition can"),
+        ({"healthChecks": [{"path": "x"}]}, "/healthChecks(0)/path", "must begin with /"),
+        ({"healthChecks": [{"timeoutSeconds": 0}]}, "/healthChecks(0)/timeoutSeconds", "got 0"),
+        ({"constraints": [["a", "NEAR"]]}, "/constraints(0)", "operator must be one of"),
+        ({"constraints": [["a", "LIKE", "("]]}, "/constraints(0)", "'(' is not a valid regular"),
+        ({"constraints": [["a", "MAX_PER"]]}, "/constraints(0)", "Value was empty"),
+        ({"constraints": [["a", "UNIQUE", "1"]]}, "/constraints(0)", "Value specified"),
+        ({"constraints": [["a", "IS", "b c"]]}, "/constraints(0)", "Value was empty or has"),
+        ({"constraints": [["a", "GROUP_BY", "x"]]}, "/constraints(0)", "Value 'x' is not"),
+        ({"role": "prod"}, "/role", "must be '*'"),
+        ({"acceptedResourceRoles": []}, "/acceptedResourceRoles", "must not be empty"),
+        ({"acceptedResourceRoles": ["a"]}, "/acceptedResourceRoles", "'a' is not '*'"),
+        ({"labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}, "instances": 2}, "/instances", "is"),
+        ({"uris": ["a"], "fetch": [{"uri": "b"}]}, "/uris", "may not be set in conjunction"),
+        ({"ports": [1], "portDefinitions": []}, "/ports", "cannot specify both ports"),
+        ({"ipAddress": {}, "ports": [1]}, "/ipAddress", "cannot specify both an IP address"),
+        ({"ipAddress": {}, **ON_DCOS}, "/networks", "must not specify both networks and ipAddress"),
+    ],
+)  # fmt: skip
+def test_rule_is_kept(more: dict[str, Any], path: str, error: str) -> None:
+    found = problems_of({**BASE, **more})
+
+    assert found.get(path, f"nothing, but {found}").startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"secrets": {"a": {"source": "b"}}}, "/secrets"),
+        ({"env": {"A": {"secret": "b"}}}, "/env/A"),
+        ({"gpus": 1}, "/gpus"),
+        ({"executor": "/bin/x"}, "/executor"),
+        ({"readinessChecks": [{}]}, "/readinessChecks"),
+        ({"check": {"http": {}}}, "/check"),
+        ({"tty": True}, "/tty"),
+        ({"resourceLimits": {"cpus": 2}}, "/resourceLimits"),
+        ({"container": {"type": "DOCKER", "docker": {"image": "a"}}}, "/container/type"),
+        ({"container": {"docker": {"image": "a"}}}, "/container/type"),
+        ({"container": {"type": "MESOS", "docker": {"image": "a", "privileged": True}}},
+         "/container/docker/privileged"),
+        ({"container": {"volumes": [{"containerPath": "a", "persistent": {"size": 1}}]}},
+         "/container/volumes(0)/persistent"),
+        ({"container": {"linuxInfo": {"seccomp": {}}}}, "/container/linuxInfo"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_honoured_is_refused(more: dict[str, Any], path: str) -> None:
+    assert path in problems_of({**BASE, **more})
+
+
+def test_container_network_needs_a_name_without_default() -> None:
+    found = problems_of({**BASE, "networks": [{"mode": "container"}]})
+
+    assert found["/networks(0)"].startswith("Network name must be specified")
+
+
+def test_error_body_lists_errors_by_path() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        parse(cpus=-1, mem=-1)
+
+    assert caught.value.body() == {
+        "message": "Object is not valid",
+        "details": [
+            {"path": "/cpus", "errors": ["got -1, expected 0 or more"]},
+            {"path": "/mem", "errors": ["got -1, expected 0 or more"]},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("update", "changed"),
+    [
+        ({"env": {"B": "2"}}, {"env": {"B": "2"}}),
+        ({"mem": None}, {}),
+        ({"cmd": "y", "args": []}, {"cmd": "y"}),
+        ({"unknown": 1, "tasks": []}, {}),
+    ],
+)
+def test_update_replaces_top_level_keys(update: dict[str, Any], changed: dict[str, Any]) -> None:
+    base = parse(env={"A": "1"})
+
+    assert render_app(updated_app(render_app(base), update)) == {**render_app(base), **changed}
+
+
+def test_update_to_another_kind_of_network_drops_the_ports_of_the_old() -> None:
+    hosted = parse(portDefinitions=[{"port": 80, "name": "a"}], requirePorts=True)
+
+    contained = updated_app(render_app(hosted), ON_DCOS)
+    hosted_again = updated_app(render_app(contained), {"networks": [{"mode": "host"}]})
+
+    assert contained.port_definitions is None
+    assert [mapping.name for mapping in contained.mappings] == ["default"]
+    assert [d.name for d in hosted_again.port_definitions or ()] == ["default"]
+
+
+def test_service_ports_are_the_lowest_free_and_stay() -> None:
+    app = parse(portDefinitions=[{"port": 0}, {"port": 9000}, {"port": 0}])
+
+    first = with_service_ports(app, before=None, taken=[10000])
+    again = with_service_ports(app, before=first, taken=[10000])
+
+    assert service_ports(first) == (10001, 9000, 10002)
+    assert again == first
+
+
+def test_mappings_get_service_ports_too() -> None:
+    app = with_service_ports(parse(**ON_DCOS), before=None, taken=[])
+
+    assert service_ports(app) == (10000,)
+
+
+def test_exhausted_service_ports_are_an_error() -> None:
+    with pytest.raises(UnavailableError, match="no service port is free"):
+        with_service_ports(parse(), before=None, taken=range(10000, 20001))
+
+
+def test_change_of_instances_alone_is_the_same_config() -> None:
+    assert is_same_config(parse(instances=1), parse(instances=2))
+    assert not is_same_config(parse(labels={"a": "b"}), parse())
+
+
+@pytest.mark.parametrize(
+    ("path", "parent", "expected"),
+    [("/a//b/", "/", "/a/b"), ("x", "/g", "/g/x"), ("../x", "/g/h", "/g/x"), ("../..", "/", "/")],
+)
+def test_paths_resolve(path: str, parent: str, expected: str) -> None:
+    assert absolute(path, parent) == expected
+
+
+def test_forms_of_a_path() -> None:
+    assert hostname_form("/prod/web/api") == "api.web.prod"
+    assert safe_form("/prod/web/api") == "prod_web_api"
+    assert parent_of("/prod/web/api") == "/prod/web"
+    assert errors_of("/prod/web.v2/a-b") == []
