@@ -75,7 +75,9 @@ async def run_agent(config: AgentConfig) -> None:
             attributes=parse_attributes(config.attributes),
             id=AgentID(value=recovered_id) if recovered_id else None,
         )
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+        # The master knows an agent by the address that it comes from.
+        connector = aiohttp.TCPConnector(local_addr=(str(config.ip), 0))
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         link = Link(layout, info, str(build_version()["version"]))
         sender = UpdateSender(link.send_update, link.done)
