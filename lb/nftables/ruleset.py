@@ -68,7 +68,6 @@ table {TABLE} {{
   }}
   chain refuse_output {{
     type filter hook output priority 0; policy accept;
-    icmp type redirect ct status dnat drop
     {VIP_KEY} @refused goto refuse
   }}
   chain forward {{

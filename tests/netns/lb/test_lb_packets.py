@@ -237,6 +237,35 @@ async def test_bridge_netfilter_makes_no_difference(lab: Lab, services: Nftables
     assert is_even(counts), counts
 
 
+async def test_clients_are_not_told_of_a_shorter_way(lab: Lab, services: NftablesServices) -> None:
+    await put(services, {WEB: service(b1=1)})
+    client = lab.namespace("client")
+    key = "net/bridge/bridge-nf-call-iptables"
+    run("ip", "netns", "exec", lab.node, "sysctl", "-q", "-e", "-w", f"{key}=0")
+
+    await lab.asked(client, WEB, 20)
+    names, values = (
+        line.split()
+        for line in run("ip", "netns", "exec", client, "cat", "/proc/net/snmp").splitlines()
+        if line.startswith("Icmp:")
+    )
+
+    assert dict(zip(names, values, strict=True))["InRedirects"] == "0"
+
+
+async def test_backend_on_the_host_network_is_reached(lab: Lab, services: NftablesServices) -> None:
+    listening = open_socket(lab.node, socket.SOCK_STREAM)
+    listening.bind((NODE, 31000))
+    await put(services, {WEB: Service.of([Backend(IPv4Address(NODE), 31000)])})
+
+    async with await asyncio.start_server(answer_with("node"), sock=listening):
+        from_node = await lab.ask(lab.node, WEB)
+        from_container = await lab.ask(lab.namespace("client"), WEB)
+
+    assert from_node == ("node", NODE)
+    assert from_container == ("node", CLIENT)
+
+
 async def test_weights_are_shares(lab: Lab, services: NftablesServices) -> None:
     await put(services, {WEB: service(b1=2, b2=1)})
 
@@ -381,6 +410,23 @@ async def test_udp_follows_when_its_backend_leaves(lab: Lab, services: NftablesS
         after = await ask_udp(opened)
 
     assert (before, draining, after) == ("b1", "b1", "b2")
+
+
+async def test_only_flows_of_the_service_that_lost_its_backend_are_forgotten(
+    lab: Lab, services: NftablesServices
+) -> None:
+    other = Vip(IPv4Address("11.0.0.3"), 53, Protocol.UDP)
+    await put(services, {DNS: service(b1=1), other: service(b1=1)})
+    for vip in (DNS, other):
+        with open_socket(lab.namespace("client"), socket.SOCK_DGRAM) as opened:
+            opened.connect((str(vip.address), vip.port))
+            await ask_udp(opened)
+
+    await put(services, {DNS: service(b2=1)})
+    flows = run("ip", "netns", "exec", lab.node, "conntrack", "-L", "-p", "udp")
+
+    assert f"dst={other.address} " in flows
+    assert f"dst={DNS.address} " not in flows
 
 
 async def test_udp_without_backend_is_refused_at_once(lab: Lab, services: NftablesServices) -> None:
