@@ -44,9 +44,15 @@ def first_record(netns: Path | None, host: str, port: int, path: str) -> Any:  #
             raise UnavailableError(f"answers {answer.status}")
         return json.loads(answer.read(int(answer.readline())))
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UnavailableError(str(error) or type(error).__name__) from error
+        raise UnavailableError(_words(error)) from error
     finally:
         connection.close()
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
 
 
 def _get(connection: http.client.HTTPConnection, path: str) -> tuple[int, bytes]:
@@ -55,7 +61,7 @@ def _get(connection: http.client.HTTPConnection, path: str) -> tuple[int, bytes]
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise UnavailableError(str(error) or type(error).__name__) from error
+        raise UnavailableError(_words(error)) from error
     finally:
         connection.close()
 
@@ -70,7 +76,7 @@ def ask(netns: Path | None, host: str, port: int, question: str) -> str:
             with connection.makefile("rb") as answer:
                 return answer.read().decode(errors="replace")
     except OSError as error:
-        raise UnavailableError(error.strerror or str(error)) from error
+        raise UnavailableError(_words(error)) from error
 
 
 def get_status(netns: Path | None, host: str, port: int, path: str) -> int:

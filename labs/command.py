@@ -11,6 +11,9 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
+from rich.console import Console
+from rich.table import Table
+
 from phalanx.core.error import ConfigError, PhalanxError
 from phalanx.labs.exec import replace_this_process
 from phalanx.labs.lab import UP_SECONDS, Lab
@@ -216,9 +219,6 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _print_table(status: LabStatus) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False)
     for heading in ("node", "role", "address", "namespace", "processes"):
         table.add_column(heading)

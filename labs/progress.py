@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
+from rich.console import Console
+from rich.markup import escape
+
 
 class Progress(Protocol):
     """Whoever wants to hear how far a lab is."""
@@ -50,8 +53,6 @@ class Terminal:
     """A Progress of plain lines above one live line that says what is waited for."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-
         self._console = Console(stderr=True, highlight=False)
         self.status = self._console.status("starting")
         self._begin = time.monotonic()
@@ -59,12 +60,13 @@ class Terminal:
     def say(self, text: str) -> None:
         """Print a line above the live one."""
         seconds = time.monotonic() - self._begin
-        self._console.print(f"[dim]{seconds:5.1f} s[/]  {text}", markup=True)
+        self._console.print(f"{seconds:5.1f} s  {text}", markup=False)
 
     def waiting(self, reasons: Mapping[str, str]) -> None:
         """Change the live line."""
         text = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        self.status.update(text[:160] or "done")
+        room = max(self._console.width - 4, 20)
+        self.status.update(escape(text[:room] or "done"))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from phalanx.labs.cgroup import find_cgroups
 from phalanx.labs.lab import Lab, MakeOutfit
 from phalanx.labs.mount import read_mounts
 from phalanx.labs.outfit import Bare, ProcessSpec
-from phalanx.labs.place import LAB_VARIABLE, NETNS, Place
+from phalanx.labs.place import LAB_VARIABLE, LABS, NETNS, NETNS_ETC, Place
 from phalanx.labs.process import with_environment
 from phalanx.labs.topology import Topology
 
@@ -26,11 +26,15 @@ def traces() -> Traces:
 
     def look(name: str) -> dict[str, list[str]]:
         mark = f"phx-{name}-"
-        etc = Path("/etc/netns")
+
+        def named(directory: Path) -> list[str]:
+            found = os.listdir(directory) if directory.exists() else []
+            return [name for name in found if name.startswith(mark)]
+
         return {
-            "namespaces": [n for n in os.listdir(NETNS) if n.startswith(mark)],
-            "etc": [n for n in os.listdir(etc) if n.startswith(mark)] if etc.exists() else [],
-            "files": [str(p) for p in [Path("/run/phalanx/labs") / name] if p.exists()],
+            "namespaces": named(NETNS),
+            "etc": named(NETNS_ETC),
+            "files": [str(p) for p in [LABS / name] if p.exists()],
             "mounts": [
                 str(m.path)
                 for m in read_mounts()
