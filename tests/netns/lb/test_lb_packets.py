@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import subprocess
 import threading
@@ -362,6 +363,26 @@ async def test_removed_backend_gets_no_new_connections(
 
     assert set(counts) == {"b1", "b3"}
     assert abs(counts["b1"] - TIMES / 2) <= BOUND + 3
+
+
+async def test_removed_backend_gives_up_its_slots_and_the_others_keep_theirs(
+    lab: Lab, services: NftablesServices
+) -> None:
+    listing = ("ip", "netns", "exec", lab.node, "nft", "-j", "list", "map", "inet", "phalanx_lb")
+
+    def slot_table() -> dict[int, str]:
+        found = json.loads(run(*listing, "slots"))["nftables"][1]["map"]["elem"]
+        return {key["concat"][3]: value["concat"][0] for key, value in found}
+
+    await put(services, {WEB: ALL})
+    before = slot_table()
+    await put(services, {WEB: service(b2=1, b3=1)})
+    after = slot_table()
+
+    kept = {slot for slot, address in before.items() if address != BACKENDS["b1"]}
+    assert len(kept) == 4
+    assert {slot: after[slot] for slot in kept} == {slot: before[slot] for slot in kept}
+    assert Counter(after.values()) == {BACKENDS["b2"]: 4, BACKENDS["b3"]: 4}
 
 
 @pytest.mark.parametrize(
