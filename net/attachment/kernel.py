@@ -60,6 +60,12 @@ class KernelLinks:
         """Return the thread of the links, for an event loop to wait on."""
         return self._thread
 
+    @property
+    def pending(self) -> int:
+        """Return how many messages nobody has read; it stays small."""
+        size: int = self._ipr.asyncore.msg_queue.root.qsize()
+        return size
+
     def close(self) -> None:
         """Close the socket and end the thread, after what is under way."""
         self._thread.submit(self._close).result()
@@ -206,12 +212,19 @@ class KernelLinks:
             ipr.close()
 
     def _link(self, name: str) -> Any | None:  # noqa: ANN401 - a message of pyroute2, untyped
+        self._drop_strays()
         try:
             return self._ipr.link("get", ifname=name)[0]
         except NetlinkError as error:
             if error.code in GONE:
                 return None
             raise
+
+    def _drop_strays(self) -> None:
+        """Drop the acknowledgements that pyroute2 leaves behind, one for each "get", for ever."""
+        strays = self._ipr.asyncore.msg_queue.root
+        while not strays.empty():
+            strays.get_nowait()
 
     def _make_bridge(self, bridge: Bridge) -> bool:
         """Make a bridge; tell whether it was us, as a plugin without plane may be faster."""

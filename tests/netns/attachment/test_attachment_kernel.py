@@ -387,3 +387,22 @@ def test_second_path_is_used_when_the_first_leads_nowhere(lab: Lab) -> None:
 
     assert result["interfaces"][2]["sandbox"] == f"/run/netns/{container}"
     assert "eth0" in {link["ifname"] for link in ip_json("-n", container, "link")}
+
+
+def test_long_life_gathers_nothing(lab: Lab) -> None:
+    container = lab.container()
+
+    def pending() -> int:
+        return lab.links.run(lambda: lab.links.pending)
+
+    for _ in range(10):
+        lab.add(container)
+        lab.run(Command.DEL, container)
+    opened_files = len(list(Path("/proc/self/fd").iterdir()))
+    few = pending()
+    for _ in range(20):
+        lab.add(container)
+        lab.run(Command.DEL, container)
+
+    assert pending() <= few <= 3
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened_files
