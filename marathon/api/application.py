@@ -51,6 +51,7 @@ def build_app(desk: Desk) -> web.Application:
             web.post(_GROUP, deployments.refuse_group_change),
             web.put(_GROUP, deployments.refuse_group_change),
             web.patch(_GROUP, deployments.refuse_group_change),
+            web.route("*", "/v2/pods{tail:.*}", deployments.refuse_pods),
         ]
     )
     return app

@@ -1,4 +1,4 @@
-"""``/v2/deployments``, ``/v2/queue`` and ``/v2/groups``."""
+"""``/v2/deployments``, ``/v2/queue``, ``/v2/groups``, and the answer to ``/v2/pods``."""
 
 from aiohttp import web
 
@@ -64,6 +64,11 @@ async def delete_group(request: web.Request) -> web.Response:
 
     force = flag(request, "force")
     return deployed(await desk.orders.change(edit, origin_of(request), force=force))
+
+
+async def refuse_pods(request: web.Request) -> web.Response:
+    """Answer that there are no pods here."""
+    return as_json({"message": "Pods are not supported"}, status=501)
 
 
 async def refuse_group_change(request: web.Request) -> web.Response:

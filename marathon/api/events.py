@@ -12,11 +12,7 @@ from phalanx.marathon.engine.bus import Happening
 HEARTBEAT_SECONDS = 10.0
 _HEAVY = ("original", "target")
 # Old clients fail on kinds that they don't know: these are sent only when asked for.
-_ONLY_WHEN_ASKED = (
-    "scheduler_registered_event",
-    "scheduler_reregistered_event",
-    "scheduler_disconnected_event",
-)
+_ONLY_WHEN_ASKED = ("scheduler_registered_event", "scheduler_reregistered_event")
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:

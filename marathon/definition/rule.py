@@ -16,6 +16,8 @@ from phalanx.marathon.model.path import errors_of
 from phalanx.marathon.schedule.constraint import OPERATORS
 
 _IS_VALUE = re.compile(r"[a-zA-Z0-9_/.-]*")
+MOST = 1e9
+MOST_INSTANCES = 100_000
 SINGLE_INSTANCE_LABEL = "MARATHON_SINGLE_INSTANCE_APP"
 
 
@@ -70,8 +72,10 @@ def _numbers(app: App) -> Iterator[Problem]:
         "taskKillGracePeriodSeconds": app.task_kill_grace_period_seconds or 0,
     }
     for key, value in least.items():
-        if not 0 <= value < 1e15:
-            yield Problem(f"/{key}", "got " + f"{value:g}, expected 0 or more")
+        if not 0 <= value <= MOST:
+            yield Problem(f"/{key}", f"got {value:g}, expected 0 to {MOST:g}")
+    if app.instances > MOST_INSTANCES:
+        yield Problem("/instances", f"got {app.instances}, expected {MOST_INSTANCES} at most")
     if not 1.0 <= app.backoff_factor < 1e6:
         yield Problem("/backoffFactor", f"got {app.backoff_factor:g}, expected 1.0 or more")
     strategy = app.upgrade_strategy

@@ -13,7 +13,7 @@ from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.schedule import verdict
 from phalanx.marathon.schedule.backoff import Backoff
 from phalanx.marathon.schedule.constraint import Attributes
-from phalanx.marathon.schedule.health import Health, is_healthy
+from phalanx.marathon.schedule.health import Health, agent_run_check, is_healthy
 from phalanx.marathon.schedule.verdict import Verdict
 
 
@@ -38,7 +38,7 @@ class Board:
         self.identity = identity
         self.bus = Bus(clock)
         self.lock = asyncio.Lock()
-        self.health: dict[str, dict[int, Health]] = {}
+        self.health = _recalled(ledger)
         self.backoffs: dict[str, Backoff] = {}
         self.tallies: dict[str, Tally] = {}
         self.kills_sent: dict[str, float] = {}
@@ -127,3 +127,14 @@ class Board:
             for step in deployment.steps[deployment.step + 1 :]
             for action in step
         )
+
+
+def _recalled(ledger: Ledger) -> dict[str, dict[int, Health]]:
+    """Return what agents last said of tasks that they check, which a restart must not forget."""
+    health: dict[str, dict[int, Health]] = {}
+    for instance in ledger.instances():
+        app, launched = ledger.apps.get(instance.app_id), instance.launched
+        index = None if app is None else agent_run_check(app)
+        if index is not None and launched is not None and launched.healthy is not None:
+            health[instance.task_id] = {index: Health(alive=launched.healthy)}
+    return health

@@ -31,6 +31,7 @@ from phalanx.mesos.v1.scheduler import (
 log = structlog.get_logger()
 
 REVIVE_SECONDS = 0.25  # no two REVIVE calls are nearer than this
+REST_FACTOR = 4  # a pass is followed by this many times its length of rest
 RECONCILE_RETRY_SECONDS = 15.0
 RECONCILE_SECONDS = 600.0
 UNCONFIRMED_SECONDS = 30.0  # a launch of which nothing was heard is asked for
@@ -122,11 +123,15 @@ class Scheduler:
         board = self._board
         while True:
             async with board.lock:
+                began = board.clock()
                 passed = await converge(board)
                 for instance in passed.kills:
                     self._kill(instance)
                 wake_at = self._demand(passed.wake_at)
+                took = board.clock() - began
             self._settled()
+            # A burst of updates over many instances must not cost a pass each.
+            await asyncio.sleep(min(max(took, 0.0) * REST_FACTOR, REVIVE_SECONDS))
             await board.wait(wake_at)
 
     def _demand(self, wake_at: float | None) -> float | None:

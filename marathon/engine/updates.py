@@ -11,7 +11,7 @@ from phalanx.marathon.model.app import App
 from phalanx.marathon.model.instance import Instance, parse_task_id
 from phalanx.marathon.model.moment import moment
 from phalanx.marathon.schedule.backoff import COUNTED, after_failure
-from phalanx.marathon.schedule.health import Probe, after_probe
+from phalanx.marathon.schedule.health import Probe, after_probe, agent_run_check
 from phalanx.marathon.schedule.status import FAILURES, after_update, state_of
 from phalanx.mesos.v1.mesos import TERMINAL, TaskState, TaskStatus
 
@@ -68,8 +68,7 @@ def _instance_of(board: Board, status: TaskStatus) -> Instance | None:
 
 def _take_health(board: Board, app: App, instance: Instance, *, passed: bool) -> None:
     """Note what the agent's own check found; the agent also acts on it."""
-    checks = enumerate(app.health_checks)
-    index = next((i for i, check in checks if check.protocol.is_run_by_agent), None)
+    index = agent_run_check(app)
     if index is None or instance.launched is None:
         return
     results = board.health.setdefault(instance.task_id, {})

@@ -73,3 +73,9 @@ def is_healthy(app: App, instance: Instance, results: Mapping[int, Health]) -> b
 def first_delay(check: HealthCheck) -> float:
     """Return how long after a task runs it is probed first, in seconds."""
     return min(check.interval_seconds, FIRST_PROBE_SECONDS)
+
+
+def agent_run_check(app: App) -> int | None:
+    """Return the index of the check that the agent runs; None if there is none."""
+    found = (i for i, check in enumerate(app.health_checks) if check.protocol.is_run_by_agent)
+    return next(found, None)

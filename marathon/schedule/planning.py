@@ -1,6 +1,7 @@
 """From changed definitions to the steps of a deployment (reference marathon §3.1)."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 
 import msgspec
 
@@ -62,25 +63,20 @@ def _kind(change: Change) -> ActionKind:
 
 def _levels(apps: Apps) -> Mapping[str, int]:
     """Return for each app the longest way down its dependencies."""
+    below = {app_id: set(_dependencies(app, apps)) for app_id, app in apps.items()}
     levels: dict[str, int] = {}
-
-    def level(app_id: str, above: tuple[str, ...]) -> int:
-        if app_id in above:
-            circle = ", ".join((*above[above.index(app_id) :], app_id))
-            raise InvalidError(f"Dependency graph has cyclic dependencies: {circle}")
-        if app_id not in levels:
-            below = _dependencies(apps[app_id], apps)
-            levels[app_id] = max((level(other, (*above, app_id)) + 1 for other in below), default=0)
-        return levels[app_id]
-
-    for app_id in apps:
-        level(app_id, ())
+    try:
+        for app_id in TopologicalSorter(below).static_order():
+            levels[app_id] = max((levels[other] + 1 for other in below[app_id]), default=0)
+    except CycleError as error:
+        circle = ", ".join(error.args[1])
+        raise InvalidError(f"Dependency graph has cyclic dependencies: {circle}") from error
     return levels
 
 
 def _dependencies(app: App, apps: Apps) -> Iterable[str]:
     """Return the apps that *app* waits for; a dependency may be a group of them."""
-    return sorted(
+    return (
         other
         for path in app.dependencies
         for other in apps

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from phalanx.marathon.model.app import App, HealthCheck, HealthProtocol, NetworkMode, PortMapping
 from phalanx.marathon.model.path import hostname_form
 from phalanx.marathon.schedule.environment import task_environment
+from phalanx.marathon.schedule.health import agent_run_check
 from phalanx.marathon.schedule.port import PortPlan
 from phalanx.mesos.resources import Resources, Span
 from phalanx.mesos.v1 import mesos
@@ -165,9 +166,10 @@ def check_port(
 
 
 def _health_check(app: App, ports: PortPlan) -> mesos.HealthCheck | None:
-    check = next((c for c in app.health_checks if c.protocol.is_run_by_agent), None)
-    if check is None:
+    index = agent_run_check(app)
+    if index is None:
         return None
+    check = app.health_checks[index]
     kinds = mesos.HealthCheckType
     command, http, tcp = None, None, None
     if check.command is not None:

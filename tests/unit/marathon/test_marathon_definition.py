@@ -149,6 +149,7 @@ def test_container_network_without_name_is_the_default_one() -> None:
         ({"id": 5}, "/id", "error.expected.jsstring"),
         ({"instances": "3"}, "/instances", "error.expected.jsnumber"),
         ({"instances": -1}, "/instances", "got -1"),
+        ({"instances": 10**12}, "/instances", "got 1"),
         ({"env": {"A": 5}}, "/env", "error.expected.jsstring"),
         ({"requirePorts": 1}, "/requirePorts", "error.expected.jsboolean"),
         ({"labels": []}, "/labels", "error.expected.jsobject"),
@@ -240,8 +241,8 @@ def test_error_body_lists_errors_by_path() -> None:
     assert caught.value.body() == {
         "message": "Object is not valid",
         "details": [
-            {"path": "/cpus", "errors": ["got -1, expected 0 or more"]},
-            {"path": "/mem", "errors": ["got -1, expected 0 or more"]},
+            {"path": "/cpus", "errors": ["got -1, expected 0 to 1e+09"]},
+            {"path": "/mem", "errors": ["got -1, expected 0 to 1e+09"]},
         ],
     }
 

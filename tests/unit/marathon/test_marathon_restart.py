@@ -134,3 +134,19 @@ async def test_stranger_is_killed(master: FakeMaster, start: Start) -> None:
 
     assert kill is not None
     assert kill.task_id == task.task_id
+
+
+async def test_health_that_the_agent_told_is_remembered(master: FakeMaster, start: Start) -> None:
+    check = {"protocol": "COMMAND", "command": {"value": "true"}}
+    async with start() as marathon:
+        await marathon.ask("POST", "/v2/apps", {**APP, "healthChecks": [check]})
+        await master.next("REVIVE")
+        await master.offer("a1")
+        [task] = await master.tasks(1)
+        await master.update(task, "TASK_RUNNING", healthy=True)
+        await marathon.until("/v2/deployments", lambda answer: answer == [])
+
+    async with start() as marathon:
+        _, answer = await marathon.ask("GET", "/v2/apps/job")
+
+    assert answer["app"]["tasksHealthy"] == 1
