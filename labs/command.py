@@ -124,13 +124,18 @@ def main(arguments: Sequence[str]) -> int:
 class _Interruptible:
     """Turn the first SIGTERM, SIGHUP or SIGINT into KeyboardInterrupt, and ignore the others.
 
-    So a lab that is half made is removed, and the removal is not interrupted.
+    So a lab that is half made is removed, and the removal is not interrupted. What
+    our caller ignores, as nohup does, stays ignored.
     """
 
     NUMBERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
     def __enter__(self) -> None:
-        self._before = {number: signal.signal(number, self._interrupt) for number in self.NUMBERS}
+        self._before = {
+            number: signal.signal(number, self._interrupt)
+            for number in self.NUMBERS
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
