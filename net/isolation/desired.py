@@ -1,13 +1,20 @@
 """From the View to the elements of the isolation table's sets."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Network, collapse_addresses
+from ipaddress import IPv4Network
 
 from phalanx.net.isolation.box import Box, Range, disjoint
 from phalanx.net.isolation.layout import ALLOWED, NETWORKS, OPEN, SAME
 from phalanx.net.model.objects import Network, Policy, Protocol
 from phalanx.net.model.view import View
-from phalanx.net.nft.element import RULES, Element, render_addresses, render_ports, render_prefix
+from phalanx.net.nft.element import (
+    RULES,
+    Element,
+    outermost,
+    render_addresses,
+    render_ports,
+    render_prefix,
+)
 
 ALL_PORTS: Range = (0, 65535)
 
@@ -19,9 +26,9 @@ def desired_isolation(view: View) -> dict[Element, None]:
     """
     networks = view.networks.values()
     elements = [RULES]
-    for prefix in collapse_addresses(network.subnet for network in networks):
+    for prefix in outermost(network.subnet for network in networks):
         elements.append(Element(NETWORKS, (render_prefix(prefix),)))
-    for prefix in collapse_addresses(n.subnet for n in networks if not n.isolated):
+    for prefix in outermost(n.subnet for n in networks if not n.isolated):
         elements.append(Element(OPEN, (render_prefix(prefix),)))
     inside = (_span(network.subnet) for network in networks)
     for box in disjoint(Box(span, span, ALL_PORTS) for span in inside):

@@ -1,10 +1,10 @@
 """From the View to the elements of the NAT table's sets."""
 
-from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network
 
 from phalanx.net.model.view import View
 from phalanx.net.nat.layout import INSIDE, LOCAL
-from phalanx.net.nft.element import RULES, Element, render_prefix
+from phalanx.net.nft.element import RULES, Element, outermost, render_prefix
 
 NEIGHBOURHOOD = (IPv4Network("224.0.0.0/4"), IPv4Network("255.255.255.255/32"))  # never routed on
 
@@ -20,8 +20,6 @@ def desired_nat(view: View, *, node: IPv4Address) -> dict[Element, None]:
     inside = [network.subnet for network in view.networks.values()]
     inside += [IPv4Network(other.address) for other in view.nodes.values()]
     elements = [RULES]
-    elements += [Element(LOCAL, (render_prefix(p),)) for p in collapse_addresses(local)]
-    elements += [
-        Element(INSIDE, (render_prefix(p),)) for p in collapse_addresses([*inside, *NEIGHBOURHOOD])
-    ]
+    elements += [Element(LOCAL, (render_prefix(p),)) for p in outermost(local)]
+    elements += [Element(INSIDE, (render_prefix(p),)) for p in outermost([*inside, *NEIGHBOURHOOD])]
     return dict.fromkeys(elements)

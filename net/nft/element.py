@@ -31,6 +31,19 @@ def render_prefix(prefix: IPv4Network) -> str:
     return str(prefix.network_address if prefix.prefixlen == 32 else prefix)
 
 
+def outermost(prefixes: Iterable[IPv4Network]) -> list[IPv4Network]:
+    """Return the prefixes that lie in no other, in order.
+
+    Neighbours are not joined: an element that is replaced by a wider one is
+    missing for a moment, so what comes or goes must leave the others alone.
+    """
+    kept: list[IPv4Network] = []
+    for prefix in sorted(set(prefixes)):
+        if not kept or not prefix.subnet_of(kept[-1]):
+            kept.append(prefix)
+    return kept
+
+
 def render_addresses(first: int, last: int) -> str:
     """Return the addresses from *first* to *last*: an address, a prefix or a range."""
     low, high = IPv4Address(first), IPv4Address(last)

@@ -1,6 +1,7 @@
 """A table of constant rules over sets, as a Dataplane of the sets' elements."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta
 from phalanx.net.nft.element import RULES, Element, parse_elements, render_change
 from phalanx.net.nft.library import Nft
+
+KINDS = ("chain", "set")
+_OBJECT = re.compile(r"^ *(chain|set) (\w+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,10 @@ class KernelSetTable:
     """A Dataplane of the elements of one table; RULES stands for all the rest of it.
 
     A table that is missing, or whose chains, rules or sets are not as the
-    kernel printed them after we made them, reads as empty, and is then made
-    anew with all its elements in one transaction: there is never a moment
-    with half of it. This process knows how the kernel prints its rules only
-    once it has made them, so the first pass after a start makes them anew, too.
+    kernel printed them after we made them, reads as empty; then its rules are
+    made anew and its elements corrected in one transaction: there is never a
+    moment with half of it. This process knows how the kernel prints its rules
+    only once it has made them, so the first pass after a start makes them anew, too.
     """
 
     def __init__(self, nft: Nft, layout: Layout) -> None:
@@ -58,15 +62,23 @@ class KernelSetTable:
             await self._change(sorted(change.removals), upserts)
 
     async def _rebuild(self, elements: Sequence[Element]) -> None:
-        """Put a table of ours, with all its elements, in the place of what is there."""
-        fresh = f"{_absent(self.name)}table inet {self.name} {{\n{self._body}}}\n"
+        """Make the table right, whatever is there.
+
+        Sets that are there stay and are corrected: the elements of a new set
+        are seen some moments after the rules that look them up, so sets made
+        anew in a table that is in force would be a gap.
+        """
         self._printed = None
+        rest: Sequence[Element] = ()
         try:
-            await self._run(fresh + render_change("add", self.name, elements))
-            rest: Sequence[Element] = ()
+            await self._run(_corrected(self.name, self._body, await self._list(), elements))
         except DataplaneError:
-            await self._run(fresh)
-            rest = elements
+            fresh = f"{_absent(self.name)}{_defined(self.name, self._body)}"
+            try:
+                await self._run(fresh + render_change("add", self.name, elements))
+            except DataplaneError:
+                await self._run(fresh)
+                rest = elements
         self._printed = _rules_of(await self._list())
         await self._change_singly((), rest)
 
@@ -123,6 +135,30 @@ class MemorySetTable:
 def _absent(table: str) -> str:
     """Return the commands after which there is no such table, whether there was one or not."""
     return f"add table inet {table}\ndelete table inet {table}\n"
+
+
+def _defined(table: str, body: str) -> str:
+    return f"table inet {table} {{\n{body}}}\n"
+
+
+def _corrected(
+    table: str, body: str, listing: Sequence[Mapping[str, Any]], elements: Sequence[Element]
+) -> str:
+    """Return the commands that make the table of *listing* ours, its sets kept.
+
+    Rules are all written again, chains and sets that are not ours go.
+    """
+    ours = set(_OBJECT.findall(body))
+    there = {(kind, item[kind]["name"]) for item in listing for kind in KINDS if kind in item}
+    strays = sorted(there - ours)  # chains before the sets that they may look up
+    present = {item for item in parse_elements(listing) if ("set", item.set_name) in ours}
+    return (
+        f"add table inet {table}\nflush table inet {table}\n"
+        + "".join(f"delete {kind} inet {table} {name}\n" for kind, name in strays)
+        + _defined(table, body)
+        + render_change("delete", table, sorted(present - set(elements)))
+        + render_change("add", table, sorted(set(elements) - present))
+    )
 
 
 def _rules_of(listing: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,10 @@
 
 import socket
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
+from threading import Event
 
 import msgspec
 import pytest
@@ -264,3 +267,40 @@ async def test_what_was_torn_down_by_hand_stands_again_after_one_pass(
 
     with pytest.raises(ConnectionRefusedError):
         connect(socket_in, "d1", "b1")
+
+
+async def test_wall_has_no_gap_while_it_is_made_anew(
+    socket_in: Socket, run_in: Run, reconcile: Reconcile
+) -> None:
+    receiver = socket_in("b1", socket.SOCK_DGRAM)
+    receiver.bind(("0.0.0.0", PORT))
+    sender = socket_in("d1", socket.SOCK_DGRAM)
+    is_over = Event()
+    allowed = VIEW.changed([TO_DATABASE])
+    await reconcile(allowed)
+    listener = listen(socket_in, "b1")
+    caller = connect(socket_in, "d1", "b1")
+
+    def knock() -> int:
+        count = 0
+        while not is_over.is_set():
+            with suppress(OSError):  # the refusals of the packets before
+                sender.sendto(b"knock", (ADDRESS["b1"], PORT))
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(1) as thread, listener.accept()[0] as called:
+        knocking = thread.submit(knock)
+        try:
+            for _ in range(10):
+                run_in("n1", "nft", "add chain inet phalanx_isolation stray")
+                await reconcile(allowed)
+        finally:
+            is_over.set()
+        caller.sendall(b"still here")
+        assert called.recv(100) == b"still here"
+
+    assert knocking.result() > 100
+    receiver.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        receiver.recv(100)

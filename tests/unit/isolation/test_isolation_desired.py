@@ -30,12 +30,18 @@ def test_empty_view_still_wants_the_table() -> None:
 
 
 def test_every_network_is_walled_and_whole_within() -> None:
-    assert elements(VIEW, NETWORKS) == {("9.0.0.0/8",), ("10.20.0.0/15",)}
+    assert elements(VIEW, NETWORKS) == {("9.0.0.0/8",), ("10.20.0.0/16",), ("10.21.0.0/16",)}
     assert elements(VIEW, SAME) == {
         ("9.0.0.0/8", "9.0.0.0/8"),
         ("10.20.0.0/16", "10.20.0.0/16"),
         ("10.21.0.0/16", "10.21.0.0/16"),
     }
+
+
+def test_network_that_comes_leaves_the_elements_of_others_alone() -> None:
+    beside = Network("beside", IPv4Network("10.22.0.0/15"), 24, 1031, 1450)
+
+    assert desired_isolation(VIEW).keys() < desired_isolation(VIEW.changed([beside])).keys()
 
 
 def test_only_networks_that_are_not_isolated_are_open() -> None:

@@ -1,6 +1,7 @@
 """Elements are spelled as nft spells them, and read from its JSON."""
 
 from ipaddress import IPv4Address, IPv4Network
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from phalanx.net.nft.element import (
     Element,
+    outermost,
     parse_elements,
     render_addresses,
     render_change,
@@ -37,6 +39,21 @@ def test_every_prefix_is_rendered_the_same_from_its_ends(address: int, length: i
     ends = int(prefix.network_address), int(prefix.broadcast_address)
 
     assert render_addresses(*ends) == render_prefix(prefix)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 255), st.integers(24, 32)).map(
+            lambda pair: IPv4Network((pair[0], pair[1]), strict=False)
+        )
+    )
+)
+def test_outermost_prefixes_cover_the_rest_and_keep_apart(prefixes: list[IPv4Network]) -> None:
+    kept = outermost(prefixes)
+
+    assert set(kept) <= set(prefixes)
+    assert all(any(prefix.subnet_of(wide) for wide in kept) for prefix in prefixes)
+    assert not any(one.overlaps(other) for one, other in combinations(kept, 2))
 
 
 def test_ports_are_one_or_a_range() -> None:
