@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from ipaddress import IPv4Interface
 from pathlib import Path
 from socket import AF_INET, if_nametoindex
 from typing import Any, TypeVar
@@ -20,6 +19,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from phalanx.core.error import ConflictError, DataplaneError, PhalanxError
 from phalanx.net.attachment.bridge import Bridge, vni_of
+from phalanx.net.attachment.container import (
+    UP,
+    address_of,
+    configure,
+    container_differences,
+    fields_of,
+)
 from phalanx.net.attachment.namespace import enter, inside, opened
 from phalanx.net.attachment.spec import VETH_PREFIX, AttachmentSpec
 
@@ -27,8 +33,6 @@ T = TypeVar("T")
 
 TABLE = "attachment"
 HAIRPIN = 1  # IFLA_BRPORT_MODE
-UP = 1  # IFF_UP
-ROUTE_PROTOCOL = 0x7A  # listed in docs/reference/marks.md
 GONE = (errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL)
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
@@ -81,7 +85,7 @@ class KernelLinks:
                 self._ipr.brport("set", index=if_nametoindex(spec.veth), mode=HAIRPIN)
                 with inside(container, self._home):
                     index = if_nametoindex(spec.ifname)
-                _configure(ipr, index, spec)
+                configure(ipr, index, spec)
             undo.pop_all()
 
     def detach(self, veth: str) -> bool:
@@ -105,7 +109,7 @@ class KernelLinks:
             if veth.get("master") != bridge["index"]:
                 faults.append(f"link {spec.veth} is not on {spec.bridge.name}")
             with opened(spec.netns) as container, self._socket_in(container) as ipr:
-                return faults + _container_differences(ipr, spec)
+                return faults + container_differences(ipr, spec)
 
     def veths(self, network: str) -> Collection[str]:
         """Return the node's ends on the bridges of the network of this name."""
@@ -131,7 +135,7 @@ class KernelLinks:
         for link in links:
             if (vni := vni_of(link.get("ifname"))) is None or _kind(link) != "bridge":
                 continue
-            own = [_address(item) for item in addresses if item["index"] == link["index"]]
+            own = [address_of(item) for item in addresses if item["index"] == link["index"]]
             found[vni] = Bridge(
                 vni=vni,
                 network=link.get("ifalias") or "",
@@ -160,7 +164,7 @@ class KernelLinks:
         if (link.get("address"), link.get("mtu")) != (bridge.mac, bridge.mtu):
             self._ipr.link("set", index=index, address=bridge.mac, mtu=bridge.mtu)
         if bridge.gateway is not None:
-            self._ipr.addr("replace", index=index, **_where(bridge.gateway))
+            self._ipr.addr("replace", index=index, **fields_of(bridge.gateway))
         if not link["flags"] & UP:
             self._ipr.link("set", index=index, state="up")
         return index
@@ -170,8 +174,8 @@ class KernelLinks:
         with _refusals(bridge.name):
             index = self.ensure_bridge(bridge)
             for item in self._ipr.addr("dump", family=AF_INET):
-                if item["index"] == index and _address(item) != bridge.gateway:
-                    self._ipr.addr("del", index=index, **_where(_address(item)))
+                if item["index"] == index and address_of(item) != bridge.gateway:
+                    self._ipr.addr("del", index=index, **fields_of(address_of(item)))
 
     def remove_bridge(self, name: str) -> None:
         """Remove a bridge that has no port; raise ConflictError if it has one."""
@@ -268,61 +272,6 @@ class KernelLinks:
             where = "on the node" if self._link(spec.veth) is not None else "in the container"
             name = spec.veth if where == "on the node" else spec.ifname
             raise ConflictError(f"interface {name!r} exists {where} already") from error
-
-
-def _configure(ipr: Any, index: int, spec: AttachmentSpec) -> None:  # noqa: ANN401 - pyroute2 is untyped
-    """Set up the container's end."""
-    ipr.link("set", index=index, state="up")
-    ipr.addr("add", index=index, **_where(spec.address))
-    for route in spec.routes:
-        ipr.route(
-            "add",
-            dst=str(route.prefix),
-            gateway=str(route.gateway),
-            oif=index,
-            priority=route.metric,
-            proto=ROUTE_PROTOCOL,
-        )
-
-
-def _container_differences(ipr: Any, spec: AttachmentSpec) -> list[str]:  # noqa: ANN401 - pyroute2 is untyped
-    links = [link for link in ipr.link("dump") if link.get("ifname") == spec.ifname]
-    if not links:
-        return [f"interface {spec.ifname} is missing"]
-    [link] = links
-    faults = [] if link["flags"] & UP else [f"interface {spec.ifname} is down"]
-    if link.get("address") != spec.mac:
-        faults.append(f"interface {spec.ifname} has MAC {link.get('address')}, not {spec.mac}")
-    addresses = [
-        _address(item)
-        for item in ipr.addr("dump", family=AF_INET)
-        if item["index"] == link["index"]
-    ]
-    if spec.address not in addresses:
-        faults.append(f"address {spec.address} is missing")
-    routes = {
-        (f"{route.get('dst') or '0.0.0.0'}/{route['dst_len']}", route.get("gateway"))
-        for route in ipr.route("dump", family=AF_INET)
-        if route.get("oif") == link["index"]
-    }
-    return faults + [
-        f"route to {route.prefix} via {route.gateway} is missing"
-        for route in spec.routes
-        if (str(route.prefix), str(route.gateway)) not in routes
-    ]
-
-
-def _address(item: Any) -> IPv4Interface:  # noqa: ANN401 - a message of pyroute2, untyped
-    return IPv4Interface((item.get("local") or item.get("address"), item["prefixlen"]))
-
-
-def _where(address: IPv4Interface) -> dict[str, Any]:
-    broadcast = str(address.network.broadcast_address)
-    return {
-        "address": str(address.ip),
-        "prefixlen": address.network.prefixlen,
-        "broadcast": broadcast,
-    }
 
 
 def _kind(link: Any) -> object:  # noqa: ANN401 - a message of pyroute2, untyped

@@ -56,7 +56,8 @@ class CniServer:
         self._changed = changed
         self._server: asyncio.Server | None = None
         self._inode = 0
-        self._busy: set[asyncio.Task[None]] = set()
+        self._idle: set[asyncio.Task[Any]] = set()  # wait for a request
+        self._busy: set[asyncio.Task[Any]] = set()  # carry one out
 
     async def __aenter__(self) -> Self:
         """Listen; raise ConfigError when the path can't be used."""
@@ -72,15 +73,17 @@ class CniServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop listening and let what was begun come to its end."""
+        """Stop listening and let what was begun come to its end; who only listens is sent away."""
         if self._server is not None:
             self._server.close()
             with suppress(FileNotFoundError):
                 # A plane that took our place has a socket of its own there by now.
                 if self._path.stat().st_ino == self._inode:
                     self._path.unlink()
-        if self._busy:
-            await asyncio.wait(self._busy)
+        for task in self._idle:
+            task.cancel()
+        if pending := self._busy | self._idle:
+            await asyncio.wait(pending)
 
     async def answer(self, line: bytes) -> bytes:
         """Carry out the command in one line and return the line that answers it."""
@@ -131,16 +134,21 @@ class CniServer:
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._busy.add(task)
+        self._idle.add(task)
         try:
             with suppress(ConnectionError):
                 line = await reader.readline()
+                self._idle.discard(task)
+                self._busy.add(task)
                 if line:
                     writer.write(await self.answer(line))
                     await writer.drain()
         except ValueError:
             log.warning("cni_refused", error=f"request of more than {LONGEST_LINE} bytes")
+        except asyncio.CancelledError:
+            log.info("cni_client_dismissed")
         finally:
+            self._idle.discard(task)
             self._busy.discard(task)
             writer.close()
 

@@ -279,3 +279,14 @@ async def test_client_that_leaves_early_does_not_undo_its_command(plane: Plane) 
         await plane.changed.wait()
 
     assert len(plane.links.attached) == len(plane.leases.leases("dcos")) == 1
+
+
+async def test_client_that_says_nothing_does_not_hold_up_the_end(plane: Plane) -> None:
+    async with plane.server():
+        reader, writer = await asyncio.open_unix_connection(str(plane.path))
+        await ask(plane.path, line("STATUS"))
+
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
