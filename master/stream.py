@@ -54,14 +54,18 @@ class Stream:
         self.close()
         self.on_drop()
 
+    def take(self) -> bytes:
+        """Return everything sent since the last time, and make room for more."""
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        self._bytes = 0
+        return taken
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield everything sent, joined to few pieces, until the stream is closed."""
         while True:
             if self._parts:
-                chunk = b"".join(self._parts)
-                self._parts.clear()
-                self._bytes = 0
-                yield chunk
+                yield self.take()
             elif self._is_closed:
                 return
             else:

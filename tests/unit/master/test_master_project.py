@@ -33,7 +33,7 @@ def task(**more: object) -> Task:
     return from_json(Task, {"name": "web", "state": "TASK_RUNNING", **ids, **more})
 
 
-def status(state: str = "TASK_RUNNING", **more: object) -> Json:
+def status(state: str = "TASK_RUNNING", /, **more: object) -> Json:
     return {"task_id": {"value": "t"}, "state": state, **more}
 
 
