@@ -3,12 +3,14 @@
 Each field of the dataclass is one setting. Its key is the field's name; the
 flag is ``--key-name`` (``--key_name`` works too, as Mesos spells it), the
 environment variable ``PREFIX_KEY_NAME`` and the TOML key ``key_name``. A flag
-beats the environment, which beats the file, which beats the default.
+beats the environment, which beats the file, which beats the default. What the
+types can't say, a ``__post_init__`` of the dataclass checks.
 """
 
 import argparse
 import ipaddress
 import os
+import sys
 import tomllib
 import types
 import typing
@@ -147,7 +149,8 @@ class Loader(Generic[C]):
                 raise ConfigError(f"{source}: {raw!r}: {error}") from error
         config = self._kind(**values)
         if given["check_config"]:
-            self._parser.exit(0, "configuration is good\n")
+            sys.stdout.write("configuration is good\n")
+            raise SystemExit(0)
         return config
 
 

@@ -15,14 +15,19 @@ LEVELS = {
 }
 
 
+def check_level(level: str) -> None:
+    """Raise ConfigError unless *level* is one of ``LEVELS``."""
+    if level not in LEVELS:
+        raise ConfigError(f"--log-level: {level!r}: is none of {', '.join(LEVELS)}")
+
+
 def configure_log(daemon: str, *, level: str = "info", terminal: bool | None = None) -> None:
     """Send log lines of this process to standard error, each with its daemon's name.
 
     Lines are JSON unless standard error is a terminal (or *terminal* says so).
     Raises ConfigError for an unknown level.
     """
-    if level not in LEVELS:
-        raise ConfigError(f"log_level: {level!r} is none of {', '.join(LEVELS)}")
+    check_level(level)
     pretty = sys.stderr.isatty() if terminal is None else terminal
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()

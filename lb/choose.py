@@ -18,14 +18,20 @@ class Kind(enum.StrEnum):
     IPVS = "ipvs"
 
 
+def check_kind(lb: str) -> Kind:
+    """Return the kind that *lb* names; raises ConfigError for one that is not to be had."""
+    try:
+        kind = Kind(lb)
+    except ValueError as error:
+        raise ConfigError(f"--lb: {lb!r}: is none of {', '.join(Kind)}") from error
+    if kind is Kind.IPVS:
+        raise ConfigError(f"--lb: {lb!r}: this build has no IPVS data plane; use nftables or auto")
+    return kind
+
+
 def choose_services(
     lb: str, nft: Nft, *, pool: IPv4Network = VIP_POOL, flows: Flows | None = None
 ) -> NftablesServices:
     """Return the data plane that *lb* names; raises ConfigError for one that is not to be had."""
-    try:
-        kind = Kind(lb)
-    except ValueError as error:
-        raise ConfigError(f"lb: {lb!r} is not one of {', '.join(Kind)}") from error
-    if kind is Kind.IPVS:
-        raise ConfigError(f"lb: {lb!r}: this build has no IPVS data plane; use nftables or auto")
+    check_kind(lb)
     return NftablesServices(nft, pool=pool, flows=flows)

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from phalanx.core.api.error import errors_as_json
 from phalanx.core.api.serve import Listener, serve
@@ -32,19 +32,21 @@ from phalanx.net.nft.library import Nft
 from phalanx.net.rtnl.kernel import Rtnl
 from phalanx.plane.api.node import Status, node_routes
 from phalanx.plane.cni.server import CniServer
-from phalanx.plane.config import PlaneConfig, load
+from phalanx.plane.config import LOADER, PlaneConfig
 from phalanx.plane.mirror import Mirror
 from phalanx.plane.sequence import TableSequence
 from phalanx.plane.tables import build_tables
 
 log = structlog.get_logger()
 
+GRACE_SECONDS = 3.0  # how long a new process waits for the feed before it uses the disk's View
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run a plane until SIGTERM; return the exit status, 2 for bad configuration."""
 
     async def run() -> None:
-        config = load(arguments)
+        config = LOADER.load(arguments)
         configure_log("plane", level=config.log_level)
         await Plane(config).run()
 
@@ -65,12 +67,23 @@ class Plane:
         )
         self._forwarder = Forwarder(config.upstreams)
         self._registry.register(DnsCollector(self._zones, self._forwarder))
+        self._gauge(
+            "phalanx_plane_in_sync",
+            "1 if the View came by the feed and every table holds it",
+            lambda: float(self._status().in_sync),
+        )
+        self._gauge(
+            "phalanx_plane_view_sequence",
+            "number of the newest View",
+            lambda: float(self._status().sequence),
+        )
         self._mirror = Mirror(
             [place.url for place in config.source],
             config.state_dir / "view.json",
             changed=lambda: self._sequence.poke(),
         )
-        self._pass: Numbered | None = self._mirror.numbered  # the View of the pass under way
+        self._pass: Numbered | None = None  # the View of the pass under way
+        self._is_patient = True  # until the feed spoke, or for GRACE_SECONDS
         self._applied = 0
         self._outcome: Mapping[str, bool] = {}
         self._held: frozenset[str] = frozenset()
@@ -96,6 +109,8 @@ class Plane:
                 registry=self._registry,
             )
             await self._sequence.run_once(resync=True)  # puts the resolver's addresses in place
+            if self._mirror.view is not None:
+                self._zones.publish(self._mirror.view)  # the kernel still holds what it held
             await stack.enter_async_context(self._dns())
             if config.cni_config_dir is not None:
                 await stack.enter_async_context(self._cni(links))
@@ -109,6 +124,7 @@ class Plane:
                 group.create_task(self._mirror.run())
                 group.create_task(self._mirror.keep())
                 group.create_task(self._sequence.run())
+                group.create_task(self._lose_patience())
 
     def _dns(self) -> DnsServer:
         return DnsServer(
@@ -146,11 +162,25 @@ class Plane:
             places.append(Listener("127.0.0.1", self._config.api_port))
         return places
 
+    def _gauge(self, name: str, about: str, value: Callable[[], float]) -> None:
+        Gauge(name, about, registry=self._registry).set_function(value)
+
     def _view_of_pass(self) -> View | None:
         return None if self._pass is None else self._pass.view
 
     def _begin(self) -> None:
-        self._pass = self._mirror.numbered
+        """Take the View of this pass: not yet the disk's while the feed may still speak.
+
+        The kernel holds the last View of the process before this one, which the
+        disk may lack: going back to the disk's would undo it for a moment.
+        """
+        if self._mirror.is_heard or not self._is_patient:
+            self._pass = self._mirror.numbered
+
+    async def _lose_patience(self) -> None:
+        await asyncio.sleep(GRACE_SECONDS)
+        self._is_patient = False
+        self._sequence.poke()
 
     def _done(self, outcome: Mapping[str, bool]) -> None:
         """Publish names for what the load balancer holds, and remember how far we are."""

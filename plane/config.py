@@ -1,13 +1,14 @@
 """The settings of a plane."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from phalanx.core.config import HostPort, Loader, check_port, setting
 from phalanx.core.error import ConfigError
-from phalanx.lb.choose import Kind
+from phalanx.core.log import check_level
+from phalanx.dns.forward.upstream import parse_upstream
+from phalanx.lb.choose import Kind, check_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +52,23 @@ class PlaneConfig:
     resync: float = setting("seconds between two looks at the whole kernel state", default=30.0)
     log_level: str = setting("debug, info, warning or error", default="info")
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError for the first value that can't be used."""
+        for key in ("api_port", "feed_port", "dns_port"):
+            check_port(key.replace("_", "-"), getattr(self, key))
+        if not self.source:
+            raise ConfigError("--source: '': at least one URL is needed")
+        if not self.resync > 0:
+            raise ConfigError(f"--resync: {self.resync!r}: must be above 0")
+        for upstream in self.upstreams:
+            parse_upstream(upstream)
+        check_kind(self.lb)
+        check_level(self.log_level)
 
-def load(arguments: Sequence[str]) -> PlaneConfig:
-    """Read and check the settings; raise ConfigError with the key and the value."""
-    loader = Loader(
-        PlaneConfig,
-        program="phalanx plane",
-        about="The node daemon: DNS, load balancer, overlay, isolation, CNI back end.",
-        environ_prefix="PHALANX_PLANE",
-    )
-    config = loader.load(arguments)
-    for key in ("api_port", "feed_port", "dns_port"):
-        check_port(key.replace("_", "-"), getattr(config, key))
-    if not config.source:
-        raise ConfigError("--source: '': at least one URL is needed")
-    if config.lb not in set(Kind):
-        raise ConfigError(f"--lb: {config.lb!r}: is none of {', '.join(Kind)}")
-    if not config.resync > 0:
-        raise ConfigError(f"--resync: {config.resync!r}: must be above 0")
-    return config
+
+LOADER = Loader(
+    PlaneConfig,
+    program="phalanx plane",
+    about="The node daemon: DNS, load balancer, overlay, isolation, CNI back end.",
+    environ_prefix="PHALANX_PLANE",
+)

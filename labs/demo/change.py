@@ -120,7 +120,7 @@ class Visitor:
 
     cluster: Cluster
     _stop: threading.Event = field(default_factory=threading.Event)
-    _asked: int = 0
+    asked: int = 0  # requests made so far
     _failed: int = 0
     _marked_at: float = 0.0
     _failed_at: float | None = None
@@ -150,15 +150,15 @@ class Visitor:
     def summary(self) -> str:
         """Say how many requests failed, and for how long after the mark."""
         if self._failed_at is None:
-            return f"none of {self._asked} requests failed"
+            return f"none of {self.asked} requests failed"
         after = max(0.0, self._failed_at - self._marked_at)
-        return f"{self._failed} of {self._asked} requests failed, the last {after:.2f} s after"
+        return f"{self._failed} of {self.asked} requests failed, the last {after:.2f} s after"
 
     def _run(self) -> None:
         while not self._stop.is_set():
             began = time.monotonic()
             bodies = self.cluster.curl(WATCHER, f"http://{L4LB}/", seconds=0.5)
-            self._asked += 1
+            self.asked += 1
             if not bodies:
                 self._failed += 1
                 self._failed_at = began

@@ -97,6 +97,17 @@ class Cluster:
         """Run a command in a node's network, with its resolv.conf."""
         return self.lab.node(node).run(command, timeout=TIMEOUT_SECONDS)
 
+    def run_here(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command on this machine, as somebody at its keyboard would."""
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+
     def inside(self, instance: Instance, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a container, by the runtime's own tool."""
         return self.runc(instance, "exec", instance.container_id, *command)
@@ -104,14 +115,7 @@ class Cluster:
     def runc(self, instance: Instance, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``runc`` with an agent's state directory."""
         root = self.lab.node(instance.node).directory / "agent-run" / "runc"
-        return subprocess.run(
-            ["runc", "--root", str(root), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        return self.run_here(["runc", "--root", str(root), *arguments])
 
 
 def expect(claim: bool, otherwise: str) -> None:

@@ -1,0 +1,16 @@
+"""The demo is the main job: all of it holds, and nothing of it stays."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_every_claim_of_the_demo_holds(spare_name: str) -> None:
+    command = [sys.executable, "-Im", "phalanx.cli.main", "lab", "demo", "--name", spare_name]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "FAIL" not in done.stdout
+    assert not (Path("/run/phalanx/labs") / spare_name).exists()
+    assert not list(Path("/run/netns").glob(f"phx-{spare_name}-*"))

@@ -1,0 +1,179 @@
+"""Whatever dies, names and VIPs go on, and nothing is lost."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phalanx.labs.demo.change import Visitor
+from phalanx.labs.demo.cluster import Cluster, Instance
+from phalanx.labs.demo.proof import until
+from phalanx.labs.demo.steady import CONTAINERIP, L4LB
+
+
+@pytest.fixture(scope="module", autouse=True)
+def web(cluster: Cluster) -> None:
+    """Run the app ``web`` for all tests of this module."""
+    cluster.deploy("web")
+    cluster.await_app("web", 3)
+
+
+@pytest.fixture
+def before(cluster: Cluster) -> Iterator[list[Instance]]:
+    """Yield web's instances; after the test the same ones must run, none relaunched."""
+    cluster.await_app("web", 3)
+    instances = cluster.instances("web")
+    yield instances
+    cluster.lab.wait(seconds=40)
+    until(
+        lambda: "" if cluster.instances("web") == instances else None,
+        seconds=20,
+        what=f"the same instances: {instances}",
+    )
+    assert len(cluster.curl("m1", f"http://{L4LB}/", times=20)) == 20
+
+
+def reconciled(cluster: Cluster, node: str) -> list[dict[str, Any]]:
+    """Return the changes that a node's plane has logged."""
+    log = cluster.lab.node(node).directory / "log" / "plane.log"
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == "reconciled"]
+
+
+def test_a_killed_master_is_not_missed_by_names_and_vips(
+    cluster: Cluster, before: list[Instance]
+) -> None:
+    with Visitor(cluster) as visitor:
+        cluster.lab.kill("m1", "master")
+        visitor.mark()
+        assert len(cluster.dig("a1", CONTAINERIP)) == 3
+        visitor.settle(quiet=4.0, seconds=10)  # longer than a suspicion takes
+        cluster.lab.start("m1", "master")
+
+    assert visitor.summary().startswith("none of")
+
+
+def test_policies_and_networks_survive_a_master(cluster: Cluster, before: list[Instance]) -> None:
+    cluster.master("POST", "/v1/networks", {"name": "kept", "subnet": "10.200.0.0/16"})
+    body = {"name": "kept", "source": "dcos", "destination": "kept", "protocol": "tcp"}
+    cluster.master("POST", "/v1/policies", {**body, "ports": "80"})
+    cluster.lab.kill("m1", "master")
+    cluster.lab.start("m1", "master")
+    cluster.lab.wait(seconds=40)
+
+    networks = cluster.master("GET", "/v1/networks")["networks"]
+    policies = cluster.master("GET", "/v1/policies")["policies"]
+
+    assert {network["name"] for network in networks} == {"dcos", "kept"}
+    assert [policy["name"] for policy in policies] == ["kept"]
+    cluster.master("DELETE", "/v1/policies/kept")
+    cluster.master("DELETE", "/v1/networks/kept")
+
+
+@pytest.mark.parametrize("node", ["m1", "a1"])
+def test_a_killed_plane_breaks_no_connection_and_changes_nothing_on_its_way_back(
+    cluster: Cluster, before: list[Instance], node: str
+) -> None:
+    with Visitor(cluster) as visitor:
+        until(lambda: "" if visitor.asked else None, seconds=5, what="first request")
+        address = f"http://{cluster.dig(node, L4LB)[0]}/"
+        cluster.lab.kill(node, "plane")
+
+        assert len(cluster.curl(node, address, times=20)) == 20
+
+        done = len(reconciled(cluster, node))
+        cluster.lab.start(node, "plane")
+        cluster.lab.wait(seconds=20)
+
+    changes = reconciled(cluster, node)[done:]
+    touched = {line["table"] for line in changes if line["removals"]}
+    assert touched == set()
+    # The rules of these tables are made anew once, in one transaction, by each new plane.
+    assert {line["table"] for line in changes} <= {"phalanx_isolation", "phalanx_nat"}
+
+
+def test_a_killed_agent_loses_no_exit_status(cluster: Cluster) -> None:
+    cluster.await_app("web", 3)
+    victim = next(each for each in cluster.instances("web") if each.node == "a1")
+    cluster.lab.kill("a1", "agent")
+
+    cluster.runc(victim, "kill", victim.container_id, "KILL")
+    cluster.lab.start("a1", "agent")
+
+    until(
+        lambda: "" if victim not in (now := cluster.instances("web")) and len(now) == 3 else None,
+        seconds=30,
+        what="the dead container is replaced",
+    )
+    failures = cluster.marathon("GET", "/v2/apps/web?embed=app.failures")["app"]
+    assert failures["lastTaskFailure"]["taskId"] == victim.task_id
+    cluster.await_app("web", 3)
+
+
+def test_a_killed_marathon_finishes_what_it_began_and_launches_nothing_twice(
+    cluster: Cluster, before: list[Instance]
+) -> None:
+    cluster.marathon("PUT", "/v2/apps/web", {"instances": 5})
+    cluster.lab.kill("m1", "marathon")
+    cluster.lab.start("m1", "marathon")
+    cluster.lab.wait(seconds=30)
+    cluster.await_app("web", 5)
+
+    assert set(before) <= set(cluster.instances("web"))
+    state = cluster.master("GET", "/state")
+    [framework] = [f for f in state["frameworks"] if f["name"] == "marathon"]
+    launched = [task for task in framework["tasks"] if task["name"] == "web"]
+    assert len(launched) == 5
+
+    for instance in set(cluster.instances("web")) - set(before):
+        cluster.marathon("DELETE", f"/v2/apps/web/tasks/{instance.task_id}?scale=true")
+        until(
+            lambda: "" if not cluster.marathon("GET", "/v2/deployments") else None,
+            seconds=20,
+            what="scaled down",
+        )
+
+
+def test_a_partitioned_agent_is_drained_and_welcome_back(
+    cluster: Cluster, before: list[Instance]
+) -> None:
+    away = {instance.address for instance in before if instance.node == "a2"}
+    cluster.lab.partition("a2")
+    until(
+        lambda: "" if not away & set(cluster.dig("m1", CONTAINERIP)) else None,
+        seconds=10,
+        what="names without a2",
+    )
+    cluster.lab.heal("a2")
+    until(
+        lambda: "" if len(cluster.dig("m1", CONTAINERIP)) == 3 else None,
+        seconds=10,
+        what="names with a2 again",
+    )
+
+
+def test_drift_in_the_kernel_is_repaired_by_a_restart_of_the_plane(
+    cluster: Cluster, before: list[Instance]
+) -> None:
+    for command in (
+        ["nft", "flush", "table", "inet", "phalanx_lb"],
+        ["nft", "delete", "table", "inet", "phalanx_isolation"],
+        ["ip", "route", "flush", "proto", "122", "table", "main"],
+        ["ip", "link", "delete", "phx-vxlan"],
+    ):
+        assert cluster.on("a1", *command).returncode == 0, command
+    cluster.lab.kill("a1", "plane")
+    cluster.lab.start("a1", "plane")
+    cluster.lab.wait(seconds=20)
+
+    remote = next(instance for instance in before if instance.node == "a2")
+    assert cluster.curl("a1", f"http://{remote.address}/") == [remote.task_id]
+    assert len(cluster.curl("a1", f"http://{L4LB}/", times=20)) == 20
+
+
+def test_nothing_is_written_beside_the_lab(cluster: Cluster) -> None:
+    state = Path("/var/lib/phalanx")
+
+    assert not state.exists() or not any(state.iterdir())
