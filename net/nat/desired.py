@@ -18,7 +18,7 @@ def desired_nat(view: View, *, node: IPv4Address) -> dict[Element, None]:
     """
     local = [lease.subnet for lease in view.subnets.values() if lease.node == node]
     inside = [network.subnet for network in view.networks.values()]
-    inside += [IPv4Network(other.address) for other in view.nodes.values()]
+    inside += [IPv4Network((int(other.address), 32)) for other in view.nodes.values()]
     elements = [RULES]
     elements += [Element(LOCAL, (render_prefix(p),)) for p in outermost(local)]
     elements += [Element(INSIDE, (render_prefix(p),)) for p in outermost([*inside, *NEIGHBOURHOOD])]

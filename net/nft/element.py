@@ -38,9 +38,13 @@ def outermost(prefixes: Iterable[IPv4Network]) -> list[IPv4Network]:
     missing for a moment, so what comes or goes must leave the others alone.
     """
     kept: list[IPv4Network] = []
-    for prefix in sorted(set(prefixes)):
-        if not kept or not prefix.subnet_of(kept[-1]):
+    end = -1
+    for first, length, prefix in sorted(
+        (int(prefix.network_address), prefix.prefixlen, prefix) for prefix in set(prefixes)
+    ):
+        if first > end:
             kept.append(prefix)
+            end = first | 0xFFFFFFFF >> length
     return kept
 
 

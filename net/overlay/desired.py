@@ -45,16 +45,19 @@ def desired_routes(
     for network in view.networks.values():
         key = RouteKey(TABLE_MAIN, network.subnet, UNREACHABLE_METRIC)
         routes[key] = UnreachableRoute()
+    present = {other.address for other in view.nodes.values()}
     for lease in view.subnets.values():
         network_of_lease = view.networks.get(lease.network)
-        if network_of_lease is None or lease.node == node or str(lease.node) not in view.nodes:
+        if network_of_lease is None or lease.node == node or lease.node not in present:
             continue
         routes[RouteKey(TABLE_MAIN, lease.subnet, metric_to(lease.node))] = TunnelRoute(
             remote=lease.node, vni=network_of_lease.vni, source=node
         )
     for other in view.nodes.values():
         if other.address != node:
-            key = RouteKey(TABLE_NODES, IPv4Network(other.address), metric_to(other.address))
+            key = RouteKey(
+                TABLE_NODES, IPv4Network((int(other.address), 32)), metric_to(other.address)
+            )
             routes[key] = TunnelRoute(remote=other.address, vni=NODE_VNI, source=node)
     if vip_range is not None:
         routes[RouteKey(TABLE_LOCAL, vip_range)] = LocalRoute(source=node)
