@@ -24,7 +24,7 @@ def test_nftables_serves_where_it_is_asked_for_or_nothing_is(lb: str, nft: Nft) 
 
 @pytest.mark.parametrize(
     ("lb", "reason"),
-    [("ipvs", "lb: 'ipvs': this build has no IPVS"), ("haproxy", "lb: 'haproxy' is not one of")],
+    [("ipvs", "lb: 'ipvs': this build has no IPVS"), ("haproxy", "lb: 'haproxy': is none of")],
 )
 def test_what_is_not_to_be_had_is_refused_by_name(lb: str, reason: str, nft: Nft) -> None:
     with pytest.raises(ConfigError, match=reason):
