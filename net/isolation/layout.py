@@ -1,6 +1,6 @@
 """The constant part of the isolation table: its sets, chains and rules."""
 
-from phalanx.net.nft.set_table import Layout
+from phalanx.net.nft.layout import Layout
 
 NETWORKS = "networks"  # prefixes of all virtual networks
 OPEN = "open"  # prefixes of those that are not isolated

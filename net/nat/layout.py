@@ -1,6 +1,6 @@
 """The constant part of the NAT table: its sets, chain and rule."""
 
-from phalanx.net.nft.set_table import Layout
+from phalanx.net.nft.layout import Layout
 
 LOCAL = "local"  # prefixes that this node leases
 INSIDE = "inside"  # what containers reach with their own address

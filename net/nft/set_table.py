@@ -3,24 +3,16 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta
 from phalanx.net.nft.element import RULES, Element, parse_elements, render_change
+from phalanx.net.nft.layout import Layout
 from phalanx.net.nft.library import Nft
 
 KINDS = ("chain", "set")
 _OBJECT = re.compile(r"^ *(chain|set) (\w+) ", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The name of a table of family inet, and its sets, chains and rules as nft reads them."""
-
-    table: str
-    body: str
 
 
 class KernelSetTable:
