@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ PLANE = """
 import asyncio, signal, sys
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+import structlog
 from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.kernel import KernelLinks
 from phalanx.net.ipam.store import AddressStore
@@ -43,9 +43,11 @@ async def main(path, leases):
         Path(path), node=NODE, view=lambda: VIEW, in_sync=lambda: True,
         attachments=Attachments(links, AddressStore(Path(leases))), thread=links.thread,
     ):
+        print("ready", flush=True)
         await stop.wait()
     links.close()
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 asyncio.run(main(*sys.argv[1:]))
 """
 
@@ -86,19 +88,18 @@ class Node:
     def start_plane(self) -> None:
         command = self.enter(sys.executable, "-Ic", PLANE, str(self.socket), str(self.leases))
         with (self._directory / "plane.log").open("wb") as log:
-            self.plane = subprocess.Popen(command, stdout=log, stderr=log)
+            self.plane = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
         self._stack.callback(self.stop_plane, signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while not (self.socket.exists() and self._directory.joinpath("plane.log").stat().st_size):
-            assert self.plane.poll() is None, (self._directory / "plane.log").read_text()
-            assert time.monotonic() < deadline, "the plane does not listen"
-            time.sleep(0.01)
+        assert self.plane.stdout is not None
+        ready = self.plane.stdout.readline()
+        assert ready == b"ready\n", (self._directory / "plane.log").read_text()
 
     def stop_plane(self, number: signal.Signals) -> int:
         if self.plane is None:
             return 0
         self.plane.send_signal(number)
-        status = self.plane.wait(20)
+        self.plane.communicate(timeout=20)
+        status = self.plane.returncode
         self.plane = None
         return status
 

@@ -54,7 +54,7 @@ def ip_json(*arguments: str) -> list[dict[str, Any]]:
     return [item for item in found if item]
 
 
-def inside(netns: str, function: Callable[[], Any]) -> Any:  # noqa: ANN401 - returns what the function returns
+def inside(netns: str, function: Callable[[], Any]) -> Any:
     """Call *function* in a thread of its own that is in a namespace."""
     outcome: list[Any] = []
 
@@ -98,7 +98,7 @@ class Lab:
         container: str,
         ifname: str = "eth0",
         network: str = "dcos",
-        **fields: Any,  # noqa: ANN401 - any field of a request
+        **fields: Any,
     ) -> dict[str, Any]:
         request = Request(
             command,

@@ -28,7 +28,7 @@ NETWORK = LeasedNetwork(
 A, B = Owner("a", "eth0"), Owner("b", "eth0")
 
 
-def request(command: Command, owner: Owner = A, **fields: Any) -> Request:  # noqa: ANN401 - any field of a request
+def request(command: Command, owner: Owner = A, **fields: Any) -> Request:
     return Request(command, "1.0.0", "dcos", owner, netns=f"/ns/{owner.container_id}", **fields)
 
 
@@ -40,7 +40,7 @@ class Lab:
         self.leases = AddressStore(directory)
         self.attachments = Attachments(self.links, self.leases)
 
-    def run(self, *arguments: Any, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - passed on to request
+    def run(self, *arguments: Any, **fields: Any) -> dict[str, Any]:
         return carry_out(self.attachments, request(*arguments, **fields), lambda: NETWORK)
 
     @property
