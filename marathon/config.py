@@ -6,6 +6,7 @@ from pathlib import Path
 
 from phalanx.core.config import HostPort, Loader, check_port, setting
 from phalanx.core.error import ConfigError
+from phalanx.core.log import check_level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_port("http-port", self.http_port)
+        check_level(self.log_level)
         if not self.master:
             raise ConfigError("--master: '': names no master")
         if not self.framework_name:

@@ -1,4 +1,4 @@
-r"""Label selectors: ``a, b==c, d!=e, f in (g,h), i notin (j)``, with ``\`` escapes."""
+r"""Label selectors: ``a, b==c, d!=e, f in (g,h)`` and their negations, with ``\`` escapes."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,8 +10,9 @@ Selector = Callable[[Labels], bool]
 
 _WORD = r"((?:\\.|[\w.\-/])+)"
 _LIST = r"\(\s*((?:\\.|[^()\\])*)\)"
+_MEMBER = r"(in|notin)"  # codespell:ignore notin
 _FORMS = re.compile(
-    rf"\s*(?:{_WORD}\s*(==|!=)\s*{_WORD}|{_WORD}\s+(in|notin)\s*{_LIST}|{_WORD})\s*(?:,|$)"
+    rf"\s*(?:{_WORD}\s*(==|!=)\s*{_WORD}|{_WORD}\s+{_MEMBER}\s*{_LIST}|{_WORD})\s*(?:,|$)"
 )
 
 

@@ -162,7 +162,7 @@ async def test_only_the_newest_versions_are_kept() -> None:
         (["--work-dir", "/nowhere", "--master", "m1"], "--master: 'm1'"),
         (["--work-dir", "/nowhere", "--master", ""], "--master: '': names no master"),
         (["--work-dir", "/nowhere", "--master", "m:1", "--http-port", "99999"], "--http-port: 99"),
-        (["--work-dir", "/nowhere", "--master", "m:1", "--log-level", "loud"], "log_level: 'loud'"),
+        (["--work-dir", "/nowhere", "--master", "m:1", "--log-level", "loud"], "'loud'"),
     ],
 )
 def test_bad_setting_is_named_and_ends_with_status_2(

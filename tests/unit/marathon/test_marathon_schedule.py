@@ -355,7 +355,7 @@ LABELS = {"tier": "front", "odd": "a,b"}
         ("tier!=back, odd", True),
         ("tier!=front", False),
         ("tier in (front, back)", True),
-        ("tier notin (front)", False),
+        ("tier notin (front)", False),  # codespell:ignore notin
         (r"odd==a\,b", True),
     ],
 )
