@@ -126,7 +126,7 @@ class FakeMaster:
         assert self._stream is not None
         await self._stream.write(raw)
 
-    async def until(self, condition: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it returns
+    async def until(self, condition: Callable[[], Any]) -> Any:
         """Wait until *condition* is true after some call; return what it is."""
         async with asyncio.timeout(SECONDS), self._arrived:
             return await self._arrived.wait_for(condition)
@@ -245,11 +245,11 @@ class Marathon:
             is_json = response.content_type == "application/json"
             return response.status, msgspec.json.decode(text) if is_json else text.decode()
 
-    async def request(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:  # noqa: ANN401 - aiohttp's own
+    async def request(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
         """Make one request and leave the answer open."""
         return await self._session.request(method, self._base + path, **options)
 
-    async def until(self, path: str, condition: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - any JSON
+    async def until(self, path: str, condition: Callable[[Any], bool]) -> Any:
         """Ask for *path* until its answer meets *condition*; return the answer."""
         async with asyncio.timeout(SECONDS):
             while True:

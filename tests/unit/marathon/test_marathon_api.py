@@ -511,7 +511,7 @@ async def test_event_stream_tells_what_was_asked_for(
     assert (await marathon.ask("GET", "/v2/events"))[0] == 405
 
 
-async def next_event(content: Any) -> Any:  # noqa: ANN401 - a stream reader there, any JSON here
+async def next_event(content: Any) -> Any:
     """Return the data of the next event."""
     async with asyncio.timeout(5):
         while True:

@@ -16,7 +16,7 @@ BASE: dict[str, Any] = {"id": "/web", "cmd": "x"}
 ON_DCOS = {"networks": [{"mode": "container", "name": "dcos"}]}
 
 
-def parse(**more: Any) -> App:  # noqa: ANN401 - any JSON
+def parse(**more: Any) -> App:
     """Parse the least definition with *more*."""
     return parse_app({**BASE, **more}, default_network="dcos")
 

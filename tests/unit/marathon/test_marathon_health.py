@@ -69,7 +69,7 @@ def test_times_of_first_and_last_results_are_kept() -> None:
     assert health.last_failure_cause == "status 500"
 
 
-def launched_instance(**more: Any) -> Instance:  # noqa: ANN401 - any field of an instance
+def launched_instance(**more: Any) -> Instance:
     """Return a running instance on agent a1."""
     launched = Launched(
         agent_id="a1",

@@ -20,7 +20,7 @@ ON_DCOS = {"networks": [{"mode": "container", "name": "dcos"}]}
 BRIDGED = {"networks": [{"mode": "container/bridge"}]}
 
 
-def app_of(**more: Any) -> App:  # noqa: ANN401 - any JSON
+def app_of(**more: Any) -> App:
     """Return an app with *more* fields."""
     app = parse_app({"id": "/prod/web", "cmd": "serve", "cpus": 1, "mem": 100, **more})
     return with_service_ports(app, before=None, taken=[])
@@ -72,7 +72,7 @@ def match(app: App, *offers: mesos.Offer, count: int = 1) -> Matching:
     return matching(offers, instances, {}, Random(1))
 
 
-def wire(app: App, offered: mesos.Offer | None = None) -> Any:  # noqa: ANN401 - any JSON
+def wire(app: App, offered: mesos.Offer | None = None) -> Any:
     """Return the task of one instance of *app* as it goes over the wire."""
     [placement] = match(app, offered or offer()).placements
     return json.loads(encode(placement.task))

@@ -22,13 +22,13 @@ from phalanx.mesos.v1.mesos import TaskID, TaskState, TaskStatus
 OLD, NEW = "2020-01-01T00:00:00.000Z", "2021-01-01T00:00:00.000Z"
 
 
-def app_of(**more: Any) -> App:  # noqa: ANN401 - any JSON
+def app_of(**more: Any) -> App:
     """Return an app of version NEW."""
     app = parse_app({"id": "/web", "cmd": "x", **more})
     return stamped(None, app, NEW)
 
 
-def instance(number: int, version: str = NEW, **more: Any) -> Instance:  # noqa: ANN401 - any field
+def instance(number: int, version: str = NEW, **more: Any) -> Instance:
     """Return a running instance that started at second *number*."""
     launched = Launched(
         agent_id="a",
@@ -93,12 +93,12 @@ def test_stopping_ends_all_and_is_done_when_none_is_left() -> None:
     assert stopping([]).done
 
 
-def old(*numbers: int, **more: Any) -> list[Instance]:  # noqa: ANN401 - any field
+def old(*numbers: int, **more: Any) -> list[Instance]:
     """Return instances of the old configuration."""
     return [instance(number, OLD, **more) for number in numbers]
 
 
-def new(*numbers: int, **more: Any) -> list[Instance]:  # noqa: ANN401 - any field
+def new(*numbers: int, **more: Any) -> list[Instance]:
     """Return instances of the new configuration."""
     return [instance(number, NEW, **more) for number in numbers]
 
@@ -203,7 +203,7 @@ def test_victims_come_from_the_largest_group() -> None:
     assert ids(victims(app, present, 3)) == ["i4", "i3", "i5"]
 
 
-def status(state: str, **more: Any) -> TaskStatus:  # noqa: ANN401 - any field
+def status(state: str, **more: Any) -> TaskStatus:
     """Return a status of the task of instance 1."""
     return TaskStatus(task_id=TaskID(value="i1._app.1"), state=TaskState(state), **more)
 
