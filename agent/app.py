@@ -123,7 +123,7 @@ def _station(config: AgentConfig, layout: Layout, sender: UpdateSender) -> Stati
         networks=Networks(
             layout.networks,
             config.network_cni_config_dir,
-            Plugins(config.plugin_directories, config.network_cni_plugin_timeout),
+            Plugins(config.plugin_directories, config.plugin_timeout_seconds),
         ),
         sender=sender,
         launches=asyncio.Semaphore(LAUNCHES_PER_CORE * (os.cpu_count() or 1)),

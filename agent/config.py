@@ -5,7 +5,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from phalanx.core.config import HostPort, check_port, setting
-from phalanx.core.error import ConfigError
+from phalanx.core.error import ConfigError, InvalidError
+from phalanx.mesos.duration import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,7 @@ class AgentConfig:
     network_cni_plugins_dir: str = setting(
         "directories of CNI plugins", default="", metavar="DIR[:DIR]"
     )
-    network_cni_plugin_timeout: float = setting(
-        "seconds that one CNI plugin may take", default=10.0
-    )
+    network_cni_plugin_timeout: str = setting("how long one CNI plugin may take", default="10secs")
     resources: str = setting(
         "resources to offer; those not named are found out", default="", metavar="NAME:VALUE;…"
     )
@@ -51,6 +50,14 @@ class AgentConfig:
         """Return where CNI plugins are looked for."""
         return tuple(Path(part) for part in self.network_cni_plugins_dir.split(":") if part)
 
+    @property
+    def plugin_timeout_seconds(self) -> float:
+        """Return how long a CNI plugin may take; raise ConfigError if that is no duration."""
+        try:
+            return parse_duration(self.network_cni_plugin_timeout)
+        except InvalidError as error:
+            raise ConfigError(f"--network-cni-plugin-timeout: {error}") from error
+
     def check(self) -> None:
         """Raise ConfigError for values that can't be used, alone or together."""
         check_port("port", self.port)
@@ -68,6 +75,6 @@ class AgentConfig:
                 raise ConfigError(f"--{key}: {str(path)!r}: is not absolute")
         if not self.cgroups_root.strip("/") or ".." in self.cgroups_root.split("/"):
             raise ConfigError(f"--cgroups-root: {self.cgroups_root!r}: is not a cgroup")
-        if self.network_cni_plugin_timeout <= 0:
+        if self.plugin_timeout_seconds <= 0:
             value = self.network_cni_plugin_timeout
-            raise ConfigError(f"--network-cni-plugin-timeout: {value!r}: is not a time")
+            raise ConfigError(f"--network-cni-plugin-timeout: {value!r}: must be more than zero")

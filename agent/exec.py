@@ -34,10 +34,11 @@ async def run(
 
     A program that takes too long, or is no longer wanted, is killed with its children.
     """
+    given_file = _file_of(given)
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=given_file,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=environment,
@@ -45,15 +46,25 @@ async def run(
         )
     except OSError as error:
         raise ContainerError(f"{command[0]}: {error.strerror}") from error
+    finally:
+        os.close(given_file)
     try:
         async with asyncio.timeout(timeout_seconds):
-            out, err = await process.communicate(given)
+            out, err = await process.communicate()
     except BaseException:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)  # not waited for yet: still its pid
             await process.wait()
         raise
     return Finished(process.returncode or 0, out, err)
+
+
+def _file_of(content: bytes) -> int:
+    """Return a file in memory, at its beginning: unlike a pipe it needs nobody who reads it."""
+    descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    os.write(descriptor, content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def run_blocking(command: Sequence[str], *, timeout_seconds: float) -> int:

@@ -16,12 +16,23 @@ class Process:
 
 def start_time(pid: int) -> int | None:
     """Return when the process started; None if there is none, or only its zombie."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def parent_of(pid: int) -> int:
+    """Return a process' parent; 0 if there is none, or no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields is not None else 0
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of a process' ``stat`` from its state on."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text[text.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return text[text.rindex(")") + 2 :].split()
 
 
 def is_alive(process: Process) -> bool:

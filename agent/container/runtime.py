@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import structlog
 
 from phalanx.agent.container.cgroup import Cgroups
 from phalanx.agent.container.spec import command_line
+from phalanx.agent.container.stray import strays
 from phalanx.agent.exec import run, supervise
 from phalanx.agent.files import read_json, write_whole
 from phalanx.agent.layout import Layout
-from phalanx.agent.process import Process, is_alive, kill, open_process
+from phalanx.agent.process import Process, is_alive, kill, open_process, parent_of
 from phalanx.agent.task.ending import Exit
 from phalanx.core.error import ContainerError
 from phalanx.mesos.v1.mesos import CommandInfo
@@ -124,20 +126,24 @@ class Containers:
 
         One that takes too long, or is no longer wanted, is killed with all that it started.
         """
-        pid_file = self.layout.run(container_id) / f"exec-{os.urandom(4).hex()}.pid"
         base = [self.runc, "--root", str(self.layout.runc), "exec"]
+        before = self._strays(container_id)
         try:
             done = await run(
-                [*base, "--pid-file", str(pid_file), container_id, *command_line(command)],
-                timeout_seconds=timeout_seconds,
+                [*base, container_id, *command_line(command)], timeout_seconds=timeout_seconds
             )
         except BaseException:
-            if pid_file.exists():
-                _kill_group(int(pid_file.read_text()))
+            for pid in self._strays(container_id) - before:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             raise
-        finally:
-            pid_file.unlink(missing_ok=True)
         return done.status
+
+    def _strays(self, container_id: str) -> frozenset[int]:
+        """Return the processes that are in a container but not of its command."""
+        init = self.find(container_id).init
+        parents = {pid: parent_of(pid) for pid in self.cgroups.processes(container_id)}
+        return strays(parents, init.pid if init is not None else 0)
 
     async def remove(self, container_id: str) -> None:
         """Kill and remove a container with its run directory; one that is not there is fine."""

@@ -18,6 +18,7 @@ import pytest
 from aiohttp import web
 
 from phalanx.agent.cleanup import remove_all
+from phalanx.agent.namespace import open_socket
 from phalanx.mesos.agent_protocol import (
     PATH,
     STREAM_HEADER,
@@ -84,13 +85,15 @@ class FakeMaster:
         self._stream_id = ""
 
     @asynccontextmanager
-    async def serve(self) -> AsyncIterator["FakeMaster"]:
+    async def serve(self, network: Path | None = None) -> AsyncIterator["FakeMaster"]:
+        """Listen on loopback, inside *network* if one is given."""
         app = web.Application()
         app.router.add_post(PATH, self._call)
         runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
+        listener = open_socket(network)
+        listener.bind(("127.0.0.1", 0))
+        await web.SockSite(runner, listener).start()
         self.port = int(runner.addresses[0][1])
         beat = asyncio.create_task(self._beat())
         try:
@@ -170,7 +173,9 @@ class FakeMaster:
             await self.changed.wait_for(holds)
 
     def of(self, name: str) -> list[TaskStatus]:
-        return [status for status in self.statuses if status.task_id.value == name]
+        """What was said of a task, each update once however often it came."""
+        once = {status.uuid: status for status in self.statuses}
+        return [status for status in once.values() if status.task_id.value == name]
 
     def states(self, name: str) -> list[str]:
         return [status.state.removeprefix("TASK_") for status in self.of(name)]
@@ -190,7 +195,7 @@ class Agent:
     base: Path
     port: int
     cgroups: str
-    flags: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
     process: asyncio.subprocess.Process | None = None
     log: Path = field(init=False)
 
@@ -216,6 +221,7 @@ class Agent:
     async def start(self, *masters: int) -> None:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
+                *self.prefix,
                 sys.executable,
                 "-c",
                 RUN,
@@ -229,7 +235,6 @@ class Agent:
                 f"--cgroups-root={self.cgroups}",
                 "--resources=cpus:2;mem:2048;ports:[31000-32000]",
                 "--attributes=rack:r1",
-                *self.flags,
                 stderr=log,
             )
 
@@ -286,7 +291,7 @@ def shell(
     *,
     cpus: float = 0.1,
     mem: float = 64.0,
-    **more: Any,  # noqa: ANN401 - any field of a TaskInfo, as JSON
+    **more: Any,
 ) -> TaskInfo:
     return from_json(
         TaskInfo,
@@ -468,7 +473,7 @@ async def test_what_runc_refuses_is_told_in_its_words(master: FakeMaster, ready:
     assert "read-only file system" in (end.message or "")
 
 
-def networked(name: str, command: str, **more: Any) -> TaskInfo:  # noqa: ANN401 - any field of a TaskInfo, as JSON
+def networked(name: str, command: str, **more: Any) -> TaskInfo:
     info = {
         "name": "dcos",
         "labels": {"labels": [{"key": "app", "value": name}]},
@@ -737,7 +742,7 @@ async def test_shutdown_by_the_master_takes_everything_down(
 
     assert status == 1
     assert not is_running(init)
-    assert not ready.run_directories()
+    assert [list(place.iterdir()) for place in ready.run_directories()] == []
 
 
 async def test_a_framework_that_is_gone_loses_its_tasks(master: FakeMaster, ready: Agent) -> None:
@@ -795,12 +800,12 @@ async def test_the_api_shows_what_runs(master: FakeMaster, ready: Agent) -> None
     base = f"http://127.0.0.1:{ready.port}"
     async with aiohttp.ClientSession() as session:
 
-        async def get(path: str) -> Any:  # noqa: ANN401 - any JSON
+        async def get(path: str) -> Any:
             async with session.get(base + path) as response:
                 assert response.status == 200, path
                 return await response.json()
 
-        async def call(kind: str) -> Any:  # noqa: ANN401 - any JSON
+        async def call(kind: str) -> Any:
             async with session.post(f"{base}/api/v1", json={"type": kind}) as response:
                 return await response.json() if response.status == 200 else response.status
 
@@ -856,3 +861,21 @@ async def test_one_work_directory_has_one_agent(master: FakeMaster, ready: Agent
 
     assert status == 2
     assert "another agent is using it" in ready.log.read_text()
+
+
+async def test_an_agent_lives_in_the_network_of_its_node(agent: Agent, ns: str) -> None:
+    node = Path("/run/netns", ns)
+    agent.prefix = ("nsenter", f"--net={node}")
+    agent.add_plugin(CONFIG)
+    show = "stat -L -c %i /proc/self/ns/net"
+    async with FakeMaster().serve(node) as master:
+        await agent.start(master.port)
+        await master.until(lambda: master.subscribes)
+        await master.run_task(shell("host", show))
+        await master.run_task(networked("own", show))
+
+        await master.reached("host", TaskState.TASK_FINISHED)
+        await master.reached("own", TaskState.TASK_FINISHED)
+
+    assert int(output(agent, "host")) == node.stat().st_ino
+    assert int(output(agent, "own")) != node.stat().st_ino

@@ -132,6 +132,11 @@ class House:
         return await self.containers.launch(container_id, config, self.sandbox)
 
 
+    def commands(self, container_id: str) -> list[str]:
+        pids = self.cgroups.processes(container_id)
+        return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids]
+
+
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     made = House(tmp_path)
@@ -211,6 +216,7 @@ async def test_commands_run_inside_a_container(house: House) -> None:
 
 async def test_a_command_that_hangs_is_killed_inside(house: House) -> None:
     await house.launch("c1", "sleep 600")
+    await eventually(lambda: "sleep" in house.commands("c1"))
     before = house.cgroups.processes("c1")
 
     with pytest.raises(TimeoutError):
@@ -311,6 +317,18 @@ async def test_a_chain_hands_results_on_and_is_undone_backwards(
     undone = json.loads((log / "DEL-first.json").read_text())
     assert undone["prevResult"] == info
     assert networks.known() == ()
+    await networks.detach("c1")
+
+
+async def test_a_plugin_need_not_read_what_it_is_given(networks: Networks, tmp_path: Path) -> None:
+    deaf = tmp_path / "plugins" / "first"
+    deaf.write_text("#!/bin/sh\nexit 0\n")
+    write_chain(tmp_path, "deaf", "first")
+    large = NetworkInfo(name="deaf", groups=tuple(f"group-{number}" for number in range(20_000)))
+
+    [given] = await networks.attach("c1", [large], "host")
+
+    assert given.ip_addresses == ()
     await networks.detach("c1")
 
 

@@ -167,7 +167,7 @@ def test_a_sandbox_lies_where_mesos_has_it() -> None:
     assert str(layout.networks) == "/r/isolators/network/cni"
 
 
-def task_info(**more: Any) -> TaskInfo:  # noqa: ANN401 - any field of a TaskInfo, as JSON
+def task_info(**more: Any) -> TaskInfo:
     ids = {"task_id": {"value": "t"}, "agent_id": {"value": "S0"}}
     return from_json(TaskInfo, {"name": "web", **ids, **more})
 
@@ -263,7 +263,7 @@ def test_a_redirect_leads_to_the_same_path(location: str, url: str) -> None:
     assert leader_url("http://a:1/v1/agent", location) == url
 
 
-def config(**more: Any) -> AgentConfig:  # noqa: ANN401 - any setting
+def config(**more: Any) -> AgentConfig:
     return AgentConfig(master=(HostPort("h", 1),), ip=IPv4Address("127.0.0.1"), **more)
 
 
@@ -283,7 +283,8 @@ def config(**more: Any) -> AgentConfig:  # noqa: ANN401 - any setting
         pytest.param({"work_dir": Path("rel")}, "--work-dir: 'rel'", id="relative"),
         pytest.param({"cgroups_root": "/"}, "--cgroups-root: '/'", id="root-cgroup"),
         pytest.param({"cgroups_root": "a/../.."}, "--cgroups-root", id="cgroup-escape"),
-        pytest.param({"network_cni_plugin_timeout": 0.0}, "timeout: 0.0", id="timeout"),
+        pytest.param({"network_cni_plugin_timeout": "0secs"}, "'0secs'", id="no-time"),
+        pytest.param({"network_cni_plugin_timeout": "10"}, "timeout: '10'", id="no-unit"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value(more: dict[str, object], words: str) -> None:

@@ -16,6 +16,7 @@ from phalanx.agent.container.spec import (
     oci_config,
     resource_limits,
 )
+from phalanx.agent.container.stray import strays
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import from_json, to_json
@@ -32,7 +33,7 @@ PLACE = Place(
 ALONE = Place("/var/sandbox", "/phalanx/c1", None, None, {})
 
 
-def task(resources: str = "cpus:0.5;mem:64", **more: Any) -> TaskInfo:  # noqa: ANN401 - any field of a TaskInfo, as JSON
+def task(resources: str = "cpus:0.5;mem:64", **more: Any) -> TaskInfo:
     return from_json(
         TaskInfo,
         {
@@ -283,6 +284,19 @@ def test_a_tasks_own_variables_win() -> None:
 
     assert found["PATH"] == "/mine"
     assert found["EMPTY"] == ""
+
+
+@pytest.mark.parametrize(
+    ("parents", "found"),
+    [
+        pytest.param({10: 1, 11: 10, 12: 11}, set[int](), id="only-the-command"),
+        pytest.param({10: 1, 11: 10, 20: 7, 21: 20, 22: 21}, {20, 21, 22}, id="one-from-outside"),
+        pytest.param({10: 1, 20: 7, 30: 7}, {20, 30}, id="two-from-outside"),
+        pytest.param({}, set[int](), id="empty"),
+    ],
+)
+def test_who_entered_from_outside_is_found(parents: dict[int, int], found: set[int]) -> None:
+    assert strays(parents, 10) == found
 
 
 MOUNTINFO = r"""22 27 0:21 / /proc rw - proc proc rw
