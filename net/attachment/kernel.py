@@ -18,6 +18,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from phalanx.core.error import ConflictError, DataplaneError, PhalanxError
+from phalanx.core.netns import enter
 from phalanx.net.attachment.bridge import Bridge, vni_of
 from phalanx.net.attachment.container import (
     UP,
@@ -26,7 +27,7 @@ from phalanx.net.attachment.container import (
     container_differences,
     fields_of,
 )
-from phalanx.net.attachment.namespace import enter, inside, opened
+from phalanx.net.attachment.namespace import inside, opened
 from phalanx.net.attachment.spec import VETH_PREFIX, AttachmentSpec
 
 T = TypeVar("T")

@@ -1,23 +1,12 @@
 """Network namespaces of threads."""
 
-import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from phalanx.core.error import NotFoundError
-
-CLONE_NEWNET = 0x40000000
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def enter(descriptor: int) -> None:
-    """Move the calling thread, and it alone, into a network namespace; raise OSError."""
-    if _libc.setns(descriptor, CLONE_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+from phalanx.core.netns import enter
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import asyncio
 import ctypes
 import ctypes.util
 import json
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from phalanx.core.error import ConfigError, DataplaneError
+from phalanx.core.netns import enter
 
 T = TypeVar("T")
 
-CLONE_NEWNET = 0x40000000
 OUTPUT_JSON = 1 << 4
 OUTPUT_TERSE = 1 << 11
 
@@ -96,7 +95,7 @@ class Nft:
 
     def _open(self) -> None:
         if self._netns is not None:
-            _enter(self._netns)
+            enter(self._netns)
         handle = self._library.nft_ctx_new(0)
         self._library.nft_ctx_buffer_output(handle)
         self._library.nft_ctx_buffer_error(handle)
@@ -112,18 +111,6 @@ class Nft:
         output = self._library.nft_ctx_get_output_buffer(handle) or b""
         error = self._library.nft_ctx_get_error_buffer(handle) or b""
         return status, output.decode(), error.decode()
-
-
-def _enter(netns: Path) -> None:
-    """Move the calling thread into a network namespace."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if libc.setns(descriptor, CLONE_NEWNET) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(netns))
-    finally:
-        os.close(descriptor)
 
 
 def _first_line(error: str) -> str:

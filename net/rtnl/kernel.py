@@ -6,8 +6,6 @@ thread of its own, which also is what enters the namespace.
 """
 
 import asyncio
-import ctypes
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +14,9 @@ from typing import TypeVar
 
 from pyroute2 import IPRoute
 
-T = TypeVar("T")
+from phalanx.core.netns import enter
 
-CLONE_NEWNET = 0x40000000
+T = TypeVar("T")
 
 
 class Rtnl:
@@ -45,17 +43,5 @@ class Rtnl:
 
     def _open(self) -> None:
         if self._netns is not None:
-            _enter(self._netns)
+            enter(self._netns)
         self._local.ipr = IPRoute()
-
-
-def _enter(netns: Path) -> None:
-    """Move the calling thread into a network namespace."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if libc.setns(descriptor, CLONE_NEWNET) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(netns))
-    finally:
-        os.close(descriptor)

@@ -14,12 +14,13 @@ from uuid import uuid4
 import pytest
 
 from phalanx.core.error import ConflictError, DataplaneError, NotFoundError
+from phalanx.core.netns import enter
 from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.bridge import LeasedNetwork
 from phalanx.net.attachment.commands import carry_out
 from phalanx.net.attachment.error import CniError
 from phalanx.net.attachment.kernel import KernelLinks
-from phalanx.net.attachment.namespace import enter, opened
+from phalanx.net.attachment.namespace import opened
 from phalanx.net.attachment.request import Command, Request
 from phalanx.net.attachment.spec import veth_name
 from phalanx.net.ipam.owner import Owner
