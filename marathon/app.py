@@ -21,7 +21,7 @@ from phalanx.core.log import configure_log
 from phalanx.core.store.sqlite import SqliteStore
 from phalanx.marathon.api.application import build_app
 from phalanx.marathon.api.desk import Desk
-from phalanx.marathon.config import LOADER, Config
+from phalanx.marathon.config import LOADER, MarathonConfig
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.orders import Orders
 from phalanx.marathon.engine.scheduler import Scheduler
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     return run_daemon(lambda: run(config, Standalone()))
 
 
-async def run(config: Config, election: Election) -> None:
+async def run(config: MarathonConfig, election: Election) -> None:
     """Lead whenever *election* says so; end when leadership is lost.
 
     A Marathon that lost leadership starts anew: whoever leads now has changed the state.
@@ -65,7 +65,7 @@ async def run(config: Config, election: Election) -> None:
                 raise UnavailableError("leadership lost")
 
 
-async def lead(config: Config) -> None:
+async def lead(config: MarathonConfig) -> None:
     """Open everything and run until cancelled."""
     async with AsyncExitStack() as stack:
         ledger = Ledger(SqliteStore(config.work_dir / "marathon.db"))
@@ -96,7 +96,7 @@ async def lead(config: Config) -> None:
         await scheduler.run()
 
 
-def framework(config: Config, hostname: str) -> FrameworkInfo:
+def framework(config: MarathonConfig, hostname: str) -> FrameworkInfo:
     """Return how we present ourselves to the master."""
     return FrameworkInfo(
         user="root",
@@ -110,7 +110,7 @@ def framework(config: Config, hostname: str) -> FrameworkInfo:
     )
 
 
-def info(config: Config) -> Mapping[str, object]:
+def info(config: MarathonConfig) -> Mapping[str, object]:
     """Return what ``/v2/info`` says of our settings."""
     masters: Sequence[HostPort] = config.master
     return {

@@ -10,7 +10,7 @@ from phalanx.core.log import check_level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class MarathonConfig:
     """The settings of one Marathon."""
 
     master: tuple[HostPort, ...] = setting(
@@ -40,7 +40,7 @@ class Config:
 
 
 LOADER = Loader(
-    Config,
+    MarathonConfig,
     program="phalanx marathon",
     about="Run Marathon: apps, deployments and health checks on a cluster.",
     environ_prefix="MARATHON",
