@@ -30,6 +30,7 @@ from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import IPAddress, NetworkInfo
 
 NAMESPACE_FILE = "ns"
+LOOK_SECONDS = 0.1  # between two looks at the configuration directory
 
 
 def named(networks: Iterable[NetworkInfo]) -> tuple[NetworkInfo, ...]:
@@ -65,6 +66,7 @@ class Networks:
     root: Path
     config_directory: Path | None
     plugins: Plugins
+    patience_seconds: float = 3.0  # for a network that was made a moment ago
 
     def namespace(self, container_id: str) -> Path:
         """Return where a container's network namespace is held."""
@@ -83,7 +85,7 @@ class Networks:
 
         What was done before a failure stays for ``detach``.
         """
-        configs = self._configs(asked)
+        configs = await self._configs(asked)
         home = self.root / container_id
         await asyncio.to_thread(make_network, home / NAMESPACE_FILE)
         results = await asyncio.gather(
@@ -109,12 +111,18 @@ class Networks:
             given_network(network, result) for network, result in zip(asked, done, strict=True)
         )
 
-    def _configs(self, asked: Sequence[NetworkInfo]) -> list[NetworkConfig]:
-        found = read_configs(self.config_directory) if self.config_directory else {}
-        for network in asked:
-            if network.name not in found:
-                raise ContainerError(f"Unknown CNI network '{network.name}'")
-        return [found[str(network.name)] for network in asked]
+    async def _configs(self, asked: Sequence[NetworkInfo]) -> list[NetworkConfig]:
+        """Return each network's configuration, waiting a little for one that is not there yet."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.patience_seconds
+        while True:
+            found = read_configs(self.config_directory) if self.config_directory else {}
+            missing = [network.name for network in asked if network.name not in found]
+            if not missing:
+                return [found[str(network.name)] for network in asked]
+            if self.config_directory is None or loop.time() >= deadline:
+                raise ContainerError(f"Unknown CNI network '{missing[0]}'")
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _add(
         self, container_id: str, interface: str, config: NetworkConfig, asked: NetworkInfo

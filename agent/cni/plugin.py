@@ -1,5 +1,6 @@
 """Run a network's plugins, one after another."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +9,19 @@ from typing import Any
 
 from phalanx.agent.cni.config import NetworkConfig, find_plugin
 from phalanx.agent.cni.request import Attachment, plugin_config, plugin_environment
-from phalanx.agent.cni.result import parse_result, words_of
+from phalanx.agent.cni.result import code_of, parse_result, words_of
 from phalanx.agent.exec import run
 from phalanx.core.error import ContainerError
 from phalanx.mesos.v1.mesos import NetworkInfo
 
+TRY_AGAIN_LATER = 11  # the plugin's word that a retry may work (CNI spec, error codes)
+RETRY_SECONDS = 0.25
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
 class Plugins:
-    """Where plugins are and how long one may take."""
+    """Where plugins are and how long one may take, all tries together."""
 
     directories: tuple[Path, ...]
     timeout_seconds: float = 10.0
@@ -60,23 +63,31 @@ class Plugins:
             f"The CNI plugin '{path}' failed to {doing} container {attachment.container_id}"
             f" {'to' if command == 'ADD' else 'from'} CNI network '{config.name}'"
         )
-        try:
-            done = await run(
-                [str(path)],
-                given=json.dumps(given).encode(),
-                environment=plugin_environment(
-                    command,
-                    attachment,
-                    plugin_path=_joined(self.directories),
-                    search_path=SEARCH_PATH,
-                ),
-                timeout_seconds=self.timeout_seconds,
-            )
-        except TimeoutError as error:
-            raise ContainerError(f"{failed}: no answer in {self.timeout_seconds:g} s") from error
-        if done.status != 0:
-            raise ContainerError(f"{failed}: {words_of(done.out, done.err)}")
-        return done.out
+        environment = plugin_environment(
+            command,
+            attachment,
+            plugin_path=_joined(self.directories),
+            search_path=SEARCH_PATH,
+        )
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.timeout_seconds
+        while True:
+            try:
+                done = await run(
+                    [str(path)],
+                    given=json.dumps(given).encode(),
+                    environment=environment,
+                    timeout_seconds=deadline - loop.time(),
+                )
+            except TimeoutError as error:
+                seconds = self.timeout_seconds
+                raise ContainerError(f"{failed}: no answer in {seconds:g} s") from error
+            if done.status == 0:
+                return done.out
+            is_over = loop.time() + RETRY_SECONDS >= deadline
+            if is_over or code_of(done.out) != TRY_AGAIN_LATER:
+                raise ContainerError(f"{failed}: {words_of(done.out, done.err)}")
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _joined(directories: Sequence[Path]) -> str:

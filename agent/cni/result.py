@@ -82,6 +82,16 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(item for item in _list(value) if isinstance(item, str))
 
 
+def code_of(out: bytes) -> int | None:
+    """Return the code of a failed plugin's error; None when it printed none."""
+    try:
+        value = json.loads(out)
+    except ValueError:
+        return None
+    code = value.get("code") if isinstance(value, dict) else None
+    return code if isinstance(code, int) else None
+
+
 def words_of(out: bytes, err: bytes) -> str:
     """Return a failed plugin's own words: its error's message and details, or its output."""
     try:

@@ -131,7 +131,6 @@ class House:
         )
         return await self.containers.launch(container_id, config, self.sandbox)
 
-
     def commands(self, container_id: str) -> list[str]:
         pids = self.cgroups.processes(container_id)
         return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids]
@@ -284,7 +283,7 @@ def networks(tmp_path: Path) -> Networks:
         plugin.write_text(CHAINED.replace("LOG", str(tmp_path / "log")))
         plugin.chmod(0o755)
     plugins = Plugins((tmp_path / "plugins",), timeout_seconds=0.5)
-    return Networks(tmp_path / "state", tmp_path / "configs", plugins)
+    return Networks(tmp_path / "state", tmp_path / "configs", plugins, patience_seconds=0.3)
 
 
 def write_chain(tmp_path: Path, name: str, *kinds: str) -> None:
@@ -354,6 +353,58 @@ async def test_a_plugin_that_hangs_is_given_up(networks: Networks, tmp_path: Pat
 
     await networks.detach("c1")
     assert networks.known() == ()
+
+
+LATER = """#!/bin/sh
+echo x >>TRIES
+if [ "$(wc -l <TRIES)" -ge WANTED ]; then exit 0; fi
+echo '{"cniVersion": "1.0.0", "code": CODE, "msg": "not in sync"}'
+exit 1
+"""
+
+
+def write_reluctant(tmp_path: Path, *, code: int, wanted: int) -> Path:
+    """Make a plugin that refuses with *code* until it is asked for the *wanted*-th time."""
+    tries = tmp_path / "tries"
+    text = LATER.replace("TRIES", str(tries)).replace("WANTED", str(wanted))
+    (tmp_path / "plugins" / "first").write_text(text.replace("CODE", str(code)))
+    write_chain(tmp_path, "reluctant", "first")
+    return tries
+
+
+async def test_a_plugin_that_says_try_again_later_is_tried_again(
+    networks: Networks, tmp_path: Path
+) -> None:
+    write_reluctant(tmp_path, code=11, wanted=2)
+
+    assert await networks.attach("c1", [NetworkInfo(name="reluctant")], "host")
+
+    await networks.detach("c1")
+
+
+@pytest.mark.parametrize(("code", "least", "most"), [(11, 2, 9), (7, 1, 1)])
+async def test_a_plugin_that_keeps_refusing_is_given_up_with_its_words(
+    networks: Networks, tmp_path: Path, code: int, least: int, most: int
+) -> None:
+    tries = write_reluctant(tmp_path, code=code, wanted=1000)
+
+    with pytest.raises(ContainerError, match="not in sync"):
+        await networks.attach("c1", [NetworkInfo(name="reluctant")], "host")
+
+    assert least <= len(tries.read_text().split()) <= most
+
+
+async def test_a_network_that_is_made_a_moment_later_is_waited_for(
+    networks: Networks, tmp_path: Path
+) -> None:
+    attaching = asyncio.ensure_future(networks.attach("c1", [NetworkInfo(name="soon")], "host"))
+    for _ in range(10):
+        await asyncio.sleep(0)  # lets it look once, and find nothing
+    write_chain(tmp_path, "soon", "first")
+
+    assert await attaching
+
+    await networks.detach("c1")
 
 
 async def test_a_changed_configuration_is_seen_at_once(networks: Networks, tmp_path: Path) -> None:
