@@ -52,7 +52,6 @@ def main(arguments: Sequence[str]) -> int:
             environ_prefix="MESOS",
         )
         config = loader.load(arguments)
-        config.check()
         configure_log("agent", level=config.log_level)
         await run_agent(config)
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from phalanx.agent.offering import parse_attributes, parse_resources
 from phalanx.core.config import HostPort, check_port, setting
 from phalanx.core.error import ConfigError, InvalidError
+from phalanx.core.log import check_level
 from phalanx.mesos.duration import parse_duration
 
 
@@ -58,9 +60,12 @@ class AgentConfig:
         except InvalidError as error:
             raise ConfigError(f"--network-cni-plugin-timeout: {error}") from error
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Raise ConfigError for values that can't be used, alone or together."""
         check_port("port", self.port)
+        check_level(self.log_level)
+        parse_resources(self.resources)
+        parse_attributes(self.attributes)
         if not self.master:
             raise ConfigError("--master: '': names no master")
         config_directory, plugins = self.network_cni_config_dir, self.network_cni_plugins_dir

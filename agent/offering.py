@@ -22,10 +22,7 @@ class Machine:
 
 def offered_resources(text: str, machine: Machine) -> tuple[Resource, ...]:
     """Return what *text* names and, of the usual four, what it leaves out; raise ConfigError."""
-    try:
-        given = Resources.parse(text)
-    except InvalidError as error:
-        raise ConfigError(f"--resources: {text!r}: {error}") from error
+    given = parse_resources(text)
     named = {part.partition(":")[0].strip() for part in text.split(";")}
     memory, disk = machine.memory_megabytes, machine.disk_megabytes
     found = {
@@ -36,6 +33,14 @@ def offered_resources(text: str, machine: Machine) -> tuple[Resource, ...]:
     }
     missing = ";".join(form for name, form in found.items() if name not in named)
     return (given + Resources.parse(missing)).messages()
+
+
+def parse_resources(text: str) -> Resources:
+    """Parse ``cpus:2;mem:1024;ports:[1-9]``; raise ConfigError."""
+    try:
+        return Resources.parse(text)
+    except InvalidError as error:
+        raise ConfigError(f"--resources: {text!r}: {error}") from error
 
 
 def parse_attributes(text: str) -> tuple[Attribute, ...]:
