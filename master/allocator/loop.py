@@ -56,7 +56,8 @@ class Allocator:
         """Allocate until cancelled."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._poked.wait(), self._interval)
+                async with asyncio.timeout(self._interval):  # wait_for can swallow a cancel
+                    await self._poked.wait()
             if self._poked.is_set():
                 await asyncio.sleep(COALESCE_SECONDS)
             self._poked.clear()

@@ -114,7 +114,8 @@ class Publisher:
             self._poked.clear()
             if not await self.publish_once():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._poked.wait(), RETRY_SECONDS)
+                    async with asyncio.timeout(RETRY_SECONDS):  # wait_for can swallow a cancel
+                        await self._poked.wait()
                 self._poked.set()
 
     async def publish_once(self) -> bool:

@@ -1,0 +1,634 @@
+"""A master over real HTTP: a fake framework and a fake agent speak the real protocols."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from ipaddress import IPv4Address
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+
+from phalanx.core.api.serve import Listener, serve
+from phalanx.core.store.memory import MemoryStore
+from phalanx.master.api.application import build_app
+from phalanx.master.clock import SystemClock
+from phalanx.master.config import MasterConfig
+from phalanx.master.identity import master_info
+from phalanx.master.leader import recover
+from phalanx.master.seat import Seat
+from phalanx.mesos.agent_protocol import STREAM_HEADER as AGENT_STREAM
+from phalanx.mesos.recordio import RecordDecoder
+from phalanx.net.feed.client import follow
+from phalanx.net.model.objects import Liveness, TaskPhase
+from phalanx.net.model.view import View
+
+Json = dict[str, Any]
+DEADLINE = 10.0
+UUID = "AAAAAAAAAAAAAAAAAAAAAA=="
+JSON = {"Content-Type": "application/json"}
+
+
+class EventStream:
+    """The reading end of one stream of records."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self._decoder = RecordDecoder()
+        self._events: list[Json] = []
+
+    async def next(self, *kinds: str) -> Json:
+        """Return the next event, or the next of certain kinds."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                while self._events:
+                    event = self._events.pop(0)
+                    if not kinds or event["type"] in kinds:
+                        return event
+                chunk = await self.response.content.readany()
+                if not chunk:
+                    return {"type": "END"}
+                self._events += [json.loads(record) for record in self._decoder.feed(chunk)]
+
+
+class Client:
+    """Somebody who speaks HTTP to one master."""
+
+    def __init__(self, session: aiohttp.ClientSession, seat: Seat) -> None:
+        self.session = session
+        self.url = ""
+        self.seat = seat
+        self._open: list[aiohttp.ClientResponse] = []
+
+    def hang_up(self) -> None:
+        """Close every stream that is still open."""
+        for response in self._open:
+            response.close()
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        async with self.session.get(f"{self.url}{path}", allow_redirects=False) as response:
+            text = await response.text()
+            is_json = response.content_type == "application/json"
+            return response.status, json.loads(text) if is_json and text else text
+
+    async def post(
+        self, path: str, body: object, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        given = JSON if headers is None else headers
+        async with self.session.post(
+            f"{self.url}{path}", data=raw, headers=given, skip_auto_headers=["Content-Type"]
+        ) as response:
+            return response.status, await response.text()
+
+    async def delete(self, path: str) -> tuple[int, str]:
+        async with self.session.delete(f"{self.url}{path}") as response:
+            return response.status, await response.text()
+
+    async def open(self, path: str, body: Json) -> EventStream:
+        response = await self.session.post(f"{self.url}{path}", json=body)
+        self._open.append(response)
+        assert response.status == 200, await response.text()
+        return EventStream(response)
+
+    async def operator(self, kind: str, **body: object) -> tuple[int, Any]:
+        status, text = await self.post("/api/v1", {"type": kind, **body})
+        return status, json.loads(text)[kind.lower()] if text.startswith("{") else text
+
+
+class FakeAgent:
+    """An agent that runs nothing."""
+
+    def __init__(self, client: Client, *, address: str, suffix: str = "") -> None:
+        self.client = client
+        self.address = address
+        self.hostname = f"agent{suffix}"
+        self.id: str | None = None
+        self.tasks: dict[str, Json] = {}
+        self.frameworks: dict[str, Json] = {}
+        self.stream: EventStream | None = None
+
+    async def subscribe(self) -> None:
+        info: Json = {
+            "hostname": self.hostname,
+            "resources": [
+                {"name": "cpus", "type": "SCALAR", "scalar": {"value": 4}},
+                {"name": "mem", "type": "SCALAR", "scalar": {"value": 1024}},
+            ],
+        }
+        if self.id is not None:
+            info["id"] = {"value": self.id}
+        body = {
+            "agent_info": info,
+            "version": "1",
+            "address": self.address,
+            "tasks": list(self.tasks.values()),
+            "frameworks": list(self.frameworks.values()),
+        }
+        self.stream = await self.client.open("/v1/agent", {"type": "SUBSCRIBE", "subscribe": body})
+        self.id = (await self.next("SUBSCRIBED"))["agent_id"]["value"]
+
+    async def next(self, kind: str) -> Json:
+        assert self.stream is not None
+        event = await self.stream.next(kind)
+        assert event["type"] == kind, "the stream ended"
+        body: Json = event.get(kind.lower(), {})
+        return body
+
+    async def call(self, body: Json) -> int:
+        assert self.stream is not None
+        headers = JSON | {AGENT_STREAM: self.stream.response.headers[AGENT_STREAM]}
+        status, _ = await self.client.post("/v1/agent", body, headers)
+        return status
+
+    async def run(self) -> Json:
+        """Take the next RUN_TASK and keep the task."""
+        run = await self.next("RUN_TASK")
+        info, task = run["framework_info"], run["task"]
+        self.frameworks[info["id"]["value"]] = info
+        self.tasks[task["task_id"]["value"]] = {
+            "name": task["name"],
+            "task_id": task["task_id"],
+            "framework_id": info["id"],
+            "agent_id": task["agent_id"],
+            "state": "TASK_STAGING",
+            "resources": task["resources"],
+            **({"discovery": task["discovery"]} if "discovery" in task else {}),
+        }
+        return self.tasks[task["task_id"]["value"]]
+
+    async def report(self, task: Json, state: str, **more: object) -> None:
+        task["state"] = state
+        status = {
+            "task_id": task["task_id"],
+            "state": state,
+            "agent_id": {"value": self.id},
+            "source": "SOURCE_EXECUTOR",
+            "timestamp": 1.0,
+            "uuid": UUID,
+            **more,
+        }
+        task.setdefault("statuses", []).append(status)
+        update = {
+            "framework_id": task["framework_id"],
+            "status": status,
+            "latest_state": state,
+        }
+        assert await self.call({"type": "UPDATE", "update": update}) == 202
+
+    def vanish(self) -> None:
+        assert self.stream is not None
+        self.stream.response.close()
+
+
+class FakeFramework:
+    """A framework that launches what it is told to."""
+
+    def __init__(self, client: Client, **info: object) -> None:
+        self.client = client
+        self.info: Json = {"user": "root", "name": "marathon", "failover_timeout": 60.0, **info}
+        self.stream: EventStream | None = None
+
+    async def subscribe(self) -> Json:
+        body: Json = {"type": "SUBSCRIBE", "subscribe": {"framework_info": self.info}}
+        if "id" in self.info:
+            body["framework_id"] = self.info["id"]
+        self.stream = await self.client.open("/api/v1/scheduler", body)
+        subscribed = await self.next("SUBSCRIBED")
+        self.info["id"] = subscribed["framework_id"]
+        return subscribed
+
+    @property
+    def stream_id(self) -> str:
+        assert self.stream is not None
+        return self.stream.response.headers["Mesos-Stream-Id"]
+
+    async def next(self, kind: str) -> Json:
+        assert self.stream is not None
+        event = await self.stream.next(kind)
+        assert event["type"] == kind, "the stream ended"
+        body: Json = event.get(kind.lower(), {})
+        return body
+
+    async def call(self, kind: str, **body: object) -> tuple[int, str]:
+        call = {"framework_id": self.info["id"], "type": kind, kind.lower(): body}
+        headers = JSON | {"Mesos-Stream-Id": self.stream_id}
+        return await self.client.post("/api/v1/scheduler", call, headers)
+
+    async def launch(self, id: str, **more: object) -> Json:
+        offer: Json = (await self.next("OFFERS"))["offers"][0]
+        task = {
+            "name": id,
+            "task_id": {"value": id},
+            "agent_id": offer["agent_id"],
+            "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}}],
+            "command": {"value": "sleep 1"},
+            **more,
+        }
+        operation = {"type": "LAUNCH", "launch": {"task_infos": [task]}}
+        status, text = await self.call("ACCEPT", offer_ids=[offer["id"]], operations=[operation])
+        assert (status, text) == (202, "")
+        return offer
+
+
+class Master:
+    """A leading master on a port of its own, in this event loop."""
+
+    def __init__(self, tmp_path: Path, store: MemoryStore, **settings: object) -> None:
+        self._settings = {"work_dir": tmp_path, "port": 0, **settings}
+        self._store = store
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Client:
+        config = MasterConfig(**self._settings)  # type: ignore[arg-type]  # the test's own settings
+        seat = Seat(config, SystemClock())
+        session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        client = Client(session, seat)
+        self._stack.callback(client.hang_up)
+        where = Listener(str(config.ip), 0)
+        [bound] = await self._stack.enter_async_context(
+            serve(build_app(seat), where, shutdown_seconds=0.1)
+        )
+        assert isinstance(bound, Listener)
+        self._stack.callback(seat.leave)
+        seat.me = master_info(str(uuid4()), config.ip, bound.port, "127.0.0.1")
+        seat.holder = seat.me
+        seat.leader = await recover(
+            config,
+            seat.me,
+            self._store,
+            seat.clock,
+            new_id=lambda: str(uuid4()),
+            rng=Random(1),
+        )
+        leading = asyncio.ensure_future(seat.leader.run())
+        self._stack.push_async_callback(_cancelled, leading)
+        client.url = f"http://127.0.0.1:{bound.port}"
+        return client
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+
+async def _cancelled(task: "asyncio.Future[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    async with Master(tmp_path, MemoryStore()) as client:
+        yield client
+
+
+@asynccontextmanager
+async def views(client: Client) -> AsyncIterator["Views"]:
+    records = follow([client.url])
+    try:
+        yield Views(records)
+    finally:
+        await records.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+
+class Views:
+    """The Views that a plane would see."""
+
+    def __init__(self, records: AsyncIterator[Any]) -> None:
+        self._records = records
+
+    async def until(self, holds: "Any") -> View:
+        async with asyncio.timeout(DEADLINE):
+            async for numbered, _record in self._records:
+                if holds(numbered.view):
+                    view: View = numbered.view
+                    return view
+        raise AssertionError("the feed ended")
+
+
+VIP = {
+    "visibility": "CLUSTER",
+    "name": "web",
+    "ports": {
+        "ports": [{"number": 80, "labels": {"labels": [{"key": "VIP_0", "value": "/web:80"}]}}]
+    },
+}
+ATTACHED = {
+    "container_status": {
+        "network_infos": [{"name": "dcos", "ip_addresses": [{"ip_address": "9.0.0.2"}]}]
+    }
+}
+
+
+async def test_a_task_from_offer_to_view_and_end(client: Client) -> None:
+    agent = FakeAgent(client, address="198.18.0.2")
+    await agent.subscribe()
+    framework = FakeFramework(client)
+    subscribed = await framework.subscribe()
+    assert subscribed["heartbeat_interval_seconds"] == 15.0
+    assert subscribed["master_info"]["id"] == client.seat.me.id if client.seat.me else False
+
+    await framework.launch("web.1", discovery=VIP)
+    task = await agent.run()
+    await agent.report(task, "TASK_RUNNING", healthy=True, **ATTACHED)
+    update = await framework.next("UPDATE")
+    assert update["status"]["uuid"] == UUID
+    status, _ = await framework.call(
+        "ACKNOWLEDGE", agent_id=task["agent_id"], task_id=task["task_id"], uuid=UUID
+    )
+    assert status == 202
+    assert (await agent.next("ACKNOWLEDGE_UPDATE"))["uuid"] == UUID
+
+    async with views(client) as seen:
+        view = await seen.until(lambda view: view.vips and view.tasks)
+        [shown] = view.tasks.values()
+        assert shown.phase is TaskPhase.RUNNING
+        assert shown.healthy is True
+        assert shown.addresses == (IPv4Address("9.0.0.2"),)
+        assert shown.networks == ("dcos",)
+        assert view.vips.keys() == {"web.marathon"}
+        assert view.nodes.keys() == {"127.0.0.1", "198.18.0.2"}
+        assert [str(lease.subnet) for lease in view.subnets.values()] == ["9.0.0.0/24"]
+
+        await framework.call("KILL", task_id=task["task_id"])
+        assert (await agent.next("KILL_TASK"))["task_id"] == task["task_id"]
+        await agent.report(task, "TASK_KILLED")
+        view = await seen.until(lambda view: not view.tasks and not view.vips)
+        assert view.frameworks != {}
+
+
+async def test_streams_have_the_headers_that_clients_look_for(client: Client) -> None:
+    framework = FakeFramework(client)
+    await framework.subscribe()
+    assert framework.stream is not None
+    headers = framework.stream.response.headers
+
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Transfer-Encoding"] == "chunked"
+    assert framework.stream_id
+    assert (await framework.stream.next())["type"] == "HEARTBEAT"
+
+
+CHECKS: dict[str, tuple[bytes, dict[str, str], int, str]] = {
+    "no-content-type": (b"{}", {}, 400, "Expecting 'Content-Type' to be present"),
+    "charset": (b"{}", {"Content-Type": "application/json; charset=utf-8"}, 415, "Expecting"),
+    "protobuf": (b"", {"Content-Type": "application/x-protobuf"}, 415, "not supported"),
+    "no-json": (b"{", JSON, 400, "Failed to parse body into JSON"),
+    "no-object": (b"[]", JSON, 400, "Failed to convert JSON into Call protobuf"),
+    "nested": (b'{"a":' * 5000, JSON, 400, "Failed to"),
+    "no-type": (b"{}", JSON, 400, "Call: Expecting 'type' to be present"),
+    "accept": (
+        b'{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"","name":""}}}',
+        JSON | {"Accept": "text/html"},
+        406,
+        "Expecting 'Accept'",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "message"), CHECKS.values(), ids=CHECKS.keys()
+)
+@pytest.mark.parametrize("path", ["/api/v1/scheduler", "/master/api/v1/scheduler", "/api/v1"])
+async def test_checks_before_any_call(
+    client: Client, path: str, body: bytes, headers: dict[str, str], status: int, message: str
+) -> None:
+    found, text = await client.post(path, body, headers)
+
+    assert found == status
+    assert message in text
+
+
+async def test_only_post_is_allowed(client: Client) -> None:
+    async with client.session.get(f"{client.url}/api/v1/scheduler") as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == "POST"
+
+
+async def test_lookup_chain_of_scheduler_calls(client: Client) -> None:
+    framework = FakeFramework(client)
+    await framework.subscribe()
+    body = {"framework_id": framework.info["id"], "type": "REVIVE"}
+    path = "/api/v1/scheduler"
+
+    unknown = await client.post(path, {"framework_id": {"value": "x"}, "type": "REVIVE"})
+    unnamed = await client.post(path, body)
+    foreign = await client.post(path, body, JSON | {"Mesos-Stream-Id": "x"})
+    right = await client.post(path, body, JSON | {"Mesos-Stream-Id": framework.stream_id})
+    not_here = await framework.call("RECONCILE_OPERATIONS")
+
+    assert unknown == (400, "Framework cannot be found")
+    assert unnamed[0] == 400
+    assert "'Mesos-Stream-Id' header" in unnamed[1]
+    assert foreign[0] == 400
+    assert "didn't match the stream ID currently associated" in foreign[1]
+    assert right == (202, "")
+    assert not_here[0] == 501
+
+
+async def test_disconnected_framework_is_forbidden_to_call(client: Client) -> None:
+    framework = FakeFramework(client)
+    await framework.subscribe()
+    assert framework.stream is not None
+    framework.stream.response.close()
+    leader = client.seat.leader
+    assert leader is not None
+    await eventually(lambda: not leader.cluster.frameworks[id_of(framework)].is_connected)
+
+    assert await framework.call("REVIVE") == (403, "Framework is not subscribed")
+
+
+async def test_refused_subscription_is_an_error_event_and_the_end(client: Client) -> None:
+    info = {"user": "root", "name": "x", "role": "a b"}
+    body = {"type": "SUBSCRIBE", "subscribe": {"framework_info": info}}
+    stream = await client.open("/api/v1/scheduler", body)
+
+    assert (await stream.next())["error"]["message"] == "Role 'a b' has whitespace"
+    assert (await stream.next())["type"] == "END"
+
+
+async def test_failed_over_framework_hears_so(client: Client) -> None:
+    first = FakeFramework(client)
+    await first.subscribe()
+    second = FakeFramework(client, id=first.info["id"])
+    await second.subscribe()
+
+    assert (await first.next("ERROR"))["message"] == "Framework failed over"
+    assert first.stream is not None
+    assert (await first.stream.next())["type"] == "END"
+
+
+async def test_update_framework_answers_at_once(client: Client) -> None:
+    framework = FakeFramework(client)
+    await framework.subscribe()
+    renamed = framework.info | {"name": "renamed"}
+
+    assert await framework.call("UPDATE_FRAMEWORK", framework_info=renamed) == (200, "")
+    status, text = await framework.call(
+        "UPDATE_FRAMEWORK", framework_info=renamed | {"user": "other"}
+    )
+
+    assert (status, text) == (400, "Updating 'FrameworkInfo.user' is unsupported")
+
+
+async def test_agent_hears_heartbeats_and_is_heard(client: Client) -> None:
+    agent = FakeAgent(client, address="198.18.0.2")
+    await agent.subscribe()
+
+    await agent.next("HEARTBEAT")
+
+    assert await agent.call({"type": "HEARTBEAT"}) == 202
+    assert await agent.call({"type": "NOSUCH"}) == 400
+
+
+async def test_call_on_a_stream_that_is_not_held_is_forbidden(client: Client) -> None:
+    headers = JSON | {AGENT_STREAM: "nosuch"}
+
+    assert (await client.post("/v1/agent", {"type": "HEARTBEAT"}, headers))[0] == 403
+
+
+async def test_silent_agent_is_suspect_in_the_view_and_alive_again(tmp_path: Path) -> None:
+    settings = {"agent_suspect_timeout": "300ms"}
+    async with Master(tmp_path, MemoryStore(), **settings) as client, views(client) as seen:
+        agent = FakeAgent(client, address="198.18.0.2")
+        await agent.subscribe()
+
+        await seen.until(lambda view: liveness(view, "198.18.0.2") is Liveness.SUSPECT)
+        await agent.call({"type": "HEARTBEAT"})
+        await seen.until(lambda view: liveness(view, "198.18.0.2") is Liveness.ALIVE)
+
+
+async def test_new_leader_opens_feed_and_offers_when_its_agents_are_back(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with Master(tmp_path, store) as client:
+        agent = FakeAgent(client, address="198.18.0.2")
+        await agent.subscribe()
+        framework = FakeFramework(client)
+        await framework.subscribe()
+        await framework.launch("web.1", discovery=VIP)
+        task = await agent.run()
+        await agent.report(task, "TASK_RUNNING", **ATTACHED)
+        async with views(client) as seen:
+            view = await seen.until(lambda view: bool(view.vips))
+            address = view.vips["web.marathon"].address
+    async with Master(tmp_path, store) as client:
+        agent.client = framework.client = client
+        await framework.subscribe()
+        assert (await client.get("/v1/feed"))[0] == 503
+        assert (await client.get("/slaves"))[1]["recovered_slaves"][0]["id"] == agent.id
+
+        await agent.subscribe()
+
+        async with views(client) as seen:
+            view = await seen.until(lambda view: bool(view.vips))
+            assert view.vips["web.marathon"].address == address
+            assert [task.id for task in view.tasks.values()] == ["web.1"]
+        offer = (await framework.next("OFFERS"))["offers"][0]
+        cpus = next(item for item in offer["resources"] if item["name"] == "cpus")
+        assert cpus["scalar"]["value"] == 3.0
+
+
+async def test_masters_end_does_not_end_frameworks(tmp_path: Path) -> None:
+    async with Master(tmp_path, MemoryStore()) as client:
+        leader = client.seat.leader
+        assert leader is not None
+        framework = FakeFramework(client, failover_timeout=0.0)
+        await framework.subscribe()
+
+    assert leader.cluster.frameworks.keys() == {id_of(framework)}
+
+
+async def test_networks_are_made_shown_used_and_deleted(client: Client) -> None:
+    agent = FakeAgent(client, address="198.18.0.2")
+    await agent.subscribe()
+    status, text = await client.post("/v1/networks", {"name": "blue", "subnet": "10.1.0.0/16"})
+    assert status == 201
+    assert json.loads(text) == {
+        "name": "blue",
+        "subnet": "10.1.0.0/16",
+        "prefix": 24,
+        "vni": 1025,
+        "mtu": 1450,
+        "isolated": True,
+        "leases": [{"node": "198.18.0.2", "subnet": "10.1.0.0/24"}],
+    }
+    assert (await client.get("/v1/networks/blue"))[1] == json.loads(text)
+    names = [item["name"] for item in (await client.get("/v1/networks"))[1]["networks"]]
+    assert names == ["dcos", "blue"]
+
+    framework = FakeFramework(client)
+    await framework.subscribe()
+    container = {"type": "MESOS", "network_infos": [{"name": "blue"}]}
+    await framework.launch("db.1", container=container)
+    task = await agent.run()
+    status, text = await client.delete("/v1/networks/blue")
+    assert status == 409
+    assert "task db.1 of marathon" in json.loads(text)["error"]
+
+    await agent.report(task, "TASK_FINISHED")
+    assert await client.delete("/v1/networks/blue") == (204, "")
+    assert (await client.get("/v1/networks/blue"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"name": "blue", "subnet": "9.1.0.0/16"}, 409),
+        ({"name": "dcos", "subnet": "10.1.0.0/16"}, 409),
+        ({"name": "Blue", "subnet": "10.1.0.0/16"}, 400),
+        ({"subnet": "10.1.0.0/16"}, 400),
+        ({"name": "blue", "subnet": "10.1.0.0/16", "colour": 1}, 400),
+        (b"{", 400),
+    ],
+    ids=["overlap", "name", "syntax", "nameless", "unknown-field", "no-json"],
+)
+async def test_bad_network_is_refused_in_json(client: Client, body: object, status: int) -> None:
+    found, text = await client.post("/v1/networks", body)
+
+    assert found == status
+    assert json.loads(text)["error"]
+
+
+async def test_policies_are_added_shown_and_removed(client: Client) -> None:
+    body = {
+        "name": "web-db",
+        "source": "dcos",
+        "destination": "10.0.0.0/8",
+        "protocol": "tcp",
+        "ports": "8000-8010",
+        "reason": "",
+    }
+    status, text = await client.post("/v1/policies", body)
+
+    assert (status, json.loads(text)) == (201, body)
+    assert (await client.get("/v1/policies"))[1] == {"policies": [body]}
+    async with views(client) as seen:
+        view = await seen.until(lambda view: bool(view.policies))
+        assert view.policies["web-db"].last_port == 8010
+    assert await client.delete("/v1/policies/web-db") == (204, "")
+    assert (await client.delete("/v1/policies/web-db"))[0] == 404
+
+
+def liveness(view: View, address: str) -> Liveness | None:
+    node = view.nodes.get(address)
+    return None if node is None else node.liveness
+
+
+def id_of(framework: FakeFramework) -> str:
+    return str(framework.info["id"]["value"])
+
+
+async def eventually(holds: "Any") -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not holds():  # noqa: ASYNC110 - a condition of the code under test, not an event
+            await asyncio.sleep(0.01)
