@@ -1,5 +1,6 @@
 """How long names, VIPs and walls take to follow a change: the times of the demo."""
 
+import math
 from collections.abc import Sequence
 
 from claim import Bound, Figure
@@ -13,12 +14,14 @@ GOALS = {
     "a rule by the API opens one port": 1.0,
     "removing the rule closes it": 1.0,
     "scale to 5: names follow": 10.0,
-    "… and the VIP right after": 2.0,
-    "kill -9 a container: out of names and VIP": 2.0,
-    "… replaced and behind the VIP": 10.0,
-    "… started again, it has them all": 10.0,
-    "… names follow": 15.0,
-    "… all 5 instances run again and answer": 20.0,
+    "scale to 5: the VIP follows": 10.0,
+    "kill -9 a container: names follow": 2.0,
+    "kill -9 a container: the VIP follows": 2.0,
+    "kill -9 a container: replaced, behind the VIP": 10.0,
+    "agent killed and started again: it has all its tasks": 10.0,
+    "a2 loses power: names follow": 4.0,
+    "a2 loses power: the VIP follows": 4.0,
+    "a2 loses power: all 5 instances run again, on a1": 20.0,
 }
 
 
@@ -29,8 +32,8 @@ def measure() -> Sequence[Figure]:
         report = prove(lab, Console(stderr=True))
     finally:
         lab.down()
-    taken = {proof.claim: proof.seconds for proof in report.proofs}
+    taken = {proof.claim: proof.seconds for proof in report.proofs if proof.seconds is not None}
     return [
-        Figure(claim, "s", taken.get(claim) or float("inf"), Bound.OURS_AT_MOST, goal)
+        Figure(claim, "s", taken.get(claim, math.inf), Bound.OURS_AT_MOST, goal)
         for claim, goal in GOALS.items()
     ]

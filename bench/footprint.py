@@ -12,7 +12,7 @@ from phalanx.labs.lab import Lab
 from phalanx.labs.topology import spread
 
 CONTAINERS = 50
-REST_SECONDS = 20.0  # long enough for several resyncs' share of the plane's work
+REST_SECONDS = 35.0  # long enough for one resync of the plane
 APP = {
     "id": "/idle",
     "cmd": "exec sleep 1d",

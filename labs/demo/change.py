@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from phalanx.labs.demo.cluster import Cluster, Instance, expect
-from phalanx.labs.demo.proof import Report, until
+from phalanx.labs.demo.proof import Report, Timed, until
 from phalanx.labs.demo.steady import CONTAINERIP, L4LB
 
 WATCHER = "m1"  # the node that asks while others die
@@ -26,34 +26,32 @@ def scale(cluster: Cluster, report: Report) -> None:
         )
 
     report.measure("change", "scale to 5: names follow", ask)
-    report.measure("change", "… and the VIP right after", spread)
-    report.prove("change", "… all healthy", lambda: cluster.await_app("web", 5))
+    report.measure("change", "scale to 5: the VIP follows", spread)
+    report.prove("change", "scale to 5: all are healthy", lambda: cluster.await_app("web", 5))
 
 
 def kill_container(cluster: Cluster, report: Report) -> None:
     """Kill one container from outside and see it replaced."""
     victim = cluster.instances("web")[0]
-
-    def kill() -> str:
-        with Visitor(cluster) as visitor:
-            killed = cluster.runc(victim, "kill", victim.container_id, "KILL")
-            expect(killed.returncode == 0, killed.stderr)
-            visitor.mark()
-            until(
-                lambda: "" if victim.address not in cluster.dig(WATCHER, CONTAINERIP) else None,
-                seconds=10.0,
-                what=f"{victim.address} out of the names",
-            )
-            visitor.settle()
-        return f"{victim.node} {victim.address}; VIP: {visitor.summary()}"
-
-    def replaced() -> str:
-        return until(
-            lambda: _replacement(cluster, victim), seconds=20.0, what="5 healthy without it"
+    with Visitor(cluster) as visitor:
+        visitor.mark()
+        killed = cluster.runc(victim, "kill", victim.container_id, "KILL")
+        report.prove(
+            "change",
+            "kill -9 a container: names follow",
+            lambda: visitor.without({victim.address}, seconds=10.0),
         )
-
-    report.measure("change", "kill -9 a container: out of names and VIP", kill)
-    report.measure("change", "… replaced and behind the VIP", replaced)
+        report.prove("change", "kill -9 a container: the VIP follows", visitor.drained)
+    report.measure(
+        "change",
+        "kill -9 a container: replaced, behind the VIP",
+        lambda: until(
+            lambda: _replacement(cluster, victim), seconds=20.0, what="5 healthy without it"
+        ),
+    )
+    report.prove(
+        "change", "kill -9 a container: it was really killed", lambda: _status_of(killed.returncode)
+    )
 
 
 def kill_agent_process(cluster: Cluster, report: Report) -> None:
@@ -75,43 +73,29 @@ def kill_agent_process(cluster: Cluster, report: Report) -> None:
             what="a1 back with its tasks",
         )
 
-    report.prove("change", "kill -9 the agent of a1: its containers live on", kill)
-    report.measure("change", "… started again, it has them all", back)
+    report.prove("change", "agent killed: its containers live on", kill)
+    report.measure("change", "agent killed and started again: it has all its tasks", back)
 
 
 def kill_node(cluster: Cluster, report: Report) -> None:
     """Cut the power of a2 and see the VIP drained, the names cleaned, the tasks replaced."""
     lost = {instance.address for instance in cluster.instances("web") if instance.node == "a2"}
-
-    def drained() -> str:
-        with Visitor(cluster) as visitor:
-            visitor.mark()
-            cluster.lab.kill("a2")
-            visitor.settle(quiet=2.0, seconds=20.0)
-        return visitor.summary()
-
-    def cleaned() -> str:
-        return until(
-            lambda: (
-                f"{len(lost)} addresses gone"
-                if not lost & set(cluster.dig(WATCHER, CONTAINERIP))
-                else None
-            ),
-            seconds=30.0,
-            what="the dead node's addresses out of the names",
+    with Visitor(cluster) as visitor:
+        visitor.mark()
+        cluster.lab.kill("a2")
+        report.prove(
+            "change",
+            "a2 loses power: names follow",
+            lambda: visitor.without(lost, seconds=15.0),
         )
-
-    def replaced() -> str:
-        def look() -> str | None:
-            webs = cluster.instances("web")
-            on_a1 = [web for web in webs if web.node == "a1"]
-            return "all on a1" if len(on_a1) == 5 and len(_answering(cluster)) == 5 else None
-
-        return until(look, seconds=30.0, what="5 instances on a1")
-
-    report.prove("change", "a2 loses power: the VIP drains", drained)
-    report.measure("change", "… names follow", cleaned)
-    report.measure("change", "… all 5 instances run again and answer", replaced)
+        report.prove(
+            "change",
+            "a2 loses power: the VIP follows",
+            lambda: visitor.drained(quiet=2.0, seconds=15.0),
+        )
+        report.prove(
+            "change", "a2 loses power: all 5 instances run again, on a1", visitor.replaced_on_a1
+        )
 
 
 @dataclass
@@ -146,6 +130,32 @@ class Visitor:
             return "" if time.monotonic() - last > quiet else None
 
         until(is_quiet, seconds=seconds, what="no request fails any more")
+
+    def without(self, addresses: set[str], *, seconds: float) -> Timed:
+        """Wait until none of *addresses* is in web's names; say when that was, after the mark."""
+        until(
+            lambda: "" if not addresses & set(self.cluster.dig(WATCHER, CONTAINERIP)) else None,
+            seconds=seconds,
+            what=f"names without {', '.join(sorted(addresses))}",
+        )
+        return Timed(f"{', '.join(sorted(addresses))} gone", time.monotonic() - self._marked_at)
+
+    def drained(self, *, quiet: float = 1.0, seconds: float = 10.0) -> Timed:
+        """Wait until requests work again; say when the last one failed, after the mark."""
+        self.settle(quiet=quiet, seconds=seconds)
+        last = self._failed_at or self._marked_at
+        return Timed(self.summary(), max(0.0, last - self._marked_at))
+
+    def replaced_on_a1(self) -> Timed:
+        """Wait until five instances run on a1 and answer; say when, after the mark."""
+
+        def look() -> str | None:
+            webs = self.cluster.instances("web")
+            on_a1 = [web for web in webs if web.node == "a1"]
+            return "" if len(on_a1) == 5 and len(_answering(self.cluster)) == 5 else None
+
+        until(look, seconds=30.0, what="5 instances on a1")
+        return Timed("5 on a1 answer", time.monotonic() - self._marked_at)
 
     def summary(self) -> str:
         """Say how many requests failed, and for how long after the mark."""
@@ -182,6 +192,11 @@ def _replacement(cluster: Cluster, victim: Instance) -> str | None:
     if len(instances) != 5 or victim in instances:
         return None
     return "all 5 answer" if len(_answering(cluster)) == 5 else None
+
+
+def _status_of(status: int) -> str:
+    expect(status == 0, f"runc kill: exit status {status}")
+    return "runc kill: exit status 0"
 
 
 def _is_back(cluster: Cluster, before: set[Instance]) -> bool:

@@ -21,6 +21,14 @@ class Proof:
     seconds: float | None = None  # a time that the claim is about
 
 
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What was seen, and how many seconds after the event."""
+
+    seen: str
+    seconds: float
+
+
 class UnprovenError(PhalanxError):
     """A claim did not hold; the message says what was seen instead."""
 
@@ -32,13 +40,28 @@ class Report:
     console: Console
     proofs: list[Proof] = field(default_factory=list)
 
-    def prove(self, part: str, claim: str, show: Callable[[], str]) -> bool:
+    def prove(self, part: str, claim: str, show: Callable[[], str | Timed]) -> bool:
         """Run *show*; it returns what was seen, or raises if the claim does not hold."""
-        return self._add(part, claim, show, is_time=False)
+        try:
+            seen = show()
+        except (PhalanxError, OSError) as error:
+            self.add(Proof(part, claim, str(error) or type(error).__name__, held=False))
+            return False
+        if isinstance(seen, Timed):
+            self.add(Proof(part, claim, seen.seen, held=True, seconds=seen.seconds))
+        else:
+            self.add(Proof(part, claim, seen, held=True))
+        return True
 
     def measure(self, part: str, claim: str, show: Callable[[], str]) -> bool:
-        """Like ``prove``, for a claim about how long something took: *show* ends when it is so."""
-        return self._add(part, claim, show, is_time=True)
+        """Like ``prove``, for a claim about how long *show* takes from its beginning."""
+
+        def timed() -> Timed:
+            began = time.monotonic()
+            seen = show()
+            return Timed(seen, time.monotonic() - began)
+
+        return self.prove(part, claim, timed)
 
     def add(self, proof: Proof) -> None:
         """Take a proof made elsewhere."""
@@ -66,16 +89,6 @@ class Report:
             )
             part = proof.part
         return table
-
-    def _add(self, part: str, claim: str, show: Callable[[], str], *, is_time: bool) -> bool:
-        start = time.monotonic()
-        try:
-            seen, held = show(), True
-        except (PhalanxError, OSError, AssertionError) as error:
-            seen, held = str(error) or type(error).__name__, False
-        took = time.monotonic() - start
-        self.add(Proof(part, claim, seen, held, took if is_time and held else None))
-        return held
 
 
 def until(condition: Callable[[], str | None], *, seconds: float, what: str) -> str:
