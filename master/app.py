@@ -1,8 +1,8 @@
 """The master daemon: wires election, store, leadership and HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from importlib import import_module
 from random import Random
 from uuid import uuid4
@@ -60,8 +60,7 @@ async def run_master(config: MasterConfig) -> None:
         stack.callback(seat.leave)
         seat.me = master_info(str(uuid4()), config.ip, bound.port, config.public_hostname)
         log.info("started", id=seat.me.id, hostname=seat.me.hostname, work_dir=str(config.work_dir))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_contend(seat, election, store, group))
+        await contend(seat, election, store)
 
 
 async def _coordination(config: MasterConfig, stack: AsyncExitStack) -> tuple[Election, Store]:
@@ -80,13 +79,16 @@ async def _coordination(config: MasterConfig, stack: AsyncExitStack) -> tuple[El
     return election, store
 
 
-async def _contend(seat: Seat, election: Election, store: Store, group: asyncio.TaskGroup) -> None:
-    """Follow the election; lead once this master wins, and end when it loses what it won."""
+async def contend(seat: Seat, election: Election, store: Store) -> None:
+    """Follow the election; lead once this master wins.
+
+    Raises a group with UnavailableError when it loses what it won: only a new
+    process may lead again.
+    """
     assert seat.me is not None  # known before anybody contends
-    holders: AsyncIterator[bytes | None] = election.watch(encode(seat.me))
     is_leading = False
-    async with aclosing(holders):  # type: ignore[type-var]  # every election is a generator
-        async for payload in holders:
+    async with asyncio.TaskGroup() as group:
+        async for payload in election.watch(encode(seat.me)):
             seat.holder = None if payload is None else decode(MasterInfo, payload)
             holder = None if seat.holder is None else seat.holder.pid
             log.info("leader_elected", leader=holder, is_me=seat.is_mine)
@@ -94,6 +96,7 @@ async def _contend(seat: Seat, election: Election, store: Store, group: asyncio.
                 is_leading = True
                 group.create_task(_lead(seat, seat.me, store))
             elif is_leading and not seat.is_mine:
+                seat.leader = None
                 raise UnavailableError("leadership is lost")
 
 

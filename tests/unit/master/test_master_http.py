@@ -632,3 +632,137 @@ async def eventually(holds: "Any") -> None:
     async with asyncio.timeout(DEADLINE):
         while not holds():  # noqa: ASYNC110 - a condition of the code under test, not an event
             await asyncio.sleep(0.01)
+
+
+LEGACY = [
+    "/state",
+    "/state-summary",
+    "/slaves",
+    "/frameworks",
+    "/tasks",
+    "/roles",
+    "/version",
+    "/flags",
+    "/metrics/snapshot",
+]
+
+
+@pytest.mark.parametrize("path", LEGACY)
+async def test_legacy_endpoints_answer_under_all_their_names(client: Client, path: str) -> None:
+    bodies = [
+        await client.get(alias)
+        for alias in (path, f"/master{path}", f"{path}.json", f"/master{path}.json")
+    ]
+
+    assert all(status == 200 for status, _ in bodies)
+    assert all(body.keys() == bodies[0][1].keys() for _, body in bodies)
+
+
+async def test_health_is_an_empty_answer_and_the_unknown_is_not_found(client: Client) -> None:
+    assert await client.get("/health") == (200, "")
+    assert await client.get("/nosuch") == (404, "404 Not Found.")
+    assert await client.get("/") == (404, "404 Not Found.")
+
+
+async def test_jsonp_wraps_the_answer(client: Client) -> None:
+    status, text = await client.get("/version?jsonp=show")
+
+    assert status == 200
+    assert text.startswith("show({")
+    assert text.endswith("});")
+
+
+@pytest.mark.parametrize("path", ["/weights", "/quota", "/master/reserve", "/machine/down"])
+async def test_what_this_build_lacks_says_so(client: Client, path: str) -> None:
+    status, text = await client.get(path)
+
+    assert status == 501
+    assert "not supported in this build" in text
+
+
+OPERATOR = [
+    "GET_HEALTH",
+    "GET_FLAGS",
+    "GET_VERSION",
+    "GET_METRICS",
+    "GET_STATE",
+    "GET_AGENTS",
+    "GET_FRAMEWORKS",
+    "GET_EXECUTORS",
+    "GET_TASKS",
+    "GET_ROLES",
+    "GET_MASTER",
+]
+
+
+@pytest.mark.parametrize("kind", OPERATOR)
+async def test_operator_call_is_answered_under_its_own_name(client: Client, kind: str) -> None:
+    status, body = await client.operator(kind)
+
+    assert status == 200
+    assert isinstance(body, dict)
+
+
+async def test_operator_calls_that_cannot_be_answered(client: Client) -> None:
+    assert await client.operator("NOSUCH") == (
+        400,
+        "Failed to validate master::Call: Expecting 'type' to be present",
+    )
+    assert (await client.operator("GET_QUOTA"))[0] == 501
+    assert (await client.operator("TEARDOWN"))[0] == 400
+    assert (await client.operator("TEARDOWN", teardown={"framework_id": {"value": "x"}}))[0] == 400
+    gone = {"agent_id": {"value": "x"}}
+    assert (await client.operator("MARK_AGENT_GONE", mark_agent_gone=gone))[0] == 404
+
+
+async def test_operator_watches_ends_a_framework_and_gives_up_an_agent(client: Client) -> None:
+    watch = await client.open("/api/v1", {"type": "SUBSCRIBE"})
+    assert (await watch.next())["type"] == "SUBSCRIBED"
+    agent = FakeAgent(client, address="198.18.0.2")
+    await agent.subscribe()
+    added = await watch.next("AGENT_ADDED")
+    assert added["agent_added"]["agent"]["active"] is True
+    framework = FakeFramework(client)
+    await framework.subscribe()
+    await watch.next("FRAMEWORK_ADDED")
+
+    ended = await client.post(
+        "/api/v1", {"type": "TEARDOWN", "teardown": {"framework_id": framework.info["id"]}}
+    )
+    gone = await client.post(
+        "/api/v1", {"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": agent.id}}}
+    )
+
+    assert (ended, gone) == ((200, ""), (200, ""))
+    await watch.next("FRAMEWORK_REMOVED")
+    await watch.next("AGENT_REMOVED")
+    await agent.next("SHUTDOWN")
+    networks = (await client.get("/v1/networks"))[1]["networks"]
+    assert networks[0]["leases"] == []
+
+
+async def test_follower_sends_callers_to_the_leader(client: Client) -> None:
+    client.seat.holder = master_info("other", IPv4Address("198.18.0.9"), 5050, "m9")
+    client.seat.leader = None
+
+    for path in ("/state?x=1", "/v1/networks", "/v1/feed", "/master/api/v1"):
+        async with client.session.get(f"{client.url}{path}", allow_redirects=False) as response:
+            assert response.status == 307
+            assert response.headers["Location"] == f"//m9:5050{path}"
+    async with client.session.get(f"{client.url}/redirect", allow_redirects=False) as response:
+        assert response.headers["Location"] == "//m9:5050"
+    for path in ("/health", "/flags", "/version", "/metrics/snapshot", "/master/health"):
+        assert (await client.get(path))[0] == 200
+
+
+async def test_without_a_leader_callers_are_told_so(client: Client) -> None:
+    client.seat.leave()
+
+    assert await client.get("/state") == (503, "No leader elected")
+    assert await client.get("/redirect") == (503, "No leader elected")
+
+
+async def test_before_recovery_callers_are_told_so(client: Client) -> None:
+    client.seat.leader = None
+
+    assert await client.get("/state") == (503, "Master has not finished recovery")
