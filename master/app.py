@@ -75,7 +75,10 @@ async def _coordination(config: MasterConfig, stack: AsyncExitStack) -> tuple[El
         raise ConfigError(f"--zk: {config.zk!r}: this build has no ZooKeeper") from error
     hosts, path = config.zookeeper
     election: Election = await stack.enter_async_context(zookeeper.ZooKeeperElection(hosts, path))
-    store: Store = await stack.enter_async_context(zookeeper.ZooKeeperStore(hosts, path))
+    # Below one node, so that detectors find nothing but candidates beside it.
+    store: Store = await stack.enter_async_context(
+        zookeeper.ZooKeeperStore(hosts, f"{path}/registry")
+    )
     return election, store
 
 
