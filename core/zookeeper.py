@@ -171,7 +171,8 @@ class ZooKeeperElection(_Session):
                     yield leader
                     is_first, last = False, leader
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), SESSION_SECONDS / 2)
+                    async with asyncio.timeout(SESSION_SECONDS / 2):
+                        await changed.wait()
         finally:
             self._client.remove_listener(wake)
 

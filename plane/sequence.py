@@ -61,7 +61,8 @@ class TableSequence:
                 resync_at = now + self._resync_seconds
             wait = resync_at - now if ok else min(RETRY_SECONDS, resync_at - now)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._poked.wait(), max(wait, 0.0))
+                async with asyncio.timeout(max(wait, 0.0)):
+                    await self._poked.wait()
 
     async def run_once(self, *, resync: bool) -> bool:
         """Make one pass; return whether every table is as desired."""

@@ -61,7 +61,8 @@ class Reconciler(Generic[K, V]):
             self._poked.clear()
             ok = await self.reconcile_once()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._poked.wait(), self._resync if ok else self._retry)
+                async with asyncio.timeout(self._resync if ok else self._retry):
+                    await self._poked.wait()
 
     async def reconcile_once(self, *, resync: bool = True) -> bool:
         """Make one pass; return whether the dataplane now holds the desired state.

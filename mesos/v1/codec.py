@@ -83,7 +83,7 @@ def _lenient(kind: Any, value: Any) -> Any:  # noqa: ANN401 - walks any annotati
         kind = next(part for part in kind.__args__ if part is not types.NoneType)
     origin = typing.get_origin(kind)
     if origin is tuple:
-        items = value if isinstance(value, list) else [value]
+        items = value if isinstance(value, list | tuple) else [value]
         return [_lenient(typing.get_args(kind)[0], item) for item in items if item is not None]
     if origin is dict and isinstance(value, dict):
         of = typing.get_args(kind)[1]

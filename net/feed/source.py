@@ -68,7 +68,8 @@ class FeedSource:
                 yield record
             position = None if self._current is None else self._current.position
             try:
-                await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS)
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await changed.wait()
             except TimeoutError:
                 yield Heartbeat()
 

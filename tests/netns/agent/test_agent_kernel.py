@@ -392,6 +392,8 @@ async def test_a_plugin_that_keeps_refusing_is_given_up_with_its_words(
         await networks.attach("c1", [NetworkInfo(name="reluctant")], "host")
 
     assert least <= len(tries.read_text().split()) <= most
+    write_reluctant(tmp_path, code=code, wanted=1)
+    await networks.detach("c1")
 
 
 async def test_a_network_that_is_made_a_moment_later_is_waited_for(

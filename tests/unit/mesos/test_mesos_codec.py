@@ -3,7 +3,7 @@
 import pytest
 
 from phalanx.core.error import InvalidError
-from phalanx.mesos.v1.codec import decode, encode, to_json
+from phalanx.mesos.v1.codec import decode, encode, from_json, to_json
 from phalanx.mesos.v1.mesos import (
     CommandInfo,
     FrameworkInfo,
@@ -70,6 +70,12 @@ def test_bytes_are_base64() -> None:
     assert status.uuid == bytes(range(16))
     assert status.state is TaskState.TASK_RUNNING
     assert b'"uuid":"AAECAwQFBgcICQoLDA0ODw=="' in encode(status)
+
+
+def test_what_to_json_gives_from_json_takes() -> None:
+    labels = Labels(labels=(Label(key="a"), Label(key="b", value="c")))
+
+    assert from_json(Labels, to_json(labels)) == labels
 
 
 @pytest.mark.parametrize(
