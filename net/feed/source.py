@@ -63,10 +63,10 @@ class FeedSource:
         Before the first View only heartbeats come.
         """
         while True:
-            changed = self._changed
+            changed, current = self._changed, self._current  # more may come while we yield
             for record in self._since(position):
                 yield record
-            position = None if self._current is None else self._current.position
+            position = None if current is None else current.position
             try:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
                     await changed.wait()

@@ -126,6 +126,19 @@ async def test_a_reader_that_cannot_resume_gets_a_snapshot(position: Position | 
     assert record == Snapshot("e", 6, (task(5),))
 
 
+@pytest.mark.parametrize("epoch", ["e", "f"])
+async def test_a_reader_that_is_slow_misses_nothing_that_comes_meanwhile(epoch: str) -> None:
+    source = FeedSource()
+    source.publish(View().changed([task(1)]), epoch="e")
+    records = source.records(None)
+    numbered = after(None, await anext(records))
+
+    source.publish(View().changed([task(2)]), epoch=epoch)  # the snapshot is still being sent
+    numbered = after(numbered, await anext(records))
+
+    assert numbered == source.current
+
+
 def app_of(source: FeedSource) -> web.Application:
     app = web.Application()
     app.add_routes([feed_route(lambda: source)])
