@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from importlib import import_module
 from random import Random
 from uuid import uuid4
 
@@ -13,7 +12,7 @@ from phalanx.core.api.serve import Listener, serve
 from phalanx.core.config import Loader
 from phalanx.core.daemon import run_daemon
 from phalanx.core.election import Election, Standalone
-from phalanx.core.error import ConfigError, UnavailableError
+from phalanx.core.error import UnavailableError
 from phalanx.core.log import configure_log
 from phalanx.core.store.sqlite import SqliteStore
 from phalanx.core.store.store import Store
@@ -22,6 +21,7 @@ from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
 from phalanx.master.leader import recover
+from phalanx.master.masters import Masters
 from phalanx.master.seat import Seat
 from phalanx.mesos.v1.codec import decode, encode
 from phalanx.mesos.v1.mesos import MasterInfo
@@ -60,6 +60,7 @@ async def run_master(config: MasterConfig) -> None:
         stack.callback(seat.leave)
         seat.me = master_info(str(uuid4()), config.ip, bound.port, config.public_hostname)
         log.info("started", id=seat.me.id, hostname=seat.me.hostname, work_dir=str(config.work_dir))
+        await Masters(store).join(config.ip, seat.me)
         await contend(seat, election, store)
 
 
@@ -69,16 +70,13 @@ async def _coordination(config: MasterConfig, stack: AsyncExitStack) -> tuple[El
         sqlite = SqliteStore(config.work_dir / REGISTRY_FILE)
         stack.push_async_callback(sqlite.close)
         return Standalone(), sqlite
-    try:
-        zookeeper = import_module("phalanx.core.zookeeper")
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"--zk: {config.zk!r}: this build has no ZooKeeper") from error
+    # Only here: whoever is alone need not pay for kazoo.
+    from phalanx.core.zookeeper import ZooKeeperElection, ZooKeeperStore
+
     hosts, path = config.zookeeper
-    election: Election = await stack.enter_async_context(zookeeper.ZooKeeperElection(hosts, path))
+    election: Election = await stack.enter_async_context(ZooKeeperElection(hosts, path))
     # Below one node, so that detectors find nothing but candidates beside it.
-    store: Store = await stack.enter_async_context(
-        zookeeper.ZooKeeperStore(hosts, f"{path}/registry")
-    )
+    store: Store = await stack.enter_async_context(ZooKeeperStore(hosts, f"{path}/registry"))
     return election, store
 
 

@@ -81,6 +81,11 @@ class NetworkChanged:
     """A network, a subnet lease or a policy changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class MastersChanged:
+    """A master joined, or came back as another."""
+
+
 Change = (
     TaskAdded
     | TaskUpdated
@@ -92,6 +97,7 @@ Change = (
     | FrameworkUpdated
     | FrameworkRemoved
     | NetworkChanged
+    | MastersChanged
 )
 
 Subscriber = Callable[[Change], None]

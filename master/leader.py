@@ -8,6 +8,7 @@ from random import Random
 
 import structlog
 
+from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store
 from phalanx.master.agents.agents import Agents
 from phalanx.master.agents.reconcile import Tasks
@@ -17,8 +18,9 @@ from phalanx.master.allocator.loop import Allocator
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.config import MasterConfig
-from phalanx.master.event import Bus
+from phalanx.master.event import Bus, MastersChanged
 from phalanx.master.identity import Identities
+from phalanx.master.masters import Masters
 from phalanx.master.network.registry import NetworkRegistry
 from phalanx.master.operator.events import Watchers
 from phalanx.master.scheduler.calls import Calls
@@ -30,6 +32,7 @@ log = structlog.get_logger()
 
 GATE_SECONDS = 0.1
 EXPIRY_SECONDS = 0.25
+MASTERS_SECONDS = 2.0
 
 
 class Gate:
@@ -57,6 +60,8 @@ class Leader:
     allocator: Allocator
     publisher: Publisher
     watchers: Watchers
+    masters: Masters
+    bus: Bus
     gate: Gate = field(default_factory=Gate)
 
     @property
@@ -65,7 +70,12 @@ class Leader:
         agents = self.cluster.agents.values()
         recovered = self.cluster.recovered.values()
         return frozenset(
-            {self.config.ip, *(a.address for a in agents), *(r.address for r in recovered)}
+            {
+                self.config.ip,
+                *self.masters.known,
+                *(a.address for a in agents),
+                *(r.address for r in recovered),
+            }
         )
 
     async def run(self) -> None:
@@ -75,12 +85,23 @@ class Leader:
             group.create_task(self.allocator.run())
             group.create_task(self.publisher.run())
             group.create_task(self._expire())
+            group.create_task(self._meet())
             group.create_task(self._open())
 
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
             self.frameworks.expire()
+
+    async def _meet(self) -> None:
+        """Look now and then for masters that have joined."""
+        while True:
+            await asyncio.sleep(MASTERS_SECONDS)
+            try:
+                if await self.masters.load():
+                    self.bus.publish(MastersChanged())
+            except UnavailableError as error:
+                log.warning("masters_not_read", error=str(error))
 
     async def _open(self) -> None:
         """Open the gate once no recovered agent is waited for any more."""
@@ -120,6 +141,9 @@ async def recover(
     networks = NetworkRegistry(store, bus, vip_range=config.vip_range)
     await networks.load()
     await networks.make_defaults(config.default_networks)
+    masters = Masters(store)
+    await masters.join(config.ip, info)
+    await masters.load()
     ids = Identities(info.id)
     gate = Gate()
     allocator = Allocator(
@@ -166,7 +190,13 @@ async def recover(
             bus,
             epoch=info.id,
             leader=(config.ip, config.public_hostname, info.port),
+            others=lambda: (
+                (address, other.hostname or str(address), other.port)
+                for address, other in masters.known.items()
+            ),
         ),
+        masters=masters,
+        bus=bus,
         watchers=Watchers(
             cluster,
             bus,

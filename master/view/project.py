@@ -24,28 +24,34 @@ PHASES: Mapping[v1.TaskState, TaskPhase] = {
     v1.TaskState.TASK_KILLING: TaskPhase.KILLING,
     v1.TaskState.TASK_UNREACHABLE: TaskPhase.UNREACHABLE,
 }
+Master = tuple[IPv4Address, str, int]  # address, hostname and port
+
 # The better of two agents on one address is what the node shows.
 RANK = {Liveness.ALIVE: 0, Liveness.SUSPECT: 1, Liveness.UNREACHABLE: 2}
 
 
 def desired_nodes(
-    agents: Iterable[Agent], leader: tuple[IPv4Address, str, int]
+    agents: Iterable[Agent], leader: Master, others: Iterable[Master] = ()
 ) -> Mapping[str, Node]:
-    """Return one node for each address; *leader* is address, hostname and port of this master."""
+    """Return one node for each address: of the leader, of other masters, of agents."""
     chosen: dict[IPv4Address, Agent] = {}
     for agent in agents:
         rival = chosen.get(agent.address)
         if rival is None or RANK[agent.liveness] < RANK[rival.liveness]:
             chosen[agent.address] = agent
+    nodes = {
+        str(address): Node(address, hostname, is_master=True, port=port)
+        for address, hostname, port in others
+    }
     address, hostname, port = leader
-    nodes = {str(address): Node(address, hostname, is_master=True, is_leader=True, port=port)}
+    nodes[str(address)] = Node(address, hostname, is_master=True, is_leader=True, port=port)
     for agent in chosen.values():
-        is_here = agent.address == address
+        master = nodes.get(str(agent.address))
         nodes[str(agent.address)] = Node(
             agent.address,
             agent.info.hostname,
-            is_master=is_here,
-            is_leader=is_here,
+            is_master=master is not None,
+            is_leader=agent.address == address,
             agent_id=agent.id,
             port=agent.info.port,
             liveness=agent.liveness,

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from ipaddress import IPv4Address
 
 import structlog
 
@@ -25,7 +25,12 @@ from phalanx.master.event import (
     TaskUpdated,
 )
 from phalanx.master.network.registry import NetworkRegistry
-from phalanx.master.view.project import desired_framework, desired_nodes, desired_task
+from phalanx.master.view.project import (
+    Master,
+    desired_framework,
+    desired_nodes,
+    desired_task,
+)
 from phalanx.mesos.v1 import mesos as v1
 from phalanx.net.feed.source import FeedSource
 from phalanx.net.model.objects import Object, Task
@@ -52,12 +57,14 @@ class Publisher:
         bus: Bus,
         *,
         epoch: str,
-        leader: tuple[IPv4Address, str, int],
+        leader: Master,
+        others: Callable[[], Iterable[Master]] = tuple,
     ) -> None:
         self._cluster = cluster
         self._networks = networks
         self._epoch = epoch
         self._leader = leader
+        self._others = others
         self._source = FeedSource()
         self._view = View()
         self._names: dict[str, frozenset[str]] = {}  # of VIPs, by the task that declares them
@@ -129,7 +136,7 @@ class Publisher:
         except UnavailableError as error:
             log.warning("vips_not_settled", error=str(error))
             is_settled = False
-        nodes = desired_nodes(self._cluster.agents.values(), self._leader)
+        nodes = desired_nodes(self._cluster.agents.values(), self._leader, self._others())
         view = self._view.changed(upserts, removals)
         self._view = View(
             nodes=nodes,

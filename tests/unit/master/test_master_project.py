@@ -46,6 +46,20 @@ def given(address: str, name: str | None = None, **more: object) -> Json:
     return json if name is None else json | {"name": name}
 
 
+def test_other_masters_are_nodes_as_well_and_merge_with_an_agent_beside_them() -> None:
+    others = [(M1, "m1", 5050), (A1, "m2", 5050), (IPv4Address("198.18.0.9"), "m3", 5050)]
+
+    nodes = desired_nodes([agent("a1", A1)], (M1, "m1", 5050), others)
+
+    assert {
+        key: (node.is_master, node.is_leader, node.agent_id) for key, node in nodes.items()
+    } == {
+        str(M1): (True, True, None),
+        str(A1): (True, False, "a1"),
+        "198.18.0.9": (True, False, None),
+    }
+
+
 def test_master_is_a_node_even_without_agents() -> None:
     assert desired_nodes([], (M1, "m1", 5050)) == {
         "198.18.0.1": Node(M1, "m1", is_master=True, is_leader=True, port=5050)
