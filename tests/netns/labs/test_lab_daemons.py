@@ -17,7 +17,7 @@ from phalanx.labs.wait import wait_until
 Traces = Callable[[str], dict[str, list[str]]]
 
 
-def get(url: str) -> Any:  # noqa: ANN401 - JSON
+def get(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=5) as answer:
         return json.loads(answer.read())
 

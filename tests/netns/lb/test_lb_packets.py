@@ -107,7 +107,7 @@ class Named(asyncio.DatagramProtocol):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's is too narrow
+    def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

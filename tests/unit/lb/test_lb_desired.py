@@ -39,7 +39,7 @@ def view(*objects: Object) -> View:
     return View().changed((*FACTS, *objects))
 
 
-def task(number: int, **changes: Any) -> Task:  # noqa: ANN401 - any field of a Task
+def task(number: int, **changes: Any) -> Task:
     fields: dict[str, Any] = {
         "framework_id": "f",
         "id": f"t{number}",
