@@ -24,6 +24,7 @@ DRAINED_PER_WAKEUP = 64
 RECEIVE_BUFFER_BYTES = 1 << 20
 MAX_QUERY_BYTES = 4096  # a longer datagram is cut, and answered FORMERR
 MAX_CONNECTIONS = 256
+MAX_CONNECTIONS_OF_ONE = 32  # so that one client that holds them open leaves room for others
 IDLE_SECONDS = 10.0
 
 _LENGTH = struct.Struct("!H")
@@ -46,6 +47,7 @@ class DnsServer:
         addresses: Sequence[str],
         port: int = PORT,
         max_connections: int = MAX_CONNECTIONS,
+        max_connections_of_one: int = MAX_CONNECTIONS_OF_ONE,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._zones = zones
@@ -53,8 +55,9 @@ class DnsServer:
         self._addresses = addresses
         self._port = port
         self._max_connections = max_connections
+        self._max_connections_of_one = max_connections_of_one
         self._idle_seconds = idle_seconds
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], str] = {}  # and the client's address
         self._lookups: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
         self.listening: Sequence[HostPort] = ()
@@ -125,17 +128,24 @@ class DnsServer:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._connections) >= self._max_connections:
+        client = _address_of(writer)
+        if task is None or not self._has_room_for(client):
             writer.close()
             return
-        self._connections.add(task)
+        self._connections[task] = client
         try:
             async with asyncio.TaskGroup() as group:
                 with suppress(OSError, EOFError, TimeoutError):  # the client left or fell silent
                     await self._converse(reader, writer, group)
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
             writer.close()
+
+    def _has_room_for(self, client: str) -> bool:
+        if len(self._connections) >= self._max_connections:
+            return False
+        held = sum(other == client for other in self._connections.values())
+        return held < self._max_connections_of_one
 
     async def _converse(
         self,
@@ -176,6 +186,11 @@ def _open_udp(address: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _address_of(writer: asyncio.StreamWriter) -> str:
+    peer = writer.get_extra_info("peername")  # None for a client that has left already
+    return str(peer[0]) if peer else ""
 
 
 def _send(sock: socket.socket, reply: bytes, client: tuple[str, int]) -> None:

@@ -136,6 +136,23 @@ async def test_connections_beyond_the_bound_are_closed(serve: Serve) -> None:
     writer.close()
 
 
+async def test_a_client_that_holds_connections_open_leaves_room_for_others(serve: Serve) -> None:
+    [place] = (await serve(max_connections=3, max_connections_of_one=2)).listening
+
+    async def connect(source: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(place.host, place.port, local_addr=(source, 0))
+
+    greedy = [await connect("127.0.0.2") for _ in range(3)]
+    async with asyncio.timeout(5):
+        assert await greedy[2][0].read() == b""
+    reader, writer = await connect("127.0.0.3")
+    writer.write(framed(message("ready.spartan")))
+
+    assert addresses(await read_reply(reader)) == ["127.0.0.1"]
+    for _, each in [*greedy, (reader, writer)]:
+        each.close()
+
+
 class Upstreams:
     """What the fixture of scripted upstreams yields, as a type."""
 
