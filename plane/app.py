@@ -27,6 +27,7 @@ from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.kernel import KernelLinks
 from phalanx.net.feed.record import Numbered
 from phalanx.net.ipam.store import AddressStore
+from phalanx.net.isolation.layout import ISOLATION
 from phalanx.net.model.view import View
 from phalanx.net.nft.library import Nft
 from phalanx.net.rtnl.kernel import Rtnl
@@ -85,6 +86,7 @@ class Plane:
         self._pass: Numbered | None = None  # the View of the pass under way
         self._is_patient = True  # until the feed spoke, or for GRACE_SECONDS
         self._applied = 0
+        self._walled: View | None = None  # what the isolation table holds
         self._outcome: Mapping[str, bool] = {}
         self._held: frozenset[str] = frozenset()
         self._published: View | None = None
@@ -140,6 +142,7 @@ class Plane:
             self._config.cni_socket,
             node=self._config.ip,
             view=lambda: self._mirror.view,
+            walled=lambda: self._walled,
             in_sync=lambda: self._mirror.is_heard,
             attachments=Attachments(links, store),
             thread=links.thread,
@@ -188,6 +191,8 @@ class Plane:
         if self._pass is None:
             return
         view, held = self._pass.view, self._held
+        if outcome[ISOLATION.table]:
+            self._walled = view
         if self._services.settled is not None:  # else: what was held before still is
             held = held_vips(view, self._services.settled)
         if view is not self._published or held != self._held:

@@ -33,7 +33,9 @@ class CniServer:
 
     *view* returns the newest View, or None before the first; *in_sync* tells
     whether it is known to be the newest, so that a network that is not in it
-    can be refused for good. *changed* is called after each ADD, DEL and GC.
+    can be refused for good. *walled* returns the View that the isolation table
+    holds: a network waits until it is in there. *changed* is called after each
+    ADD, DEL and GC.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class CniServer:
         *,
         node: IPv4Address,
         view: Callable[[], View | None],
+        walled: Callable[[], View | None],
         in_sync: Callable[[], bool],
         attachments: Attachments,
         thread: Executor,
@@ -50,6 +53,7 @@ class CniServer:
         self._path = path
         self._node = node
         self._view = view
+        self._walled = walled
         self._in_sync = in_sync
         self._attachments = attachments
         self._thread = thread
@@ -115,9 +119,14 @@ class CniServer:
         """Return the network of a request as this node has it; raise CniError if it has none."""
         view = self._view()
         networks = {} if view is None else leased_networks(view, node=self._node)
-        if (network := networks.get(request.network)) is not None:
-            return network
         is_status = request.command is Command.STATUS
+        if (network := networks.get(request.network)) is not None:
+            if not self._is_walled(request.network):
+                raise CniError(
+                    Code.NOT_AVAILABLE if is_status else Code.TRY_LATER,
+                    f"network {request.network!r}: its walls do not stand yet",
+                )
+            return network
         if view is None or not self._in_sync():
             raise CniError(
                 Code.NOT_AVAILABLE if is_status else Code.TRY_LATER,
@@ -130,6 +139,13 @@ class CniServer:
             if known
             else f"network {request.network!r}: there is none of this name",
         )
+
+    def _is_walled(self, network: str) -> bool:
+        """Tell whether the isolation table holds the network as the newest View has it."""
+        view, walled = self._view(), self._walled()
+        if view is None or walled is None:
+            return False
+        return walled.networks.get(network) == view.networks.get(network)
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()

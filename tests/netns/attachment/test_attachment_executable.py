@@ -40,7 +40,7 @@ async def main(path, leases):
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     links = KernelLinks()
     async with CniServer(
-        Path(path), node=NODE, view=lambda: VIEW, in_sync=lambda: True,
+        Path(path), node=NODE, view=lambda: VIEW, walled=lambda: VIEW, in_sync=lambda: True,
         attachments=Attachments(links, AddressStore(Path(leases))), thread=links.thread,
     ):
         print("ready", flush=True)

@@ -38,6 +38,7 @@ class Plane:
         self.path = directory / "run" / "cni.sock"
         self.links = MemoryLinks(*(f"/ns/c{number}" for number in range(60)))
         self.view: View | None = VIEW
+        self.walled: View | None = VIEW
         self.in_sync = True
         self.changes = 0
         self.changed = asyncio.Event()
@@ -49,6 +50,7 @@ class Plane:
             self.path,
             node=NODE,
             view=lambda: self.view,
+            walled=lambda: self.walled,
             in_sync=lambda: self.in_sync,
             attachments=Attachments(links or self.links, self.leases),
             thread=self._thread,
@@ -136,6 +138,14 @@ def whole(plane: Plane) -> None:
     plane.in_sync = True
 
 
+def unwalled(plane: Plane) -> None:
+    plane.walled = None
+
+
+def walled_otherwise(plane: Plane) -> None:
+    plane.walled = View().changed([Network("dcos", IPv4Network("9.0.0.0/9"), 24, 1024, 1450)])
+
+
 @pytest.mark.parametrize(
     ("situation", "command", "network", "code", "words"),
     [
@@ -144,6 +154,9 @@ def whole(plane: Plane) -> None:
         pytest.param(stale, "ADD", "blue", 11, "not in sync", id="not-leased-in-an-old-view"),
         pytest.param(whole, "ADD", "green", 7, "there is none of this name", id="unknown"),
         pytest.param(whole, "ADD", "blue", 7, "no subnet is leased", id="not-leased"),
+        pytest.param(unwalled, "ADD", "dcos", 11, "walls do not stand", id="no-walls"),
+        pytest.param(walled_otherwise, "ADD", "dcos", 11, "walls do not stand", id="other-walls"),
+        pytest.param(unwalled, "STATUS", "dcos", 50, "walls do not stand", id="status-no-walls"),
         pytest.param(nothing, "STATUS", "dcos", 50, "not in sync", id="status-without-view"),
         pytest.param(whole, "STATUS", "green", 50, "none of this name", id="status-unknown"),
     ],
