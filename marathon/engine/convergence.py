@@ -71,6 +71,9 @@ async def _carry_out(board: Board, app_id: str, now: float) -> bool:
             )
     if verdict.add or verdict.end:
         log.info("app_adjusted", app=app_id, added=verdict.add, ended=len(verdict.end))
+    if any(instance.launched is None for instance in verdict.end):
+        # They are gone, and no update will ever say so.
+        return await _carry_out(board, app_id, now)
     return verdict.done
 
 

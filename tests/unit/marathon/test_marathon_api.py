@@ -151,6 +151,28 @@ async def test_scale_up_launches_and_scale_down_kills_the_youngest(
     assert first.task_id.value not in killed
 
 
+async def test_scale_down_to_what_runs_ends_at_once(marathon: Marathon, master: FakeMaster) -> None:
+    await deploy(marathon, master)
+    await marathon.ask("PUT", "/v2/apps/web", {"instances": 2})
+    await master.next("REVIVE", seen=1)
+
+    await marathon.ask("PUT", "/v2/apps/web?force=true", {"instances": 1})
+
+    await marathon.until("/v2/deployments", lambda answer: answer == [])
+    assert master.of("KILL") == []
+
+
+async def test_app_that_never_ran_is_deleted_at_once(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    await marathon.ask("POST", "/v2/apps", {**WEB, "cpus": 64})
+    await master.next("REVIVE")
+
+    await marathon.ask("DELETE", "/v2/apps/web")
+
+    await marathon.until("/v2/deployments", lambda answer: answer == [])
+
+
 async def test_instances_are_spread_over_the_agents_of_one_batch(
     marathon: Marathon, master: FakeMaster
 ) -> None:
