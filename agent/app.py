@@ -32,7 +32,6 @@ from phalanx.agent.task.sender import UpdateSender
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.config import Loader
 from phalanx.core.daemon import run_daemon
-from phalanx.core.error import ConfigError
 from phalanx.core.log import configure_log
 from phalanx.mesos.v1.mesos import AgentID, AgentInfo
 
@@ -60,9 +59,8 @@ def main(arguments: Sequence[str]) -> int:
 
 async def run_agent(config: AgentConfig) -> None:
     """Run an agent for ever; raise AgentShutDownError if the master says so."""
+    config.check_places()
     layout = Layout(config.work_dir, config.runtime_dir)
-    if shutil.which(config.runc) is None:
-        raise ConfigError(f"--runc: {config.runc!r}: is not installed")
     async with AsyncExitStack() as stack:
         stack.callback(os.close, hold(layout))
         is_rebooted = note_boot(layout, BOOT_ID.read_text().strip())

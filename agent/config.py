@@ -1,5 +1,6 @@
 """The agent's settings."""
 
+import shutil
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -72,9 +73,6 @@ class AgentConfig:
         if (config_directory is None) != (not plugins):
             missing = "plugins" if config_directory is not None else "config"
             raise ConfigError(f"Missing required '--network_cni_{missing}_dir' flag")
-        if config_directory is not None and not config_directory.is_dir():
-            text = str(config_directory)
-            raise ConfigError(f"--network-cni-config-dir: {text!r}: is not a directory")
         for key, path in (("work-dir", self.work_dir), ("runtime-dir", self.runtime_dir)):
             if not path.is_absolute():
                 raise ConfigError(f"--{key}: {str(path)!r}: is not absolute")
@@ -83,3 +81,11 @@ class AgentConfig:
         if self.plugin_timeout_seconds <= 0:
             value = self.network_cni_plugin_timeout
             raise ConfigError(f"--network-cni-plugin-timeout: {value!r}: must be more than zero")
+
+    def check_places(self) -> None:
+        """Raise ConfigError unless this machine has what the settings name."""
+        if self.network_cni_config_dir is not None and not self.network_cni_config_dir.is_dir():
+            text = str(self.network_cni_config_dir)
+            raise ConfigError(f"--network-cni-config-dir: {text!r}: is not a directory")
+        if shutil.which(self.runc) is None:
+            raise ConfigError(f"--runc: {self.runc!r}: is not installed")

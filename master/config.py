@@ -7,6 +7,7 @@ from pathlib import Path
 
 from phalanx.core.config import check_port, setting
 from phalanx.core.error import ConfigError, InvalidError
+from phalanx.core.log import check_level
 from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.resources import Resources
 
@@ -59,6 +60,7 @@ class MasterConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError for the first value that can't be used."""
         check_port("port", self.port)
+        check_level(self.log_level)
         for key in DURATIONS:
             self._seconds(key)
         self.minimums  # noqa: B018 - raises when it can't be parsed

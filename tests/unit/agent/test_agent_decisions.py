@@ -289,7 +289,7 @@ def config(**more: Any) -> AgentConfig:
 )
 def test_a_bad_setting_is_named_with_its_value(more: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config(**more)
+        config(**more).check_places()
 
 
 def test_good_settings_pass() -> None:
