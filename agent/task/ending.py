@@ -36,7 +36,7 @@ def ending(exit: Exit, kill: Kill | None, *, memory_megabytes: float) -> Ending:
     if exit.error is not None:
         return launch_failed(exit.error)
     status = exit.status or 0
-    if exit.oom_kills and status != 0:
+    if exit.oom_kills:  # whatever the command made of it
         used = exit.memory_used / MEGABYTE
         return Ending(
             TaskState.TASK_FAILED,

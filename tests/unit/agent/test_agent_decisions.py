@@ -79,6 +79,14 @@ from phalanx.mesos.v1.mesos import (
             id="out-of-memory",
         ),
         pytest.param(
+            Exit(status=0, oom_kills=1, memory_used=32 * 1024**2),
+            Kill(),
+            TaskState.TASK_FAILED,
+            "REASON_CONTAINER_LIMITATION_MEMORY",
+            "Memory limit exceeded: Requested: 32MB Maximum Used: 32MB",
+            id="out-of-memory-of-a-child-that-nobody-missed",
+        ),
+        pytest.param(
             Exit(error="runc said no"),
             None,
             TaskState.TASK_FAILED,
