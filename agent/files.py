@@ -2,8 +2,25 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from phalanx.core.error import PhalanxError
+
+
+class CheckpointError(PhalanxError):
+    """What must be on disk before anything follows from it can't be written."""
+
+
+@contextmanager
+def checkpointing(path: Path) -> Iterator[None]:
+    """Write what must be on disk: raise CheckpointError where the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"checkpoint: {str(path)!r}: {error.strerror}") from error
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:

@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from phalanx.agent.files import sync_directory, write_whole
+from phalanx.agent.files import checkpointing, sync_directory, write_whole
 from phalanx.agent.layout import Layout
 from phalanx.core.error import ConfigError, InvalidError
 from phalanx.mesos.v1.codec import decode, encode
@@ -54,11 +54,12 @@ def recover_id(layout: Layout) -> str | None:
 
 
 def keep_id(layout: Layout, info: AgentInfo) -> None:
-    """Keep what we registered as; it is on disk when this returns."""
+    """Keep what we registered as; it is on disk when this returns, or CheckpointError is raised."""
     agent_id = info.id.value if info.id else ""
-    write_whole(layout.info(agent_id), encode(info), durable=True)
-    temporary = layout.agents / ".latest"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(agent_id)
-    temporary.rename(layout.latest)
-    sync_directory(layout.agents)
+    with checkpointing(layout.agents):
+        write_whole(layout.info(agent_id), encode(info), durable=True)
+        temporary = layout.agents / ".latest"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(agent_id)
+        temporary.rename(layout.latest)
+        sync_directory(layout.agents)

@@ -1,5 +1,6 @@
 """The file of a task's updates and acknowledgements: only appended to, synced before it counts."""
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from phalanx.agent.files import sync_directory
+from phalanx.agent.files import checkpointing, sync_directory
 from phalanx.agent.task.stream import Stream
 from phalanx.core.error import InvalidError
 from phalanx.mesos.v1.codec import Message, decode, encode
@@ -28,17 +29,18 @@ class UpdateRecord(Message, frozen=True, kw_only=True):
 
 
 def append(path: Path, record: UpdateRecord) -> None:
-    """Add a record; it is on disk when this returns."""
+    """Add a record; it is on disk when this returns; raise CheckpointError when it can't be."""
     raw = encode(record)
-    is_new = not path.exists()
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(descriptor, LENGTH.pack(len(raw)) + raw)
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
-    if is_new:
-        sync_directory(path.parent)
+    with checkpointing(path):
+        is_new = not path.exists()
+        with path.open("ab", buffering=0) as file:
+            whole = LENGTH.pack(len(raw)) + raw
+            if file.write(whole) != len(whole):
+                # The disk had room for a part; what is torn is cut off by the next recovery.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fdatasync(file.fileno())
+        if is_new:
+            sync_directory(path.parent)
 
 
 def recover(path: Path) -> Stream:

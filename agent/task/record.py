@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from phalanx.agent.files import sync_directory, write_whole
+from phalanx.agent.files import checkpointing, sync_directory, write_whole
 from phalanx.core.error import InvalidError
 from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import FrameworkInfo, KillPolicy, NetworkInfo, TaskInfo
@@ -71,7 +71,7 @@ class GivenNetworks(Message, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The directory of one task's files."""
+    """The directory of one task's files; what can't be written raises CheckpointError."""
 
     directory: Path
 
@@ -82,17 +82,20 @@ class Checkpoint:
 
     def write_record(self, record: TaskRecord) -> None:
         """Keep the task; it is on disk when this returns."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_whole(self.directory / INFO, encode(record), durable=True)
-        sync_directory(self.directory.parent)
+        with checkpointing(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_whole(self.directory / INFO, encode(record), durable=True)
+            sync_directory(self.directory.parent)
 
     def write_kill(self, kill: Kill) -> None:
         """Keep why the task is being killed."""
-        write_whole(self.directory / KILL, encode(kill))
+        with checkpointing(self.directory):
+            write_whole(self.directory / KILL, encode(kill))
 
     def write_networks(self, networks: tuple[NetworkInfo, ...]) -> None:
         """Keep where the task is."""
-        write_whole(self.directory / NETWORKS, encode(GivenNetworks(networks=networks)))
+        with checkpointing(self.directory):
+            write_whole(self.directory / NETWORKS, encode(GivenNetworks(networks=networks)))
 
     def read_record(self) -> TaskRecord | None:
         """Return the task; None when its file is missing or broken."""

@@ -5,9 +5,10 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,22 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
         sys.stderr.write(made.log.read_text() if made.log.exists() else "")
     assert not list(Path("/sys/fs/cgroup").glob(f"*/{made.cgroups}"))
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+
+@pytest.fixture
+async def small_disk(agent: Agent) -> AsyncIterator[Path]:
+    """A file system of one megabyte as the agent's work directory, as long as the agent is."""
+    place = agent.base / "work"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    await asyncio.to_thread(subprocess.run, mount, check=True)
+    try:
+        yield place
+    finally:
+        if agent.process is not None:
+            await agent.end(signal.SIGKILL)
+        remove_all(agent.runtime, agent.cgroups)
+        await asyncio.to_thread(subprocess.run, ["umount", str(place)], check=True)
 
 
 @pytest.fixture
@@ -861,6 +878,32 @@ async def test_one_work_directory_has_one_agent(master: FakeMaster, ready: Agent
 
     assert status == 2
     assert "another agent is using it" in ready.log.read_text()
+
+
+async def test_a_full_disk_ends_the_agent_and_no_container(
+    master: FakeMaster, agent: Agent, small_disk: Path
+) -> None:
+    await agent.start(master.port)
+    await master.until(lambda: master.subscribes)
+    await master.run_task(shell("stays", "sleep 1000"))
+    await master.reached("stays", TaskState.TASK_RUNNING)
+    init = agent.init()
+    (small_disk / "filler").touch()
+    with suppress(OSError), (small_disk / "filler").open("ab", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+
+    await master.run_task(shell("one too many", "true"))
+    assert agent.process is not None
+    status = await asyncio.wait_for(agent.process.wait(), PATIENCE_SECONDS)
+
+    assert status == 1
+    assert "No space left on device" in agent.log.read_text()
+    assert is_running(init)
+    (small_disk / "filler").unlink()
+    await agent.start(master.port)
+    await master.until(lambda: len(master.subscribes) == 2)
+    assert [task.name for task in master.subscribes[-1].tasks] == ["stays"]
 
 
 async def test_an_agent_lives_in_the_network_of_its_node(agent: Agent, ns: str) -> None:

@@ -1,12 +1,14 @@
 """Status updates: what is outstanding, what is on disk, what is sent and when."""
 
 import asyncio
+import resource
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phalanx.agent.files import CheckpointError
 from phalanx.agent.task.log import LENGTH, UpdateRecord, append, records, recover
 from phalanx.agent.task.sender import Key, UpdateSender
 from phalanx.agent.task.stream import Stream, latest_state, retry_seconds
@@ -111,6 +113,20 @@ def test_a_torn_tail_is_cut_off_before_the_next_record(tmp_path: Path) -> None:
     assert file.stat().st_size == good
     append(file, UpdateRecord(type="UPDATE", update=RUNNING))
     assert recover(file).pending == (STARTING, RUNNING)
+
+
+def test_an_update_that_the_disk_takes_in_part_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "updates"
+    append(file, UpdateRecord(type="UPDATE", update=STARTING))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 10, hard))
+    try:
+        with pytest.raises(CheckpointError, match="updates': No space left on device"):
+            append(file, UpdateRecord(type="UPDATE", update=RUNNING))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert recover(file).pending == (STARTING,)
 
 
 @pytest.mark.parametrize(
