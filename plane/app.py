@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from phalanx.core.api.error import errors_as_json
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.daemon import run_daemon
+from phalanx.core.error import DataplaneError
 from phalanx.core.log import configure_log
 from phalanx.dns.api.records import dns_routes
 from phalanx.dns.forward.forwarder import Forwarder
@@ -115,7 +116,7 @@ class Plane:
                 self._zones.publish(self._mirror.view)  # the kernel still holds what it held
             await stack.enter_async_context(self._dns())
             if config.cni_config_dir is not None:
-                await stack.enter_async_context(self._cni(links))
+                await stack.enter_async_context(await self._cni(links))
             await stack.enter_async_context(serve(self._api(), *self._api_places()))
             if config.feed_port:
                 relay = web.Application(middlewares=[errors_as_json])
@@ -136,15 +137,19 @@ class Plane:
             port=self._config.dns_port,
         )
 
-    def _cni(self, links: KernelLinks) -> CniServer:
-        store = AddressStore(self._config.state_dir / "ipam")
+    async def _cni(self, links: KernelLinks) -> CniServer:
+        attachments = Attachments(links, AddressStore(self._config.state_dir / "ipam"))
+        try:
+            await asyncio.get_running_loop().run_in_executor(links.thread, attachments.sweep)
+        except (DataplaneError, OSError) as error:
+            log.warning("leases_not_swept", error=str(error))
         return CniServer(
             self._config.cni_socket,
             node=self._config.ip,
             view=lambda: self._mirror.view,
             walled=lambda: self._walled,
             in_sync=lambda: self._mirror.is_heard,
-            attachments=Attachments(links, store),
+            attachments=attachments,
             thread=links.thread,
         )
 

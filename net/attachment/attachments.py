@@ -103,6 +103,23 @@ class Attachments:
         if refusals:
             raise CniError(Code.KERNEL, "; ".join(map(str, refusals.values())))
 
+    def sweep(self) -> None:
+        """Free every lease whose interface has no link: left by a reboot, or by an ADD that died.
+
+        Call it while no command is under way. A lease that names no interface
+        is somebody else's.
+        """
+        for network in self._addresses.networks():
+            held = set(self._addresses.leases(network).values())
+            for owner in held:
+                if owner.ifname and not self._links.has(veth_name(owner)):
+                    freed = self._addresses.release(network, owner)
+                    log.info(
+                        "stale_lease_freed",
+                        container=str(owner),
+                        addresses=[str(each) for each in freed],
+                    )
+
     def status(self, network: LeasedNetwork) -> None:
         """Raise CniError unless an ADD could be served now."""
         taken = self._addresses.leases(network.name).keys()

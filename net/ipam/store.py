@@ -69,6 +69,13 @@ class AddressStore:
         place = self._place(network)
         return _read(place) if place.is_dir() else {}
 
+    def networks(self) -> list[str]:
+        """Return the names of all networks that ever had a lease, in order."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self._directory) if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
     def release(self, network: str, owner: Owner) -> Mapping[IPv4Address, Owner]:
         """Free what *owner* holds and return it; holding nothing is no error.
 

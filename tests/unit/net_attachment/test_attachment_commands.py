@@ -81,6 +81,26 @@ def test_lease_of_an_add_that_died_is_taken_over(lab: Lab) -> None:
     assert lab.held == {result["ips"][0]["address"].removesuffix("/29"): A}
 
 
+def test_sweep_frees_leases_without_a_link_and_no_others(lab: Lab) -> None:
+    lab.run(Command.ADD)
+    for gone in (B, Owner("c", "")):
+        lab.leases.reserve("dcos", NETWORK.subnet, gone, gateway=NETWORK.gateway)
+    lab.leases.reserve("blue", NETWORK.subnet, B, gateway=NETWORK.gateway)
+
+    lab.attachments.sweep()
+
+    assert set(lab.held.values()) == {A, Owner("c", "")}
+    assert lab.leases.leases("blue") == {}
+
+
+def test_sweep_before_the_first_lease_finds_nothing(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "ipam")
+
+    lab.attachments.sweep()
+
+    assert lab.held == {}
+
+
 @pytest.mark.parametrize(
     ("links", "error"),
     [
