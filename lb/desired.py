@@ -7,7 +7,7 @@ they were: losing sight of everyone is more often our own fault than theirs.
 """
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 
@@ -18,6 +18,13 @@ from phalanx.net.model.vip import AddressVip, NamedVip, declared_vips
 
 SCOPE_KEY = "network-scope"
 HOST_SCOPE = "host"
+# What a task may not choose for itself: this host, the resolvers' addresses, groups and broadcast.
+RESERVED = tuple(
+    map(
+        IPv4Network,
+        ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "198.51.100.0/24", "224.0.0.0/3"),
+    )
+)
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -30,6 +37,9 @@ class Candidate(msgspec.Struct, frozen=True):
 
 def desired_services(view: View, *, node: IPv4Address | None = None) -> dict[Vip, Service]:
     """Return the services of *view*; a named VIP without a lease has none yet.
+
+    Nor has a VIP by an address that is in use: taking a master's would cut the
+    cluster off from whoever could take the VIP back.
 
     On *node*, a port of the node that leads to a container of its own becomes
     the container's: the kernel translates a destination once only.
@@ -69,9 +79,18 @@ def is_ready(task: Task) -> bool:
 
 def _address(view: View, vip: NamedVip | AddressVip) -> IPv4Address | None:
     if isinstance(vip, AddressVip):
-        return vip.address
+        return None if is_in_use(view, vip.address) else vip.address
     lease = view.vips.get(vip.name)
     return None if lease is None else lease.address
+
+
+def is_in_use(view: View, address: IPv4Address) -> bool:
+    """Tell whether an address is a node's, lies in a network, or is reserved."""
+    return (
+        str(address) in view.nodes
+        or any(address in network.subnet for network in view.networks.values())
+        or any(address in prefix for prefix in RESERVED)
+    )
 
 
 def _weighted(candidates: Iterable[Candidate]) -> Iterator[Backend]:

@@ -82,6 +82,16 @@ def test_framework_not_known_yet_has_no_named_service() -> None:
     assert desired_services(unknown) == {}
 
 
+@pytest.mark.parametrize(
+    "address", [str(ON_B), "9.200.0.1", "198.51.100.1", "127.0.0.1", "224.0.0.1", "0.0.0.0"]
+)
+def test_address_in_use_cannot_be_taken(address: str) -> None:
+    labels = (("VIP_0", f"{address}:5050"), *LABELS)
+    greedy = task(2, ports=(TaskPort(number=8080, labels=labels),))
+
+    assert desired_services(view(greedy)) == service(backend(2))
+
+
 def test_address_vip_needs_no_lease() -> None:
     own = task(2, ports=(TaskPort(number=8080, labels=(("VIP_0", "1.2.3.4:443"),)),))
 
