@@ -95,18 +95,24 @@ class Cluster:
 
     def on(self, node: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a node's network, with its resolv.conf."""
-        return self.lab.node(node).run(command, timeout=TIMEOUT_SECONDS)
+        return self.run_here(self.lab.node(node).command(command))
 
     def run_here(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run a command on this machine, as somebody at its keyboard would."""
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        """Run a command on this machine, as somebody at its keyboard would.
+
+        Raises UnprovenError when it does not end in time.
+        """
+        try:
+            return subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UnprovenError(f"{' '.join(command)}: no end in {TIMEOUT_SECONDS:g} s") from error
 
     def inside(self, instance: Instance, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a container, by the runtime's own tool."""

@@ -33,6 +33,9 @@ class _Draft:
         self.is_refused = False
 
 
+PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+
+
 def parse_listing(listing: Sequence[Mapping[str, Any]]) -> Listing:
     """Return the entries and the fingerprint of a ``list table`` answer."""
     drafts: dict[Vip, _Draft] = {}
@@ -56,7 +59,7 @@ def parse_listing(listing: Sequence[Mapping[str, Any]]) -> Listing:
 
 
 def _draft(drafts: dict[Vip, _Draft], words: Sequence[Any]) -> _Draft:
-    vip = Vip(_address(words[0]), words[2], Protocol(words[1]))
+    vip = Vip(_address(words[0]), words[2], PROTOCOLS[words[1]])
     draft = drafts.get(vip)
     if draft is None:
         draft = drafts[vip] = _Draft()

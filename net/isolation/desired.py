@@ -74,7 +74,7 @@ def _allowed(protocol: Protocol, box: Box) -> Element:
         (
             render_addresses(*box.source),
             render_addresses(*box.destination),
-            protocol.value,
+            str(protocol.number),
             render_ports(*box.ports),
         ),
     )

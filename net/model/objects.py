@@ -17,6 +17,11 @@ class Protocol(enum.StrEnum):
     TCP = "tcp"
     UDP = "udp"
 
+    @property
+    def number(self) -> int:
+        """Return its number in an IP header (IANA protocol numbers)."""
+        return 6 if self is Protocol.TCP else 17
+
 
 class Liveness(enum.StrEnum):
     """What the leading master thinks of a node's agent."""

@@ -22,6 +22,7 @@ from phalanx.core.netns import enter
 T = TypeVar("T")
 
 OUTPUT_JSON = 1 << 4
+OUTPUT_NUMERIC_PROTOCOL = 1 << 7  # their names are in /etc/protocols, which may be missing
 OUTPUT_TERSE = 1 << 11
 
 
@@ -56,7 +57,9 @@ class Nft:
 
         A table, chain or set that is not there yields nothing.
         """
-        flags = OUTPUT_JSON if with_elements else OUTPUT_JSON | OUTPUT_TERSE
+        flags = OUTPUT_JSON | OUTPUT_NUMERIC_PROTOCOL
+        if not with_elements:
+            flags |= OUTPUT_TERSE
         status, output, error = await self._call(lambda: self._command(command, flags))
         if status != 0:
             if "No such file or directory" in error:

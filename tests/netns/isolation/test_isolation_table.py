@@ -24,13 +24,13 @@ ELEMENTS = dict.fromkeys(
         Element(NETWORKS, ("192.0.2.1",)),
         Element(SAME, ("9.0.0.0/8", "9.0.0.0/8")),
         Element(SAME, ("10.20.0.0-10.22.255.255", "0.0.0.0/0")),
-        Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "tcp", "5432")),
-        Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "udp", "8000-8010")),
-        Element(ALLOWED, ("9.0.1.1", "10.20.0.6", "tcp", "1024-2047")),
-        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "tcp", "0-65535")),
+        Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "6", "5432")),
+        Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "17", "8000-8010")),
+        Element(ALLOWED, ("9.0.1.1", "10.20.0.6", "6", "1024-2047")),
+        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "6", "0-65535")),
     ]
 )
-OPENING = Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "tcp", "5432"))
+OPENING = Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "6", "5432"))
 
 
 def nft(ns: str, command: str) -> str:
@@ -81,12 +81,12 @@ async def test_narrower_element_takes_the_place_of_a_wider_one_in_one_change(
     await table.apply(Delta(ELEMENTS, frozenset()))
     wide = {
         Element(NETWORKS, ("9.0.0.0/8",)),
-        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "tcp", "0-65535")),
+        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "6", "0-65535")),
     }
     narrow = [
         Element(NETWORKS, ("9.0.0.0/9",)),
-        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "tcp", "80")),
-        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "tcp", "443-500")),
+        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "6", "80")),
+        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "6", "443-500")),
     ]
     await table.apply(Delta(dict.fromkeys(narrow), frozenset(wide)))
     assert await table.read() == dict.fromkeys([*(ELEMENTS.keys() - wide), *narrow])

@@ -53,17 +53,17 @@ def test_only_networks_that_are_not_isolated_are_open() -> None:
     [
         pytest.param(
             [policy("one", "dcos", "blue", 5432, 5432)],
-            {("9.0.0.0/8", "10.20.0.0/16", "tcp", "5432")},
+            {("9.0.0.0/8", "10.20.0.0/16", "6", "5432")},
             id="by-name",
         ),
         pytest.param(
             [policy("range", "9.0.1.2/32", "10.20.0.0/24", 8000, 8010)],
-            {("9.0.1.2", "10.20.0.0/24", "tcp", "8000-8010")},
+            {("9.0.1.2", "10.20.0.0/24", "6", "8000-8010")},
             id="by-prefix-and-range",
         ),
         pytest.param(
             [msgspec.structs.replace(policy("u", "dcos", "blue", 53, 53), protocol=Protocol.UDP)],
-            {("9.0.0.0/8", "10.20.0.0/16", "udp", "53")},
+            {("9.0.0.0/8", "10.20.0.0/16", "17", "53")},
             id="udp",
         ),
         pytest.param(
@@ -73,14 +73,14 @@ def test_only_networks_that_are_not_isolated_are_open() -> None:
         ),
         pytest.param(
             [policy("all", "dcos", "blue", 1, 100), policy("web", "dcos", "blue", 80, 80)],
-            {("9.0.0.0/8", "10.20.0.0/16", "tcp", "1-100")},
+            {("9.0.0.0/8", "10.20.0.0/16", "6", "1-100")},
             id="one-inside-another",
         ),
         pytest.param(
             [policy("low", "dcos", "blue", 1, 80), policy("high", "dcos", "blue", 80, 100)],
             {
-                ("9.0.0.0/8", "10.20.0.0/16", "tcp", "1-80"),
-                ("9.0.0.0/8", "10.20.0.0/16", "tcp", "81-100"),
+                ("9.0.0.0/8", "10.20.0.0/16", "6", "1-80"),
+                ("9.0.0.0/8", "10.20.0.0/16", "6", "81-100"),
             },
             id="overlapping-ports",
         ),
@@ -107,6 +107,6 @@ def test_overlapping_networks_still_make_loadable_elements() -> None:
 
 
 def test_element_is_spelled_as_nft_spells_it() -> None:
-    element = Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "tcp", "5432"))
+    element = Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "6", "5432"))
 
-    assert element.text == "9.0.0.0/8 . 10.20.0.5 . tcp . 5432"
+    assert element.text == "9.0.0.0/8 . 10.20.0.5 . 6 . 5432"

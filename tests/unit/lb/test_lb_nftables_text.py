@@ -127,13 +127,13 @@ LISTING: list[dict[str, Any]] = [
             "name": "slots",
             "handle": 3,
             "elem": [
-                [{"concat": ["11.0.0.1", "udp", 53, 0]}, {"concat": ["9.0.1.1", 8080]}],
+                [{"concat": ["11.0.0.1", 17, 53, 0]}, {"concat": ["9.0.1.1", 8080]}],
             ],
         }
     },
-    {"map": {"name": "weights", "elem": [[{"concat": ["11.0.0.1", "udp", 53, "9.0.1.2", 8]}, 0]]}},
-    {"set": {"name": "refused", "elem": [{"concat": ["11.0.0.2", "tcp", 80]}]}},
-    {"set": {"name": "services_8", "elem": [{"concat": ["11.0.0.1", "udp", 53]}]}},
+    {"map": {"name": "weights", "elem": [[{"concat": ["11.0.0.1", 17, 53, "9.0.1.2", 8]}, 0]]}},
+    {"set": {"name": "refused", "elem": [{"concat": ["11.0.0.2", 6, 80]}]}},
+    {"set": {"name": "services_8", "elem": [{"concat": ["11.0.0.1", 17, 53]}]}},
     {"set": {"name": "services_32", "handle": 9}},
 ]
 
