@@ -12,6 +12,9 @@ ALLOWED = "allowed"  # what policies let through
 # had let in. At this hook destination addresses are translated already and sources not yet:
 # what is judged are the two containers, whatever VIP stands between them.
 #
+# Judging addresses is worth something only if they are true: what comes from a bridge is first
+# asked whether its source lies behind that bridge.
+#
 # A refused TCP connection is reset. Where bridged packets go through these hooks too (the sysctl
 # net.bridge.bridge-nf-call-iptables), the kernel sends resets past address translation, and a
 # client of a VIP would not know it is meant: its first packet is answered by ICMP.
@@ -35,8 +38,15 @@ comment "between networks, by a VIP"
     meta l4proto tcp counter reject with tcp reset comment "between networks"
     counter reject with icmpx admin-prohibited comment "between networks"
   }}
+  chain leaving {{
+    fib saddr . iif oif missing counter drop comment "an address of somebody else"
+    ip saddr != @{NETWORKS} jump between comment "of a network that is gone"
+  }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
+    iifname "phx-*" iifname != "phx-vxlan" ip daddr @{NETWORKS} jump leaving
+    oifname "phx-*" oifname != "phx-vxlan" ip saddr @{NETWORKS} ip daddr != @{NETWORKS} \
+fib daddr type unicast jump between comment "to a network that is gone"
     ip saddr @{NETWORKS} ip daddr @{NETWORKS} jump between
   }}
 """,

@@ -1,6 +1,7 @@
 """What the walls between networks stop and let through, with packets."""
 
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -111,6 +112,52 @@ def test_udp_between_networks_is_refused_at_once(
     receiver.setblocking(False)
     with pytest.raises(BlockingIOError):
         receiver.recv(100)
+
+
+@pytest.mark.parametrize("server", ["b1", "b2"])
+def test_borrowed_address_leads_through_no_wall(
+    socket_in: Socket, run_in: Run, server: str
+) -> None:
+    for node in ("n1", "n2"):  # else the kernel's own filter would do it
+        settings = run_in(node, "sysctl", "-aN", "-r", r"net\.ipv4\.conf\..*\.rp_filter").split()
+        run_in(node, "sysctl", "-qw", *(f"{name}=0" for name in settings))
+    receiver = socket_in(server, socket.SOCK_DGRAM)
+    receiver.bind(("0.0.0.0", PORT))
+    receiver.setblocking(False)
+    raw = socket_in("d1", socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+    for source in ("10.20.1.77", "9.0.2.2", "192.0.2.9", ADDRESS["n2"]):
+        raw.sendto(udp_packet(source, ADDRESS[server]), (ADDRESS[server], 0))
+    neighbour = "b2" if server == "b1" else "b1"
+    knock = socket_in(neighbour, socket.SOCK_DGRAM)
+    knock.sendto(b"honest", (ADDRESS[server], PORT))
+    receiver.settimeout(5)
+    heard = receiver.recv(100)
+    for node in ("n1", "n2"):
+        run_in(node, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+
+    assert heard == b"honest"
+
+
+def udp_packet(source: str, destination: str) -> bytes:
+    """Return a packet that says it comes from *source*; the kernel fills in length and sum."""
+    ends = IPv4Address(source).packed + IPv4Address(destination).packed
+    payload = b"borrowed"
+    udp = struct.pack("!HHHH", PORT, PORT, 8 + len(payload), 0) + payload
+    return struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, socket.IPPROTO_UDP, 0) + ends + udp
+
+
+async def test_container_of_a_network_that_is_gone_stays_behind_its_wall(
+    socket_in: Socket, reconcile: Reconcile
+) -> None:
+    gone = [(lease.kind, lease.key) for lease in VIEW.subnets.values() if lease.network == "dcos"]
+    await reconcile(VIEW.changed((), [(DCOS.kind, DCOS.key), *gone]))
+    listen(socket_in, "b1")
+    listen(socket_in, "d1")
+
+    for client, server in (("d1", "b1"), ("b1", "d1")):
+        with pytest.raises(ConnectionRefusedError):
+            connect(socket_in, client, server)
 
 
 def test_ping_between_networks_is_filtered(run_in: Run) -> None:
