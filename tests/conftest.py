@@ -1,0 +1,16 @@
+"""A test run that is told to end takes down what it made, however it is told."""
+
+import signal
+from types import FrameType
+
+import pytest
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let SIGTERM and SIGHUP end a run as Ctrl-C does, which runs every fixture's end."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)

@@ -1,0 +1,51 @@
+"""A test run leaves nothing behind, however it is ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+CHILD = """
+import time
+from pathlib import Path
+
+
+def test_child(ns: str) -> None:
+    Path("{report}").write_text(ns)
+    time.sleep(60)  # waits: to be interrupted
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_run_removes_its_namespaces(tmp_path: Path, number: signal.Signals) -> None:
+    report = tmp_path / "namespace"
+    child = ROOT / "tests" / "netns" / "suite" / f"test_child_{os.getpid()}.py"
+    child.write_text(CHILD.format(report=report))
+    command = [sys.executable, "-Im", "pytest", "-q", "-p", "no:cacheprovider", str(child)]
+    run = subprocess.Popen(
+        [*command, f"--basetemp={tmp_path / 'base'}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not (report.exists() and report.read_text()):
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)  # waits: between two looks
+        name = report.read_text()
+        assert Path("/run/netns", name).exists()
+
+        run.send_signal(number)
+        run.wait(30)
+
+        assert not Path("/run/netns", name).exists()
+    finally:
+        run.kill()
+        child.unlink()
