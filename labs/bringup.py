@@ -1,6 +1,7 @@
 """Make a lab: namespaces, wires, processes, and wait until it stands."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,12 +28,13 @@ def bring_up(
     Raises UnavailableError when a process ends early, or when the conditions do
     not hold within *seconds*.
     """
+    began = time.monotonic()
     progress.say("network")
     add_router(place, record.topology)
     for node in record.topology.nodes:
         build_node(place, record, node, outfit)
     for wave in outfit.waves():
-        record = start_wave(place, record, wave, progress=progress, seconds=seconds)
+        record = start_wave(place, record, wave, progress=progress, seconds=seconds, began=began)
     record = replace(record, complete=True)
     write_record(place, record)
     return record
@@ -46,7 +48,7 @@ def build_node(place: Place, record: Record, node: Node, outfit: Outfit) -> None
 
 
 def start_wave(
-    place: Place, record: Record, wave: Wave, *, progress: Progress, seconds: float
+    place: Place, record: Record, wave: Wave, *, progress: Progress, seconds: float, began: float
 ) -> Record:
     """Start the processes of a wave and wait for its conditions; return the longer record."""
     specs = [(node, spec) for node, specs in wave.processes.items() for spec in specs]
@@ -57,7 +59,9 @@ def start_wave(
         progress.say(f"processes: {_listing(wave)}")
     for process in planned:
         record = start_process(place, record, process)
-    await_conditions(place, record, wave.conditions, progress=progress, seconds=seconds)
+    await_conditions(
+        place, record, wave.conditions, progress=progress, seconds=seconds, began=began
+    )
     return record
 
 
@@ -91,9 +95,11 @@ def await_conditions(
     *,
     progress: Progress,
     seconds: float,
+    began: float | None = None,
 ) -> None:
     """Wait until every condition holds at the same time; raise UnavailableError otherwise.
 
+    The *seconds* count from *began* on the monotonic clock, or from now.
     A process that has ended ends the wait at once, with its last words.
     """
     said = set[str]()
@@ -113,7 +119,8 @@ def await_conditions(
         progress.waiting(reasons)
         return not reasons
 
-    if not wait_until(all_hold, seconds=seconds, interval=0.05):
+    spent = 0.0 if began is None else time.monotonic() - began
+    if not wait_until(all_hold, seconds=seconds - spent, interval=0.05):
         left = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise UnavailableError(f"lab {place.lab}: not up after {seconds:g} s: {left}")
 

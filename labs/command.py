@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import shutil
 import signal
@@ -54,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     up.add_argument("--topology", type=Path, metavar="FILE", help="read the topology from TOML")
     up.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=UP_SECONDS,
         metavar="SECONDS",
         help=f"give up after this long (default: {UP_SECONDS:g})",
@@ -89,6 +90,13 @@ def _count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is below 0")
     return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time")
+    return seconds
 
 
 def _signal(text: str) -> signal.Signals:

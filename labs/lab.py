@@ -214,13 +214,14 @@ class Lab:
         with locked(self._place, seconds=LOCK_SECONDS):
             record = self._record()
             record.topology.node(node)
-            if node in record.powered_off:
+            was_off = node in record.powered_off
+            if was_off:
                 if process is not None:
                     raise ConflictError(f"{node}: is without power: start the whole node")
                 record = self._power_on(record, node)
             wanted = [_process(record, node, process)] if process else record.of_node(node)
             wanted = [p for p in wanted if p.birth is None or not is_alive(p.birth)]
-            if not wanted and record.of_node(node):
+            if not wanted and not was_off:
                 what = f"{node}: {process}" if process else node
                 raise ConflictError(f"{what}: runs already")
             for item in wanted:

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from phalanx.core.error import ConfigError
+from phalanx.core.error import ConfigError, InvalidError
 from phalanx.labs.topology import (
     DEFAULT_RESOURCES,
     DEFAULT_SEGMENTS,
@@ -18,6 +18,7 @@ from phalanx.labs.topology import (
     parse_address,
     place_node,
 )
+from phalanx.mesos.resources import Resources
 
 TOP_KEYS = {"zookeeper", "segments", "nodes"}
 SEGMENT_KEYS = {"name", "subnet"}
@@ -30,6 +31,8 @@ def read_topology(path: Path) -> Topology:
         return parse_topology(path.read_text())
     except OSError as error:
         raise ConfigError(f"--topology: {str(path)!r}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--topology: {str(path)!r}: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"--topology: {str(path)!r}: {error}") from error
 
@@ -81,6 +84,10 @@ def _node(item: Mapping[str, object], segments: Sequence[Segment], default: Segm
         segment = found[0]
     address = parse_address(f"{name}: address", item["address"]) if "address" in item else None
     resources = _text(name, item, "resources") if "resources" in item else DEFAULT_RESOURCES
+    try:
+        Resources.parse(resources)
+    except InvalidError as error:
+        raise ConfigError(f"{name}: resources: {error}") from error
     return place_node(name, segment, address=address, resources=resources)
 
 

@@ -130,6 +130,14 @@ def test_kill_start_partition_and_heal_say_what_they_did(lab: Lab) -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "0", "-1", "soon"])
+def test_time_that_is_none_is_refused(name: str, text: str) -> None:
+    done = phalanx_lab("up", "--name", name, "--timeout", text)
+
+    assert done.returncode == 2
+    assert "argument --timeout" in done.stderr
+
+
 def test_down_of_none_is_an_error_with_a_message(name: str) -> None:
     done = phalanx_lab("down", "--name", name)
 

@@ -2,13 +2,14 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from time import monotonic
 
 import pytest
 
 from phalanx.core.error import ConfigError, ConflictError, NotFoundError, UnavailableError
 from phalanx.labs.lab import Lab, MakeOutfit
-from phalanx.labs.outfit import Bare, Condition, ProcessSpec
+from phalanx.labs.outfit import Bare, Condition, ProcessSpec, Wave
 from phalanx.labs.place import Place
 from phalanx.labs.process import birth_of
 from phalanx.labs.topology import Topology
@@ -118,6 +119,18 @@ def test_what_cant_be_done_says_why(lab: Lab, act: Callable[[Lab], object], mess
         act(lab)
 
 
+def test_node_that_runs_nothing_is_started_only_after_a_loss_of_power(name: str) -> None:
+    lab = Lab.up(name=name, outfit=lambda place, topology: Bare())
+    try:
+        with pytest.raises(ConflictError, match="c1: runs already"):
+            lab.start("c1")
+        lab.kill("c1")
+
+        assert lab.start("c1") == []
+    finally:
+        lab.down()
+
+
 def test_node_without_power_refuses_all_but_start(lab: Lab) -> None:
     lab.kill("a2")
 
@@ -158,6 +171,24 @@ def test_condition_that_never_holds_fails_up_with_its_reason(name: str, traces: 
         Lab.up(name=name, outfit=failing("import signal; signal.pause()"), seconds=0.2)
 
     assert not any(traces(name).values())
+
+
+def test_time_to_come_up_is_for_all_waves_together(name: str) -> None:
+    asked: list[float] = []
+
+    def ask(until: float) -> str | None:
+        asked.append(monotonic())
+        return None if asked[-1] >= asked[0] + until else "not yet"
+
+    class Waves(Bare):
+        def waves(self) -> Sequence[Wave]:
+            first, second = (Condition("c", lambda until=u: ask(until)) for u in (0.8, 60.0))  # type: ignore[misc]  # bound per turn
+            return [Wave({}, (first,)), Wave({}, (second,))]
+
+    with pytest.raises(UnavailableError, match="not up after 1 s: c: not yet"):
+        Lab.up(name=name, outfit=lambda place, topology: Waves(), seconds=1.0)
+
+    assert asked[-1] - asked[0] < 1.5
 
 
 def test_failed_lab_is_kept_when_asked_for_and_removed_by_down(name: str, traces: Traces) -> None:

@@ -91,6 +91,14 @@ def test_file_says_segments_and_nodes() -> None:
     assert topology.node("a1").resources == "cpus:2;mem:512"
 
 
+def test_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "lab.toml"
+    file.write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ConfigError, match=r"--topology: '.*lab\.toml': .*can't decode"):
+        read_topology(file)
+
+
 def test_file_without_segments_has_the_usual_two() -> None:
     topology = parse_topology('nodes = [{name = "m1"}, {name = "a1"}, {name = "a2"}]')
 
@@ -135,6 +143,11 @@ def test_file_without_segments_has_the_usual_two() -> None:
         ),
         pytest.param(
             'segments = [{name = "lan", subnet = "198.18.0.0/24"}]', "'lan'", id="segment-name"
+        ),
+        pytest.param(
+            'nodes = [{name = "m1"}, {name = "a1", resources = "cpus:x"}]',
+            r"a1: resources: resource 'cpus:x'",
+            id="resources",
         ),
         pytest.param(
             """
