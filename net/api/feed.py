@@ -10,6 +10,7 @@ from phalanx.net.feed.record import Position, encode
 from phalanx.net.feed.source import FeedSource
 
 PATH = "/v1/feed"
+LONGEST_NUMBER = 20  # digits
 
 
 def feed_route(source: Callable[[], FeedSource]) -> web.RouteDef:
@@ -36,6 +37,6 @@ def _position(request: web.Request) -> Position | None:
     if epoch is None:
         return None
     text = request.query.get("sequence", "")
-    if not text.isdecimal():
-        raise InvalidError(f"sequence: {text!r} is not a number")
+    if not text.isdecimal() or len(text) > LONGEST_NUMBER:
+        raise InvalidError(f"sequence: {text[:LONGEST_NUMBER]!r} is not a number that we gave")
     return Position(epoch, int(text))

@@ -4,10 +4,11 @@ import asyncio
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phalanx.core.api.error import errors_as_json
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.error import ProtocolError
 from phalanx.net.api.feed import feed_route
@@ -143,6 +144,21 @@ def app_of(source: FeedSource) -> web.Application:
     app = web.Application()
     app.add_routes([feed_route(lambda: source)])
     return app
+
+
+@pytest.mark.parametrize("number", ["", "-1", "x", "9" * 5000])
+async def test_a_position_without_a_number_of_ours_is_a_bad_request(number: str) -> None:
+    source = FeedSource()
+    source.publish(View(), epoch="e")
+    app = web.Application(middlewares=[errors_as_json])
+    app.add_routes([feed_route(lambda: source)])
+    async with (
+        asyncio.timeout(10),
+        serve(app, Listener("127.0.0.1", 0)) as [place],
+        ClientSession() as session,
+        session.get(f"http://{place}/v1/feed", params={"epoch": "e", "sequence": number}) as said,
+    ):
+        assert said.status == 400
 
 
 async def test_a_follower_sees_every_change_and_survives_its_source() -> None:
