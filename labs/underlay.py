@@ -6,6 +6,7 @@ segment and, as the bridge's port, one end of each node's veth; the other end is
 """
 
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 
 from phalanx.labs.place import Place
 from phalanx.labs.topology import ROUTER, UNDERLAY, Node, Role, Topology
@@ -41,6 +42,15 @@ def bridge_of(segment: str) -> str:
     return f"br-{segment}"
 
 
+def link_address(address: IPv4Address) -> str:
+    """Return the link address that goes with an underlay address: machines keep theirs for ever.
+
+    One that changed with each power cycle would leave the neighbours, for the better
+    part of a minute, with one that nobody answers to.
+    """
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0x00, *address.packed))
+
+
 def sysctls_of(role: Role) -> Mapping[str, str]:
     """Return the sysctls of a node."""
     return CLIENT_SYSCTLS if role is Role.CLIENT else NODE_SYSCTLS
@@ -52,7 +62,8 @@ def router_script(topology: Topology) -> Sequence[str]:
     for segment in topology.segments:
         bridge = bridge_of(segment.name)
         lines += [
-            f"link add {bridge} type bridge stp_state 0 mcast_snooping 0",
+            f"link add {bridge} address {link_address(segment.gateway)} "
+            "type bridge stp_state 0 mcast_snooping 0",
             f"address add {segment.gateway}/{segment.subnet.prefixlen} dev {bridge}",
             f"link set {bridge} up",
         ]
@@ -62,7 +73,8 @@ def router_script(topology: Topology) -> Sequence[str]:
 def port_script(place: Place, node: Node) -> Sequence[str]:
     """Return the lines for ``ip -batch`` in the router's namespace that plug a node in."""
     return [
-        f"link add {node.name} type veth peer name eth0 netns {place.netns(node.name)}",
+        f"link add {node.name} type veth "
+        f"peer name eth0 address {link_address(node.address)} netns {place.netns(node.name)}",
         f"link set {node.name} master {bridge_of(node.segment)}",
         f"link set {node.name} up",
     ]

@@ -1,5 +1,6 @@
 """A lab from up to down: processes, power, second ups, failures."""
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,15 @@ def pids(lab: Lab) -> dict[tuple[str, str], int | None]:
 
 def serves(lab: Lab, node: str) -> bool:
     return lab.node("c1").run(["curl", "-s", "-m1", f"http://{node}:8000/"]).returncode == 0
+
+
+def link_addresses(lab: Lab, node: str) -> list[str]:
+    """Return those of a node and of the router's bridges."""
+    of_node = lab.node(node).run(["ip", "-o", "link", "show", "eth0"]).stdout
+    of_router = lab.node("r1").run(["ip", "-o", "link", "show", "type", "bridge"]).stdout
+    found = re.findall(r"link/ether (\S+)", of_node + of_router)
+    assert len(found) == 1 + len(lab.topology.segments)
+    return found
 
 
 def failing(command: str) -> MakeOutfit:
@@ -100,6 +110,16 @@ def test_node_with_power_again_comes_back_empty_and_serves(lab: Lab) -> None:
 
     assert wait_until(lambda: serves(lab, "a2"), seconds=15)
     assert "phx-old" not in lab.node("a2").run(["ip", "link"]).stdout
+
+
+@pytest.mark.parametrize("node", ["m1", "a1", "a2"])
+def test_node_with_power_again_is_known_to_its_neighbours(lab: Lab, node: str) -> None:
+    before = link_addresses(lab, node)
+
+    lab.kill(node)
+    lab.start(node)
+
+    assert link_addresses(lab, node) == before
 
 
 @pytest.mark.parametrize(

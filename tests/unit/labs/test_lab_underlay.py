@@ -28,7 +28,7 @@ def test_router_has_a_bridge_and_the_first_address_in_each_segment() -> None:
 
 def test_node_is_plugged_into_its_own_segment_and_namespace() -> None:
     assert port_script(PLACE, TOPOLOGY.node("a2")) == [
-        "link add a2 type veth peer name eth0 netns phx-lab-a2",
+        "link add a2 type veth peer name eth0 address 02:00:c6:12:01:66 netns phx-lab-a2",
         "link set a2 master br-s2",
         "link set a2 up",
     ]
