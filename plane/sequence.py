@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from phalanx.core.reconcile.reconciler import Reconciler
+
+log = structlog.get_logger()
 
 RETRY_SECONDS = 1.0
 
@@ -70,8 +73,16 @@ class TableSequence:
         outcome: dict[str, bool] = {}
         with self._seconds.time():
             for table in self._tables:
-                outcome[table.name] = await table.reconcile_once(resync=resync)
+                outcome[table.name] = await self._reconcile(table, resync=resync)
                 if not outcome[table.name]:
                     self._failures.labels(table.name).inc()
         self._done(outcome)
         return all(outcome.values())
+
+    async def _reconcile(self, table: Reconciler[Any, Any], *, resync: bool) -> bool:
+        """Reconcile one table; a bug in it is logged and costs this table, not the others."""
+        try:
+            return await table.reconcile_once(resync=resync)
+        except Exception:
+            log.exception("table_failed", table=table.name)
+            return False
