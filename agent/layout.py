@@ -5,7 +5,7 @@ from pathlib import Path
 
 from phalanx.core.error import InvalidError
 
-LONGEST_ID = 255
+LONGEST_ID = 255  # bytes, as a file system counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Layout:
 
 def checked_id(text: str) -> str:
     """Return an id that can be a file's name (reference mesos §0.6); raise InvalidError."""
-    if not text or text in (".", "..") or len(text) > LONGEST_ID:
+    if not text or text in (".", "..") or len(text.encode()) > LONGEST_ID:
         raise InvalidError(f"id: {text!r}: is not allowed")
     if any(character == "/" or ord(character) < 32 or ord(character) == 127 for character in text):
         raise InvalidError(f"id: {text!r}: has characters that are not allowed")

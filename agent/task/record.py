@@ -111,8 +111,13 @@ class Checkpoint:
         return given.networks if given else ()
 
     def remove(self) -> None:
-        """Forget the task."""
+        """Forget the task, and what only led to it: tasks, run, runs and executor directories."""
         shutil.rmtree(self.directory, ignore_errors=True)
+        for parent in self.directory.parents[:4]:
+            try:
+                parent.rmdir()
+            except OSError:
+                return
 
 
 def _read(kind: type[M], path: Path) -> M | None:

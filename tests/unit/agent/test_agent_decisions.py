@@ -160,7 +160,7 @@ def test_bad_attributes_are_named(text: str) -> None:
         parse_attributes(text)
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a\nb", "x" * 256, "\x7f"])
+@pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a\nb", "x" * 256, "é" * 128, "\x7f"])
 def test_an_id_that_is_no_file_name_is_refused(text: str) -> None:
     with pytest.raises(InvalidError, match="id: "):
         checked_id(text)

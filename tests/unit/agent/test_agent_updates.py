@@ -9,13 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phalanx.agent.files import CheckpointError
+from phalanx.agent.layout import Layout
 from phalanx.agent.task.log import LENGTH, UpdateRecord, append, records, recover
+from phalanx.agent.task.record import Checkpoint, TaskRecord
 from phalanx.agent.task.sender import Key, UpdateSender
 from phalanx.agent.task.stream import Stream, latest_state, retry_seconds
 from phalanx.core.error import UnavailableError
 from phalanx.mesos.agent_protocol import AgentUpdate
 from phalanx.mesos.v1.codec import encode
-from phalanx.mesos.v1.mesos import TaskID, TaskState, TaskStatus
+from phalanx.mesos.v1.mesos import (
+    AgentID,
+    FrameworkInfo,
+    TaskID,
+    TaskInfo,
+    TaskState,
+    TaskStatus,
+)
 
 KEY = ("fw", "t")
 
@@ -113,6 +122,25 @@ def test_a_torn_tail_is_cut_off_before_the_next_record(tmp_path: Path) -> None:
     assert file.stat().st_size == good
     append(file, UpdateRecord(type="UPDATE", update=RUNNING))
     assert recover(file).pending == (STARTING, RUNNING)
+
+
+def test_a_task_that_is_forgotten_leaves_no_directory(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, tmp_path / "run")
+    record = TaskRecord(
+        framework_info=FrameworkInfo(user="root", name="test"),
+        task=TaskInfo(name="t", task_id=TaskID(value="t"), agent_id=AgentID(value="S0")),
+        container_id="first",
+    )
+    first, second = (Checkpoint(layout.checkpoint("S0", KEY, run)) for run in ("first", "second"))
+    first.write_record(record)
+    second.write_record(record)
+    executors = tmp_path / "meta/slaves/S0/frameworks/fw/executors"
+
+    first.remove()
+    assert second.read_record() == record
+    second.remove()
+
+    assert list(executors.iterdir()) == []
 
 
 def test_an_update_that_the_disk_takes_in_part_is_refused(tmp_path: Path) -> None:
