@@ -14,7 +14,7 @@ GOALS = {
     "a rule by the API opens one port": 1.0,
     "removing the rule closes it": 1.0,
     "scale to 5: names follow": 10.0,
-    "scale to 5: the VIP follows": 10.0,
+    "scale to 5: the VIP follows, once they are healthy": 10.0,
     "kill -9 a container: names follow": 2.0,
     "kill -9 a container: the VIP follows": 2.0,
     "kill -9 a container: replaced, behind the VIP": 10.0,
