@@ -35,9 +35,10 @@ from phalanx.net.rtnl.kernel import Rtnl
 from phalanx.plane.api.node import Status, node_routes
 from phalanx.plane.cni.server import CniServer
 from phalanx.plane.config import LOADER, PlaneConfig
+from phalanx.plane.drift import drift_watched
 from phalanx.plane.mirror import Mirror
 from phalanx.plane.sequence import TableSequence
-from phalanx.plane.tables import build_tables
+from phalanx.plane.tables import NFT_TABLES, build_tables
 
 log = structlog.get_logger()
 
@@ -123,6 +124,7 @@ class Plane:
                 relay.add_routes([feed_route(lambda: self._mirror.relay)])
                 place = Listener(str(config.ip), config.feed_port)
                 await stack.enter_async_context(serve(relay, place))
+            stack.enter_context(drift_watched(self._sequence, *NFT_TABLES))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._mirror.run())
                 group.create_task(self._mirror.keep())

@@ -38,6 +38,8 @@ class TableSequence:
         self._done = done
         self._resync_seconds = resync_seconds
         self._poked = asyncio.Event()
+        self._is_resync_due = True
+        self.is_under_way = False  # a pass, so that changes of tables are likely our own
         self._failures = Counter(
             "phalanx_plane_reconcile_failures_total",
             "passes that left a table other than desired",
@@ -48,16 +50,18 @@ class TableSequence:
             "phalanx_plane_reconcile_seconds", "time of one pass over all tables", registry=registry
         )
 
-    def poke(self) -> None:
-        """Ask for a pass soon."""
+    def poke(self, *, resync: bool = False) -> None:
+        """Ask for a pass soon; with *resync* one that reads every table back."""
+        self._is_resync_due |= resync
         self._poked.set()
 
     async def run(self) -> None:
         """Reconcile until cancelled: what changed on each poke, everything on each resync."""
-        resync_at = time.monotonic()
+        resync_at = 0.0
         while True:
             self._poked.clear()
-            is_due = time.monotonic() >= resync_at
+            self._is_resync_due |= time.monotonic() >= resync_at
+            is_due, self._is_resync_due = self._is_resync_due, False
             ok = await self.run_once(resync=is_due)
             now = time.monotonic()
             if is_due:
@@ -71,11 +75,15 @@ class TableSequence:
         """Make one pass; return whether every table is as desired."""
         self._begin()
         outcome: dict[str, bool] = {}
-        with self._seconds.time():
-            for table in self._tables:
-                outcome[table.name] = await self._reconcile(table, resync=resync)
-                if not outcome[table.name]:
-                    self._failures.labels(table.name).inc()
+        self.is_under_way = True
+        try:
+            with self._seconds.time():
+                for table in self._tables:
+                    outcome[table.name] = await self._reconcile(table, resync=resync)
+                    if not outcome[table.name]:
+                        self._failures.labels(table.name).inc()
+        finally:
+            self.is_under_way = False
         self._done(outcome)
         return all(outcome.values())
 

@@ -7,6 +7,7 @@ from phalanx.core.reconcile.dataplane import Dataplane
 from phalanx.core.reconcile.reconciler import Reconciler
 from phalanx.lb.choose import choose_services
 from phalanx.lb.desired import desired_services
+from phalanx.lb.nftables.ruleset import NAME as LB_TABLE
 from phalanx.lb.service import Service, Vip
 from phalanx.net.address.kernel import KernelAddresses
 from phalanx.net.attachment.bridge import desired_bridges
@@ -38,6 +39,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 Tables = Sequence[Reconciler[Any, Any]]
+
+NFT_TABLES = (ISOLATION.table, NAT.table, LB_TABLE)  # ours, by name
 
 
 def build_tables(

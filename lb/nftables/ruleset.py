@@ -15,7 +15,8 @@ from typing import Any
 
 from phalanx.lb.slots import LENGTHS
 
-TABLE = "inet phalanx_lb"
+NAME = "phalanx_lb"
+TABLE = f"inet {NAME}"
 # Set on a packet between forward and postrouting when its reply would not come back through
 # us; cleared there. Listed in docs/reference/marks.md.
 HAIRPIN_MARK = 0x01000000

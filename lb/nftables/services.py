@@ -9,9 +9,9 @@ import structlog
 from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.exec import Flows
 from phalanx.lb.nftables.entry import EMPTY, Entry, compile_entry, endpoints_of, service_of
-from phalanx.lb.nftables.kernel import LOST, TableWatch
 from phalanx.lb.nftables.listing import STRUCTURE, TEXT, parse_listing
 from phalanx.lb.nftables.ruleset import (
+    NAME,
     TABLE,
     render_ruleset,
     structure_fingerprint,
@@ -22,6 +22,7 @@ from phalanx.lb.service import Service, Vip
 from phalanx.net.model.lease import VIP_POOL
 from phalanx.net.model.objects import Protocol
 from phalanx.net.nft.library import Nft
+from phalanx.net.nft.watch import LOST, TableWatch
 
 log = structlog.get_logger()
 
@@ -86,8 +87,7 @@ class NftablesServices:
 
     async def _current(self) -> Held:
         if self._watch is None:
-            name = TABLE.split()[-1]
-            self._watch = await self._nft.open(lambda: TableWatch(name))
+            self._watch = await self._nft.open(lambda: TableWatch(NAME))
         if self._watch.writers() or self._held is None:
             self._held = await self._list()
         return self._held

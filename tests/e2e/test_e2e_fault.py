@@ -177,3 +177,18 @@ def test_nothing_is_written_beside_the_lab(cluster: Cluster) -> None:
     state = Path("/var/lib/phalanx")
 
     assert not state.exists() or not any(state.iterdir())
+
+
+@pytest.mark.parametrize("table", ["phalanx_isolation", "phalanx_lb", "phalanx_nat"])
+def test_a_table_deleted_by_hand_is_back_at_once(
+    cluster: Cluster, before: list[Instance], table: str
+) -> None:
+    node = before[0].node
+    assert cluster.on(node, "nft", "delete", "table", "inet", table).returncode == 0
+
+    def look() -> str | None:
+        # A table comes back whole, in one transaction; its first pass may need two.
+        return cluster.on(node, "nft", "list", "table", "inet", table).stdout or None
+
+    # Far less than the 30 s of a resync.
+    assert until(look, seconds=5, what=table)

@@ -1,4 +1,4 @@
-"""Tell who changed the table, without listing it.
+"""Tell who changed a table, without listing it.
 
 A listing costs seconds when there are 10,000 services. The kernel notifies of
 each change with the table's name and the netlink port of its writer before
@@ -24,19 +24,23 @@ LOST = 0  # stands for any writer when news were lost; no socket of a process ha
 
 
 class TableWatch:
-    """The news of one table in the namespace that the watch was opened in."""
+    """The news of some tables in the namespace that the watch was opened in."""
 
-    def __init__(self, table: str) -> None:
-        """Start watching the table of this name; needs CAP_NET_ADMIN."""
-        self._name = table.encode() + b"\0"
+    def __init__(self, *tables: str) -> None:
+        """Start watching the tables of these names; needs CAP_NET_ADMIN."""
+        self._names = [table.encode() + b"\0" for table in tables]
         self._news = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         self._news.setblocking(False)
         self._news.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         self._news.bind((0, 0))
         self._news.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
 
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there is news, of whatever table."""
+        return self._news.fileno()
+
     def writers(self) -> frozenset[int]:
-        """Return the netlink ports that changed the table since the last call."""
+        """Return the netlink ports that changed one of the tables since the last call."""
         found: set[int] = set()
         while True:
             try:
@@ -49,7 +53,7 @@ class TableWatch:
                     raise
                 found.add(LOST)
             else:
-                if self._name in datagram:
+                if any(name in datagram for name in self._names):
                     found.add(HEADER.unpack_from(datagram)[4])
 
     def close(self) -> None:
