@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the first word names; return its exit status.
 
     0 done, 1 an error that is printed, 2 a command line or configuration that
-    can't be used.
+    can't be used, 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -62,12 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is None:
         print(f"phalanx: {words[0]!r} is no command; see phalanx --help", file=sys.stderr)
         return 2
-    run: Main = import_module(command.module).main
     try:
+        run: Main = import_module(command.module).main
         return run(words[1:])
     except PhalanxError as error:
         print(f"phalanx {words[0]}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

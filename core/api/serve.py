@@ -26,7 +26,7 @@ class Listener:
 
 @asynccontextmanager
 async def serve(
-    app: web.Application, *where: Listener | Path, shutdown_seconds: float = 1.0
+    app: web.Application, *where: Listener | Path, shutdown_seconds: float = 0.5
 ) -> AsyncIterator[Sequence[Listener | Path]]:
     """Serve *app* on every address while the context lasts; yield where it really listens.
 
