@@ -128,10 +128,11 @@ class TaskLife:
             self._kill_timer.cancel()
         self._kill_timer = loop.call_at(when, self._station.containers.kill, self._id)
         if is_first:
-            self._station.containers.terminate(self._id)
+            # Told first: whoever balances load stops sending while the command still listens.
             is_told = self.state == TaskState.TASK_KILLING
             if self.record.has_capability("TASK_KILLING_STATE") and not is_told:
                 await self._tell(TaskState.TASK_KILLING, healthy=kill.healthy)
+            self._station.containers.terminate(self._id)
 
     async def _start(self) -> None:
         """Make everything that the container needs, then the container."""

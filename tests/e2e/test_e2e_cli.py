@@ -1,0 +1,80 @@
+"""The commands on top of the registry's API, as an operator uses them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from phalanx.labs.demo.cluster import Cluster
+
+PHALANX = [sys.executable, "-Im", "phalanx.cli.main"]
+
+
+def phalanx(cluster: Cluster, room: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return cluster.run_here([*PHALANX, room, "--master", cluster.lab.master_url, *words])
+
+
+def test_a_network_is_made_listed_and_deleted(cluster: Cluster) -> None:
+    made = phalanx(cluster, "network", "create", "red", "10.140.0.0/16", "--prefix", "26")
+    listed = phalanx(cluster, "network", "list", "--json")
+    shown = phalanx(cluster, "network", "list")
+    gone = phalanx(cluster, "network", "delete", "red")
+
+    assert (made.returncode, listed.returncode, gone.returncode) == (0, 0, 0), made.stderr
+    [red] = [n for n in json.loads(listed.stdout)["networks"] if n["name"] == "red"]
+    assert red["prefix"] == 26
+    assert {lease["subnet"] for lease in red["leases"]} == {"10.140.0.0/26", "10.140.0.64/26"}
+    assert "10.140.0.64/26" in shown.stdout
+    assert "red" not in phalanx(cluster, "network", "list", "--json").stdout
+
+
+def test_a_policy_is_added_listed_and_removed(cluster: Cluster) -> None:
+    phalanx(cluster, "network", "create", "red", "10.140.0.0/16")
+    words = ("allow", "web", "dcos", "red", "80-81", "--reason", "a test")
+
+    added = phalanx(cluster, "policy", *words)
+    listed = json.loads(phalanx(cluster, "policy", "list", "--json").stdout)["policies"]
+    held = phalanx(cluster, "network", "delete", "red")
+    removed = phalanx(cluster, "policy", "remove", "web")
+    deleted = phalanx(cluster, "network", "delete", "red")
+
+    assert added.returncode == 0, added.stderr
+    [policy] = listed
+    assert (policy["ports"], policy["reason"]) == ("80-81", "a test")
+    assert held.returncode == 1
+    assert "web" in held.stderr
+    assert (removed.returncode, deleted.returncode) == (0, 0), deleted.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(("network", "create", "x", "9.1.0.0/16"), "overlaps", id="overlap"),
+        pytest.param(("network", "create", "x", "nowhere"), "'nowhere'", id="no-subnet"),
+        pytest.param(("network", "delete", "nosuch"), "nosuch", id="no-network"),
+        pytest.param(("policy", "remove", "nosuch"), "nosuch", id="no-policy"),
+        pytest.param(("policy", "allow", "p", "a", "dcos", "80"), "'a'", id="no-source"),
+        pytest.param(("policy", "allow", "p", "dcos", "dcos", "x"), "'x'", id="no-port"),
+    ],
+)
+def test_what_can_not_be_done_is_said_with_the_reason(
+    cluster: Cluster, words: tuple[str, ...], said: str
+) -> None:
+    done = phalanx(cluster, *words)
+
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_a_master_that_is_not_there_is_named() -> None:
+    done = subprocess.run(
+        [*PHALANX, "network", "--master", "http://127.0.0.1:1", "list"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "http://127.0.0.1:1" in done.stderr
