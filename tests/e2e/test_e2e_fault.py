@@ -35,11 +35,11 @@ def before(cluster: Cluster) -> Iterator[list[Instance]]:
     assert len(cluster.curl("m1", f"http://{L4LB}/", times=20)) == 20
 
 
-def reconciled(cluster: Cluster, node: str) -> list[dict[str, Any]]:
-    """Return the changes that a node's plane has logged."""
+def logged(cluster: Cluster, node: str, event: str) -> list[dict[str, Any]]:
+    """Return what a node's plane has logged of one event."""
     log = cluster.lab.node(node).directory / "log" / "plane.log"
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == "reconciled"]
+    return [line for line in lines if line["event"] == event]
 
 
 def test_a_killed_master_is_not_missed_by_names_and_vips(
@@ -83,11 +83,11 @@ def test_a_killed_plane_breaks_no_connection_and_changes_nothing_on_its_way_back
 
         assert len(cluster.curl(node, address, times=20)) == 20
 
-        done = len(reconciled(cluster, node))
+        done = len(logged(cluster, node, "reconciled"))
         cluster.lab.start(node, "plane")
         cluster.lab.wait(seconds=20)
 
-    changes = reconciled(cluster, node)[done:]
+    changes = logged(cluster, node, "reconciled")[done:]
     touched = {line["table"] for line in changes if line["removals"]}
     assert touched == set()
     # The rules of these tables are made anew once, in one transaction, by each new plane.
@@ -180,15 +180,17 @@ def test_nothing_is_written_beside_the_lab(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("table", ["phalanx_isolation", "phalanx_lb", "phalanx_nat"])
-def test_a_table_deleted_by_hand_is_back_at_once(
+def test_a_table_deleted_by_hand_is_noticed_and_comes_back(
     cluster: Cluster, before: list[Instance], table: str
 ) -> None:
     node = before[0].node
+    noticed = len(logged(cluster, node, "drift_noticed"))
+
     assert cluster.on(node, "nft", "delete", "table", "inet", table).returncode == 0
 
-    def look() -> str | None:
-        # A table comes back whole, in one transaction; its first pass may need two.
-        return cluster.on(node, "nft", "list", "table", "inet", table).stdout or None
-
-    # Far less than the 30 s of a resync.
-    assert until(look, seconds=5, what=table)
+    until(
+        lambda: cluster.on(node, "nft", "list", "table", "inet", table).stdout or None,
+        seconds=40,
+        what=table,
+    )
+    assert len(logged(cluster, node, "drift_noticed")) > noticed
