@@ -8,7 +8,7 @@ PYTEST := .venv/bin/python -Im pytest
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .setup-stamp: scripts/setup pyproject.toml
 	$(SUDO) scripts/setup
