@@ -22,6 +22,7 @@ from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.config import AgentConfig
 from phalanx.agent.container.cgroup import Cgroups
 from phalanx.agent.container.runtime import Containers
+from phalanx.agent.image.store import Images, remove_unfinished
 from phalanx.agent.layout import Layout
 from phalanx.agent.link import Link
 from phalanx.agent.offering import Machine, offered_resources, parse_attributes
@@ -112,6 +113,8 @@ async def run_agent(config: AgentConfig) -> None:
 
 def _station(config: AgentConfig, layout: Layout, sender: UpdateSender) -> Station:
     new_uuid: Callable[[], bytes] = lambda: uuid4().bytes  # noqa: E731 - one word needs no def
+    images = config.docker_store_dir or layout.images
+    remove_unfinished(images)
     return Station(
         ip=str(config.ip),
         port=config.port,
@@ -122,6 +125,7 @@ def _station(config: AgentConfig, layout: Layout, sender: UpdateSender) -> Stati
             config.network_cni_config_dir,
             Plugins(config.plugin_directories, config.plugin_timeout_seconds),
         ),
+        images=Images(config.docker_registry, images),
         sender=sender,
         launches=asyncio.Semaphore(LAUNCHES_PER_CORE * (os.cpu_count() or 1)),
         clock=time.time,

@@ -45,6 +45,13 @@ class AgentConfig:
         "resolv.conf of containers whose networks name no server (default: the host's)",
         default=None,
     )
+    docker_registry: Path | None = setting(
+        "directory of archives of images: NAME:TAG.tar or NAME.tar", default=None
+    )
+    docker_store_dir: Path | None = setting(
+        "directory of extracted images (default: store/docker in the work directory)",
+        default=None,
+    )
     runc: str = setting("OCI runtime", default="runc")
     log_level: str = setting("debug, info, warning or error", default="info")
 
@@ -73,8 +80,13 @@ class AgentConfig:
         if (config_directory is None) != (not plugins):
             missing = "plugins" if config_directory is not None else "config"
             raise ConfigError(f"Missing required '--network_cni_{missing}_dir' flag")
-        for key, path in (("work-dir", self.work_dir), ("runtime-dir", self.runtime_dir)):
-            if not path.is_absolute():
+        for key, path in (
+            ("work-dir", self.work_dir),
+            ("runtime-dir", self.runtime_dir),
+            ("docker-registry", self.docker_registry),
+            ("docker-store-dir", self.docker_store_dir),
+        ):
+            if path is not None and not path.is_absolute():
                 raise ConfigError(f"--{key}: {str(path)!r}: is not absolute")
         if not self.cgroups_root.strip("/") or ".." in self.cgroups_root.split("/"):
             raise ConfigError(f"--cgroups-root: {self.cgroups_root!r}: is not a cgroup")
@@ -87,5 +99,8 @@ class AgentConfig:
         if self.network_cni_config_dir is not None and not self.network_cni_config_dir.is_dir():
             text = str(self.network_cni_config_dir)
             raise ConfigError(f"--network-cni-config-dir: {text!r}: is not a directory")
+        if self.docker_registry is not None and not self.docker_registry.is_dir():
+            text = str(self.docker_registry)
+            raise ConfigError(f"--docker-registry: {text!r}: is not a directory")
         if shutil.which(self.runc) is None:
             raise ConfigError(f"--runc: {self.runc!r}: is not installed")

@@ -31,6 +31,11 @@ class Layout:
         return self.agents / "latest"
 
     @property
+    def images(self) -> Path:
+        """Return where the root file systems of images are, unless a setting says so."""
+        return self.work / "store" / "docker"
+
+    @property
     def containers(self) -> Path:
         """Return where each container's run directory is."""
         return self.runtime / "containers"
@@ -48,6 +53,10 @@ class Layout:
     def run(self, container_id: str) -> Path:
         """Return a container's run directory, which is its bundle too."""
         return self.containers / container_id
+
+    def image_layers(self, container_id: str) -> tuple[Path, Path]:
+        """Return what a container of an image writes into, and where the kernel prepares it."""
+        return self.run(container_id) / "upper", self.run(container_id) / "work"
 
     def info(self, agent_id: str) -> Path:
         """Return the file that keeps what we registered as."""

@@ -11,10 +11,19 @@ import structlog
 from phalanx.agent.cni.attach import named
 from phalanx.agent.container.environment import Surroundings, task_environment
 from phalanx.agent.container.mount import host_mounts
-from phalanx.agent.container.spec import Place, User, check_task, oci_config
+from phalanx.agent.container.spec import (
+    IMAGE_SANDBOX,
+    ImageRoot,
+    Place,
+    User,
+    asked_image,
+    check_task,
+    oci_config,
+)
 from phalanx.agent.health.probe import kind_of, probe_http, probe_tcp
 from phalanx.agent.health.verdict import Health, Verdict
 from phalanx.agent.health.watch import watch_health
+from phalanx.agent.image.store import Image
 from phalanx.agent.station import Station, hostname_of
 from phalanx.agent.task.ending import (
     Ending,
@@ -80,8 +89,9 @@ class TaskLife:
         """Run a new task to its end."""
         try:
             await self._tell(TaskState.TASK_STARTING)
+            image = await self._image()
             async with self._station.launches:
-                await self._start()
+                await self._start(image)
         except (ContainerError, InvalidError, OSError) as error:
             self._log.warning("launch_failed", error=str(error))
             await self._end(killed_during_launch() if self._kill else launch_failed(str(error)))
@@ -134,7 +144,7 @@ class TaskLife:
                 await self._tell(TaskState.TASK_KILLING, healthy=kill.healthy)
             self._station.containers.terminate(self._id)
 
-    async def _start(self) -> None:
+    async def _start(self, image: Image | None) -> None:
         """Make everything that the container needs, then the container."""
         station, task = self._station, self.record.task
         check_task(task)
@@ -155,7 +165,8 @@ class TaskLife:
         around = Surroundings(
             agent_ip=station.ip,
             agent_port=station.port,
-            sandbox=str(self.sandbox),
+            sandbox=IMAGE_SANDBOX if image else str(self.sandbox),
+            directory=str(self.sandbox),
             container_ip=(addresses[0].ip_address or "") if addresses else "",
             has_own_network=bool(asked),
         )
@@ -166,10 +177,24 @@ class TaskLife:
             network=str(station.networks.namespace(self._id)) if asked else None,
             files=station.files(home),
             host_mounts=host_mounts(Path("/proc/self/mountinfo").read_text()),
+            image=self._root(image) if image else None,
         )
-        environment = task_environment(task, self.record.framework_info, around)
+        preset = dict(image.config.environment) if image else {}
+        environment = task_environment(task, self.record.framework_info, around, preset)
         config = oci_config(task, place, environment, user=user, has_quota=station.has_quota)
-        await station.containers.launch(self._id, config, self.sandbox)
+        has_image = image is not None
+        await station.containers.launch(self._id, config, self.sandbox, has_image=has_image)
+
+    async def _image(self) -> Image | None:
+        """Return the image that the task asks for, ready."""
+        check_task(self.record.task)
+        name = asked_image(self.record.task)
+        return await self._station.images.provision(name) if name is not None else None
+
+    def _root(self, image: Image) -> ImageRoot:
+        upper, work = self._station.layout.image_layers(self._id)
+        lower = str(image.rootfs)
+        return ImageRoot(lower, str(upper), str(work), image.config, image.has_shell)
 
     def _refuse_if_killed(self) -> None:
         if self._kill is not None:

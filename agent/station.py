@@ -9,6 +9,7 @@ from pathlib import Path
 
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.container.runtime import Containers
+from phalanx.agent.image.store import Images
 from phalanx.agent.layout import Layout
 from phalanx.agent.task.sender import UpdateSender
 from phalanx.mesos.v1.mesos import IPAddress, NetworkInfo, TaskInfo
@@ -27,6 +28,7 @@ class Station:
     layout: Layout
     containers: Containers
     networks: Networks
+    images: Images
     sender: UpdateSender
     launches: asyncio.Semaphore
     clock: Callable[[], float]

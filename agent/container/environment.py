@@ -1,5 +1,6 @@
 """The environment of a task (reference mesos §2.2, §2.3)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from phalanx.mesos.v1.mesos import FrameworkInfo, TaskInfo
@@ -16,23 +17,31 @@ class Surroundings:
     sandbox: str
     container_ip: str
     has_own_network: bool
+    directory: str | None = None  # the sandbox on the host, if the container has it elsewhere
 
 
 def task_environment(
-    task: TaskInfo, framework: FrameworkInfo, around: Surroundings
+    task: TaskInfo,
+    framework: FrameworkInfo,
+    around: Surroundings,
+    image: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return a task's environment: ours first, the task's own variables over it."""
+    """Return a task's environment: ours first, the task's own variables over it.
+
+    What an *image* sets is below ours, but for where programs are looked for.
+    """
     endpoint = f"{around.agent_ip}:{around.agent_port}"
     allocation = task.resources[0].allocation_info if task.resources else None
     environment = {
         "PATH": SEARCH_PATH,
+        **(image or {}),
         "LIBPROCESS_IP": "0.0.0.0" if around.has_own_network else around.agent_ip,
         "LIBPROCESS_PORT": "0",
         "MESOS_AGENT_ENDPOINT": endpoint,
         "MESOS_ALLOCATION_ROLE": (allocation and allocation.role) or framework.role or "*",
         "MESOS_CHECKPOINT": "1",
         "MESOS_CONTAINER_IP": around.container_ip,
-        "MESOS_DIRECTORY": around.sandbox,
+        "MESOS_DIRECTORY": around.directory or around.sandbox,
         "MESOS_EXECUTOR_ID": task.task_id.value,
         "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "5secs",
         "MESOS_FRAMEWORK_ID": framework.id.value if framework.id else "",

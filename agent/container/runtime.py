@@ -48,13 +48,23 @@ class Containers:
     cgroups: Cgroups
     runc: str = "runc"
 
-    async def launch(self, container_id: str, config: Mapping[str, Any], sandbox: Path) -> Process:
+    async def launch(
+        self,
+        container_id: str,
+        config: Mapping[str, Any],
+        sandbox: Path,
+        *,
+        has_image: bool = False,
+    ) -> Process:
         """Start a container and return its init; raise ContainerError in runc's words.
 
         Whatever was made before a failure stays for ``remove``.
         """
         place = self.layout.run(container_id)
         (place / "rootfs").mkdir(parents=True, exist_ok=True)
+        if has_image:
+            for path in self.layout.image_layers(container_id):
+                path.mkdir(0o755, exist_ok=True)
         write_whole(place / "config.json", json.dumps(config).encode())
         arguments = [str(place), self.runc, str(self.layout.runc), container_id]
         arguments += [str(sandbox / "stdout"), str(sandbox / "stderr")]
@@ -159,7 +169,7 @@ class Containers:
             except TimeoutError as error:
                 raise ContainerError(f"runc delete {container_id}: hangs") from error
         await asyncio.to_thread(self.cgroups.remove_container, container_id)
-        shutil.rmtree(place, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
 
 def _process(facts: Mapping[str, Any]) -> Process:

@@ -1,10 +1,12 @@
 """From a task to the OCI configuration that runc is given; pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from phalanx.agent.image.config import ImageConfig, image_command
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import CommandInfo, TaskInfo
@@ -17,6 +19,8 @@ LEAST_SHARES = 2
 # The container's init must not be the command: the kernel keeps signals without a
 # handler from the first process of a pid namespace, so SIGTERM would never end it.
 INIT = ("/bin/sh", "-c", '"$@"; exit $?', "init")
+
+IMAGE_SANDBOX = "/mnt/mesos/sandbox"
 
 CAPABILITIES = tuple(
     f"CAP_{name}"
@@ -37,6 +41,17 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageRoot:
+    """The root of a container that is made of an image: nothing written reaches *lower*."""
+
+    lower: str
+    upper: str
+    work: str
+    config: ImageConfig
+    has_shell: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a container's parts lie on the host."""
 
@@ -46,6 +61,12 @@ class Place:
     network: str | None  # path of its network namespace; None shares the agent's
     files: Mapping[str, str]  # files bound over the root file system's, by their path in it
     host_mounts: tuple[str, ...] = ("/",)
+    image: ImageRoot | None = None  # instead of the host's mounts
+
+    @property
+    def inside(self) -> str:
+        """Return where the container has its sandbox."""
+        return self.sandbox if self.image is None else IMAGE_SANDBOX
 
 
 def check_task(task: TaskInfo) -> None:
@@ -61,10 +82,16 @@ def check_task(task: TaskInfo) -> None:
     if task.container.docker is not None or task.container.type == "DOCKER":
         image = task.container.docker.image if task.container.docker else ""
         raise ContainerError(f"container.docker.image: {image!r}: images are not supported")
-    if task.container.mesos is not None and task.container.mesos.image is not None:
-        asked = task.container.mesos.image
-        name = asked.docker.name if asked.docker else asked.type
-        raise ContainerError(f"container.mesos.image: {name!r}: images are not supported")
+    asked = task.container.mesos.image if task.container.mesos else None
+    if asked is not None and (asked.type != "DOCKER" or asked.docker is None):
+        raise ContainerError(f"container.mesos.image: {asked.type!r}: only DOCKER is supported")
+
+
+def asked_image(task: TaskInfo) -> str | None:
+    """Return the name of the image that a task wants its root from."""
+    mesos = task.container.mesos if task.container else None
+    image = mesos.image if mesos else None
+    return image.docker.name if image and image.docker else None
 
 
 def command_line(command: CommandInfo) -> list[str]:
@@ -100,15 +127,15 @@ def oci_config(
                 "gid": user.gid,
                 "additionalGids": list(user.groups),
             },
-            "args": [*INIT, *command_line(command)],
+            "args": _arguments(command, place.image),
             "env": [f"{name}={value}" for name, value in sorted(environment.items())],
-            "cwd": place.sandbox,
+            "cwd": _directory(place),
             "capabilities": {
                 kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")
             },
         },
         "root": {"path": "rootfs"},
-        "mounts": [*_root(place), *_own(), *_files(place), *_volumes(task, place)],
+        "mounts": [*_root(place), *_own(place), *_files(place), *_volumes(task, place)],
         "linux": {
             "namespaces": namespaces,
             "cgroupsPath": place.cgroup,
@@ -155,11 +182,42 @@ def _bind(source: str, destination: str, mode: str) -> dict[str, Any]:
     }
 
 
+def _arguments(command: CommandInfo, image: ImageRoot | None) -> list[str]:
+    """Return the words of the first process; without a shell there it is the command itself."""
+    if image is None or command.shell or command.value is not None:
+        words = command_line(command)
+    else:
+        words = image_command(image.config, command.arguments)
+    if image is not None and not image.has_shell:
+        if command.shell:
+            raise ContainerError("command.shell: the image has no /bin/sh")
+        return words
+    return [*INIT, *words]
+
+
+def _directory(place: Place) -> str:
+    """Return where the command starts."""
+    if place.image is None or place.image.config.working_dir is None:
+        return place.inside
+    return str(PurePosixPath("/", place.image.config.working_dir))
+
+
 def _root(place: Place) -> list[dict[str, Any]]:
+    """Return the root; runc makes an overlay in the container's own mount namespace only."""
+    if place.image is not None:
+        image = place.image
+        layers = (("lowerdir", image.lower), ("upperdir", image.upper), ("workdir", image.work))
+        options = [f"{name}={_escaped(path)}" for name, path in layers]
+        return [{"destination": "/", "type": "overlay", "source": "overlay", "options": options}]
     return [_bind(point, point, "ro") for point in place.host_mounts]
 
 
-def _own() -> list[dict[str, Any]]:
+def _escaped(path: str) -> str:
+    """Return a path as a mount option: overlay takes colons and commas for its own."""
+    return re.sub(r"([\\:,])", r"\\\1", path)
+
+
+def _own(place: Place) -> list[dict[str, Any]]:
     """Return what a container has for itself instead of the host's."""
     rows = (
         ("/proc", "proc", "proc", "nosuid,noexec,nodev"),
@@ -174,11 +232,12 @@ def _own() -> list[dict[str, Any]]:
     return [
         {"destination": point, "type": kind, "source": source, "options": options.split(",")}
         for point, kind, source, options in rows
+        if point != "/run" or place.image is None  # an image may have files there
     ]
 
 
 def _files(place: Place) -> list[dict[str, Any]]:
-    sandbox = _bind(place.sandbox, place.sandbox, "rw")
+    sandbox = _bind(place.sandbox, place.inside, "rw")
     return [sandbox, *(_bind(source, point, "ro") for point, source in place.files.items())]
 
 
@@ -193,7 +252,7 @@ def _volumes(task: TaskInfo, place: Place) -> list[dict[str, Any]]:
             raise ContainerError(f"volume {volume.container_path!r}: mode: {volume.mode!r}")
         bind = _bind(
             str(PurePosixPath(place.sandbox, volume.host_path)),
-            str(PurePosixPath(place.sandbox, volume.container_path)),
+            str(PurePosixPath(place.inside, volume.container_path)),
             volume.mode.lower(),
         )
         binds.append({**bind, "options": ["rbind", volume.mode.lower()]})

@@ -1,0 +1,1 @@
+"""Container images: found in a directory of archives, extracted once, shared by containers."""
