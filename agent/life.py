@@ -182,8 +182,14 @@ class TaskLife:
         preset = dict(image.config.environment) if image else {}
         environment = task_environment(task, self.record.framework_info, around, preset)
         config = oci_config(task, place, environment, user=user, has_quota=station.has_quota)
-        has_image = image is not None
-        await station.containers.launch(self._id, config, self.sandbox, has_image=has_image)
+        try:
+            await station.containers.launch(
+                self._id, config, self.sandbox, has_image=image is not None
+            )
+        except ContainerError as error:
+            if image is None:
+                raise
+            raise ContainerError(f"image {image.name!r}: {error}") from error
 
     async def _image(self) -> Image | None:
         """Return the image that the task asks for, ready."""

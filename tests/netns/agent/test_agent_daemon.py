@@ -1,12 +1,16 @@
 """The agent as a process, with real containers, against a master that speaks the real protocol."""
 
 import asyncio
+import gzip
+import hashlib
+import io
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -202,12 +206,16 @@ class Agent:
 
     def __post_init__(self) -> None:
         self.log = self.base / "agent.log"
-        for name in ("configs", "plugins", "calls"):
+        for name in ("configs", "plugins", "calls", "images"):
             (self.base / name).mkdir()
 
     @property
     def runtime(self) -> Path:
         return self.base / "runtime"
+
+    @property
+    def images(self) -> Path:
+        return self.base / "images"
 
     @property
     def calls(self) -> Path:
@@ -234,6 +242,7 @@ class Agent:
                 f"--network-cni-config-dir={self.base / 'configs'}",
                 f"--network-cni-plugins-dir={self.base / 'plugins'}",
                 f"--cgroups-root={self.cgroups}",
+                f"--docker-registry={self.images}",
                 "--resources=cpus:2;mem:2048;ports:[31000-32000]",
                 "--attributes=rack:r1",
                 stderr=log,
@@ -468,16 +477,177 @@ async def test_a_task_that_ignores_its_end_is_made_to_end(master: FakeMaster, re
     await eventually(lambda: not ready.run_directories())
 
 
-async def test_an_image_is_refused_clearly(master: FakeMaster, ready: Agent) -> None:
-    image = {"type": "DOCKER", "docker": {"name": "nginx"}}
-    await master.run_task(
-        shell("image", "true", container={"type": "MESOS", "mesos": {"image": image}})
-    )
+PROGRAMS = ("sh", "cat", "ls", "env", "pwd", "touch", "sleep", "echo", "rm")
+
+
+def host_files() -> dict[str, bytes]:
+    """A few programs of this machine with their libraries, as the files of an image."""
+    paths = {f"/bin/{name}" for name in PROGRAMS}
+    for path in tuple(paths):
+        told = subprocess.run(["ldd", path], check=True, capture_output=True, text=True).stdout
+        paths |= {word for word in told.split() if word.startswith("/")}
+    return {path.lstrip("/"): Path(path).read_bytes() for path in paths}
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    """A tar archive of programs."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o755
+            tar.addfile(member, io.BytesIO(content))
+    return made.getvalue()
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def image_archive(*layers: dict[str, bytes], is_oci: bool = False, **config: object) -> bytes:
+    """An image of layers, as ``docker save`` writes it or as a tar of an OCI layout."""
+    packed = [tar_of(layer) for layer in layers]
+    digests = [f"sha256:{digest_of(layer)}" for layer in packed]
+    content = json.dumps({"config": config, "rootfs": {"type": "layers", "diff_ids": digests}})
+    if not is_oci:
+        names = [f"{number}/layer.tar" for number in range(len(packed))]
+        manifest = [{"Config": "c.json", "RepoTags": None, "Layers": names}]
+        files = dict(zip(names, packed, strict=True))
+        files |= {"c.json": content.encode(), "manifest.json": json.dumps(manifest).encode()}
+        return tar_of(files)
+    blobs = [content.encode(), *(gzip.compress(layer) for layer in packed)]
+    descriptors = [{"digest": f"sha256:{digest_of(blob)}"} for blob in blobs]
+    manifest_blob = json.dumps({"config": descriptors[0], "layers": descriptors[1:]}).encode()
+    index = {"manifests": [{"digest": f"sha256:{digest_of(manifest_blob)}"}]}
+    files = {f"blobs/sha256/{digest_of(blob)}": blob for blob in (*blobs, manifest_blob)}
+    return gzip.compress(tar_of({**files, "index.json": json.dumps(index).encode()}))
+
+
+TWO_LAYERS = ({"data/old": b"old", "data/kept": b"kept"}, {"data/.wh.old": b"", "data/new": b"new"})
+
+
+def in_image(name: str, image: str, script: str, **more: Any) -> TaskInfo:
+    asked = {"type": "DOCKER", "docker": {"name": image}}
+    return shell(name, script, container={"type": "MESOS", "mesos": {"image": asked}}, **more)
+
+
+@pytest.mark.parametrize(
+    "is_oci", [pytest.param(False, id="docker-save"), pytest.param(True, id="oci")]
+)
+async def test_a_container_of_an_image_has_its_files_and_not_the_hosts(
+    master: FakeMaster, ready: Agent, is_oci: bool
+) -> None:
+    archive = image_archive(host_files(), *TWO_LAYERS, is_oci=is_oci, Env=["A=1", "B=1"])
+    (ready.images / "team").mkdir()
+    (ready.images / "team" / "tools:1.tar").write_bytes(archive)
+    script = "echo $(ls /data); echo $A$B; pwd; echo $MESOS_SANDBOX; ls /usr /home; touch here"
+    environment = {"variables": [{"name": "B", "value": "2"}]}
+    command = {"value": script, "environment": environment}
+    await master.run_task(in_image("image", "team/tools:1", "", command=command))
+
+    await master.reached("image", TaskState.TASK_FINISHED)
+
+    words = output(ready, "image").split()
+    assert words == ["kept", "new", "12", "/mnt/mesos/sandbox", "/mnt/mesos/sandbox"]
+
+
+async def test_an_image_that_is_not_there_is_named_with_where_it_was_looked_for(
+    master: FakeMaster, ready: Agent
+) -> None:
+    await master.run_task(in_image("image", "nginx", "true"))
 
     end = await master.reached("image", TaskState.TASK_FAILED)
 
     assert end.reason == "REASON_CONTAINER_LAUNCH_FAILED"
-    assert "container.mesos.image: 'nginx'" in (end.message or "")
+    assert f"image 'nginx': neither {ready.images}/nginx:latest.tar nor" in (end.message or "")
+
+
+async def test_an_archive_that_is_no_image_is_said_to_be_none(
+    master: FakeMaster, ready: Agent
+) -> None:
+    (ready.images / "junk.tar").write_bytes(b"not an archive" * 100)
+    await master.run_task(in_image("image", "junk", "true"))
+
+    end = await master.reached("image", TaskState.TASK_FAILED)
+
+    assert f"image 'junk': {ready.images}/junk.tar: is no image" in (end.message or "")
+
+
+async def test_containers_of_an_image_share_it_and_nothing_that_they_write(
+    master: FakeMaster, ready: Agent
+) -> None:
+    (ready.images / "tools.tar").write_bytes(image_archive(host_files(), *TWO_LAYERS))
+    script = "echo $MESOS_TASK_ID > /data/new; rm /data/kept; touch /mine; echo $(ls /data /mine*)"
+    for name in ("one", "two"):
+        await master.run_task(in_image(name, "tools", script))
+
+    for name in ("one", "two"):
+        await master.reached(name, TaskState.TASK_FINISHED)
+        assert output(ready, name).split() == ["/mine", "/data:", "new"]
+    [stored] = (ready.base / "work" / "store" / "docker").iterdir()
+    assert (stored / "rootfs" / "data" / "new").read_bytes() == b"new"
+    assert (stored / "rootfs" / "data" / "kept").exists()
+    assert not (stored / "rootfs" / "mine").exists()
+    await eventually(lambda: not ready.run_directories())
+
+
+async def test_what_an_image_runs_is_run_where_it_says(master: FakeMaster, ready: Agent) -> None:
+    archive = image_archive(
+        host_files(), Entrypoint=["/bin/echo", "from"], Cmd=["cmd"], WorkingDir="/srv/work"
+    )
+    (ready.images / "app.tar").write_bytes(archive)
+    bare = {"shell": False}
+    await master.run_task(in_image("cmd", "app", "", command=bare))
+    await master.run_task(in_image("args", "app", "", command={**bare, "arguments": ["args"]}))
+    await master.run_task(in_image("pwd", "app", "pwd"))
+
+    for name, words in (("cmd", "from cmd\n"), ("args", "from args\n"), ("pwd", "/srv/work\n")):
+        await master.reached(name, TaskState.TASK_FINISHED)
+        assert output(ready, name) == words
+
+
+async def test_an_image_without_a_shell_runs_its_program(master: FakeMaster, ready: Agent) -> None:
+    files = {name: content for name, content in host_files().items() if name != "bin/sh"}
+    (ready.images / "bare.tar").write_bytes(image_archive(files, Entrypoint=["/bin/cat"]))
+    # Made by runc in the layer of the container, since the image has none.
+    asked = {"shell": False, "arguments": ["/etc/hosts"]}
+    await master.run_task(in_image("bare", "bare", "", command=asked))
+    await master.run_task(in_image("shell", "bare", "true"))
+
+    await master.reached("bare", TaskState.TASK_FINISHED)
+    refused = await master.reached("shell", TaskState.TASK_FAILED)
+
+    assert output(ready, "bare") == Path("/etc/hosts").read_text()
+    assert "the image has no /bin/sh" in (refused.message or "")
+
+
+async def test_a_container_of_an_image_outlives_its_agent_and_leaves_nothing(
+    master: FakeMaster, ready: Agent
+) -> None:
+    (ready.images / "tools.tar").write_bytes(image_archive(host_files()))
+    await master.run_task(in_image("stays", "tools", "touch /mine; sleep 1000"))
+    await master.run_task(in_image("goes", "tools", "sleep 1000"))
+    await master.reached("stays", TaskState.TASK_RUNNING)
+    await master.reached("goes", TaskState.TASK_RUNNING)
+    assert "overlay" not in own_mounts(ready)
+
+    await ready.end(signal.SIGKILL)
+    await ready.start(master.port)
+    await master.until(lambda: len(master.subscribes) == 2)
+    await master.kill_task("goes")
+
+    await master.reached("goes", TaskState.TASK_KILLED)
+    await eventually(lambda: len(ready.run_directories()) == 1)
+    assert master.states("stays")[-1] == "RUNNING"
+    await ready.end(signal.SIGKILL)
+    remove_all(ready.runtime, ready.cgroups)
+    assert own_mounts(ready) == ""
+    assert not ready.run_directories()
+
+
+def own_mounts(agent: Agent) -> str:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return "\n".join(line for line in lines if str(agent.base) in line)
 
 
 async def test_what_runc_refuses_is_told_in_its_words(master: FakeMaster, ready: Agent) -> None:

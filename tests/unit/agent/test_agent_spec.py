@@ -8,8 +8,10 @@ from phalanx.agent.container.environment import SEARCH_PATH, Surroundings, task_
 from phalanx.agent.container.mount import host_mounts, is_below
 from phalanx.agent.container.spec import (
     INIT,
+    ImageRoot,
     Place,
     User,
+    asked_image,
     check_task,
     command_line,
     memory_bytes,
@@ -17,6 +19,7 @@ from phalanx.agent.container.spec import (
     resource_limits,
 )
 from phalanx.agent.container.stray import strays
+from phalanx.agent.image.config import ImageConfig
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import from_json, to_json
@@ -251,6 +254,99 @@ def test_a_command_without_value_is_refused() -> None:
         command_line(CommandInfo())
 
 
+def of_image(config: ImageConfig | None = None, *, has_shell: bool = True) -> Place:
+    given = config or ImageConfig()
+    root = ImageRoot("/store/a:b/rootfs", "/run/c1/upper", "/run/c1/work", given, has_shell)
+    return Place("/var/sandbox", "/phalanx/c1", None, None, PLACE.files, image=root)
+
+
+def test_the_root_of_an_image_is_an_overlay_and_no_mount_of_the_host() -> None:
+    config = oci_config(task(), of_image(), {})
+
+    assert config["mounts"][0] == {
+        "destination": "/",
+        "type": "overlay",
+        "source": "overlay",
+        "options": [
+            r"lowerdir=/store/a\:b/rootfs",
+            "upperdir=/run/c1/upper",
+            "workdir=/run/c1/work",
+        ],
+    }
+    assert binds(config) == {
+        "/mnt/mesos/sandbox": ("/var/sandbox", ["bind", "rw"]),
+        "/etc/hosts": ("/state/hosts", ["bind", "ro"]),
+    }
+    assert {"/proc", "/dev", "/sys", "/tmp"} <= {m["destination"] for m in config["mounts"]}
+    assert "/run" not in {m["destination"] for m in config["mounts"]}
+
+
+@pytest.mark.parametrize(
+    ("working_dir", "directory"),
+    [(None, "/mnt/mesos/sandbox"), ("/srv", "/srv"), ("srv", "/srv")],
+)
+def test_an_image_may_say_where_its_command_starts(working_dir: str | None, directory: str) -> None:
+    place = of_image(ImageConfig(working_dir=working_dir))
+
+    assert oci_config(task(), place, {})["process"]["cwd"] == directory
+
+
+EXEC = {"shell": False}
+
+
+@pytest.mark.parametrize(
+    ("command", "has_shell", "words"),
+    [
+        pytest.param({"value": "a"}, True, [*INIT, "/bin/sh", "-c", "a"], id="shell"),
+        pytest.param({**EXEC, "value": "a"}, True, [*INIT, "a"], id="value"),
+        pytest.param({**EXEC, "value": "a"}, False, ["a"], id="value-without-shell"),
+        pytest.param(
+            {**EXEC, "value": "a", "arguments": ["a", "b"]}, False, ["a", "b"], id="whole-argv"
+        ),
+        pytest.param(EXEC, True, [*INIT, "ep", "cmd"], id="image's"),
+        pytest.param({**EXEC, "arguments": ["x"]}, False, ["ep", "x"], id="arguments"),
+    ],
+)
+def test_a_command_in_an_image_waits_behind_its_shell_if_there_is_one(
+    command: dict[str, Any], has_shell: bool, words: list[str]
+) -> None:
+    place = of_image(ImageConfig(("ep",), ("cmd",)), has_shell=has_shell)
+
+    assert oci_config(task(command=command), place, {})["process"]["args"] == words
+
+
+@pytest.mark.parametrize(
+    ("command", "has_shell", "words"),
+    [
+        pytest.param({"value": "a"}, False, "the image has no /bin/sh", id="no-shell"),
+        pytest.param({}, True, r"command\.value: is missing", id="shell-without-value"),
+        pytest.param(EXEC, True, "no Entrypoint or Cmd", id="nothing-to-run"),
+    ],
+)
+def test_a_command_that_an_image_can_not_run_is_refused(
+    command: dict[str, Any], has_shell: bool, words: str
+) -> None:
+    with pytest.raises(ContainerError, match=words):
+        oci_config(task(command=command), of_image(has_shell=has_shell), {})
+
+
+def test_volumes_in_an_image_are_relative_to_the_sandbox_on_either_side() -> None:
+    volume = {"mode": "RW", "container_path": "data", "host_path": "mine"}
+    own = task(container={"type": "MESOS", "volumes": [volume]})
+
+    found = binds(oci_config(own, of_image(), {}))
+
+    assert found["/mnt/mesos/sandbox/data"] == ("/var/sandbox/mine", ["rbind", "rw"])
+
+
+def test_the_image_asked_for_is_known() -> None:
+    image = {"type": "DOCKER", "docker": {"name": "team/web:1"}}
+
+    assert asked_image(task(container={"type": "MESOS", "mesos": {"image": image}})) == "team/web:1"
+    assert asked_image(task(container={"type": "MESOS", "mesos": {}})) is None
+    assert asked_image(task()) is None
+
+
 FRAMEWORK = FrameworkInfo(user="root", name="marathon", id=FrameworkID(value="fw"), role="eng")
 
 
@@ -284,6 +380,20 @@ def test_a_tasks_own_variables_win() -> None:
 
     assert found["PATH"] == "/mine"
     assert found["EMPTY"] == ""
+
+
+def test_an_image_sets_where_programs_are_and_nothing_that_is_ours() -> None:
+    around = Surroundings("10.0.0.1", 1, "/mnt/mesos/sandbox", "", True, directory="/var/s")
+    own = task(
+        command={"value": "x", "environment": {"variables": [{"name": "B", "value": "task"}]}}
+    )
+    image = {"PATH": "/opt/bin", "A": "image", "B": "image", "MESOS_TASK_ID": "image"}
+
+    found = task_environment(own, FRAMEWORK, around, image)
+
+    assert (found["PATH"], found["A"], found["B"]) == ("/opt/bin", "image", "task")
+    assert found["MESOS_TASK_ID"] == "web.1"
+    assert (found["MESOS_SANDBOX"], found["MESOS_DIRECTORY"]) == ("/mnt/mesos/sandbox", "/var/s")
 
 
 @pytest.mark.parametrize(
