@@ -42,6 +42,7 @@ class Daemons:
             from phalanx.cni.install import install
 
             make_directories(home / "agent", home / "agent-run", home / "cni/conf")
+            make_directories(self.place.images)
             install(home / "cni/bin")
         if node.role is not Role.CLIENT:
             lines = "".join(f"nameserver {address}\n" for address in self.nameservers())

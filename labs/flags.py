@@ -56,6 +56,7 @@ def agent_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
             "runtime-dir": home / "agent-run",
             "network-cni-config-dir": home / "cni/conf",
             "network-cni-plugins-dir": home / "cni/bin",
+            "docker-registry": place.images,
             "resources": node.resources,
             "attributes": f"segment:{node.segment}",
             "cgroups-root": place.node_cgroup(node.name),

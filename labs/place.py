@@ -39,6 +39,11 @@ class Place:
         return self.directory / "relay.json"
 
     @property
+    def images(self) -> Path:
+        """Return the directory in which agents look for archives of images."""
+        return self.directory / "images"
+
+    @property
     def netns_prefix(self) -> str:
         """Return what the name of each of the lab's namespaces begins with."""
         return f"phx-{self.lab}-"

@@ -83,6 +83,15 @@ def test_agent_and_plane_of_a_node_meet_in_the_same_directory() -> None:
     assert agent.network_cni_config_dir == plane.cni_config_dir
 
 
+def test_agents_of_a_lab_share_a_directory_of_images() -> None:
+    found = {
+        load_agent(flags.agent_flags(PLACE, THREE, THREE.node(name))).docker_registry
+        for name in ("a1", "a2")
+    }
+
+    assert found == {PLACE.directory / "images"}
+
+
 def test_unix_sockets_fit_into_an_address() -> None:
     place = place_of("labs8888")
     config = load_plane(flags.plane_flags(place, ONE, ONE.node("a1")))
