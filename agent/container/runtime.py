@@ -64,7 +64,8 @@ class Containers:
         (place / "rootfs").mkdir(parents=True, exist_ok=True)
         if has_image:
             for path in self.layout.image_layers(container_id):
-                path.mkdir(0o755, exist_ok=True)
+                path.mkdir(exist_ok=True)
+                path.chmod(0o755)  # it is the mode of the container's root too
         write_whole(place / "config.json", json.dumps(config).encode())
         arguments = [str(place), self.runc, str(self.layout.runc), container_id]
         arguments += [str(sandbox / "stdout"), str(sandbox / "stderr")]

@@ -38,7 +38,8 @@ def resolve(root: Path, parts: tuple[str, ...], *, make: bool = False) -> Path:
             left.extend(part for part in reversed(target.split("/")) if part not in ("", "."))
             continue
         if make and not step.exists():
-            step.mkdir(0o755)
+            step.mkdir()
+            step.chmod(0o755)
         found = step
     return found
 

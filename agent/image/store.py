@@ -108,7 +108,8 @@ def install(path: Path, wanted: Wanted, store: Path, stop: threading.Event) -> s
         budget = Budget(stop, size=MOST_BYTES, entries=MOST_ENTRIES)
         with _unfinished(store) as place:
             root = place / "rootfs"
-            root.mkdir(0o755)
+            root.mkdir()
+            root.chmod(0o755)
             for layer, digest in zip(plan.layers, digests, strict=True):
                 with archive.layer(layer, digest) as stream:
                     apply_layer(stream, root, budget)

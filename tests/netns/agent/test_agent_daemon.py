@@ -591,6 +591,17 @@ async def test_containers_of_an_image_share_it_and_nothing_that_they_write(
     await eventually(lambda: not ready.run_directories())
 
 
+async def test_another_user_may_use_an_image(master: FakeMaster, ready: Agent) -> None:
+    (ready.images / "tools.tar").write_bytes(image_archive(host_files(), *TWO_LAYERS))
+    command = {"value": "cat /data/new; touch mine; ls; touch /data/x", "user": "nobody"}
+    await master.run_task(in_image("user", "tools", "", command=command))
+
+    end = await master.reached("user", TaskState.TASK_FAILED)
+
+    assert end.message == "Command exited with status 1"
+    assert output(ready, "user").split() == ["newmine", "stderr", "stdout"]
+
+
 async def test_what_an_image_runs_is_run_where_it_says(master: FakeMaster, ready: Agent) -> None:
     archive = image_archive(
         host_files(), Entrypoint=["/bin/echo", "from"], Cmd=["cmd"], WorkingDir="/srv/work"

@@ -289,6 +289,13 @@ def config(**more: Any) -> AgentConfig:
             id="missing-directory",
         ),
         pytest.param({"work_dir": Path("rel")}, "--work-dir: 'rel'", id="relative"),
+        pytest.param({"docker_registry": Path("rel")}, "--docker-registry: 'rel'", id="registry"),
+        pytest.param({"docker_store_dir": Path("rel")}, "--docker-store-dir: 'rel'", id="store"),
+        pytest.param(
+            {"docker_registry": Path("/nosuch")},
+            "--docker-registry: '/nosuch': is not a directory",
+            id="missing-registry",
+        ),
         pytest.param({"cgroups_root": "/"}, "--cgroups-root: '/'", id="root-cgroup"),
         pytest.param({"cgroups_root": "a/../.."}, "--cgroups-root", id="cgroup-escape"),
         pytest.param({"network_cni_plugin_timeout": "0secs"}, "'0secs'", id="no-time"),
