@@ -124,5 +124,5 @@ def routes() -> list[web.RouteDef]:
 async def _read(request: web.Request, kind: type[S]) -> S:
     try:
         return msgspec.json.decode(await request.read(), type=kind)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidError(f"body: {error}") from error

@@ -52,9 +52,13 @@ def decode(kind: type[M], raw: bytes) -> M:
         return message
     except msgspec.ValidationError:
         pass  # a form that only the lenient way takes, or an error that it words
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidError(f"Failed to parse body into JSON: {error}") from error
-    return from_json(kind, msgspec.json.decode(raw))
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # in what *kind* does not have
+        raise InvalidError(f"Failed to parse body into JSON: {error}") from error
+    return from_json(kind, value)
 
 
 def from_json(kind: type[M], value: object) -> M:

@@ -83,6 +83,8 @@ def test_what_to_json_gives_from_json_takes() -> None:
     [
         pytest.param(b"{", "Failed to parse body into JSON", id="no-json"),
         pytest.param(b'{"type":"SUBSCRIBE","subscribe":{}}', "framework_info", id="required"),
+        pytest.param(b'{"type":"\xff"}', "Failed to parse body into JSON", id="no-utf-8"),
+        pytest.param(b'{"type":[1e400]}', "Failed to parse body into JSON", id="no-number"),
         pytest.param(b"[]", "Failed to convert JSON into Call", id="no-object"),
         pytest.param(b'{"kill":{"task_id":7}}', "task_id", id="wrong-type"),
     ],
