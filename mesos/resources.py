@@ -1,5 +1,6 @@
 """Resource arithmetic (reference mesos §5.1): scalars to three decimals, ranges of integers."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,12 +32,23 @@ class Resources:
 
     @classmethod
     def of(cls, messages: Iterable[Resource]) -> "Resources":
-        """Add up v1 resources; raise InvalidError for a type that is neither SCALAR nor RANGES."""
+        """Add up v1 resources; raise InvalidError for other types and what is no amount."""
         total = cls()
         for message in messages:
             if message.type == ValueType.SCALAR and message.scalar is not None:
-                total += cls(scalars=_kept({message.name: round(message.scalar.value * 1000)}))
+                thousandths = message.scalar.value * 1000
+                if not math.isfinite(thousandths):
+                    raise InvalidError(
+                        f"resource {message.name!r}: {message.scalar.value} is no amount"
+                    )
+                total += cls(scalars=_kept({message.name: round(thousandths)}))
             elif message.type == ValueType.RANGES and message.ranges is not None:
+                for part in message.ranges.range:
+                    if part.end < part.begin:
+                        raise InvalidError(
+                            f"resource {message.name!r}: {part.begin}-{part.end} ends before"
+                            " it begins"
+                        )
                 spans = _merged((part.begin, part.end) for part in message.ranges.range)
                 total += cls(ranges={message.name: spans} if spans else {})
             else:

@@ -52,6 +52,11 @@ BAD: dict[str, tuple[Json, str]] = {
     "duplicate": ({"task_id": {"value": "live"}}, "Task has duplicate ID: live"),
     "unreachable": ({"task_id": {"value": "away"}}, "reuses the ID of an unreachable task: away"),
     "other-agent": ({"agent_id": {"value": "a2"}}, "invalid agent a2"),
+    "amount-too-great": ({"resources": [scalar("cpus", 1e308)]}, "1e+308 is no amount"),
+    "range-turned-round": (
+        {"resources": [scalar("cpus", 1), ports(31005, 31003)]},
+        "31005-31003 ends before it begins",
+    ),
     "grace": ({"kill_policy": {"grace_period": {"nanoseconds": -1}}}, "grace_period"),
     "completion": ({"max_completion_time": {"nanoseconds": -1}}, "max_completion_time"),
     "check-without-type": ({"health_check": {}}, "'type' must be"),
