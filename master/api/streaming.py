@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from phalanx.master.stream import Stream
 
@@ -22,7 +22,8 @@ async def respond(
     *on_end* is called in any case.
     """
     response = web.StreamResponse(headers={"Content-Type": "application/json", **headers})
-    response.enable_chunked_encoding()
+    if request.version >= HttpVersion11:  # an older reader gets it until the end
+        response.enable_chunked_encoding()
     stream.on_drop = lambda: _abort(request)
     beating = asyncio.ensure_future(_beat(stream, heartbeat, every_seconds))
     try:

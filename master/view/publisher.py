@@ -77,9 +77,14 @@ class Publisher:
         self._note(NetworkChanged())
 
     @property
+    def is_readable(self) -> bool:
+        """Tell whether the feed is open and its first View published."""
+        return self._is_open and self._source.current is not None
+
+    @property
     def source(self) -> FeedSource:
         """Return where readers read; raises UnavailableError before the feed opens."""
-        if not self._is_open or self._source.current is None:
+        if not self.is_readable:
             raise UnavailableError("the feed is closed: agents are still registering again")
         return self._source
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from phalanx.core.error import InvalidError
 from phalanx.mesos.recordio import encode_record
@@ -23,13 +23,14 @@ def feed_route(source: Callable[[], FeedSource]) -> web.RouteDef:
         position = _position(request)
         records = source().records(position)
         response = web.StreamResponse(headers={"Content-Type": "application/recordio"})
-        response.enable_chunked_encoding()
+        if request.version >= HttpVersion11:  # an older reader gets it until the end
+            response.enable_chunked_encoding()
         await response.prepare(request)
         async for record in records:
             await response.write(encode_record(encode(record)))
         return response
 
-    return web.get(PATH, get_feed)
+    return web.get(PATH, get_feed, allow_head=False)  # a stream has no head to look at
 
 
 def _position(request: web.Request) -> Position | None:

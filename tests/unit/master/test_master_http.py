@@ -32,6 +32,7 @@ Json = dict[str, Any]
 DEADLINE = 10.0
 UUID = "AAAAAAAAAAAAAAAAAAAAAA=="
 JSON = {"Content-Type": "application/json"}
+INFO = {"user": "root", "name": "marathon"}
 
 
 class EventStream:
@@ -407,6 +408,41 @@ async def test_checks_before_any_call(
 
     assert found == status
     assert message in text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/scheduler", {"type": "SUBSCRIBE", "subscribe": {"framework_info": INFO}}),
+        ("/api/v1", {"type": "SUBSCRIBE"}),
+        ("/v1/feed", None),
+    ],
+)
+async def test_streams_are_for_clients_of_http_1_0_too(
+    client: Client, path: str, body: Json | None
+) -> None:
+    raw = b"" if body is None else json.dumps(body).encode()
+    method = "GET" if body is None else "POST"
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(client.url.split(":")[2]))
+    leader = client.seat.leader
+    assert leader is not None
+    await eventually(lambda: leader.publisher.is_readable)
+    head = f"{method} {path} HTTP/1.0\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
+
+    async with asyncio.timeout(DEADLINE):
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = int(await reader.readline())
+        first = json.loads(await reader.readexactly(length))
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.0 200")
+    assert first["type"] in ("SUBSCRIBED", "SNAPSHOT")
+
+
+async def test_feed_has_no_head(client: Client) -> None:
+    async with client.session.head(f"{client.url}/v1/feed") as response:
+        assert response.status == 405
 
 
 async def test_only_post_is_allowed(client: Client) -> None:
