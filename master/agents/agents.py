@@ -7,11 +7,12 @@ from ipaddress import IPv4Address
 
 import structlog
 
-from phalanx.core.error import InvalidError, UnavailableError
+from phalanx.core.error import InvalidError, NotFoundError, UnavailableError
 from phalanx.master.agents.liveness import liveness_after
 from phalanx.master.agents.post import shutdown_framework, tell
 from phalanx.master.agents.reconcile import Tasks
 from phalanx.master.agents.registry import GONE, UNREACHABLE, AgentRecord, AgentRegistry
+from phalanx.master.carry import carried_through
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster, Recovered
@@ -161,6 +162,7 @@ class Agents:
         )
         tell(agent, AgentEvent(type="SUBSCRIBED", subscribed=subscribed))
 
+    @carried_through
     async def _remove_others_at(self, address: IPv4Address, port: int, id: str) -> None:
         """Remove older agents of the same address and port: one process stands there now."""
         others = [
@@ -170,7 +172,10 @@ class Agents:
         ]
         for agent in others:
             await self._registry.remove(agent.id)
-            self._drop(agent, "REASON_AGENT_REMOVED", "a new agent registered at the same address")
+            if self._cluster.agents.get(agent.id) is agent:
+                self._drop(
+                    agent, "REASON_AGENT_REMOVED", "a new agent registered at the same address"
+                )
         for old in list(self._cluster.recovered.values()):
             if old.id != id and old.address == address and old.info.port == port:
                 await self._registry.remove(old.id)
@@ -233,8 +238,10 @@ class Agents:
 
     async def _give_up(self, agent: Agent) -> None:
         """Make a silent agent unreachable, first in the registry."""
+        heard = agent.heard
         async with self._lock:
-            heard = agent.heard
+            if self._cluster.agents.get(agent.id) is not agent or agent.heard != heard:
+                return  # it was removed, or registered, while we waited
             record = self._registry.records[agent.id]
             since = self._clock.wall()
             try:
@@ -274,12 +281,15 @@ class Agents:
                 send_failure(self._cluster, id)
                 log.warning("agent_unreachable", agent=id, reason="not back in time")
 
+    @carried_through
     async def mark_gone(self, id: str) -> None:
         """Remove an agent for ever at an operator's word; its tasks are gone with it."""
         async with self._lock:
             if id in self._cluster.gone:
                 return
-            record = self._registry.records[id]
+            record = self._registry.records.get(id)
+            if record is None:
+                raise NotFoundError("Agent not found")
             gone = AgentRecord(
                 id, record.info, record.address, record.version, GONE, self._clock.wall()
             )

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 import msgspec
 
 from phalanx.core.store.store import Store
+from phalanx.master.carry import carried_through
 from phalanx.mesos.v1.mesos import AgentInfo
 
 PREFIX = "agents"
@@ -43,12 +44,14 @@ class AgentRegistry:
         records = (msgspec.json.decode(row.value, type=AgentRecord) for row in stored.values())
         self.records = {record.id: record for record in records}
 
+    @carried_through
     async def put(self, record: AgentRecord) -> None:
         """Make a record durable; one that is already there costs nothing."""
         if self.records.get(record.id) != record:
             await self._store.put(f"{PREFIX}/{record.id}", msgspec.json.encode(record))
             self.records[record.id] = record
 
+    @carried_through
     async def remove(self, id: str) -> None:
         """Forget an agent."""
         await self._store.remove(f"{PREFIX}/{id}")

@@ -29,7 +29,7 @@ class Updates:
         framework = self._cluster.frameworks.get(framework_id.value)
         if framework is None:
             self.counts["invalid"] += 1
-            if framework_id.value in self._cluster.completed and status.uuid is not None:
+            if framework_id.value in self._cluster.removed and status.uuid is not None:
                 # Nobody is left to acknowledge, and the agent must not retry for ever.
                 acknowledge(agent, framework_id, status.task_id, status.uuid)
             return

@@ -46,6 +46,7 @@ class Cluster:
         self.gone: frozenset[str] = frozenset()  # ids that an operator declared gone
         self.frameworks: dict[str, Framework] = {}
         self.completed: OrderedDict[str, Framework] = OrderedDict()
+        self.removed: set[str] = set()  # ids of frameworks that are over, forgotten ones too
         self.offers: dict[str, Outstanding] = {}
         self._max_completed_frameworks = max_completed_frameworks
         self._max_completed_tasks = max_completed_tasks
@@ -154,6 +155,7 @@ class Cluster:
         """Move a framework that holds neither tasks nor offers to the completed ones."""
         del self.frameworks[framework.id]
         self.completed[framework.id] = framework
+        self.removed.add(framework.id)
         while len(self.completed) > self._max_completed_frameworks:
             self.completed.popitem(last=False)
         self.bus.publish(FrameworkRemoved(framework.info))

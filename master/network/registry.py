@@ -10,6 +10,7 @@ import structlog
 
 from phalanx.core.error import ConflictError, NotFoundError, UnavailableError
 from phalanx.core.store.store import Store
+from phalanx.master.carry import carried_through
 from phalanx.master.event import Bus, NetworkChanged
 from phalanx.master.network.definition import NetworkSpec, new_network
 from phalanx.master.network.lease import lease_subnet
@@ -38,13 +39,17 @@ class NetworkRegistry:
         self._bus = bus
         self._vip_range = vip_range
         self._lock = asyncio.Lock()
+        self._nodes: set[IPv4Address] = set()  # leased to since we lead, and not freed
         self.networks: Mapping[str, Network] = {}
         self.subnets: Mapping[str, SubnetLease] = {}
         self.vips: Mapping[str, VipLease] = {}
         self.policies: Mapping[str, Policy] = {}
 
     async def load(self) -> None:
-        """Read everything; leases of networks that are no longer there are left out."""
+        """Read everything; leases of networks that are not there are erased.
+
+        Whoever made or deleted a network was ended before it was done.
+        """
         self.networks = await self._read(NETWORKS, Network)
         self.policies = await self._read(POLICIES, Policy)
         self.vips = await self._read(VIPS, VipLease)
@@ -55,6 +60,8 @@ class NetworkRegistry:
             if (network := self.networks.get(lease.network)) is not None
             and lease.subnet.subnet_of(network.subnet)
         }
+        for key in leases.keys() - self.subnets.keys():
+            await self._erase(SUBNETS, _lease_key(leases[key]))
 
     async def make_defaults(self, defaults: Mapping[str, IPv4Network]) -> None:
         """Make the default networks, once in the life of a registry."""
@@ -70,6 +77,7 @@ class NetworkRegistry:
         mine = (lease for lease in self.subnets.values() if lease.network == network)
         return sorted(mine, key=lambda lease: lease.subnet)
 
+    @carried_through
     async def create(
         self,
         spec: NetworkSpec,
@@ -79,14 +87,16 @@ class NetworkRegistry:
     ) -> Network:
         """Make a network and lease a subnet of it to each of *nodes*, the agents' addresses.
 
+        So is one to every node that was registering at the same time.
         *underlay* is every node's address; none of them may lie in the network.
         """
         async with self._lock:
+            agents = {*nodes, *self._nodes}
             network = new_network(
-                spec, self.networks, vip_range=self._vip_range, nodes=[*nodes, *underlay]
+                spec, self.networks, vip_range=self._vip_range, nodes=[*agents, *underlay]
             )
             # Leases before the network: until it is there they mean nothing.
-            leases = await self._lease(network, sorted(nodes))
+            leases = await self._lease(network, sorted(agents))
             await self._write(NETWORKS, network.name, network)
             self.networks = {**self.networks, network.name: network}
             self.subnets = {**self.subnets, **leases}
@@ -94,6 +104,7 @@ class NetworkRegistry:
         log.info("network_created", network=network.name, subnet=str(network.subnet))
         return network
 
+    @carried_through
     async def delete(self, name: str, users: Callable[[], Sequence[str]]) -> None:
         """Delete a network and its leases; raise ConflictError naming its users if it has any."""
         async with self._lock:
@@ -115,23 +126,28 @@ class NetworkRegistry:
             self._bus.publish(NetworkChanged())
         log.info("network_deleted", network=name)
 
+    @carried_through
     async def lease_node(self, node: IPv4Address) -> None:
         """Lease a node a subnet of every network that it has none of yet."""
         async with self._lock:
+            self._nodes.add(node)
             for network in self.networks.values():
                 if f"{network.name}/{node}" not in self.subnets:
                     leases = await self._lease(network, [node])
                     self.subnets = {**self.subnets, **leases}
             self._bus.publish(NetworkChanged())
 
+    @carried_through
     async def free_node(self, node: IPv4Address) -> None:
         """Take back every subnet of a node that is gone for good."""
         async with self._lock:
+            self._nodes.discard(node)
             for lease in [lease for lease in self.subnets.values() if lease.node == node]:
                 await self._erase(SUBNETS, _lease_key(lease))
                 self.subnets = {k: v for k, v in self.subnets.items() if v is not lease}
             self._bus.publish(NetworkChanged())
 
+    @carried_through
     async def add_policy(self, spec: PolicySpec) -> Policy:
         """Let new connections through."""
         async with self._lock:
@@ -142,6 +158,7 @@ class NetworkRegistry:
         log.info("policy_added", policy=policy.name)
         return policy
 
+    @carried_through
     async def remove_policy(self, name: str) -> None:
         """Stop letting new connections through."""
         async with self._lock:

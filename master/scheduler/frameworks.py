@@ -78,7 +78,7 @@ class Frameworks:
         info = subscribe.framework_info
         check_info(info, subscribe.suppressed_roles)
         id = info.id.value if info.id is not None else ""
-        if id in self._cluster.completed:
+        if id in self._cluster.removed:
             raise InvalidError("Framework has been removed")
         wall = self._clock.wall()
         known = self._cluster.frameworks.get(id)
@@ -141,7 +141,7 @@ class Frameworks:
         """Take in a framework that an agent tells of and nobody else has yet."""
         assert info.id is not None  # agents know frameworks by their ids
         id = info.id.value
-        if id not in self._cluster.frameworks and id not in self._cluster.completed:
+        if id not in self._cluster.frameworks and id not in self._cluster.removed:
             framework = Framework(info, registered=self._clock.wall(), is_recovered=True)
             self._cluster.add_framework(framework)
 

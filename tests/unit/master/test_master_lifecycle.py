@@ -1,5 +1,6 @@
 """Frameworks, agents and tasks through a leader's parts, on a clock that the test moves."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from ipaddress import IPv4Address
@@ -43,19 +44,36 @@ class FakeClock:
 
 
 class BreakableStore(MemoryStore):
-    """A store that can't be written while it *is_broken*."""
+    """A store that can't be written while it *is_broken*, and waits for its *gate*."""
 
     is_broken = False
+    gate: asyncio.Event | None = None
 
     async def put(self, key: str, value: bytes, *, version: int | None = None) -> int:
         if self.is_broken:
             raise UnavailableError("store: database or disk is full")
-        return await super().put(key, value, version=version)
+        written = await super().put(key, value, version=version)
+        await self._wait()
+        return written
+
+    async def remove(self, key: str) -> None:
+        await super().remove(key)
+        await self._wait()
+
+    async def _wait(self) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
 
 
 def events(stream: Stream) -> list[Json]:
     """Return what was sent since the last time."""
     return [json.loads(record) for record in RecordDecoder().feed(stream.take())]
+
+
+async def settled() -> None:
+    """Let everything run that has no reason to wait."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def plain(message: Message) -> Json:
@@ -452,6 +470,24 @@ async def test_framework_that_stays_away_is_removed_and_may_not_return(lab: Lab)
     assert of("ERROR", error) == [{"message": "Framework has been removed"}]
 
 
+async def test_id_of_a_removed_framework_stays_over_when_its_record_is_forgotten(lab: Lab) -> None:
+    agent, _ = await lab.agent()
+    framework, stream = lab.framework()
+    lab.launch(framework, stream, "t1")
+    task, info = plain(framework.tasks["t1"]), plain(framework.info)
+    lab.leader.agents.disconnected(agent, agent.stream or stream)
+    lab.call(framework, "TEARDOWN")
+    for _ in range(60):
+        other, _ = lab.framework()
+        lab.call(other, "TEARDOWN")
+    assert framework.id not in lab.cluster.completed
+
+    _, back = await lab.agent(agent.id, tasks=[task], frameworks=[info])
+
+    assert len(of("SHUTDOWN_FRAMEWORK", back)) == 1
+    assert not agent.used
+
+
 async def test_framework_without_failover_timeout_is_removed_at_once(lab: Lab) -> None:
     framework, stream = lab.framework(failover_timeout=0.0)
 
@@ -640,6 +676,59 @@ async def test_new_agent_at_an_old_address_ends_the_old_one(lab: Lab) -> None:
     assert lab.cluster.agents.keys() == {new.id}
     assert states(stream) == [("t1", "TASK_GONE")]
     assert lab.leader.registry.records.keys() == {new.id}
+
+
+async def test_silent_agent_that_is_replaced_meanwhile_is_not_given_up(lab: Lab) -> None:
+    assert isinstance(lab.store, BreakableStore)
+    await lab.agent()
+    lab.store.gate = asyncio.Event()
+    replacing = asyncio.ensure_future(lab.agent())
+    await settled()
+    watching = asyncio.ensure_future(lab.silence(80))
+    await settled()
+
+    lab.store.gate.set()
+    new, _ = await replacing
+    await watching
+
+    assert lab.cluster.agents.keys() == {new.id}
+    assert new.liveness is Liveness.ALIVE
+
+
+async def test_silent_agent_that_registers_meanwhile_is_not_given_up(lab: Lab) -> None:
+    assert isinstance(lab.store, BreakableStore)
+    agent, _ = await lab.agent()
+    lab.clock.time += 80
+    lab.store.gate = asyncio.Event()
+    moving = asyncio.ensure_future(lab.agent(agent.id, address="198.18.0.9"))
+    await settled()
+    watching = asyncio.ensure_future(lab.silence(0))
+    await settled()
+
+    lab.store.gate.set()
+    _, stream = await moving
+    await watching
+
+    assert agent.liveness is Liveness.ALIVE
+    assert agent.stream is stream
+    assert lab.leader.registry.records[agent.id].state == "admitted"
+
+
+async def test_agent_that_hangs_up_while_it_replaces_another_leaves_no_trace(lab: Lab) -> None:
+    assert isinstance(lab.store, BreakableStore)
+    await lab.agent()
+    lab.store.gate = asyncio.Event()
+    replacing = asyncio.ensure_future(lab.agent())
+    await settled()
+    replacing.cancel()
+    await settled()
+
+    lab.store.gate.set()
+    await settled()
+
+    assert not lab.cluster.agents
+    assert not lab.leader.registry.records
+    await lab.silence(80)
 
 
 async def test_agent_marked_gone_may_not_return(lab: Lab) -> None:

@@ -1,8 +1,10 @@
 """The network registry over a store: durable first, and the same after a restart."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +100,89 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     assert after.subnets == before.subnets
     assert after.policies == before.policies
     assert after.vips == before.vips
+
+
+class SlowStore(MemoryStore):
+    """A store that has written, and says so only once *gate* is open."""
+
+    gate: asyncio.Event | None = None
+
+    async def put(self, key: str, value: bytes, *, version: int | None = None) -> int:
+        written = await super().put(key, value, version=version)
+        if self.gate is not None:
+            await self.gate.wait()
+        return written
+
+    async def remove(self, key: str) -> None:
+        await super().remove(key)
+        if self.gate is not None:
+            await self.gate.wait()
+
+
+async def settled() -> None:
+    """Let everything run that has no reason to wait."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def hung_up(change: Coroutine[Any, Any, Any], store: SlowStore) -> None:
+    """Begin *change*, stop waiting for it in the middle, and let it go on."""
+    store.gate = asyncio.Event()
+    changing = asyncio.ensure_future(change)
+    await settled()
+    changing.cancel()
+    await settled()
+    store.gate.set()
+    await settled()
+
+
+async def test_caller_that_hangs_up_leaves_memory_and_store_alike() -> None:
+    store = SlowStore()
+    registry = opened(store)
+    await hung_up(registry.create(BLUE, nodes=(A1, A2)), store)
+    assert leases(registry, "blue") == {str(A1): "10.1.0.0/24", str(A2): "10.1.1.0/24"}
+    await hung_up(registry.add_policy(PolicySpec("p", "blue", "blue", ports="80")), store)
+    assert registry.policies.keys() == {"p"}
+    await hung_up(registry.remove_policy("p"), store)
+    await hung_up(registry.delete("blue", lambda: []), store)
+
+    after = opened(store)
+    await after.load()
+
+    assert registry.networks == after.networks == {}
+    assert registry.policies == after.policies == {}
+    assert registry.subnets == after.subnets == {}
+
+
+async def test_node_that_registers_while_a_network_is_made_has_its_subnet() -> None:
+    store = SlowStore()
+    registry = opened(store)
+    await registry.create(NetworkSpec("green", "10.2.0.0/16"), nodes=())
+
+    store.gate = asyncio.Event()
+    registering = asyncio.ensure_future(registry.lease_node(A1))
+    await settled()
+    creating = asyncio.ensure_future(registry.create(BLUE, nodes=()))
+    await settled()
+    store.gate.set()
+    await asyncio.gather(registering, creating)
+
+    assert leases(registry, "blue") == {str(A1): "10.1.0.0/24"}
+
+
+async def test_leases_of_a_network_that_was_never_finished_do_not_come_back() -> None:
+    store = FullStore()
+    registry = opened(store)
+    await registry.create(BLUE, nodes=(A1, A2))
+    await store.remove("networks/blue")  # as if the master had been killed before its last write
+
+    second = opened(store)
+    await second.load()
+    await second.create(BLUE, nodes=(A2,))
+    third = opened(store)
+    await third.load()
+
+    assert leases(third, "blue") == {str(A2): "10.1.0.0/24"}
 
 
 async def test_default_networks_are_made_once_in_a_registry() -> None:
