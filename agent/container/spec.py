@@ -81,7 +81,9 @@ def check_task(task: TaskInfo) -> None:
         return
     if task.container.docker is not None or task.container.type == "DOCKER":
         image = task.container.docker.image if task.container.docker else ""
-        raise ContainerError(f"container.docker.image: {image!r}: type DOCKER is not supported, MESOS is")
+        raise ContainerError(
+            f"container.docker.image: {image!r}: type DOCKER is not supported, MESOS is"
+        )
     asked = task.container.mesos.image if task.container.mesos else None
     if asked is not None and (asked.type != "DOCKER" or asked.docker is None):
         raise ContainerError(f"container.mesos.image: {asked.type!r}: only DOCKER is supported")
