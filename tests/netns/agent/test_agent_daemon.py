@@ -299,6 +299,24 @@ async def small_disk(agent: Agent) -> AsyncIterator[Path]:
 
 
 @pytest.fixture
+async def layered_runtime(agent: Agent) -> AsyncIterator[Path]:
+    """An overlay, which can't carry another one, as the agent's runtime directory."""
+    for name in ("lower", "upper", "overlay-work", "runtime"):
+        (agent.base / name).mkdir()
+    parts = {"lowerdir": "lower", "upperdir": "upper", "workdir": "overlay-work"}
+    options = ",".join(f"{key}={agent.base / name}" for key, name in parts.items())
+    mount = ["mount", "-t", "overlay", "overlay", "-o", options, str(agent.runtime)]
+    await asyncio.to_thread(subprocess.run, mount, check=True)
+    try:
+        yield agent.runtime
+    finally:
+        if agent.process is not None:
+            await agent.end(signal.SIGKILL)
+        remove_all(agent.runtime, agent.cgroups)
+        await asyncio.to_thread(subprocess.run, ["umount", str(agent.runtime)], check=True)
+
+
+@pytest.fixture
 async def master() -> AsyncIterator[FakeMaster]:
     async with FakeMaster().serve() as serving:
         yield serving
@@ -654,6 +672,45 @@ async def test_a_container_of_an_image_outlives_its_agent_and_leaves_nothing(
     remove_all(ready.runtime, ready.cgroups)
     assert own_mounts(ready) == ""
     assert not ready.run_directories()
+
+
+async def test_an_overlay_that_the_kernel_refuses_is_told_in_its_words(
+    master: FakeMaster, agent: Agent, layered_runtime: Path
+) -> None:
+    await agent.start(master.port)
+    await master.until(lambda: master.subscribes)
+    (agent.images / "tools.tar").write_bytes(image_archive(host_files()))
+    await master.run_task(in_image("refused", "tools", "true"))
+
+    end = await master.reached("refused", TaskState.TASK_FAILED)
+
+    assert end.reason == "REASON_CONTAINER_LAUNCH_FAILED"
+    assert "image 'tools': " in (end.message or "")
+    assert "overlay" in (end.message or "")
+    assert str(layered_runtime) in (end.message or "")
+    await eventually(lambda: not agent.run_directories())
+
+
+async def test_an_extraction_cut_short_is_removed_by_the_next_agent(
+    master: FakeMaster, ready: Agent
+) -> None:
+    zeros = {"zeros": bytes(150 * 1024**2)}
+    (ready.images / "large.tar").write_bytes(image_archive(host_files(), zeros))
+    store = ready.base / "work" / "store" / "docker"
+    await master.run_task(in_image("large", "large", "true"))
+    await eventually(lambda: list(store.glob(".new-*/rootfs/zeros")))
+
+    await ready.end(signal.SIGKILL)
+    [left] = store.iterdir()
+    await ready.start(master.port)
+
+    end = await master.reached("large", TaskState.TASK_FAILED)
+    assert end.reason == "REASON_AGENT_RESTARTED"
+    assert left.name.startswith(".new-")
+    assert not list(store.iterdir())
+    await master.run_task(in_image("again", "large", "ls zeros /zeros"))
+    await master.reached("again", TaskState.TASK_FAILED)
+    assert output(ready, "again") == "/zeros\n"
 
 
 def own_mounts(agent: Agent) -> str:
