@@ -1,11 +1,15 @@
 """Answer a request with an event stream."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 
 from aiohttp import HttpVersion11, web
 
 from phalanx.master.stream import Stream
+
+# A host that loses power says no goodbye; what it leaves unacknowledged this long ends its stream.
+DEAF_SECONDS = 60
 
 
 async def respond(
@@ -21,6 +25,7 @@ async def respond(
 
     *on_end* is called in any case.
     """
+    _notice_death(request)
     response = web.StreamResponse(headers={"Content-Type": "application/json", **headers})
     if request.version >= HttpVersion11:  # an older reader gets it until the end
         response.enable_chunked_encoding()
@@ -43,6 +48,13 @@ async def _beat(stream: Stream, heartbeat: bytes, every_seconds: float) -> None:
     while not stream.is_closed:
         await asyncio.sleep(every_seconds)
         stream.send(heartbeat)
+
+
+def _notice_death(request: web.Request) -> None:
+    """Let the kernel end the connection once its other end has been deaf for too long."""
+    end = None if request.transport is None else request.transport.get_extra_info("socket")
+    if end is not None:
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAF_SECONDS * 1000)
 
 
 def _abort(request: web.Request) -> None:

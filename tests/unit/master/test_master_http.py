@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from ipaddress import IPv4Address
@@ -13,15 +14,18 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.store.memory import MemoryStore
 from phalanx.master.api.application import build_app
+from phalanx.master.api.streaming import respond
 from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
 from phalanx.master.leader import recover
 from phalanx.master.seat import Seat
+from phalanx.master.stream import Stream
 from phalanx.mesos.agent_protocol import STREAM_HEADER as AGENT_STREAM
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.net.feed.client import follow
@@ -438,6 +442,28 @@ async def test_streams_are_for_clients_of_http_1_0_too(
 
     assert answer.startswith(b"HTTP/1.0 200")
     assert first["type"] in ("SUBSCRIBED", "SNAPSHOT")
+
+
+async def test_stream_does_not_wait_for_a_subscriber_whose_host_is_gone() -> None:
+    limits = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        stream = Stream("s")
+        stream.close()
+        response = await respond(
+            request, stream, headers={}, heartbeat=b"", every_seconds=1, on_end=lambda: None
+        )
+        assert request.transport is not None
+        end = request.transport.get_extra_info("socket")
+        limits.append(end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    async with aiohttp.ClientSession() as session, serve(app, Listener("127.0.0.1", 0)) as bound:
+        await session.get(f"http://{bound[0]}/")
+
+    assert limits == [60_000]
 
 
 async def test_feed_has_no_head(client: Client) -> None:
