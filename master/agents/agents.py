@@ -145,7 +145,7 @@ class Agents:
             return agent, True
         self._cut(agent)
         rescind(self._cluster, self._cluster.offers_of(agent))
-        if total != agent.total:
+        if total != agent.total or info.attributes != agent.info.attributes:
             self._cluster.clear_filters(agent)
         agent.info, agent.address, agent.version, agent.total = info, address, version, total
         agent.reregistered = wall

@@ -119,9 +119,11 @@ class Lab:
         tasks: Sequence[Json] = (),
         frameworks: Sequence[Json] = (),
         cpus: int = 4,
+        rack: str = "r1",
     ) -> tuple[Agent, Stream]:
         info: Json = {
             "hostname": "a1",
+            "attributes": [{"name": "rack", "type": "TEXT", "text": {"value": rack}}],
             "resources": [
                 {"name": "cpus", "type": "SCALAR", "scalar": {"value": cpus}},
                 {"name": "mem", "type": "SCALAR", "scalar": {"value": 1024}},
@@ -267,6 +269,26 @@ async def test_declined_offer_stays_away_until_its_filter_ends(lab: Lab) -> None
     assert lab.leader.allocator.allocate_once() == 0
     lab.clock.time += 5.1
     assert lab.leader.allocator.allocate_once() == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "offers"),
+    [({}, 0), ({"cpus": 2}, 1), ({"rack": "r2"}, 1)],
+    ids=["the-same", "other-total", "other-attributes"],
+)
+async def test_agent_that_changed_is_offered_in_spite_of_filters(
+    lab: Lab, more: dict[str, Any], offers: int
+) -> None:
+    agent, _ = await lab.agent()
+    framework, stream = lab.framework()
+    lab.leader.allocator.allocate_once()
+    [first] = of("OFFERS", stream)
+    ids = [offer["id"] for offer in first["offers"]]
+    lab.call(framework, "DECLINE", offer_ids=ids, filters={"refuse_seconds": 1000})
+
+    await lab.agent(agent.id, **more)
+
+    assert lab.leader.allocator.allocate_once() == offers
 
 
 async def test_revive_drops_filters_and_suppression(lab: Lab) -> None:
