@@ -7,6 +7,7 @@ module. A store and an election each hold one session.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Self, TypeVar
 
 from kazoo.client import KazooClient
@@ -165,7 +166,7 @@ class ZooKeeperElection(_Session):
                 leader: bytes | None = None
                 if self._client.state == KazooState.CONNECTED:
                     with suppress(UnavailableError, NoNodeError, NodeExistsError):
-                        mine = await self._ask(lambda m=mine: self._contend(m, me))  # type: ignore[misc]  # binds the name of this round
+                        mine = await self._ask(partial(self._contend, mine, me))
                         leader = await self._ask(lambda: self._leader(wake))
                 if is_first or leader != last:
                     yield leader

@@ -1,6 +1,7 @@
 """Remove a lab, known or not: everything that carries its marks."""
 
 from collections.abc import Callable
+from functools import partial
 
 from phalanx.core.error import ConflictError, PhalanxError
 from phalanx.labs.cgroup import cgroup_pids, find_cgroups, remove_cgroup, remove_if_empty
@@ -53,13 +54,13 @@ def take_down(place: Place, record: Record | None, outfit: Outfit | None) -> Non
     attempt(lambda: kill_all(lambda: lab_pids(place)))
     if record is not None and outfit is not None:
         for node in record.topology.nodes:
-            attempt(lambda node=node: outfit.power_off(node))  # type: ignore[misc]  # bound per turn
+            attempt(partial(outfit.power_off, node))
     for name in found_namespaces(place):
-        attempt(lambda name=name: remove_namespace(name))  # type: ignore[misc]  # bound per turn
+        attempt(partial(remove_namespace, name))
     attempt(lambda: remove_cgroup(place.cgroup))
     attempt(lambda: remove_if_empty("phalanx"))
     for name in found_etc(place):
-        attempt(lambda name=name: remove_etc(name))  # type: ignore[misc]  # bound per turn
+        attempt(partial(remove_etc, name))
     # Last, for it holds the record: while it is there, everything else may be.
     if problems:
         raise ConflictError(f"lab {place.lab}: {'; '.join(problems)}")

@@ -10,12 +10,9 @@
 tests/netns/isolation/conftest.py is a link to this file.
 """
 
-import ctypes
-import os
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from uuid import uuid4
 
 import pytest
 
+from phalanx.core.netns import call_in
 from phalanx.core.reconcile.reconciler import Reconciler
 from phalanx.net.address.kernel import KernelAddresses
 from phalanx.net.isolation.desired import desired_isolation
@@ -45,7 +43,6 @@ from phalanx.net.overlay.rule.kernel import KernelRules
 from phalanx.net.overlay.setting.proc import ProcSettings
 from phalanx.net.rtnl.kernel import Rtnl
 
-CLONE_NEWNET = 0x40000000
 TIMEOUT_SECONDS = 5.0
 VIP_RANGE = IPv4Network("11.0.0.0/8")
 SERVICE_ADDRESS = IPv4Address("198.51.100.1")
@@ -210,19 +207,10 @@ def reconcile(cluster: Names) -> Iterator[Callable[[View], Awaitable[None]]]:
 def socket_in(cluster: Names) -> Iterator[Callable[..., socket.socket]]:
     """Yield a function that makes a socket in a namespace; all are closed at the end."""
     made: list[socket.socket] = []
-    libc = ctypes.CDLL(None, use_errno=True)
 
     def make(short: str, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
-        def enter() -> socket.socket:
-            descriptor = os.open(f"/run/netns/{cluster[short]}", os.O_RDONLY)
-            try:
-                assert libc.setns(descriptor, CLONE_NEWNET) == 0
-            finally:
-                os.close(descriptor)
-            return socket.socket(socket.AF_INET, kind, protocol)
-
-        with ThreadPoolExecutor(1) as thread:  # it alone moves, and ends here
-            made.append(thread.submit(enter).result())
+        netns = Path("/run/netns", cluster[short])
+        made.append(call_in(netns, lambda: socket.socket(socket.AF_INET, kind, protocol)))
         made[-1].settimeout(TIMEOUT_SECONDS)
         return made[-1]
 
