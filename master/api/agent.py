@@ -38,6 +38,7 @@ async def _subscribe(
     request: web.Request, leader: Leader, subscribe: AgentSubscribe
 ) -> web.StreamResponse:
     address = agent_address(subscribe, request.remote)
+    check_tasks(subscribe)
     agent, stream = await leader.agents.subscribe(subscribe, address)
     seat = request.app[SEAT]
 
@@ -62,3 +63,14 @@ def agent_address(subscribe: AgentSubscribe, remote: str | None) -> IPv4Address:
         return IPv4Address(given.removeprefix("::ffff:"))
     except AddressValueError as error:
         raise InvalidError(f"address: {given!r} is not an IPv4 address") from error
+
+
+def check_tasks(subscribe: AgentSubscribe) -> None:
+    """Raise InvalidError for a task that is not of the agent which lists it."""
+    own = subscribe.agent_info.id
+    for task in subscribe.tasks:
+        if task.agent_id != own:
+            raise InvalidError(
+                f"tasks: {task.task_id.value!r} is of agent {task.agent_id.value!r},"
+                f" not of {own.value if own is not None else None!r}"
+            )

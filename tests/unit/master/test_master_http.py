@@ -553,6 +553,29 @@ async def test_agent_hears_heartbeats_and_is_heard(client: Client) -> None:
     assert await agent.call({"type": "NOSUCH"}) == 400
 
 
+@pytest.mark.parametrize("own", [None, {"value": "uuid-S0"}])
+async def test_agent_that_lists_a_task_of_another_is_refused_before_it_is_in(
+    client: Client, own: dict[str, str] | None
+) -> None:
+    task = {
+        "name": "stray",
+        "task_id": {"value": "t"},
+        "framework_id": {"value": "f"},
+        "agent_id": {"value": "uuid-S7"},
+        "state": "TASK_RUNNING",
+    }
+    info = {"hostname": "a1", "id": own}
+    body = {"agent_info": info, "address": "198.18.0.2", "version": "1", "tasks": [task]}
+
+    status, text = await client.post(
+        "/v1/agent", {"type": "SUBSCRIBE", "subscribe": body}, dict(JSON)
+    )
+
+    assert status == 400
+    assert "uuid-S7" in text
+    assert (await client.get("/slaves"))[1]["slaves"] == []
+
+
 async def test_call_on_a_stream_that_is_not_held_is_forbidden(client: Client) -> None:
     headers = JSON | {AGENT_STREAM: "nosuch"}
 
