@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address
 from itertools import count
 
-from phalanx.mesos.v1.mesos import Address, Capability, MasterInfo
+from phalanx.mesos.v1.mesos import Address, MasterCapability, MasterInfo
 
 VERSION = "1.11.0"  # of the Mesos interface that we offer; clients compare it
 CAPABILITIES = ("AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2")
@@ -25,7 +25,7 @@ def master_info(id: str, address: IPv4Address, port: int, hostname: str) -> Mast
         hostname=hostname,
         version=VERSION,
         address=Address(hostname=hostname, ip=str(address), port=port),
-        capabilities=tuple(Capability(type=name) for name in CAPABILITIES),
+        capabilities=tuple(MasterCapability(type=name) for name in CAPABILITIES),
     )
 
 

@@ -13,7 +13,7 @@ from phalanx.master.operator import v1
 from phalanx.master.operator.events import HEARTBEAT, HEARTBEAT_SECONDS
 from phalanx.master.operator.metrics import metrics
 from phalanx.master.seat import Seat
-from phalanx.mesos.v1.master import TYPES, Call
+from phalanx.mesos.v1.master import Call
 
 Answer = Callable[[Seat, Leader], Mapping[str, Any]]
 
@@ -56,7 +56,7 @@ async def post_operator(request: web.Request) -> web.StreamResponse:
     """Answer one operator call."""
     leader = leader_of(request)
     call = await read_call(request, Call)
-    if call.type is None or call.type not in TYPES:
+    if call.type is None:
         raise _invalid("type")
     check_accept(request)
     if call.type == "SUBSCRIBE":

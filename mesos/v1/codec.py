@@ -81,10 +81,24 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
+@cache
+def _optional_enums(kind: type) -> dict[str, frozenset[str]]:
+    """Return the names that each optional enum field of *kind* knows."""
+    found = {}
+    for key, hint in typing.get_type_hints(kind, include_extras=True).items():
+        inner = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+        if isinstance(inner, types.UnionType) or typing.get_origin(inner) is typing.Union:
+            for part in typing.get_args(inner):
+                for meta in getattr(part, "__metadata__", ()):
+                    if isinstance(meta, msgspec.Meta) and meta.extra and "enum" in meta.extra:
+                        found[key] = frozenset(meta.extra["enum"])
+    return found
+
+
 def _lenient(kind: Any, value: Any) -> Any:  # noqa: ANN401 - walks any annotation and any JSON
     """Rewrite *value* into the one form that msgspec takes for *kind*."""
-    if isinstance(kind, types.UnionType):
-        kind = next(part for part in kind.__args__ if part is not types.NoneType)
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
     origin = typing.get_origin(kind)
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
@@ -95,8 +109,11 @@ def _lenient(kind: Any, value: Any) -> Any:  # noqa: ANN401 - walks any annotati
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
         hints = _hints(kind)
         rewritten = {}
+        enums = _optional_enums(kind)
         for key, item in value.items():
             if key not in hints or item is None or _is_unknown_enum(hints[key], item):
+                continue
+            if key in enums and (not isinstance(item, str) or item not in enums[key]):
                 continue
             rewritten[key] = _lenient(hints[key], item)
         return rewritten

@@ -241,7 +241,6 @@ def test_what_can_not_be_done_is_refused_by_name(more: dict[str, Any], words: st
     "volume",
     [
         pytest.param({"mode": "RW", "container_path": "x"}, id="no-host-path"),
-        pytest.param({"mode": "XX", "container_path": "x", "host_path": "/x"}, id="bad-mode"),
     ],
 )
 def test_a_bad_volume_is_refused(volume: dict[str, str]) -> None:
