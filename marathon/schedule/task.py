@@ -18,7 +18,7 @@ def needed(app: App, ports: PortPlan) -> Resources:
     amounts = {"cpus": app.cpus, "mem": app.mem, "disk": app.disk}
     scalars = {name: round(amount * 1000) for name, amount in amounts.items() if amount > 0}
     spans: tuple[Span, ...] = tuple((port, port) for port in sorted(ports.taken))
-    return Resources(scalars, {"ports": spans} if spans else {})
+    return Resources.make(scalars, {"ports": spans})
 
 
 def task_info(

@@ -1,0 +1,37 @@
+"""Roles: a hierarchy of names joined by ``/`` (reference mesos §5.2); pure."""
+
+DEFAULT = "*"
+
+
+def role_problem(role: str) -> str | None:
+    """Return what is wrong with a role's name, None when it may be one."""
+    if role == DEFAULT:
+        return None
+    for part in role.split("/"):
+        if not part:
+            return f"Role '{role}' has an empty segment"
+        if part in (".", ".."):
+            return f"Role '{role}' cannot contain '{part}'"
+        if part == DEFAULT:
+            return f"Role '{role}' cannot contain '*' as a segment"
+        if part.startswith("-"):
+            return f"Role '{role}' cannot have a segment that starts with '-'"
+        if any(character in part for character in "\t\n\v\f\r \b"):
+            return f"Role '{role}' cannot contain whitespace or backspace"
+    return None
+
+
+def ancestors(role: str) -> tuple[str, ...]:
+    """Return the roles above *role*, the nearest first."""
+    parts = role.split("/")
+    return tuple("/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
+
+
+def is_within(role: str, other: str) -> bool:
+    """Tell whether *role* is *other* or below it."""
+    return role == other or role.startswith(f"{other}/")
+
+
+def top_of(role: str) -> str:
+    """Return the top-level role that *role* is in."""
+    return role.partition("/")[0]
