@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from phalanx.mesos.v1.mesos import FrameworkInfo, Task, TaskState, TaskStatus
 
 TaskKey = tuple[str, str]  # framework id and task id
+ExecutorKey = tuple[str, str]  # framework id and executor id
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,18 @@
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from phalanx.master.event import TaskKey
+from phalanx.master.event import ExecutorKey, TaskKey
 from phalanx.master.stream import Stream
 from phalanx.mesos.agent_protocol import KillTask
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.mesos import AgentInfo
+from phalanx.mesos.v1.mesos import (
+    AgentCapability,
+    AgentInfo,
+    DrainInfo,
+    ExecutorInfo,
+    OperationRecord,
+    Unavailability,
+)
 from phalanx.net.model.objects import Liveness
 
 
@@ -35,6 +42,16 @@ class Agent:
     offered: Resources = field(default_factory=Resources)
     offers: set[str] = field(default_factory=set)
     kills: dict[TaskKey, KillTask] = field(default_factory=dict)
+    # Running beside tasks, by framework id and executor id; command tasks' own are not among them.
+    executors: dict[ExecutorKey, ExecutorInfo] = field(default_factory=dict)
+    # By the operation's uuid: not finished, or finished and not acknowledged.
+    operations: dict[bytes, OperationRecord] = field(default_factory=dict)
+    inverse_offers: set[str] = field(default_factory=set)
+    capabilities: tuple[AgentCapability, ...] = ()
+    is_deactivated: bool = False  # by an operator, or because it drains
+    drain: DrainInfo | None = None
+    drain_started: float | None = None  # wall clock
+    unavailability: Unavailability | None = None  # of its machine, by the maintenance schedule
     _free: tuple[Resources, Resources, Resources, Resources] | None = None
 
     @property
@@ -58,5 +75,7 @@ class Agent:
 
     @property
     def is_offerable(self) -> bool:
-        """Tell whether its resources may be offered: it is connected and not suspect."""
-        return self.stream is not None and self.liveness is Liveness.ALIVE
+        """Tell whether its resources may be offered: connected, not suspect, active."""
+        return (
+            self.stream is not None and self.liveness is Liveness.ALIVE and not self.is_deactivated
+        )

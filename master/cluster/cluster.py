@@ -6,19 +6,32 @@ from ipaddress import IPv4Address
 
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.framework import Framework
-from phalanx.master.cluster.offer import Outstanding
-from phalanx.master.cluster.task import is_over, key_of, resources_of, role_of
+from phalanx.master.cluster.offer import Outstanding, OutstandingInverse
+from phalanx.master.cluster.task import executor_role, is_over, key_of, resources_of, role_of
 from phalanx.master.event import (
     AgentRemoved,
     Bus,
+    ExecutorKey,
     FrameworkAdded,
     FrameworkRemoved,
     TaskAdded,
     TaskRemoved,
     TaskUpdated,
 )
+from phalanx.mesos.operation import Conversion
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.mesos import AgentInfo, FrameworkID, Task, TaskID, TaskStatus
+from phalanx.mesos.v1.maintenance import Schedule
+from phalanx.mesos.v1.mesos import (
+    AgentInfo,
+    ExecutorInfo,
+    FrameworkID,
+    MachineID,
+    MachineInfo,
+    Task,
+    TaskID,
+    TaskStatus,
+)
+from phalanx.mesos.v1.quota import QuotaConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +47,8 @@ class Cluster:
     """Agents, frameworks, tasks and offers; every change of a sum goes through here.
 
     Holds at all times: for each agent *used* is the sum over its tasks that
-    are not over and *offered* the sum over its outstanding offers.
+    are not over and its executors, and *offered* the sum over its outstanding
+    offers.
     """
 
     def __init__(
@@ -48,6 +62,11 @@ class Cluster:
         self.completed: OrderedDict[str, Framework] = OrderedDict()
         self.removed: set[str] = set()  # ids of frameworks that are over, forgotten ones too
         self.offers: dict[str, Outstanding] = {}
+        self.inverse_offers: dict[str, OutstandingInverse] = {}
+        self.weights: dict[str, float] = {}  # of roles, where an operator set one
+        self.quotas: dict[str, QuotaConfig] = {}  # of top-level roles
+        self.machines: dict[MachineID, MachineInfo] = {}  # that maintenance is planned for
+        self.schedule = Schedule()
         self._max_completed_frameworks = max_completed_frameworks
         self._max_completed_tasks = max_completed_tasks
 
@@ -126,6 +145,49 @@ class Cluster:
     def offers_of(self, agent: Agent) -> list[Outstanding]:
         """Return the outstanding offers of an agent's resources."""
         return [self.offers[id] for id in agent.offers]
+
+    # Executors
+
+    def add_executor(self, framework: Framework, agent: Agent, executor: ExecutorInfo) -> None:
+        """Take an executor in that runs, or will, beside its tasks; it holds resources."""
+        key = (framework.id, executor.executor_id.value)
+        if key in agent.executors:
+            return
+        agent.executors[key] = executor
+        role = executor_role(executor, framework.info)
+        self._hold(framework, agent, role, Resources.of(executor.resources))
+
+    def remove_executor(self, agent: Agent, key: ExecutorKey) -> ExecutorInfo | None:
+        """Forget an executor; return it, None when it was not known."""
+        executor = agent.executors.pop(key, None)
+        framework = self.frameworks.get(key[0])
+        if executor is not None and framework is not None:
+            role = executor_role(executor, framework.info)
+            self._free(framework, agent, role, Resources.of(executor.resources))
+        return executor
+
+    # Operations
+
+    def convert(self, agent: Agent, conversion: Conversion) -> None:
+        """Apply an operation to what an agent has; raise InvalidError if it lacks it.
+
+        The resources that it consumes must be neither used nor offered.
+        """
+        agent.total = conversion.apply(agent.total)
+
+    # Inverse offers
+
+    def add_inverse_offer(self, offer: OutstandingInverse) -> None:
+        """Take in a request to a framework to leave an agent."""
+        self.inverse_offers[offer.id] = offer
+        self.frameworks[offer.framework_id].inverse_offers.add(offer.id)
+        self.agents[offer.agent_id].inverse_offers.add(offer.id)
+
+    def remove_inverse_offer(self, offer: OutstandingInverse) -> None:
+        """Forget such a request."""
+        del self.inverse_offers[offer.id]
+        self.frameworks[offer.framework_id].inverse_offers.discard(offer.id)
+        self.agents[offer.agent_id].inverse_offers.discard(offer.id)
 
     # Agents and frameworks
 

@@ -7,6 +7,7 @@ from phalanx.master.allocator.filter import Filter
 from phalanx.master.cluster.task import has_capability, roles_of
 from phalanx.master.stream import Stream
 from phalanx.mesos.v1.mesos import FrameworkInfo, Task
+from phalanx.mesos.v1.scheduler import OfferConstraints
 
 
 @dataclass(slots=True, eq=False)
@@ -26,10 +27,12 @@ class Framework:
     is_recovered: bool = False  # known from agents only, not subscribed since this leadership
     stream: Stream | None = None
     suppressed: frozenset[str] = frozenset()
+    constraints: OfferConstraints | None = None
     tasks: dict[str, Task] = field(default_factory=dict)
     unreachable: dict[str, Task] = field(default_factory=dict)
     completed: deque[Task] = field(default_factory=deque)
     offers: set[str] = field(default_factory=set)
+    inverse_offers: set[str] = field(default_factory=set)
     # By role and agent.
     filters: dict[tuple[str, str], tuple[Filter, ...]] = field(default_factory=dict)
     scalars: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from phalanx.mesos.v1.mesos import (
     FrameworkID,
     Offer,
     OfferID,
+    Unavailability,
 )
 
 
@@ -27,6 +28,16 @@ class Outstanding:
     agent_id: str
     role: str
     resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class OutstandingInverse:
+    """A framework was asked to leave an agent before it becomes unavailable."""
+
+    id: str
+    framework_id: str
+    agent_id: str
+    unavailability: Unavailability
 
 
 def offer_message(offer: Outstanding, framework: Framework, agent: Agent) -> Offer:

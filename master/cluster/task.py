@@ -11,6 +11,7 @@ from phalanx.mesos.v1.mesos import (
     AgentID,
     AllocationInfo,
     ExecutorID,
+    ExecutorInfo,
     FrameworkInfo,
     Resource,
     Task,
@@ -37,6 +38,14 @@ def is_over(task: Task) -> bool:
 def role_of(task: Task, info: FrameworkInfo) -> str:
     """Return the role that the task's resources are allocated to."""
     for resource in task.resources:
+        if resource.allocation_info is not None and resource.allocation_info.role:
+            return resource.allocation_info.role
+    return roles_of(info)[0] if roles_of(info) else "*"
+
+
+def executor_role(executor: ExecutorInfo, info: FrameworkInfo) -> str:
+    """Return the role that the executor's resources are allocated to."""
+    for resource in executor.resources:
         if resource.allocation_info is not None and resource.allocation_info.role:
             return resource.allocation_info.role
     return roles_of(info)[0] if roles_of(info) else "*"

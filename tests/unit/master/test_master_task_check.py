@@ -81,7 +81,7 @@ BAD: dict[str, tuple[Json, str]] = {
     "half-a-gpu": ({"resources": [scalar("gpus", 0.5)]}, "unsigned integer"),
     "set": (
         {"resources": [{"name": "bugs", "type": "SET", "set": {"item": ["a"]}}]},
-        "not supported",
+        "more than available",
     ),
     "other-role": (
         {"resources": [scalar("cpus", 1, allocation_info={"role": "other"})]},
