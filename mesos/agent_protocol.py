@@ -2,8 +2,9 @@
 
 An agent opens one stream with SUBSCRIBE (``POST /v1/agent``, JSON in, RecordIO
 of JSON out) and sends every other call in a request of its own, with the
-stream's id in the header ``Phalanx-Stream-Id``. A call on a stream that the
-master no longer holds is answered 403: the agent subscribes anew. The private
+stream's id in the header ``Phalanx-Stream-Id``; or, cheaper where there are
+many, as RecordIO in one long request to ``POST /v1/agent/calls``. A call on a
+stream that the master no longer holds is answered 403: the agent subscribes anew. The private
 protocol is allowed by reference mesos §4.1; what it must keep is §4.2 to §4.6.
 """
 
@@ -31,6 +32,7 @@ from phalanx.mesos.v1.mesos import (
 )
 
 PATH = "/v1/agent"
+CALLS_PATH = "/v1/agent/calls"
 STREAM_HEADER = "Phalanx-Stream-Id"
 HEARTBEAT_SECONDS = 1.0
 

@@ -4,7 +4,7 @@ from ipaddress import AddressValueError, IPv4Address
 
 from aiohttp import web
 
-from phalanx.core.error import InvalidError, UnavailableError
+from phalanx.core.error import InvalidError, ProtocolError, UnavailableError
 from phalanx.master.agents.agents import HEARTBEAT
 from phalanx.master.api.door import SEAT, leader_of, read_call
 from phalanx.master.api.streaming import respond
@@ -15,6 +15,8 @@ from phalanx.mesos.agent_protocol import (
     AgentCall,
     AgentSubscribe,
 )
+from phalanx.mesos.recordio import RecordDecoder
+from phalanx.mesos.v1.codec import decode
 
 
 async def post_agent(request: web.Request) -> web.StreamResponse:
@@ -24,14 +26,42 @@ async def post_agent(request: web.Request) -> web.StreamResponse:
     if call.type == "SUBSCRIBE" and call.subscribe is not None:
         return await _subscribe(request, leader, call.subscribe)
     try:
-        agent = leader.agents.hear(request.headers.get(STREAM_HEADER, ""))
+        _take(leader, request.headers.get(STREAM_HEADER, ""), call)
     except UnavailableError as error:
         return web.json_response({"error": str(error)}, status=403)
+    return web.Response(status=202)
+
+
+async def post_agent_calls(request: web.Request) -> web.StreamResponse:
+    """Take calls as they come in one long request: records of RecordIO, each a JSON call.
+
+    Answered when the agent ends it, or at once when its stream is not held
+    (403) or a call makes no sense (400).
+    """
+    leader = leader_of(request)
+    seat = request.app[SEAT]
+    stream_id = request.headers.get(STREAM_HEADER, "")
+    decoder = RecordDecoder()
+    try:
+        async for chunk in request.content.iter_any():
+            if seat.leader is not leader:
+                raise web.HTTPServiceUnavailable(text="No longer leading")
+            for record in decoder.feed(chunk):
+                _take(leader, stream_id, decode(AgentCall, record))
+    except UnavailableError as error:
+        return web.json_response({"error": str(error)}, status=403)
+    except ProtocolError as error:
+        raise InvalidError(str(error)) from error
+    return web.Response(status=202)
+
+
+def _take(leader: Leader, stream_id: str, call: AgentCall) -> None:
+    """Take one call; raise UnavailableError when its stream is none of ours, or InvalidError."""
+    agent = leader.agents.hear(stream_id)
     if call.type == "UPDATE" and call.update is not None:
         leader.updates.take(agent, call.update)
     elif call.type != "HEARTBEAT":
         raise InvalidError(f"type: {call.type!r} is no call of an agent, or lacks its message")
-    return web.Response(status=202)
 
 
 async def _subscribe(

@@ -3,11 +3,12 @@
 from aiohttp import web
 
 from phalanx.master.api import legacy, network
-from phalanx.master.api.agent import post_agent
+from phalanx.master.api.agent import post_agent, post_agent_calls
 from phalanx.master.api.door import SEAT, errors_in_words, leader_only
 from phalanx.master.api.operator import post_operator
 from phalanx.master.api.scheduler import post_scheduler
 from phalanx.master.seat import Seat
+from phalanx.mesos.agent_protocol import CALLS_PATH
 from phalanx.mesos.agent_protocol import PATH as AGENT_PATH
 from phalanx.net.api.feed import feed_route
 from phalanx.net.feed.source import FeedSource
@@ -31,6 +32,7 @@ def build_app(seat: Seat) -> web.Application:
         app.router.add_route("*", f"{prefix}/api/v1", post_operator)
         app.router.add_route("*", f"{prefix}/api/v1/scheduler", post_scheduler)
     app.router.add_post(AGENT_PATH, post_agent)
+    app.router.add_post(CALLS_PATH, post_agent_calls)
     app.add_routes(legacy.routes())
     app.add_routes(network.routes())
     app.add_routes([feed_route(source)])
