@@ -1,0 +1,1 @@
+"""Agents without a machine below them: what a master sees of thousands of nodes."""
