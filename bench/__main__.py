@@ -9,7 +9,7 @@ from pathlib import Path
 from claim import Figure, report
 
 HERE = Path(__file__).parent
-FRAME = {"__main__", "claim"}
+FRAME = {"__main__", "claim", "daemons"}
 
 
 def names() -> list[str]:

@@ -15,6 +15,7 @@ class Bound(StrEnum):
     """What a goal bounds."""
 
     OURS_AT_MOST = "ours ≤"
+    OURS_AT_LEAST = "ours ≥"
     RATIO_AT_MOST = "ratio ≤"
     RATIO_AT_LEAST = "ratio ≥"
 
@@ -40,6 +41,8 @@ class Figure:
         """Tell whether the goal is held; a ratio without a peer is not."""
         if self.bound is Bound.OURS_AT_MOST:
             return self.ours <= self.goal
+        if self.bound is Bound.OURS_AT_LEAST:
+            return self.ours >= self.goal
         if self.ratio is None:
             return False
         at_most = self.bound is Bound.RATIO_AT_MOST
