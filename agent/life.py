@@ -20,9 +20,8 @@ from phalanx.agent.container.spec import (
     check_task,
     oci_config,
 )
-from phalanx.agent.health.probe import kind_of, probe_http, probe_tcp
-from phalanx.agent.health.verdict import Health, Verdict
-from phalanx.agent.health.watch import watch_health
+from phalanx.agent.health.target import Inside
+from phalanx.agent.health.watch import Word, first_check_status, watch_task
 from phalanx.agent.image.store import Image
 from phalanx.agent.station import Station, hostname_of
 from phalanx.agent.task.ending import (
@@ -31,17 +30,17 @@ from phalanx.agent.task.ending import (
     killed_during_launch,
     launch_failed,
     lost_in_restart,
+    out_of_time,
 )
 from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
 from phalanx.core.error import ContainerError, InvalidError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import (
     TERMINAL,
+    CheckStatusInfo,
     ContainerID,
     ContainerStatus,
     ExecutorID,
-    HealthCheck,
-    HealthCheckType,
     NetworkInfo,
     TaskState,
     TaskStatus,
@@ -224,13 +223,13 @@ class TaskLife:
             await self._tell(TaskState.TASK_RUNNING)
         if self._kill is not None:
             await self._carry_out(self._kill)
-        check = self.record.task.health_check
         async with asyncio.TaskGroup() as group:
             began = found.started or self._station.clock()
-            watch = group.create_task(self._watch(check, began)) if check is not None else None
+            beside = [group.create_task(self._watch(began))]
+            beside.append(group.create_task(self._expire(began)))
             exit = await self._station.containers.wait(self._id)
-            if watch is not None:
-                watch.cancel()
+            for task in beside:
+                task.cancel()
         if self._kill_timer is not None:
             self._kill_timer.cancel()
         asked = Resources.of(self.record.task.resources).scalar("mem")
@@ -238,55 +237,40 @@ class TaskLife:
         limit = limits["mem"].value if "mem" in limits else asked
         await self._end(ending(exit, self._kill, memory_megabytes=limit))
 
-    async def _watch(self, check: HealthCheck, began: float) -> None:
-        if kind_of(check) == HealthCheckType.UNKNOWN:
-            return
-        last = self.statuses[-1].healthy if self.statuses else None
-        await watch_health(
-            check,
-            Health(healthy=last, has_been_healthy=last is not None),
-            probe=lambda: self._probe(check),
-            tell=self._tell_health,
+    async def _watch(self, began: float) -> None:
+        """Check the task for as long as it runs."""
+        has_own = any(network.name for network in self._networks)
+        network = self._station.networks.namespace(self._id) if has_own else None
+        await watch_task(
+            self.record.task,
+            Inside(self._station.containers, self._id, network),
+            last=self.statuses[-1] if self.statuses else None,
+            tell=self._tell_word,
             age_seconds=lambda: self._station.clock() - began,
         )
 
-    async def _probe(self, check: HealthCheck) -> None:
-        kind = kind_of(check)
-        has_own = any(network.name for network in self._networks)
-        network = self._station.networks.namespace(self._id) if has_own else None
-        if kind == HealthCheckType.HTTP and check.http is not None:
-            await probe_http(network, check.http)
-        elif kind == HealthCheckType.TCP and check.tcp is not None:
-            await probe_tcp(network, check.tcp.port)
-        elif check.command is not None:
-            status = await self._station.containers.execute(
-                self._id,
-                check.command,
-                timeout_seconds=check.timeout_seconds or None,
-            )
-            if status != 0:
-                raise ContainerError(f"command exited with status {status}")
-        else:
-            raise ContainerError(f"health_check.{kind.lower()}: is missing")
+    async def _expire(self, began: float) -> None:
+        """Kill the task when it has run for as long as it may."""
+        longest = self.record.task.max_completion_time
+        if longest is None:
+            return
+        seconds = longest.nanoseconds / 1e9
+        await asyncio.sleep(max(began + seconds - self._station.clock(), 0.0))
+        await self.kill(out_of_time(grace_seconds(self.record.task.kill_policy)))
 
-    async def _tell_health(self, health: Health, verdict: Verdict, words: str) -> None:
+    async def _tell_word(self, word: Word) -> None:
         if self._kill is not None or self.is_over:
             return
         await self._tell(
             TaskState.TASK_RUNNING,
-            message=f"Health check failed: {words}" if words else None,
-            reason="REASON_TASK_HEALTH_CHECK_STATUS_UPDATED",
-            healthy=health.healthy,
+            message=word.message,
+            reason=word.reason,
+            healthy=word.healthy,
+            check_status=word.check_status,
         )
-        if verdict.kill:
-            policy = self.record.task.kill_policy
-            await self.kill(
-                Kill(
-                    message=f"Health check failed {health.failures} times in a row",
-                    healthy=False,
-                    grace_seconds=grace_seconds(policy),
-                )
-            )
+        if word.kill:
+            grace = grace_seconds(self.record.task.kill_policy)
+            await self.kill(Kill(message=word.message, healthy=False, grace_seconds=grace))
 
     async def _end(self, end: Ending) -> None:
         self.is_over = True
@@ -305,9 +289,14 @@ class TaskLife:
         message: str | None = None,
         reason: str | None = None,
         healthy: bool | None = None,
+        check_status: CheckStatusInfo | None = None,
     ) -> None:
-        if healthy is None and state not in TERMINAL and self.statuses:
-            healthy = self.statuses[-1].healthy
+        last = self.statuses[-1] if self.statuses else None
+        if healthy is None and state not in TERMINAL and last is not None:
+            healthy = last.healthy
+        if check_status is None:
+            known = last.check_status if last is not None else None
+            check_status = known or first_check_status(self.record.task)
         is_own = reason is None or reason.startswith("REASON_TASK_")
         status = TaskStatus(
             task_id=self.record.task.task_id,
@@ -320,6 +309,7 @@ class TaskLife:
             timestamp=self._station.clock(),
             uuid=self._station.new_uuid(),
             healthy=healthy,
+            check_status=check_status,
             container_status=self.container_status,
         )
         self.statuses = [old for old in self.statuses if old.state != state] + [status]

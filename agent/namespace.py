@@ -9,6 +9,7 @@ import fcntl
 import os
 import socket
 import struct
+from functools import partial
 from pathlib import Path
 
 from phalanx.core.error import ContainerError
@@ -55,15 +56,17 @@ def release_mount(path: Path) -> None:
             raise
 
 
-def open_socket(network: Path | None) -> socket.socket:
+def open_socket(
+    network: Path | None, family: socket.AddressFamily = socket.AF_INET
+) -> socket.socket:
     """Open a TCP socket that lives in the namespace at *network*, or in our own; raise OSError."""
     if network is None:
-        return _tcp_socket()
-    return call_in(network, _tcp_socket)
+        return _tcp_socket(family)
+    return call_in(network, partial(_tcp_socket, family))
 
 
-def _tcp_socket() -> socket.socket:
-    opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _tcp_socket(family: socket.AddressFamily) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_STREAM)
     opened.setblocking(False)
     return opened
 
