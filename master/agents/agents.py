@@ -12,6 +12,7 @@ from phalanx.master.agents.liveness import liveness_after
 from phalanx.master.agents.post import shutdown_framework, tell
 from phalanx.master.agents.reconcile import Tasks
 from phalanx.master.agents.registry import GONE, UNREACHABLE, AgentRecord, AgentRegistry
+from phalanx.master.allocator.poke import Poke
 from phalanx.master.carry import carried_through
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.agent import Agent
@@ -61,7 +62,7 @@ class Agents:
         lease: Lease,
         suspect_seconds: float,
         unreachable_seconds: float,
-        poke: Callable[[], None],
+        poke: Poke,
         new_stream_id: Callable[[], str],
     ) -> None:
         self._cluster = cluster
@@ -127,7 +128,7 @@ class Agents:
             shutdown_framework(agent, framework_id)
         for kill in list(agent.kills.values()):
             tell(agent, AgentEvent(type="KILL_TASK", kill_task=kill))
-        self._poke()
+        self._poke((agent.id,))
         log.info("agent_subscribed", agent=id, address=str(address), tasks=len(subscribe.tasks))
         return agent, stream
 
@@ -203,7 +204,7 @@ class Agents:
             agent.liveness = Liveness.ALIVE
             log.info("agent_alive", agent=agent.id)
             self._cluster.bus.publish(AgentUpdated(agent.id))
-            self._poke()
+            self._poke((agent.id,))
         return agent
 
     def _cut(self, agent: Agent) -> None:

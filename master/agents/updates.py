@@ -1,11 +1,11 @@
 """Status updates on their way from agents to frameworks (reference mesos §4.5)."""
 
 from collections import Counter
-from collections.abc import Callable
 
 import structlog
 
 from phalanx.master.agents.post import acknowledge
+from phalanx.master.allocator.poke import Poke
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.task import is_over, with_status
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 class Updates:
     """Forwards each update and keeps the task's newest state."""
 
-    def __init__(self, cluster: Cluster, *, poke: Callable[[], None]) -> None:
+    def __init__(self, cluster: Cluster, *, poke: Poke) -> None:
         self._cluster = cluster
         self._poke = poke
         self.counts: Counter[str] = Counter()  # states seen, and "valid" and "invalid"
@@ -51,6 +51,6 @@ class Updates:
                 reason=status.reason,
                 message=status.message,
             )
-            self._poke()
+            self._poke((agent.id,))
         elif task.state != changed.state:
             log.info("task_updated", task=status.task_id.value, state=changed.state.value)

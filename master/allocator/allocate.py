@@ -9,9 +9,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phalanx.master.allocator.filter import Filter
 from phalanx.master.allocator.sorter import added, dominant_share
 from phalanx.mesos.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Resources of one agent that one framework refused in one role, until a time."""
+
+    refused: Resources
+    until: float
+
+    def blocks(self, free: Resources, now: float) -> bool:
+        """Tell whether *free* must not be offered: it is no more than what was refused."""
+        return now < self.until and free in self.refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from random import Random
 
 import structlog
 
-from phalanx.master.allocator.allocate import Client, Grant, Spare, allocate
+from phalanx.master.allocator.allocate import Client, Filter, Grant, Spare, allocate
 from phalanx.master.allocator.sorter import added
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.cluster import Cluster
@@ -48,7 +48,7 @@ class Allocator:
         self._poked = asyncio.Event()
         self.runs = 0
 
-    def poke(self) -> None:
+    def poke(self, agents: Iterable[str] | None = None) -> None:
         """Ask for a run soon; a burst of pokes costs one run."""
         self._poked.set()
 
@@ -111,18 +111,17 @@ class Allocator:
         for framework in self._cluster.frameworks.values():
             if not framework.is_connected:
                 continue
-            framework.filters = {
-                key: live
-                for key, items in framework.filters.items()
-                if (live := tuple(item for item in items if item.until > now))
-            }
             for role in framework.roles:
                 if role in framework.suppressed:
                     continue
+                bit = 1 << self._cluster.filters.slot(framework.id, role)
                 filters = {
-                    agent_id: item
-                    for (its_role, agent_id), item in framework.filters.items()
-                    if its_role == role
+                    agent_id: tuple(
+                        Filter(refused, float("inf"))
+                        for refused, mask in self._cluster.filters.view(agent_id, now)
+                        if mask & bit
+                    )
+                    for agent_id in self._cluster.agents
                 }
                 clients.append(
                     Client(

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from phalanx.master.allocator.filter import FilterTable
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.offer import Outstanding, OutstandingInverse
@@ -63,6 +64,7 @@ class Cluster:
         self.removed: set[str] = set()  # ids of frameworks that are over, forgotten ones too
         self.offers: dict[str, Outstanding] = {}
         self.inverse_offers: dict[str, OutstandingInverse] = {}
+        self.filters = FilterTable()
         self.weights: dict[str, float] = {}  # of roles, where an operator set one
         self.quotas: dict[str, QuotaConfig] = {}  # of top-level roles
         self.machines: dict[MachineID, MachineInfo] = {}  # that maintenance is planned for
@@ -204,9 +206,7 @@ class Cluster:
 
     def clear_filters(self, agent: Agent) -> None:
         """Drop every filter of an agent's resources."""
-        for framework in self.frameworks.values():
-            for key in [key for key in framework.filters if key[1] == agent.id]:
-                del framework.filters[key]
+        self.filters.forget_agent(agent.id)
 
     def add_framework(self, framework: Framework) -> None:
         """Take a framework in."""
@@ -216,6 +216,7 @@ class Cluster:
     def complete_framework(self, framework: Framework) -> None:
         """Move a framework that holds neither tasks nor offers to the completed ones."""
         del self.frameworks[framework.id]
+        self.filters.forget_framework(framework.id)
         self.completed[framework.id] = framework
         self.removed.add(framework.id)
         while len(self.completed) > self._max_completed_frameworks:

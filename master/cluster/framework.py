@@ -3,7 +3,6 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from phalanx.master.allocator.filter import Filter
 from phalanx.master.cluster.task import has_capability, roles_of
 from phalanx.master.stream import Stream
 from phalanx.mesos.v1.mesos import FrameworkInfo, Task
@@ -33,8 +32,6 @@ class Framework:
     completed: deque[Task] = field(default_factory=deque)
     offers: set[str] = field(default_factory=set)
     inverse_offers: set[str] = field(default_factory=set)
-    # By role and agent.
-    filters: dict[tuple[str, str], tuple[Filter, ...]] = field(default_factory=dict)
     scalars: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property

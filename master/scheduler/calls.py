@@ -1,11 +1,12 @@
 """What each call of a subscribed framework does (reference mesos §1.4, §1.5)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 
 from phalanx.master.agents.post import acknowledge, kill_task, run_task
-from phalanx.master.allocator.filter import refusal, with_filter
+from phalanx.master.allocator.filter import refusal_seconds
+from phalanx.master.allocator.poke import Poke
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
@@ -42,7 +43,7 @@ class Calls:
         frameworks: Frameworks,
         clock: Clock,
         *,
-        poke: Callable[[], None],
+        poke: Poke,
         interval: float,
     ) -> None:
         self._cluster = cluster
@@ -116,7 +117,14 @@ class Calls:
         for status in result.refusals:
             log.info("task_refused", task=status.task_id.value, problem=status.message)
             send_update(framework, status)
-        self._refuse(framework, offers[0].role, agent.id, result.unused, accept.filters)
+        self._refuse(
+            framework,
+            offers[0].role,
+            agent.id,
+            result.unused,
+            accept.filters,
+            is_pass=not accept.operations,
+        )
 
     def _decline(self, framework: Framework, decline: Decline) -> None:
         for offer in self._take(framework, decline.offer_ids):
@@ -139,14 +147,16 @@ class Calls:
         agent_id: str,
         refused: Resources,
         filters: Filters | None,
+        *,
+        is_pass: bool = True,
     ) -> None:
         seconds = None if filters is None else filters.refuse_seconds
-        new = refusal(seconds, refused, now=self._clock.now(), interval=self._interval)
-        if new is not None and refused:
-            key = (role, agent_id)
-            framework.filters[key] = with_filter(framework.filters.get(key, ()), new)
+        lives = refusal_seconds(seconds, interval=self._interval)
+        until = None if lives is None else self._clock.now() + lives
+        client = framework.id, role
+        self._cluster.filters.refuse(client, agent_id, refused, until, is_pass=is_pass)
         # Others may want what this one refused; who refused without a filter gets it again.
-        self._poke()
+        self._poke((agent_id,))
 
     def _revive(self, framework: Framework, revive: Roles) -> None:
         roles = set(revive.roles or framework.roles)
@@ -154,9 +164,7 @@ class Calls:
             log.info("revive_ignored", framework=framework.id, roles=sorted(roles))
             return
         framework.suppressed -= roles
-        framework.filters = {
-            key: items for key, items in framework.filters.items() if key[0] not in roles
-        }
+        self._cluster.filters.revive(framework.id, roles)
         self._poke()
 
     def _suppress(self, framework: Framework, suppress: Roles) -> None:

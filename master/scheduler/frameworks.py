@@ -6,6 +6,7 @@ import structlog
 
 from phalanx.core.error import InvalidError
 from phalanx.master.agents.post import shutdown_framework
+from phalanx.master.allocator.poke import Poke
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
@@ -35,7 +36,7 @@ class Frameworks:
         clock: Clock,
         master: MasterInfo,
         *,
-        poke: Callable[[], None],
+        poke: Poke,
         new_stream_id: Callable[[], str],
     ) -> None:
         self._cluster = cluster
@@ -62,7 +63,7 @@ class Frameworks:
         framework.expires = None
         framework.is_recovered = False
         framework.suppressed = frozenset(subscribe.suppressed_roles)
-        framework.filters.clear()
+        self._cluster.filters.forget_framework(framework.id)
         subscribed = Subscribed(
             framework_id=FrameworkID(value=framework.id),
             heartbeat_interval_seconds=HEARTBEAT_SECONDS,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phalanx.master.allocator.allocate import Client, Grant, Spare, allocate
-from phalanx.master.allocator.filter import Filter, refusal, with_filter
+from phalanx.master.allocator.allocate import Client, Filter, Grant, Spare, allocate
+from phalanx.master.allocator.filter import refusal_seconds
 from phalanx.master.allocator.sorter import dominant_share
 from phalanx.mesos.resources import Resources
 
@@ -127,20 +127,11 @@ def test_what_one_refuses_goes_to_the_next() -> None:
     [(None, 5.0), (-1.0, 5.0), (float("nan"), 5.0), (0.5, 1.0), (60.0, 60.0), (1e12, 31536000.0)],
 )
 def test_refusal_lasts_as_mesos_has_it(seconds: float | None, until: float) -> None:
-    found = refusal(seconds, FREE, now=0.0, interval=1.0)
-
-    assert found == Filter(FREE, until)
+    assert refusal_seconds(seconds, interval=1.0) == until
 
 
 def test_refusal_of_zero_seconds_is_none() -> None:
-    assert refusal(0.0, FREE, now=0.0, interval=1.0) is None
-
-
-def test_new_filter_replaces_those_it_covers() -> None:
-    short, long = Filter(Resources.parse("cpus:1"), 1.0), Filter(Resources.parse("cpus:1"), 99.0)
-    new = Filter(FREE, 5.0)
-
-    assert with_filter((short, long), new) == (long, new)
+    assert refusal_seconds(0.0, interval=1.0) is None
 
 
 def test_share_is_that_of_the_dominant_resource() -> None:
