@@ -7,6 +7,7 @@ from phalanx.master.event import ExecutorKey, TaskKey
 from phalanx.master.stream import Stream
 from phalanx.mesos.agent_protocol import KillTask
 from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.allocator import InverseOfferStatus
 from phalanx.mesos.v1.mesos import (
     AgentCapability,
     AgentInfo,
@@ -47,6 +48,8 @@ class Agent:
     # By the operation's uuid: not finished, or finished and not acknowledged.
     operations: dict[bytes, OperationRecord] = field(default_factory=dict)
     inverse_offers: set[str] = field(default_factory=set)
+    # By framework id: its newest word on leaving before the machine becomes unavailable.
+    inverse_statuses: dict[str, InverseOfferStatus] = field(default_factory=dict)
     capabilities: tuple[AgentCapability, ...] = ()
     is_deactivated: bool = False  # by an operator, or because it drains
     drain: DrainInfo | None = None

@@ -1,0 +1,1 @@
+"""Maintenance: when machines will be unavailable, and which are down for it."""

@@ -1,0 +1,1 @@
+"""What operators set of roles: weights and quota, durable before they hold."""
