@@ -21,6 +21,7 @@ from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.config import AgentConfig
 from phalanx.agent.container.cgroup import Cgroups
+from phalanx.agent.container.mesos import MesosContainerizer, Ways
 from phalanx.agent.container.runtime import Containers
 from phalanx.agent.image.store import Images, remove_unfinished
 from phalanx.agent.layout import Layout
@@ -113,25 +114,35 @@ async def run_agent(config: AgentConfig) -> None:
 
 def _station(config: AgentConfig, layout: Layout, sender: UpdateSender) -> Station:
     new_uuid: Callable[[], bytes] = lambda: uuid4().bytes  # noqa: E731 - one word needs no def
-    images = config.docker_store_dir or layout.images
-    remove_unfinished(images)
-    return Station(
-        ip=str(config.ip),
-        port=config.port,
-        layout=layout,
-        containers=Containers(layout, Cgroups(config.cgroups_root), config.runc),
-        networks=Networks(
+    store = config.docker_store_dir or layout.images
+    remove_unfinished(store)
+    images = Images(config.docker_registry, store)
+    containerizer = MesosContainerizer(
+        layout,
+        Containers(layout, Cgroups(config.cgroups_root), config.runc),
+        Networks(
             layout.networks,
             config.network_cni_config_dir,
             Plugins(config.plugin_directories, config.plugin_timeout_seconds),
         ),
-        images=Images(config.docker_registry, images),
+        images,
+        Ways(
+            ip=str(config.ip),
+            launches=LAUNCHES_PER_CORE * (os.cpu_count() or 1),
+            resolv_conf=config.resolv_conf,
+            has_quota=config.cgroups_enable_cfs,
+        ),
+        time.time,
+    )
+    return Station(
+        ip=str(config.ip),
+        port=config.port,
+        layout=layout,
+        containerizer=containerizer,
+        images=images,
         sender=sender,
-        launches=asyncio.Semaphore(LAUNCHES_PER_CORE * (os.cpu_count() or 1)),
         clock=time.time,
         new_uuid=new_uuid,
-        resolv_conf=config.resolv_conf,
-        has_quota=config.cgroups_enable_cfs,
     )
 
 

@@ -1,28 +1,15 @@
 """One task, from its launch or its recovery until nothing is left of its container."""
 
 import asyncio
-import os
-import pwd
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from phalanx.agent.cni.attach import named
-from phalanx.agent.container.environment import Surroundings, task_environment
-from phalanx.agent.container.mount import host_mounts
-from phalanx.agent.container.spec import (
-    IMAGE_SANDBOX,
-    ImageRoot,
-    Place,
-    User,
-    asked_image,
-    check_task,
-    oci_config,
-)
+from phalanx.agent.container.environment import task_environment
+from phalanx.agent.container.request import ContainerRequest
 from phalanx.agent.health.target import Inside
 from phalanx.agent.health.watch import Word, first_check_status, watch_task
-from phalanx.agent.image.store import Image
 from phalanx.agent.station import Station, hostname_of
 from phalanx.agent.task.ending import (
     Ending,
@@ -42,6 +29,7 @@ from phalanx.mesos.v1.mesos import (
     ContainerStatus,
     ExecutorID,
     NetworkInfo,
+    TaskResourceLimitation,
     TaskState,
     TaskStatus,
 )
@@ -64,7 +52,7 @@ class TaskLife:
         self.is_over = False  # the command has ended, or never will run
         self._station = station
         self._id = record.container_id
-        self._networks: tuple[NetworkInfo, ...] = checkpoint.read_networks()
+        self._networks: tuple[NetworkInfo, ...] = ()
         self._kill: Kill | None = checkpoint.read_kill()
         self._kill_timer: asyncio.TimerHandle | None = None
         self._pid: int | None = None
@@ -88,9 +76,10 @@ class TaskLife:
         """Run a new task to its end."""
         try:
             await self._tell(TaskState.TASK_STARTING)
-            image = await self._image()
-            async with self._station.launches:
-                await self._start(image)
+            self._refuse_if_killed()
+            running = await self._station.containerizer.launch(self._request())
+            self._networks = running.networks
+            self._refuse_if_killed()
         except (ContainerError, InvalidError, OSError) as error:
             self._log.warning("launch_failed", error=str(error))
             await self._end(killed_during_launch() if self._kill else launch_failed(str(error)))
@@ -101,7 +90,8 @@ class TaskLife:
         """Go on with a task that an earlier agent left, however it is now."""
         stream = self._station.sender.stream(self.record.key)
         self.statuses = [stream.latest] if stream.latest else []
-        found = self._station.containers.find(self._id)
+        found = self._station.containerizer.find(self._id)
+        self._networks = found.networks
         if stream.is_terminated:
             self.is_over = True
             await self._remove()
@@ -109,7 +99,7 @@ class TaskLife:
             await self._end(lost_in_restart("The agent's machine was rebooted"))
         elif found.init is None and (found.exit is None or found.exit.error is None):
             with suppress(ContainerError):
-                await self._station.containers.remove(self._id)
+                await self._station.containerizer.remove(self._id)
             await self._end(lost_in_restart("The agent restarted while the task was launched"))
         elif found.init is None and found.exit is not None:
             await self._end(launch_failed(str(found.exit.error)))
@@ -127,6 +117,8 @@ class TaskLife:
             self._log.info("kill_asked", grace=kill.grace_seconds)
         if self._pid is not None:
             await self._carry_out(kill)
+        else:
+            self._station.containerizer.kill(self._id)
 
     async def _carry_out(self, kill: Kill) -> None:
         loop = asyncio.get_running_loop()
@@ -135,89 +127,45 @@ class TaskLife:
         if self._kill_timer is not None:
             when = min(when, self._kill_timer.when())
             self._kill_timer.cancel()
-        self._kill_timer = loop.call_at(when, self._station.containers.kill, self._id)
+        self._kill_timer = loop.call_at(when, self._station.containerizer.kill, self._id)
         if is_first:
             # Told first: whoever balances load stops sending while the command still listens.
             is_told = self.state == TaskState.TASK_KILLING
             if self.record.has_capability("TASK_KILLING_STATE") and not is_told:
                 await self._tell(TaskState.TASK_KILLING, healthy=kill.healthy)
-            self._station.containers.terminate(self._id)
-
-    async def _start(self, image: Image | None) -> None:
-        """Make everything that the container needs, then the container."""
-        station, task = self._station, self.record.task
-        check_task(task)
-        asked = named(task.container.network_infos if task.container else ())
-        user = self._user()
-        self.sandbox.mkdir(parents=True, exist_ok=True)
-        os.chown(self.sandbox, user.uid, user.gid)
-        home = station.layout.networks / self._id if asked else None
-        hostname = hostname_of(task, self._id)
-        if asked:
-            self._refuse_if_killed()
-            self._networks = await station.networks.attach(self._id, asked, hostname)
-        else:
-            self._networks = (station.own_network(),)
-        self.checkpoint.write_networks(self._networks)
-        self._refuse_if_killed()
-        addresses = self._networks[0].ip_addresses
-        around = Surroundings(
-            agent_ip=station.ip,
-            agent_port=station.port,
-            sandbox=IMAGE_SANDBOX if image else str(self.sandbox),
-            directory=str(self.sandbox),
-            container_ip=(addresses[0].ip_address or "") if addresses else "",
-            has_own_network=bool(asked),
-        )
-        place = Place(
-            sandbox=str(self.sandbox),
-            cgroup=station.containers.cgroups.path_of(self._id),
-            hostname=hostname if asked else None,
-            network=str(station.networks.namespace(self._id)) if asked else None,
-            files=station.files(home),
-            host_mounts=host_mounts(Path("/proc/self/mountinfo").read_text()),
-            image=self._root(image) if image else None,
-        )
-        preset = dict(image.config.environment) if image else {}
-        environment = task_environment(task, self.record.framework_info, around, preset)
-        config = oci_config(task, place, environment, user=user, has_quota=station.has_quota)
-        try:
-            await station.containers.launch(
-                self._id, config, self.sandbox, has_image=image is not None
-            )
-        except ContainerError as error:
-            if image is None:
-                raise
-            raise ContainerError(f"image {image.name!r}: {error}") from error
-
-    async def _image(self) -> Image | None:
-        """Return the image that the task asks for, ready."""
-        check_task(self.record.task)
-        name = asked_image(self.record.task)
-        return await self._station.images.provision(name) if name is not None else None
-
-    def _root(self, image: Image) -> ImageRoot:
-        upper, work = self._station.layout.image_layers(self._id)
-        lower = str(image.rootfs)
-        return ImageRoot(lower, str(upper), str(work), image.config, image.has_shell)
+            self._station.containerizer.terminate(self._id)
 
     def _refuse_if_killed(self) -> None:
         if self._kill is not None:
             raise ContainerError("the task was killed")
 
-    def _user(self) -> User:
-        command = self.record.task.command
-        name = (command.user if command else None) or self.record.framework_info.user or "root"
-        try:
-            found = pwd.getpwnam(name)
-        except KeyError as error:
-            raise ContainerError(f"user: {name!r}: is not known on this machine") from error
-        groups = tuple(os.getgrouplist(name, found.pw_gid))
-        return User(found.pw_uid, found.pw_gid, groups)
+    def _request(self) -> ContainerRequest:
+        """Return the container that the task wants; raise ContainerError for what we can't do."""
+        station, task = self._station, self.record.task
+        if task.executor is not None:
+            raise ContainerError("task.executor: custom executors are not supported")
+        if task.command is None:
+            raise ContainerError("task.command: is missing")
+        framework = self.record.framework_info
+        return ContainerRequest(
+            container_id=ContainerID(value=self._id),
+            kind="task",
+            sandbox=self.sandbox,
+            command=task.command,
+            container=task.container,
+            resources=Resources.of(task.resources),
+            limits=task.limits,
+            user=task.command.user or framework.user or "root",
+            environment=task_environment(task, framework, station.ip, station.port),
+            framework_id=self.record.framework_id,
+            executor_id=self.record.task_id,
+            task_id=self.record.task_id,
+            hostname=hostname_of(task, self._id),
+        )
 
     async def _live(self) -> None:
         """Be with a container that has started until it has ended."""
-        found = self._station.containers.find(self._id)
+        found = self._station.containerizer.find(self._id)
         self._pid = found.init.pid if found.init else None
         if self.state in (TaskState.TASK_STAGING, TaskState.TASK_STARTING):
             await self._tell(TaskState.TASK_RUNNING)
@@ -227,23 +175,19 @@ class TaskLife:
             began = found.started or self._station.clock()
             beside = [group.create_task(self._watch(began))]
             beside.append(group.create_task(self._expire(began)))
-            exit = await self._station.containers.wait(self._id)
+            exit = await self._station.containerizer.wait(self._id)
             for task in beside:
                 task.cancel()
         if self._kill_timer is not None:
             self._kill_timer.cancel()
-        asked = Resources.of(self.record.task.resources).scalar("mem")
-        limits = self.record.task.limits
-        limit = limits["mem"].value if "mem" in limits else asked
-        await self._end(ending(exit, self._kill, memory_megabytes=limit))
+        await self._end(ending(exit, self._kill))
 
     async def _watch(self, began: float) -> None:
         """Check the task for as long as it runs."""
-        has_own = any(network.name for network in self._networks)
-        network = self._station.networks.namespace(self._id) if has_own else None
+        network = self._station.containerizer.network(self._id)
         await watch_task(
             self.record.task,
-            Inside(self._station.containers, self._id, network),
+            Inside(self._station.containerizer, self._id, network),
             last=self.statuses[-1] if self.statuses else None,
             tell=self._tell_word,
             age_seconds=lambda: self._station.clock() - began,
@@ -275,7 +219,13 @@ class TaskLife:
     async def _end(self, end: Ending) -> None:
         self.is_over = True
         self._log.info("task_ended", state=end.state, message=end.message)
-        await self._tell(end.state, message=end.message, reason=end.reason, healthy=end.healthy)
+        await self._tell(
+            end.state,
+            message=end.message,
+            reason=end.reason,
+            healthy=end.healthy,
+            limitation=TaskResourceLimitation(resources=end.resources) if end.resources else None,
+        )
         await self._remove()
 
     async def _remove(self) -> None:
@@ -290,6 +240,7 @@ class TaskLife:
         reason: str | None = None,
         healthy: bool | None = None,
         check_status: CheckStatusInfo | None = None,
+        limitation: TaskResourceLimitation | None = None,
     ) -> None:
         last = self.statuses[-1] if self.statuses else None
         if healthy is None and state not in TERMINAL and last is not None:
@@ -311,6 +262,7 @@ class TaskLife:
             healthy=healthy,
             check_status=check_status,
             container_status=self.container_status,
+            limitation=limitation,
         )
         self.statuses = [old for old in self.statuses if old.state != state] + [status]
         await self._station.sender.add(self.record.key, status)
@@ -321,8 +273,7 @@ async def remove_container(station: Station, container_id: str) -> None:
     wait = REMOVE_RETRY_SECONDS[0]
     while True:
         try:
-            await station.containers.remove(container_id)
-            await station.networks.detach(container_id)
+            await station.containerizer.remove(container_id)
         except (ContainerError, OSError) as error:
             log.warning("removal_failed", container=container_id, error=str(error))
         else:

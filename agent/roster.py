@@ -55,8 +55,9 @@ class Roster:
     def remove_orphans(self) -> None:
         """Remove containers that belong to no task."""
         ours = {life.record.container_id for life in self.lives.values()}
-        found = {*self._station.containers.known(), *self._station.networks.known()}
-        for container_id in sorted(found - ours):
+        for container_id in self._station.containerizer.known():
+            if container_id.partition(".")[0] in ours:
+                continue
             log.info("orphan_found", container=container_id)
             self._group.create_task(remove_container(self._station, container_id))
 
@@ -109,8 +110,7 @@ class Roster:
         """Kill every container at once and wait until all are removed."""
         for life in tuple(self.lives.values()):
             await life.kill(Kill(message="Agent shut down", grace_seconds=0.0))
-        ids = {*self._station.containers.known(), *self._station.networks.known()}
-        for container_id in sorted(ids):
+        for container_id in self._station.containerizer.known():
             await remove_container(self._station, container_id)
 
     def done(self, key: Key) -> None:

@@ -1,9 +1,10 @@
 """Start one container and outlive the agent to tell how it ended.
 
 Run as a program of its own, ``python -I -S supervisor.py RUN_DIRECTORY RUNC
-RUNC_ROOT CONTAINER_ID STDOUT STDERR``, with nothing but the standard library. It
-is the subreaper below which runc leaves the container's init. It writes, each
-whole or not at all, into the run directory:
+RUNC_ROOT WHAT CONTAINER_ID STDOUT STDERR``, with nothing but the standard library.
+WHAT is ``run`` for a container of its own, or ``exec`` for a process inside the
+container that is named. It is the subreaper below which runc leaves the container's
+init. It writes, each whole or not at all, into the run directory:
 
 * ``supervisor``: who it is, before anything else;
 * ``started``: the init process, once the command runs;
@@ -36,14 +37,14 @@ LOOK_MILLISECONDS = 50
 
 def main(arguments: list[str]) -> int:
     """Supervise one container from its start to its end."""
-    run, runc, root, container_id, out, err = arguments
+    run, runc, root, what, container_id, out, err = arguments
     if os.fork():
         return 0
     os.setsid()
     os.chdir("/")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     write(run, "supervisor", identity(os.getpid()))
-    error = start(run, runc, root, container_id, out, err)
+    error = start(run, [runc, "--root", root], what, container_id, out, err)
     if error is not None:
         end = {"error": error, "finished": time.time()}
         write(run, "exit", end)
@@ -60,11 +61,18 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def start(run: str, runc: str, root: str, container_id: str, out: str, err: str) -> str | None:
+def start(
+    run: str, runc: list[str], what: str, container_id: str, out: str, err: str
+) -> str | None:
     """Let runc create and start the container; return what went wrong, if anything did."""
     log = os.path.join(run, "runc.log")
-    command = [runc, "--root", root, "--log", log, "--log-format", "json", "run", "--detach"]
-    command += ["--bundle", run, "--pid-file", os.path.join(run, "pid"), container_id]
+    command = [*runc, "--log", log, "--log-format", "json", what, "--detach"]
+    command += ["--pid-file", os.path.join(run, "pid")]
+    if what == "exec":
+        command += ["--process", os.path.join(run, "process.json")]
+    else:
+        command += ["--bundle", run]
+    command.append(container_id)
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -72,9 +80,9 @@ def start(run: str, runc: str, root: str, container_id: str, out: str, err: str)
         (os.POSIX_SPAWN_OPEN, 2, err, append, 0o644),
     ]
     try:
-        child = os.posix_spawnp(runc, command, os.environ, file_actions=actions)
+        child = os.posix_spawnp(runc[0], command, os.environ, file_actions=actions)
     except OSError as error:
-        return f"{runc}: {error.strerror}"
+        return f"{runc[0]}: {error.strerror}"
     status = os.waitpid(child, 0)[1]
     if status == 0:
         return None

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ UNSUPPORTED = frozenset(
 )
 
 
-def _answers(view: View) -> Mapping[str, Callable[[], dict[str, Any]]]:
+def _answers(view: View) -> Mapping[str, Callable[[], Any]]:
     return {
         "GET_HEALTH": lambda: {"healthy": True},
         "GET_VERSION": lambda: {"version_info": build_version()},
@@ -38,9 +40,19 @@ def _answers(view: View) -> Mapping[str, Callable[[], dict[str, Any]]]:
             "flags": [{"name": name, "value": value} for name, value in view.flags.items()]
         },
         "GET_AGENT": lambda: {"agent_info": to_json(view.agent_info())},
-        "GET_CONTAINERS": lambda: {"containers": view.v1_containers()},
+        "GET_CONTAINERS": partial(_containers, view),
         "GET_TASKS": view.tasks,
     }
+
+
+async def _containers(view: View) -> dict[str, Any]:
+    return {"containers": await view.v1_containers()}
+
+
+async def _drawn(draw: Callable[[], Any]) -> Any:  # noqa: ANN401 - any JSON
+    """Return what *draw* draws, now or in a while."""
+    found = draw()
+    return await found if isawaitable(found) else found
 
 
 async def post_v1(request: web.Request) -> web.Response:
@@ -55,7 +67,7 @@ async def post_v1(request: web.Request) -> web.Response:
     kind = call.get("type") if isinstance(call, dict) else None
     answer = _answers(request.app[VIEW]).get(str(kind))
     if answer is not None:
-        return web.json_response({"type": kind, str(kind).lower(): answer()})
+        return web.json_response({"type": kind, str(kind).lower(): await _drawn(answer)})
     if kind in UNSUPPORTED:
         return web.Response(status=501, text=f"{kind} is not supported by this agent")
     text = "Failed to validate agent::Call: Expecting 'type' to be present"
@@ -93,6 +105,6 @@ def build_app(view: View, files_root: Path) -> web.Application:
 
 def _page(draw: Callable[[], Any]) -> Callable[[web.Request], Any]:
     async def answer(request: web.Request) -> web.Response:
-        return web.json_response(draw())
+        return web.json_response(await _drawn(draw))
 
     return answer

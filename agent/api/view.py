@@ -128,22 +128,12 @@ class View:
             "completed_tasks": [shown] if completed else [],
         }
 
-    def statistics(self, life: TaskLife) -> dict[str, Any]:
+    async def statistics(self, life: TaskLife) -> dict[str, Any]:
         """Return what a container uses and may use."""
-        usage = self.station.containers.cgroups.usage(life.record.container_id)
-        asked = Resources.of(life.record.task.resources)
-        limits = life.record.task.limits
-        return {
-            "timestamp": self.station.clock(),
-            "cpus_limit": limits["cpus"].value if "cpus" in limits else asked.scalar("cpus"),
-            "cpus_soft_limit": asked.scalar("cpus"),
-            "cpus_user_time_secs": usage.cpu_user_seconds,
-            "cpus_system_time_secs": usage.cpu_system_seconds,
-            "mem_limit_bytes": usage.memory_limit_bytes,
-            "mem_rss_bytes": usage.memory_bytes,
-        }
+        found = await self.station.containerizer.statistics(life.record.container_id)
+        return to_json(found)
 
-    def monitor(self) -> list[dict[str, Any]]:
+    async def monitor(self) -> list[dict[str, Any]]:
         """Return ``/monitor/statistics``."""
         return [
             {
@@ -151,20 +141,21 @@ class View:
                 "executor_name": executor_name(life),
                 "framework_id": life.record.framework_id,
                 "source": life.record.task_id,
-                "statistics": self.statistics(life),
+                "statistics": await self.statistics(life),
             }
             for life in self._running()
         ]
 
-    def containers(self) -> list[dict[str, Any]]:
+    async def containers(self) -> list[dict[str, Any]]:
         """Return ``/containers``."""
+        running = self._running()
         return [
             {
                 **shown,
                 "container_id": life.record.container_id,
                 "status": to_json(life.container_status),
             }
-            for life, shown in zip(self._running(), self.monitor(), strict=True)
+            for life, shown in zip(running, await self.monitor(), strict=False)
         ]
 
     def metrics(self) -> dict[str, float]:
@@ -203,7 +194,7 @@ class View:
             "completed_tasks": [to_json(task) for _, task in self._past()],
         }
 
-    def v1_containers(self) -> list[dict[str, Any]]:
+    async def v1_containers(self) -> list[dict[str, Any]]:
         """Return the answer to GET_CONTAINERS."""
         return [
             {
@@ -212,7 +203,7 @@ class View:
                 "executor_name": executor_name(life),
                 "container_id": {"value": life.record.container_id},
                 "container_status": to_json(life.container_status),
-                "resource_statistics": self.statistics(life),
+                "resource_statistics": await self.statistics(life),
             }
             for life in self._running()
         ]

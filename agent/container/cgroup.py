@@ -31,30 +31,43 @@ class Cgroups:
     hierarchy: Path = HIERARCHY
 
     def path_of(self, container_id: str) -> str:
-        """Return a container's cgroup as runc is told it."""
-        return f"/{self.root.strip('/')}/{container_id}"
+        """Return a container's cgroup as runc is told it: a nested one lies in its parent's.
+
+        In the unified hierarchy it lies beside it, since there a cgroup that has
+        processes can't have limited children.
+        """
+        return f"/{self.root.strip('/')}/{self._below(container_id)}"
+
+    @property
+    def is_unified(self) -> bool:
+        """Tell whether this machine has the version 2 hierarchy alone."""
+        return (self.hierarchy / UNIFIED_MARK).exists()
+
+    def _below(self, container_id: str) -> str:
+        return container_id if self.is_unified else container_id.replace(".", "/")
+
+    def _place(self, controller: str, container_id: str) -> Path:
+        top = self.hierarchy if self.is_unified else self.hierarchy / controller
+        return top / self.root.strip("/") / self._below(container_id)
 
     def places(self) -> tuple[Path, ...]:
         """Return our root in every hierarchy that there is."""
-        if (self.hierarchy / UNIFIED_MARK).exists():
+        if self.is_unified:
             return (self.hierarchy / self.root.strip("/"),)
         return tuple(sorted(top / self.root.strip("/") for top in self.hierarchy.iterdir()))
 
     def processes(self, container_id: str) -> tuple[int, ...]:
         """Return the pids in a container; none when it is gone."""
-        for name in ("pids", "memory", ""):
-            place = self.hierarchy / name / self.root.strip("/") / container_id
-            try:
-                text = (place / "cgroup.procs").read_text()
-            except OSError:
-                continue
-            return tuple(map(int, text.split()))
-        return ()
+        try:
+            text = (self._place("pids", container_id) / "cgroup.procs").read_text()
+        except OSError:
+            return ()
+        return tuple(map(int, text.split()))
 
     def usage(self, container_id: str) -> Usage:
         """Return a container's usage; zeros when it is gone."""
-        if (self.hierarchy / UNIFIED_MARK).exists():
-            place = self.hierarchy / self.root.strip("/") / container_id
+        if self.is_unified:
+            place = self._place("", container_id)
             cpu = _table(place / "cpu.stat")
             return Usage(
                 cpu.get("user_usec", 0) / 1e6,
@@ -62,10 +75,8 @@ class Cgroups:
                 _table(place / "memory.stat").get("anon", 0),
                 _number(place / "memory.max"),
             )
-        memory = self.hierarchy / "memory" / self.root.strip("/") / container_id
-        cpu = _table(
-            self.hierarchy / "cpuacct" / self.root.strip("/") / container_id / "cpuacct.stat"
-        )
+        memory = self._place("memory", container_id)
+        cpu = _table(self._place("cpuacct", container_id) / "cpuacct.stat")
         tick = os.sysconf("SC_CLK_TCK")
         return Usage(
             cpu.get("user", 0) / tick,
@@ -77,7 +88,7 @@ class Cgroups:
     def remove_container(self, container_id: str) -> None:
         """Kill what is left of a container whose runtime was cut short, and its cgroups."""
         for place in self.places():
-            for directory in _deepest_first(place / container_id):
+            for directory in _deepest_first(place / self._below(container_id)):
                 _empty(directory)
 
     def remove(self) -> None:

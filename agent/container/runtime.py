@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,15 @@ from typing import Any
 import structlog
 
 from phalanx.agent.container.cgroup import Cgroups
-from phalanx.agent.container.spec import command_line
+from phalanx.agent.container.spec import command_line, resource_limits
 from phalanx.agent.container.stray import strays
 from phalanx.agent.exec import run, supervise
 from phalanx.agent.files import read_json, write_whole
 from phalanx.agent.layout import Layout
 from phalanx.agent.process import Process, is_alive, kill, open_process, parent_of
-from phalanx.agent.task.ending import Exit
 from phalanx.core.error import ContainerError
-from phalanx.mesos.v1.mesos import CommandInfo
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.mesos import CommandInfo, Scalar
 
 log = structlog.get_logger()
 
@@ -31,12 +31,23 @@ DELETE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Ended:
+    """What a supervisor told of the end of its container."""
+
+    status: int | None = None
+    error: str | None = None
+    oom_kills: int = 0
+    memory_used: int = 0
+    finished: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
     """What the run directory of a container says."""
 
     supervisor: Process | None
     init: Process | None
-    exit: Exit | None
+    exit: Ended | None
     started: float | None = None
 
 
@@ -61,13 +72,27 @@ class Containers:
         Whatever was made before a failure stays for ``remove``.
         """
         place = self.layout.run(container_id)
-        (place / "rootfs").mkdir(parents=True, exist_ok=True)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (place / "rootfs").mkdir(exist_ok=True)
         if has_image:
             for path in self.layout.image_layers(container_id):
                 path.mkdir(exist_ok=True)
                 path.chmod(0o755)  # it is the mode of the container's root too
         write_whole(place / "config.json", json.dumps(config).encode())
-        arguments = [str(place), self.runc, str(self.layout.runc), container_id]
+        return await self._supervised(container_id, ["run", container_id], sandbox)
+
+    async def enter(
+        self, container_id: str, host: str, process: Mapping[str, Any], sandbox: Path
+    ) -> Process:
+        """Start a process inside the container *host*, known under an id of its own."""
+        place = self.layout.run(container_id)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(place / "process.json", json.dumps(process).encode())
+        return await self._supervised(container_id, ["exec", host], sandbox)
+
+    async def _supervised(self, container_id: str, what: Sequence[str], sandbox: Path) -> Process:
+        place = self.layout.run(container_id)
+        arguments = [str(place), self.runc, str(self.layout.runc), *what]
         arguments += [str(sandbox / "stdout"), str(sandbox / "stderr")]
         try:
             line = await supervise(arguments, timeout_seconds=LAUNCH_SECONDS)
@@ -81,14 +106,14 @@ class Containers:
             raise ContainerError(str(told["exit"]["error"]))
         return _process(told["started"])
 
-    def find(self, container_id: str) -> Found:
+    def find(self, container_id: str) -> Run:
         """Read what is known of a container."""
         place = self.layout.run(container_id)
         supervisor, init = (read_json(place / name) for name in ("supervisor", "started"))
-        return Found(
+        return Run(
             supervisor=_process(supervisor) if supervisor else None,
             init=_process(init) if init else None,
-            exit=_exit(read_json(place / "exit")),
+            exit=_ended_as(read_json(place / "exit")),
             started=init.get("started") if init else None,
         )
 
@@ -98,7 +123,7 @@ class Containers:
             return ()
         return tuple(sorted(path.name for path in self.layout.containers.iterdir()))
 
-    async def wait(self, container_id: str) -> Exit:
+    async def wait(self, container_id: str) -> Ended:
         """Wait for a container's end and return how it was.
 
         A supervisor that was killed can't tell any more: its container is killed then.
@@ -112,17 +137,21 @@ class Containers:
         log.warning("supervisor_lost", container=container_id)
         if found.init is not None and kill(found.init):
             await _ended(found.init)
-        return Exit(status=int(signal.SIGKILL))
+        return Ended(status=int(signal.SIGKILL))
 
-    def terminate(self, container_id: str) -> None:
-        """Ask every process of a container to end."""
+    def signal(self, container_id: str, number: int) -> None:
+        """Send a signal to every process of a container but its init."""
+        for pid in self._command_processes(container_id):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _command_processes(self, container_id: str) -> tuple[int, ...]:
         init = self.find(container_id).init
-        for pid in self.cgroups.processes(container_id):
-            if init is None or pid != init.pid:
-                try:
-                    os.kill(pid, signal.SIGTERM)
-                except ProcessLookupError:
-                    continue
+        if init is None:
+            return ()
+        if (self.layout.run(container_id) / "process.json").exists():
+            return (init.pid,) if is_alive(init) else ()  # it leads no pid namespace
+        return tuple(pid for pid in self.cgroups.processes(container_id) if pid != init.pid)
 
     def kill(self, container_id: str) -> None:
         """Kill a container; all of it dies with its init."""
@@ -150,6 +179,28 @@ class Containers:
             raise
         return done.status
 
+    async def update(
+        self,
+        container_id: str,
+        resources: Resources,
+        limits: Mapping[str, Scalar],
+        *,
+        has_quota: bool,
+    ) -> None:
+        """Hold a container's cgroup to other amounts; raise ContainerError in runc's words."""
+        held = resource_limits(resources, limits, has_quota=has_quota)
+        command = [self.runc, "--root", str(self.layout.runc), "update", "--resources", "-"]
+        try:
+            done = await run(
+                [*command, container_id],
+                given=json.dumps(held).encode(),
+                timeout_seconds=DELETE_SECONDS,
+            )
+        except TimeoutError as error:
+            raise ContainerError(f"runc update {container_id}: hangs") from error
+        if done.status != 0:
+            raise ContainerError(f"runc update: {done.err.decode(errors='replace').strip()}")
+
     def _strays(self, container_id: str) -> frozenset[int]:
         """Return the processes that are in a container but not of its command."""
         init = self.find(container_id).init
@@ -163,6 +214,8 @@ class Containers:
         if found.exit is None and found.supervisor is not None and is_alive(found.supervisor):
             _kill_group(found.supervisor.pid)
             await _ended(found.supervisor)
+            if found.init is not None and kill(found.init):
+                await _ended(found.init)
         if (self.layout.runc / container_id).exists():
             command = [self.runc, "--root", str(self.layout.runc), "delete", "--force"]
             try:
@@ -177,10 +230,10 @@ def _process(facts: Mapping[str, Any]) -> Process:
     return Process(int(facts["pid"]), int(facts["start_time"]))
 
 
-def _exit(facts: Mapping[str, Any] | None) -> Exit | None:
+def _ended_as(facts: Mapping[str, Any] | None) -> Ended | None:
     if facts is None:
         return None
-    return Exit(
+    return Ended(
         status=facts.get("status"),
         error=facts.get("error"),
         oom_kills=int(facts.get("oom_kills", 0)),

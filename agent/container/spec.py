@@ -1,15 +1,16 @@
-"""From a task to the OCI configuration that runc is given; pure."""
+"""From a request to the OCI configuration that runc is given; pure."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from phalanx.agent.container.request import ContainerRequest
 from phalanx.agent.image.config import ImageConfig, image_command
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.mesos import CommandInfo, TaskInfo
+from phalanx.mesos.v1.mesos import CommandInfo, Scalar
 
 CFS_PERIOD_MICROSECONDS = 100_000
 LEAST_QUOTA_MICROSECONDS = 1_000
@@ -19,6 +20,9 @@ LEAST_SHARES = 2
 # The container's init must not be the command: the kernel keeps signals without a
 # handler from the first process of a pid namespace, so SIGTERM would never end it.
 INIT = ("/bin/sh", "-c", '"$@"; exit $?', "init")
+
+# What a container without a command does: it waits for ever, and reaps what is left to it.
+PAUSE = ("/bin/sh", "-c", "while :; do sleep 2147483647 & wait; done", "pause")
 
 IMAGE_SANDBOX = "/mnt/mesos/sandbox"
 
@@ -62,6 +66,7 @@ class Place:
     files: Mapping[str, str]  # files bound over the root file system's, by their path in it
     host_mounts: tuple[str, ...] = ("/",)
     image: ImageRoot | None = None  # instead of the host's mounts
+    joined: Mapping[str, str] = field(default_factory=dict)  # namespaces by kind, as paths
 
     @property
     def inside(self) -> str:
@@ -69,29 +74,27 @@ class Place:
         return self.sandbox if self.image is None else IMAGE_SANDBOX
 
 
-def check_task(task: TaskInfo) -> None:
-    """Raise ContainerError for a task that asks for something that this agent can't do."""
-    if task.executor is not None:
-        raise ContainerError("task.executor: custom executors are not supported")
-    if task.command is None:
-        raise ContainerError("task.command: is missing")
-    if task.command.uris:
-        raise ContainerError(f"command.uris: {task.command.uris[0].value!r}: can't be fetched")
-    if task.container is None:
+def check_request(request: ContainerRequest) -> None:
+    """Raise ContainerError for a request that this containerizer can't carry out."""
+    if request.command is not None and request.command.uris:
+        uri = request.command.uris[0].value
+        raise ContainerError(f"command.uris: {uri!r}: can't be fetched")
+    container = request.container
+    if container is None:
         return
-    if task.container.docker is not None or task.container.type == "DOCKER":
-        image = task.container.docker.image if task.container.docker else ""
+    if container.docker is not None or container.type == "DOCKER":
+        image = container.docker.image if container.docker else ""
         raise ContainerError(
             f"container.docker.image: {image!r}: type DOCKER is not supported, MESOS is"
         )
-    asked = task.container.mesos.image if task.container.mesos else None
+    asked = container.mesos.image if container.mesos else None
     if asked is not None and (asked.type != "DOCKER" or asked.docker is None):
         raise ContainerError(f"container.mesos.image: {asked.type!r}: only DOCKER is supported")
 
 
-def asked_image(task: TaskInfo) -> str | None:
-    """Return the name of the image that a task wants its root from."""
-    mesos = task.container.mesos if task.container else None
+def asked_image(request: ContainerRequest) -> str | None:
+    """Return the name of the image that a container wants its root from."""
+    mesos = request.container.mesos if request.container else None
     image = mesos.image if mesos else None
     return image.docker.name if image and image.docker else None
 
@@ -107,19 +110,15 @@ def command_line(command: CommandInfo) -> list[str]:
 
 
 def oci_config(
-    task: TaskInfo,
+    request: ContainerRequest,
     place: Place,
     environment: Mapping[str, str],
     *,
     user: User = User(),
     has_quota: bool = False,
 ) -> dict[str, Any]:
-    """Return the whole of ``config.json`` for a task; *has_quota* caps CPU at the request."""
-    check_task(task)
-    command = task.command or CommandInfo()
-    namespaces: list[dict[str, str]] = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")]
-    if place.network is not None:
-        namespaces.append({"type": "network", "path": place.network})
+    """Return the whole of ``config.json``; *has_quota* caps CPU at the request."""
+    check_request(request)
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
         "process": {
@@ -129,7 +128,7 @@ def oci_config(
                 "gid": user.gid,
                 "additionalGids": list(user.groups),
             },
-            "args": _arguments(command, place.image),
+            "args": _arguments(request.command, place.image),
             "env": [f"{name}={value}" for name, value in sorted(environment.items())],
             "cwd": _directory(place),
             "capabilities": {
@@ -137,11 +136,11 @@ def oci_config(
             },
         },
         "root": {"path": "rootfs"},
-        "mounts": [*_root(place), *_own(place), *_files(place), *_volumes(task, place)],
+        "mounts": [*_root(place), *_own(place), *_files(place), *_volumes(request, place)],
         "linux": {
-            "namespaces": namespaces,
+            "namespaces": _namespaces(place),
             "cgroupsPath": place.cgroup,
-            "resources": resource_limits(task, has_quota=has_quota),
+            "resources": _limits(request, has_quota=has_quota),
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
         },
@@ -151,23 +150,40 @@ def oci_config(
     return config
 
 
-def resource_limits(task: TaskInfo, *, has_quota: bool) -> dict[str, Any]:
-    """Return what the cgroup holds a task to (reference mesos §6.2)."""
-    asked = Resources.of(task.resources)
+def _namespaces(place: Place) -> list[dict[str, str]]:
+    """Return which namespaces are new and which are joined; what is not there is the agent's."""
+    found = {kind: place.joined.get(kind) for kind in ("pid", "mount", "ipc", "uts")}
+    if place.network is not None:
+        found["network"] = place.network
+    return [{"type": kind, **({"path": path} if path else {})} for kind, path in found.items()]
+
+
+def _limits(request: ContainerRequest, *, has_quota: bool) -> dict[str, Any]:
+    devices = [{"allow": False, "access": "rwm"}]
+    if not request.has_own_cgroup:
+        return {"devices": devices}
+    held = resource_limits(request.resources, request.limits, has_quota=has_quota)
+    return {**held, "devices": devices}
+
+
+def resource_limits(
+    asked: Resources, limits: Mapping[str, Scalar], *, has_quota: bool
+) -> dict[str, Any]:
+    """Return what the cgroup holds a container to (reference mesos §6.2)."""
     cpus, megabytes = asked.scalar("cpus"), asked.scalar("mem")
     cpu: dict[str, int] = {"shares": max(int(1024 * cpus), LEAST_SHARES)}
-    cap = task.limits["cpus"].value if "cpus" in task.limits else cpus if has_quota else None
+    cap = limits["cpus"].value if "cpus" in limits else cpus if has_quota else None
     if cap is not None and cap != float("inf"):
         cpu["period"] = CFS_PERIOD_MICROSECONDS
         cpu["quota"] = max(int(CFS_PERIOD_MICROSECONDS * cap), LEAST_QUOTA_MICROSECONDS)
-    limits: dict[str, Any] = {"cpu": cpu, "devices": [{"allow": False, "access": "rwm"}]}
-    hard = task.limits["mem"].value if "mem" in task.limits else megabytes
+    held: dict[str, Any] = {"cpu": cpu}
+    hard = limits["mem"].value if "mem" in limits else megabytes
     if hard and hard != float("inf"):
-        limits["memory"] = {
+        held["memory"] = {
             "limit": memory_bytes(hard),
             "reservation": memory_bytes(min(megabytes, hard) or hard),
         }
-    return limits
+    return held
 
 
 def memory_bytes(megabytes: float) -> int:
@@ -184,8 +200,12 @@ def _bind(source: str, destination: str, mode: str) -> dict[str, Any]:
     }
 
 
-def _arguments(command: CommandInfo, image: ImageRoot | None) -> list[str]:
+def _arguments(command: CommandInfo | None, image: ImageRoot | None) -> list[str]:
     """Return the words of the first process; without a shell there it is the command itself."""
+    if command is None:
+        if image is not None and not image.has_shell:
+            raise ContainerError("command: is missing, and the image has no /bin/sh to wait with")
+        return [*PAUSE]
     if image is None or command.shell or command.value is not None:
         words = command_line(command)
     else:
@@ -243,9 +263,9 @@ def _files(place: Place) -> list[dict[str, Any]]:
     return [sandbox, *(_bind(source, point, "ro") for point, source in place.files.items())]
 
 
-def _volumes(task: TaskInfo, place: Place) -> list[dict[str, Any]]:
-    """Return a task's volumes; a relative path, on either side, is one in the sandbox."""
-    volumes = task.container.volumes if task.container else ()
+def _volumes(request: ContainerRequest, place: Place) -> list[dict[str, Any]]:
+    """Return a container's volumes; a relative path, on either side, is one in the sandbox."""
+    volumes = request.container.volumes if request.container else ()
     binds = []
     for volume in volumes:
         if volume.host_path is None:

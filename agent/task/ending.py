@@ -4,21 +4,11 @@ import os
 import signal
 from dataclasses import dataclass
 
+from phalanx.agent.container.containerizer import Exit
 from phalanx.agent.task.record import Kill
-from phalanx.mesos.v1.mesos import TaskState
+from phalanx.mesos.v1.mesos import Resource, TaskState
 
-MEGABYTE = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How a container ended: a wait status, or why it never started."""
-
-    status: int | None = None
-    error: str | None = None
-    oom_kills: int = 0
-    memory_used: int = 0
-    finished: float | None = None
+OUT_OF_TIME = "REASON_MAX_COMPLETION_TIME_REACHED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +19,34 @@ class Ending:
     message: str
     reason: str | None = None
     healthy: bool | None = None
+    resources: tuple[Resource, ...] = ()  # what a limit that ended it is about
 
 
-def ending(exit: Exit, kill: Kill | None, *, memory_megabytes: float) -> Ending:
-    """Tell how a task ended; the memory limit beats a kill, a kill beats the exit status."""
+def ending(exit: Exit, kill: Kill | None) -> Ending:
+    """Tell how a task ended; a limit beats a kill, a kill beats the exit status."""
     if exit.error is not None:
         return launch_failed(exit.error)
     status = exit.status or 0
-    if exit.oom_kills:  # whatever the command made of it
-        used = exit.memory_used / MEGABYTE
-        return Ending(
-            TaskState.TASK_FAILED,
-            f"Memory limit exceeded: Requested: {memory_megabytes:g}MB Maximum Used: {used:g}MB",
-            "REASON_CONTAINER_LIMITATION_MEMORY",
-        )
+    if exit.limitation is not None:  # whatever the command made of it
+        limit = exit.limitation
+        return Ending(TaskState.TASK_FAILED, limit.message, limit.reason, resources=limit.resources)
     said = words_of(status)
     if kill is not None:
         message = f"{kill.message}: {said}" if kill.message else said
-        return Ending(TaskState.TASK_KILLED, message, kill.reason, kill.healthy)
+        is_late = kill.reason == OUT_OF_TIME
+        state = TaskState.TASK_FAILED if is_late else TaskState.TASK_KILLED
+        return Ending(state, message, kill.reason, kill.healthy)
     state = TaskState.TASK_FINISHED if status == 0 else TaskState.TASK_FAILED
     return Ending(state, said)
+
+
+def out_of_time(grace_seconds: float) -> Kill:
+    """Return why a task is killed that has run for its ``max_completion_time``."""
+    return Kill(
+        message="Task exceeded its max_completion_time",
+        reason=OUT_OF_TIME,
+        grace_seconds=grace_seconds,
+    )
 
 
 def launch_failed(error: str) -> Ending:

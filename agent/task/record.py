@@ -8,7 +8,7 @@ from typing import TypeVar
 from phalanx.agent.files import checkpointing, sync_directory, write_whole
 from phalanx.core.error import InvalidError
 from phalanx.mesos.v1.codec import Message, decode, encode
-from phalanx.mesos.v1.mesos import FrameworkInfo, KillPolicy, NetworkInfo, TaskInfo
+from phalanx.mesos.v1.mesos import FrameworkInfo, KillPolicy, TaskInfo
 
 M = TypeVar("M", bound=Message)
 
@@ -16,7 +16,6 @@ DEFAULT_GRACE_SECONDS = 3.0
 INFO = "task.info"
 UPDATES = "task.updates"
 KILL = "task.kill"
-NETWORKS = "task.networks"
 
 
 class TaskRecord(Message, frozen=True, kw_only=True):
@@ -63,12 +62,6 @@ def grace_seconds(*policies: KillPolicy | None) -> float:
     return DEFAULT_GRACE_SECONDS
 
 
-class GivenNetworks(Message, frozen=True, kw_only=True):
-    """Where a task is, as its status says."""
-
-    networks: tuple[NetworkInfo, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The directory of one task's files; what can't be written raises CheckpointError."""
@@ -92,11 +85,6 @@ class Checkpoint:
         with checkpointing(self.directory):
             write_whole(self.directory / KILL, encode(kill))
 
-    def write_networks(self, networks: tuple[NetworkInfo, ...]) -> None:
-        """Keep where the task is."""
-        with checkpointing(self.directory):
-            write_whole(self.directory / NETWORKS, encode(GivenNetworks(networks=networks)))
-
     def read_record(self) -> TaskRecord | None:
         """Return the task; None when its file is missing or broken."""
         return _read(TaskRecord, self.directory / INFO)
@@ -104,11 +92,6 @@ class Checkpoint:
     def read_kill(self) -> Kill | None:
         """Return why the task is being killed, if it is."""
         return _read(Kill, self.directory / KILL)
-
-    def read_networks(self) -> tuple[NetworkInfo, ...]:
-        """Return where the task is; nowhere yet is empty."""
-        given = _read(GivenNetworks, self.directory / NETWORKS)
-        return given.networks if given else ()
 
     def remove(self) -> None:
         """Forget the task, and what only led to it: tasks, run, runs and executor directories."""

@@ -15,15 +15,17 @@ from phalanx.agent.cleanup import remove_all
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.container.cgroup import Cgroups
+from phalanx.agent.container.request import ContainerRequest, id_message
 from phalanx.agent.container.runtime import Containers
 from phalanx.agent.container.spec import Place, oci_config
-from phalanx.agent.health.probe import probe_http, probe_tcp
+from phalanx.agent.health.outcome import HttpProbe, TcpProbe
+from phalanx.agent.health.probe import probe
+from phalanx.agent.health.target import Inside
 from phalanx.agent.layout import Layout
 from phalanx.agent.namespace import make_network, open_socket, release_network
 from phalanx.agent.process import Process, is_alive, kill, start_time
 from phalanx.core.error import ContainerError
-from phalanx.mesos.v1.codec import from_json
-from phalanx.mesos.v1.mesos import CheckHttp, CommandInfo, NetworkInfo, TaskInfo
+from phalanx.mesos.v1.mesos import CommandInfo, NetworkInfo
 
 
 def inside(network: Path, *command: str) -> str:
@@ -69,6 +71,18 @@ def test_a_network_that_can_not_be_held_is_named(tmp_path: Path) -> None:
         make_network(tmp_path / "file" / "ns")
 
 
+class Nobody:
+    """Runs no commands."""
+
+    async def execute(
+        self, container_id: str, command: CommandInfo, *, timeout_seconds: float | None
+    ) -> int:
+        raise ContainerError("nobody runs commands here")
+
+
+NOBODY = Nobody()
+
+
 async def test_a_probe_connects_inside_the_network_only(network: Path) -> None:
     listener = open_socket(network)
     listener.bind(("127.0.0.1", 0))
@@ -82,12 +96,13 @@ async def test_a_probe_connects_inside_the_network_only(network: Path) -> None:
         writer.close()
 
     async with await asyncio.start_server(answer, sock=listener):
-        await probe_tcp(network, port)
-        await probe_http(network, CheckHttp(port=port, path="/well"))
-        with pytest.raises(ContainerError, match="status 500"):
-            await probe_http(network, CheckHttp(port=port, path="/ill"))
-        with pytest.raises(OSError, match="Connect call failed"):
-            await probe_tcp(None, port)
+        connect = TcpProbe("127.0.0.1", port)
+        there, here = Inside(NOBODY, "c1", network), Inside(NOBODY, "c1", None)
+        assert (await probe(there, connect, timeout_seconds=20.0)).found is True
+        assert (await probe(here, connect, timeout_seconds=20.0)).found is False
+        for path, status in (("/well", 200), ("/ill", 500)):
+            ask = HttpProbe("127.0.0.1", port, path)
+            assert (await probe(there, ask, timeout_seconds=20.0)).found == status
 
 
 def test_a_process_is_more_than_its_pid() -> None:
@@ -115,19 +130,16 @@ class House:
         self.sandbox.mkdir()
 
     async def launch(self, container_id: str, command: str, network: Path | None = None) -> Process:
-        task = from_json(
-            TaskInfo,
-            {
-                "name": "t",
-                "task_id": {"value": "t"},
-                "agent_id": {"value": "S0"},
-                "command": {"value": command},
-            },
+        request = ContainerRequest(
+            container_id=id_message(container_id),
+            kind="task",
+            sandbox=self.sandbox,
+            command=CommandInfo(value=command),
         )
         cgroup = self.cgroups.path_of(container_id)
         where = str(network) if network else None
         config = oci_config(
-            task, Place(str(self.sandbox), cgroup, None, where, {}), {"PATH": os.environ["PATH"]}
+            request, Place(str(self.sandbox), cgroup, None, where, {}), {"PATH": os.environ["PATH"]}
         )
         return await self.containers.launch(container_id, config, self.sandbox)
 
@@ -199,7 +211,7 @@ async def test_terminate_reaches_the_command_behind_the_init(house: House) -> No
     )
     await eventually(lambda: "ready" in (house.sandbox / "stdout").read_text())
 
-    house.containers.terminate("c1")
+    house.containers.signal("c1", signal.SIGTERM)
     exit = await house.containers.wait("c1")
 
     assert exit.status == 4 << 8

@@ -11,11 +11,12 @@ from phalanx.agent.api.files import resolve
 from phalanx.agent.api.form import attributes_form, resources_form, task_form
 from phalanx.agent.client import leader_url
 from phalanx.agent.config import AgentConfig
+from phalanx.agent.container.containerizer import Exit, Limitation
 from phalanx.agent.layout import Layout, checked_id
 from phalanx.agent.offering import Machine, offered_resources, parse_attributes
 from phalanx.agent.registration import hold, keep_id, note_boot, recover_id
 from phalanx.agent.station import hostname_of
-from phalanx.agent.task.ending import Exit, ending, words_of
+from phalanx.agent.task.ending import ending, words_of
 from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError, InvalidError, NotFoundError
@@ -28,10 +29,14 @@ from phalanx.mesos.v1.mesos import (
     FrameworkID,
     FrameworkInfo,
     KillPolicy,
-    NetworkInfo,
     Task,
     TaskInfo,
     TaskState,
+)
+
+OUT_OF_MEMORY = Limitation(
+    "REASON_CONTAINER_LIMITATION_MEMORY",
+    "Memory limit exceeded: Requested: 32MB Maximum Used: 32MB",
 )
 
 
@@ -71,7 +76,7 @@ from phalanx.mesos.v1.mesos import (
             id="killed-with-a-word",
         ),
         pytest.param(
-            Exit(status=9, oom_kills=1, memory_used=32 * 1024**2),
+            Exit(status=9, limitation=OUT_OF_MEMORY),
             Kill(),
             TaskState.TASK_FAILED,
             "REASON_CONTAINER_LIMITATION_MEMORY",
@@ -79,7 +84,7 @@ from phalanx.mesos.v1.mesos import (
             id="out-of-memory",
         ),
         pytest.param(
-            Exit(status=0, oom_kills=1, memory_used=32 * 1024**2),
+            Exit(status=0, limitation=OUT_OF_MEMORY),
             Kill(),
             TaskState.TASK_FAILED,
             "REASON_CONTAINER_LIMITATION_MEMORY",
@@ -99,7 +104,7 @@ from phalanx.mesos.v1.mesos import (
 def test_an_exit_becomes_a_last_status(
     exit: Exit, kill: Kill | None, state: TaskState, reason: str | None, message: str
 ) -> None:
-    end = ending(exit, kill, memory_megabytes=32)
+    end = ending(exit, kill)
 
     assert (end.state, end.reason, end.message) == (state, reason, message)
 
@@ -219,14 +224,11 @@ def test_a_checkpoint_gives_back_what_it_was_given(tmp_path: Path) -> None:
     kill = Kill(message="m", healthy=False, grace_seconds=1.5)
 
     assert checkpoint.read_record() is None
-    assert checkpoint.read_networks() == ()
     checkpoint.write_record(record)
     checkpoint.write_kill(kill)
-    checkpoint.write_networks((NetworkInfo(name="n"),))
 
     assert checkpoint.read_record() == record
     assert checkpoint.read_kill() == kill
-    assert checkpoint.read_networks() == (NetworkInfo(name="n"),)
     checkpoint.remove()
     assert checkpoint.read_record() is None
 

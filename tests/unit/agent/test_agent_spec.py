@@ -1,18 +1,31 @@
 """oci_config and what it is made of are pure: tables of tasks and what runc is told."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from phalanx.agent.container.environment import SEARCH_PATH, Surroundings, task_environment
+from phalanx.agent.container.environment import (
+    SEARCH_PATH,
+    Surroundings,
+    container_environment,
+    task_environment,
+)
 from phalanx.agent.container.mount import host_mounts, is_below
+from phalanx.agent.container.request import (
+    ContainerRequest,
+    descendants,
+    id_message,
+    id_text,
+    lineage,
+)
 from phalanx.agent.container.spec import (
     INIT,
     ImageRoot,
     Place,
     User,
     asked_image,
-    check_task,
+    check_request,
     command_line,
     memory_bytes,
     oci_config,
@@ -22,8 +35,16 @@ from phalanx.agent.container.stray import strays
 from phalanx.agent.image.config import ImageConfig
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.codec import from_json, to_json
-from phalanx.mesos.v1.mesos import CommandInfo, FrameworkID, FrameworkInfo, TaskInfo
+from phalanx.mesos.v1.codec import from_json
+from phalanx.mesos.v1.mesos import (
+    CommandInfo,
+    ContainerID,
+    ContainerInfo,
+    FrameworkID,
+    FrameworkInfo,
+    Scalar,
+    TaskInfo,
+)
 
 PLACE = Place(
     sandbox="/var/sandbox",
@@ -36,17 +57,27 @@ PLACE = Place(
 ALONE = Place("/var/sandbox", "/phalanx/c1", None, None, {})
 
 
-def task(resources: str = "cpus:0.5;mem:64", **more: Any) -> TaskInfo:
+def task(
+    resources: str = "cpus:0.5;mem:64",
+    command: dict[str, Any] | None = None,
+    container: dict[str, Any] | None = None,
+    **more: Any,
+) -> ContainerRequest:
+    return ContainerRequest(
+        container_id=ContainerID(value="c1"),
+        kind="task",
+        sandbox=Path("/var/sandbox"),
+        command=from_json(CommandInfo, {"value": "serve"} if command is None else command),
+        container=from_json(ContainerInfo, container) if container is not None else None,
+        resources=Resources.parse(resources),
+        **more,
+    )
+
+
+def a_task(**more: Any) -> TaskInfo:
     return from_json(
         TaskInfo,
-        {
-            "name": "web",
-            "task_id": {"value": "web.1"},
-            "agent_id": {"value": "S0"},
-            "resources": [to_json(item) for item in Resources.parse(resources).messages()],
-            "command": {"value": "serve"},
-            **more,
-        },
+        {"name": "web", "task_id": {"value": "web.1"}, "agent_id": {"value": "S0"}, **more},
     )
 
 
@@ -169,12 +200,13 @@ MEGABYTE = 1024 * 1024
 )
 def test_resources_become_limits(
     asked: str,
-    limits: dict[str, object],
+    limits: dict[str, dict[str, Any]],
     has_quota: bool,
     cpu: dict[str, int],
     memory: dict[str, int] | None,
 ) -> None:
-    found = resource_limits(task(asked, limits=limits), has_quota=has_quota)
+    held = {name: from_json(Scalar, value) for name, value in limits.items()}
+    found = resource_limits(Resources.parse(asked), held, has_quota=has_quota)
 
     assert found["cpu"] == cpu
     assert found.get("memory") == memory
@@ -213,8 +245,6 @@ def test_volumes_become_binds(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        pytest.param({"command": None}, "task.command", id="no-command"),
-        pytest.param({"executor": {"executor_id": {"value": "e"}}}, "executor", id="executor"),
         pytest.param(
             {"command": {"value": "x", "uris": [{"value": "http://h/f"}]}},
             "command.uris: 'http://h/f'",
@@ -234,7 +264,7 @@ def test_volumes_become_binds(
 )
 def test_what_can_not_be_done_is_refused_by_name(more: dict[str, Any], words: str) -> None:
     with pytest.raises(ContainerError, match=words):
-        check_task(task(**more))
+        check_request(task(**more))
 
 
 @pytest.mark.parametrize(
@@ -349,6 +379,15 @@ def test_the_image_asked_for_is_known() -> None:
 FRAMEWORK = FrameworkInfo(user="root", name="marathon", id=FrameworkID(value="fw"), role="eng")
 
 
+def test_a_task_is_told_of_itself_and_its_agent() -> None:
+    found = task_environment(a_task(), FRAMEWORK, "10.0.0.1", 5051)
+
+    assert found["MESOS_TASK_ID"] == "web.1"
+    assert found["MESOS_FRAMEWORK_ID"] == "fw"
+    assert found["MESOS_AGENT_ENDPOINT"] == "10.0.0.1:5051"
+    assert found["MESOS_ALLOCATION_ROLE"] == "eng"
+
+
 @pytest.mark.parametrize(
     ("has_own_network", "bound"),
     [
@@ -356,43 +395,68 @@ FRAMEWORK = FrameworkInfo(user="root", name="marathon", id=FrameworkID(value="fw
         pytest.param(False, "10.0.0.1", id="agents-network"),
     ],
 )
-def test_a_task_is_told_where_it_is(has_own_network: bool, bound: str) -> None:
-    around = Surroundings("10.0.0.1", 5051, "/sandbox", "9.0.1.2", has_own_network)
+def test_a_container_is_told_where_it_is(has_own_network: bool, bound: str) -> None:
+    around = Surroundings("10.0.0.1", "/sandbox", "9.0.1.2", has_own_network)
 
-    found = task_environment(task(), FRAMEWORK, around)
+    found = container_environment(task(environment={"A": "asker"}), around)
 
     assert found["LIBPROCESS_IP"] == bound
     assert found["MESOS_CONTAINER_IP"] == "9.0.1.2"
     assert found["MESOS_SANDBOX"] == "/sandbox"
-    assert found["MESOS_TASK_ID"] == "web.1"
-    assert found["MESOS_FRAMEWORK_ID"] == "fw"
-    assert found["MESOS_AGENT_ENDPOINT"] == "10.0.0.1:5051"
-    assert found["MESOS_ALLOCATION_ROLE"] == "eng"
     assert found["PATH"] == SEARCH_PATH
+    assert found["A"] == "asker"
 
 
 def test_a_tasks_own_variables_win() -> None:
     variables = [{"name": "PATH", "value": "/mine"}, {"name": "EMPTY"}]
-    own = task(command={"value": "x", "environment": {"variables": variables}})
+    own = task(
+        command={"value": "x", "environment": {"variables": variables}},
+        environment={"PATH": "/asker"},
+    )
 
-    found = task_environment(own, FRAMEWORK, Surroundings("10.0.0.1", 1, "/s", "", True))
+    found = container_environment(own, Surroundings("10.0.0.1", "/s", "", True))
 
     assert found["PATH"] == "/mine"
     assert found["EMPTY"] == ""
 
 
 def test_an_image_sets_where_programs_are_and_nothing_that_is_ours() -> None:
-    around = Surroundings("10.0.0.1", 1, "/mnt/mesos/sandbox", "", True, directory="/var/s")
+    around = Surroundings("10.0.0.1", "/mnt/mesos/sandbox", "", True, directory="/var/s")
     own = task(
-        command={"value": "x", "environment": {"variables": [{"name": "B", "value": "task"}]}}
+        command={"value": "x", "environment": {"variables": [{"name": "B", "value": "task"}]}},
+        environment={"MESOS_TASK_ID": "web.1"},
     )
     image = {"PATH": "/opt/bin", "A": "image", "B": "image", "MESOS_TASK_ID": "image"}
 
-    found = task_environment(own, FRAMEWORK, around, image)
+    found = container_environment(own, around, image)
 
     assert (found["PATH"], found["A"], found["B"]) == ("/opt/bin", "image", "task")
     assert found["MESOS_TASK_ID"] == "web.1"
     assert (found["MESOS_SANDBOX"], found["MESOS_DIRECTORY"]) == ("/mnt/mesos/sandbox", "/var/s")
+
+
+@pytest.mark.parametrize(
+    ("value", "parents"),
+    [
+        pytest.param("a", [], id="no-parent"),
+        pytest.param("c", ["a", "b"], id="deep"),
+    ],
+)
+def test_an_id_is_its_text(value: str, parents: list[str]) -> None:
+    text = ".".join([*parents, value])
+
+    assert id_text(id_message(text)) == text
+    assert list(lineage(text)) == [".".join(parents[:n]) for n in range(len(parents), 0, -1)]
+
+
+@pytest.mark.parametrize("value", ["", "a.b", "a/b", "a b", "x" * 243])
+def test_a_bad_id_is_refused(value: str) -> None:
+    with pytest.raises(ContainerError, match="container_id"):
+        id_text(ContainerID(value=value))
+
+
+def test_the_deepest_of_what_is_nested_comes_first() -> None:
+    assert descendants("a", ("a", "a.b", "a.b.c", "ab", "ab.c")) == ("a.b.c", "a.b")
 
 
 @pytest.mark.parametrize(
