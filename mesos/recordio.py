@@ -21,6 +21,11 @@ class RecordDecoder:
         self._buffer = bytearray()
         self._length: int | None = None
 
+    @property
+    def is_amid(self) -> bool:
+        """Tell whether a record has begun that is not whole yet."""
+        return self._length is not None or bool(self._buffer)
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes; return the records that they complete.
 

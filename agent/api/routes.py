@@ -1,6 +1,5 @@
 """Routes of the agent's HTTP API (reference mesos §3.3, §3.4)."""
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import isawaitable
@@ -11,11 +10,15 @@ from aiohttp import web
 
 from phalanx.agent.api.files import ROOT, browse, download, read
 from phalanx.agent.api.view import View, build_version
-from phalanx.core.api.error import errors_as_json
+from phalanx.mesos.api.answer import answer_with, dressed, errors_in_words
+from phalanx.mesos.api.call import agree
+from phalanx.mesos.api.route import Page, Pages, attach
+from phalanx.mesos.v1.agent import Call, Response
 from phalanx.mesos.v1.codec import to_json
+from phalanx.mesos.v1.media import decode_as
 
+MAX_BODY_BYTES = 64 * 1024 * 1024
 VIEW: web.AppKey[View] = web.AppKey("view", View)
-PREFIXES = ("", "/slave(1)")
 
 # Calls that Mesos knows and this agent does not carry out.
 UNSUPPORTED = frozenset(
@@ -57,17 +60,18 @@ async def _drawn(draw: Callable[[], Any]) -> Any:  # noqa: ANN401 - any JSON
 
 async def post_v1(request: web.Request) -> web.Response:
     """Answer one call of the v1 operator API."""
-    if request.content_type != "application/json":
-        text = "Expecting 'Content-Type' of application/json"
-        return web.Response(status=415, text=text)
-    try:
-        call = json.loads(await request.read())
-    except ValueError as error:
-        return web.Response(status=400, text=f"Failed to parse body into JSON: {error}")
-    kind = call.get("type") if isinstance(call, dict) else None
+    terms = agree(request)
+    if terms.is_streaming_request:
+        raise web.HTTPNotImplemented
+    call = decode_as(terms.content, Call, await request.read())
+    kind = call.type
     answer = _answers(request.app[VIEW]).get(str(kind))
     if answer is not None:
-        return web.json_response({"type": kind, str(kind).lower(): await _drawn(answer)})
+        if terms.is_streaming_answer:
+            text = f"Streaming response is not supported for {kind} call"
+            raise web.HTTPNotAcceptable(text=text)
+        body = {"type": kind, str(kind).lower(): await _drawn(answer)}
+        return answer_with(Response, body, terms.accept)
     if kind in UNSUPPORTED:
         return web.Response(status=501, text=f"{kind} is not supported by this agent")
     text = "Failed to validate agent::Call: Expecting 'type' to be present"
@@ -81,10 +85,10 @@ async def get_health(request: web.Request) -> web.Response:
 
 def build_app(view: View, files_root: Path) -> web.Application:
     """Build the application; *view* is asked anew for each request."""
-    app = web.Application(middlewares=[errors_as_json])
+    app = web.Application(middlewares=[dressed, errors_in_words], client_max_size=MAX_BODY_BYTES)
     app[VIEW] = view
     app[ROOT] = files_root
-    pages: Mapping[str, Callable[[], Any]] = {
+    drawn: Mapping[str, Callable[[], Any]] = {
         "/state": view.state,
         "/version": build_version,
         "/flags": lambda: {"flags": dict(view.flags)},
@@ -92,14 +96,15 @@ def build_app(view: View, files_root: Path) -> web.Application:
         "/monitor/statistics": view.monitor,
         "/metrics/snapshot": view.metrics,
     }
-    for prefix in PREFIXES:
-        app.router.add_get(f"{prefix}/health", get_health)
-        app.router.add_post(f"{prefix}/api/v1", post_v1)
-        for path, page in pages.items():
-            app.router.add_get(prefix + path, _page(page))
-    app.router.add_get("/files/browse", browse)
-    app.router.add_get("/files/read", read)
-    app.router.add_get("/files/download", download)
+    pages = [
+        Page("/api/v1", post_v1),
+        Page("/health", get_health, realm=None),
+        Page("/files/browse", browse),
+        Page("/files/read", read),
+        Page("/files/download", download),
+        *(Page(path, _page(draw)) for path, draw in drawn.items()),
+    ]
+    attach(app, Pages("slave(1)", pages))
     return app
 
 

@@ -22,7 +22,6 @@ from phalanx.master.identity import Identities
 from phalanx.master.scheduler.framework_info import id_problem
 from phalanx.master.scheduler.frameworks import Frameworks
 from phalanx.master.scheduler.post import rescind, send_failure
-from phalanx.master.stream import Stream
 from phalanx.mesos.agent_protocol import (
     HEARTBEAT_SECONDS,
     AgentEvent,
@@ -31,13 +30,13 @@ from phalanx.mesos.agent_protocol import (
     AgentSubscribed,
 )
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.codec import encode
+from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.mesos import AgentID, AgentInfo
 from phalanx.net.model.objects import Liveness
 
 log = structlog.get_logger()
 
-HEARTBEAT = encode(AgentEvent(type="HEARTBEAT"))
+HEARTBEAT = AgentEvent(type="HEARTBEAT")
 WATCH_SECONDS = 0.25
 
 Lease = Callable[[IPv4Address], Awaitable[None]]
@@ -107,7 +106,7 @@ class Agents:
             id = info.id.value if info.id is not None else self._ids.agent()
             if id in self._cluster.gone:
                 why = AgentShutdown(message="Agent has been marked gone")
-                stream.send(encode(AgentEvent(type="SHUTDOWN", shutdown=why)))
+                stream.send(AgentEvent(type="SHUTDOWN", shutdown=why))
                 stream.close()
                 return None, stream
             await self._remove_others_at(address, info.port, id)

@@ -9,14 +9,13 @@ from phalanx.mesos.agent_protocol import (
     RunTask,
     ShutdownFramework,
 )
-from phalanx.mesos.v1.codec import encode
 from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo, TaskID, TaskInfo
 
 
 def tell(agent: Agent, event: AgentEvent) -> None:
     """Send one event to an agent."""
     if agent.stream is not None:
-        agent.stream.send(encode(event))
+        agent.stream.send(event)
 
 
 def run_task(agent: Agent, info: FrameworkInfo, task: TaskInfo) -> None:

@@ -15,7 +15,6 @@ from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.offer import Outstanding, offer_message
 from phalanx.master.identity import Identities
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.codec import encode
 from phalanx.mesos.v1.mesos import Offer
 from phalanx.mesos.v1.scheduler import Event, Offers
 
@@ -103,7 +102,7 @@ class Allocator:
         for framework_id, offers in messages.items():
             stream = self._cluster.frameworks[framework_id].stream
             if stream is not None:
-                stream.send(encode(Event(type="OFFERS", offers=Offers(offers=tuple(offers)))))
+                stream.send(Event(type="OFFERS", offers=Offers(offers=tuple(offers))))
                 log.debug("offers_sent", framework=framework_id, count=len(offers))
 
     def _clients(self, now: float) -> list[Client]:

@@ -6,8 +6,7 @@ from aiohttp import web
 
 from phalanx.core.error import InvalidError, ProtocolError, UnavailableError
 from phalanx.master.agents.agents import HEARTBEAT
-from phalanx.master.api.door import SEAT, leader_of, read_call
-from phalanx.master.api.streaming import respond
+from phalanx.master.api.door import SEAT, leader_of
 from phalanx.master.leader import Leader
 from phalanx.mesos.agent_protocol import (
     HEARTBEAT_SECONDS,
@@ -15,6 +14,8 @@ from phalanx.mesos.agent_protocol import (
     AgentCall,
     AgentSubscribe,
 )
+from phalanx.mesos.api.call import read_call
+from phalanx.mesos.api.streaming import respond
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.v1.codec import decode
 
@@ -22,7 +23,7 @@ from phalanx.mesos.v1.codec import decode
 async def post_agent(request: web.Request) -> web.StreamResponse:
     """Answer one agent call."""
     leader = leader_of(request)
-    call = await read_call(request, AgentCall)
+    call = await read_call(request, AgentCall, only_json=True)
     if call.type == "SUBSCRIBE" and call.subscribe is not None:
         return await _subscribe(request, leader, call.subscribe)
     try:

@@ -4,12 +4,14 @@ from aiohttp import web
 
 from phalanx.master.api import legacy, network
 from phalanx.master.api.agent import post_agent, post_agent_calls
-from phalanx.master.api.door import SEAT, errors_in_words, leader_only
+from phalanx.master.api.door import SEAT, leader_only
 from phalanx.master.api.operator import post_operator
 from phalanx.master.api.scheduler import post_scheduler
 from phalanx.master.seat import Seat
 from phalanx.mesos.agent_protocol import CALLS_PATH
 from phalanx.mesos.agent_protocol import PATH as AGENT_PATH
+from phalanx.mesos.api.answer import dressed, errors_in_words
+from phalanx.mesos.api.route import Page, Pages, attach
 from phalanx.net.api.feed import feed_route
 from phalanx.net.feed.source import FeedSource
 
@@ -19,7 +21,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 def build_app(seat: Seat) -> web.Application:
     """Build the application of a master whose leadership *seat* tells of."""
     app = web.Application(
-        middlewares=[errors_in_words, leader_only], client_max_size=MAX_BODY_BYTES
+        middlewares=[dressed, errors_in_words, leader_only], client_max_size=MAX_BODY_BYTES
     )
     app[SEAT] = seat
 
@@ -28,12 +30,13 @@ def build_app(seat: Seat) -> web.Application:
             raise web.HTTPServiceUnavailable(text="No leader elected")
         return seat.leader.publisher.source
 
-    for prefix in ("", "/master"):
-        app.router.add_route("*", f"{prefix}/api/v1", post_operator)
-        app.router.add_route("*", f"{prefix}/api/v1/scheduler", post_scheduler)
+    api = [
+        Page("/api/v1", post_operator),
+        Page("/api/v1/scheduler", post_scheduler, realm="scheduler"),
+    ]
+    attach(app, Pages("master", [*api, *legacy.pages()]))
     app.router.add_post(AGENT_PATH, post_agent)
     app.router.add_post(CALLS_PATH, post_agent_calls)
-    app.add_routes(legacy.routes())
     app.add_routes(network.routes())
     app.add_routes([feed_route(source)])
     return app

@@ -1,7 +1,5 @@
 """The legacy JSON endpoints, each also below ``/master`` and with ``.json`` (§0.1, §3.4)."""
 
-from collections.abc import Awaitable, Callable, Mapping
-
 from aiohttp import web
 
 from phalanx.master.api.door import SEAT, base_of, json_response, leader_of
@@ -9,8 +7,7 @@ from phalanx.master.api.operator import all_metrics
 from phalanx.master.operator import legacy
 from phalanx.master.operator.metrics import follower_metrics
 from phalanx.master.operator.v1 import version_info
-
-Get = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from phalanx.mesos.api.route import Page
 
 
 async def get_health(_request: web.Request) -> web.Response:
@@ -99,19 +96,6 @@ async def not_here(request: web.Request) -> web.Response:
     raise web.HTTPNotImplemented(text=f"'{request.path}' is not supported in this build")
 
 
-GETS: Mapping[str, Get] = {
-    "/health": get_health,
-    "/version": get_version,
-    "/flags": get_flags,
-    "/metrics/snapshot": get_metrics,
-    "/redirect": get_redirect,
-    "/state": get_state,
-    "/state-summary": get_state_summary,
-    "/slaves": get_slaves,
-    "/frameworks": get_frameworks,
-    "/tasks": get_tasks,
-    "/roles": get_roles,
-}
 NOT_HERE = (
     "/create-volumes",
     "/destroy-volumes",
@@ -127,12 +111,19 @@ NOT_HERE = (
 )
 
 
-def routes() -> list[web.RouteDef]:
-    """Return the routes with all their aliases."""
-    found = []
-    for path, handler in GETS.items():
-        for alias in (path, f"/master{path}", f"{path}.json", f"/master{path}.json"):
-            found.append(web.get(alias, handler))
-    for path in NOT_HERE:
-        found += [web.route("*", alias, not_here) for alias in (path, f"/master{path}")]
-    return found
+def pages() -> list[Page]:
+    """Return every page of the legacy API."""
+    return [
+        Page("/health", get_health, is_open=True, realm=None),
+        Page("/version", get_version, is_open=True, realm=None),
+        Page("/flags", get_flags, is_open=True),
+        Page("/metrics/snapshot", get_metrics, is_open=True),
+        Page("/redirect", get_redirect, is_open=True, is_exact=True, realm=None),
+        Page("/state", get_state),
+        Page("/state-summary", get_state_summary),
+        Page("/slaves", get_slaves),
+        Page("/frameworks", get_frameworks),
+        Page("/tasks", get_tasks),
+        Page("/roles", get_roles),
+        *(Page(path, not_here, realm="readwrite") for path in NOT_HERE),
+    ]

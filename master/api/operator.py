@@ -6,14 +6,17 @@ from typing import Any
 from aiohttp import web
 
 from phalanx.core.error import InvalidError, NotFoundError
-from phalanx.master.api.door import SEAT, check_accept, json_response, leader_of, read_call
-from phalanx.master.api.streaming import respond
+from phalanx.master.api.door import SEAT, leader_of
 from phalanx.master.leader import Leader
 from phalanx.master.operator import v1
 from phalanx.master.operator.events import HEARTBEAT, HEARTBEAT_SECONDS
 from phalanx.master.operator.metrics import metrics
 from phalanx.master.seat import Seat
-from phalanx.mesos.v1.master import Call
+from phalanx.mesos.api.answer import answer_with
+from phalanx.mesos.api.call import accepted, read_call
+from phalanx.mesos.api.streaming import respond
+from phalanx.mesos.v1.master import Call, Response
+from phalanx.mesos.v1.media import Media
 
 Answer = Callable[[Seat, Leader], Mapping[str, Any]]
 
@@ -58,9 +61,9 @@ async def post_operator(request: web.Request) -> web.StreamResponse:
     call = await read_call(request, Call)
     if call.type is None:
         raise _invalid("type")
-    check_accept(request)
+    media = accepted(request)
     if call.type == "SUBSCRIBE":
-        return await _subscribe(request, leader)
+        return await _subscribe(request, leader, media)
     if call.type == "TEARDOWN":
         return _teardown(leader, call)
     if call.type == "MARK_AGENT_GONE":
@@ -69,15 +72,14 @@ async def post_operator(request: web.Request) -> web.StreamResponse:
     if answer is None:
         raise web.HTTPNotImplemented(text=f"'{call.type}' is not supported in this build")
     body = answer(request.app[SEAT], leader)
-    return json_response(request, {"type": call.type, call.type.lower(): body})
+    return answer_with(Response, {"type": call.type, call.type.lower(): body}, media)
 
 
-async def _subscribe(request: web.Request, leader: Leader) -> web.StreamResponse:
-    stream = leader.watchers.subscribe()
+async def _subscribe(request: web.Request, leader: Leader, media: Media) -> web.StreamResponse:
+    stream = leader.watchers.subscribe(media)
     return await respond(
         request,
         stream,
-        headers={},
         heartbeat=HEARTBEAT,
         every_seconds=HEARTBEAT_SECONDS,
         on_end=lambda: leader.watchers.leave(stream),

@@ -2,12 +2,14 @@
 
 from aiohttp import web
 
-from phalanx.master.api.door import SEAT, check_accept, leader_of, read_call
-from phalanx.master.api.streaming import respond
+from phalanx.master.api.door import SEAT, leader_of
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.leader import Leader
 from phalanx.master.scheduler.call import NOT_HERE, check_call
 from phalanx.master.scheduler.frameworks import HEARTBEAT, HEARTBEAT_SECONDS
+from phalanx.mesos.api.call import accepted, read_call
+from phalanx.mesos.api.streaming import respond
+from phalanx.mesos.v1.media import Media
 from phalanx.mesos.v1.scheduler import Call, Subscribe
 
 STREAM_HEADER = "Mesos-Stream-Id"
@@ -19,8 +21,7 @@ async def post_scheduler(request: web.Request) -> web.StreamResponse:
     call = await read_call(request, Call)
     check_call(call)
     if call.type == "SUBSCRIBE" and call.subscribe is not None:
-        check_accept(request)
-        return await _subscribe(request, leader, call.subscribe)
+        return await _subscribe(request, leader, call.subscribe, accepted(request))
     framework = _framework_of(request, leader, call)
     if call.type in NOT_HERE:
         raise web.HTTPNotImplemented(text=f"'{call.type}' is not supported in this build")
@@ -29,13 +30,13 @@ async def post_scheduler(request: web.Request) -> web.StreamResponse:
 
 
 async def _subscribe(
-    request: web.Request, leader: Leader, subscribe: Subscribe
+    request: web.Request, leader: Leader, subscribe: Subscribe, media: Media
 ) -> web.StreamResponse:
     if STREAM_HEADER in request.headers:
         raise web.HTTPBadRequest(
             text=f"Subscribe calls should not include the '{STREAM_HEADER}' header"
         )
-    framework, stream = leader.frameworks.subscribe(subscribe)
+    framework, stream = leader.frameworks.subscribe(subscribe, media)
     seat = request.app[SEAT]
 
     def ended() -> None:

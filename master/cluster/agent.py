@@ -1,12 +1,13 @@
 """An agent as the leading master knows it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from phalanx.master.event import ExecutorKey, TaskKey
-from phalanx.master.stream import Stream
 from phalanx.mesos.agent_protocol import KillTask
 from phalanx.mesos.resources import Resources
+from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.allocator import InverseOfferStatus
 from phalanx.mesos.v1.mesos import (
     AgentCapability,
@@ -40,6 +41,7 @@ class Agent:
     liveness: Liveness = Liveness.ALIVE
     tasks: set[TaskKey] = field(default_factory=set)
     used: Resources = field(default_factory=Resources)
+    held: Mapping[str, Resources] = field(default_factory=dict)  # the same by role; never changed
     offered: Resources = field(default_factory=Resources)
     offers: set[str] = field(default_factory=set)
     kills: dict[TaskKey, KillTask] = field(default_factory=dict)

@@ -4,7 +4,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from phalanx.master.cluster.task import has_capability, roles_of
-from phalanx.master.stream import Stream
+from phalanx.mesos.stream import Stream
+from phalanx.mesos.resources import Kind
 from phalanx.mesos.v1.mesos import FrameworkInfo, Task
 from phalanx.mesos.v1.scheduler import OfferConstraints
 
@@ -15,7 +16,8 @@ class Framework:
 
     *tasks* are those that are not over, and those that are but whose last
     update is not acknowledged yet; *scalars* is what it holds of each role in
-    thousandths, kept by the Cluster alone.
+    thousandths, *unreserved* the part of it that counts against a quota beside
+    reservations; both are kept by the Cluster alone.
     """
 
     info: FrameworkInfo
@@ -33,6 +35,9 @@ class Framework:
     offers: set[str] = field(default_factory=set)
     inverse_offers: set[str] = field(default_factory=set)
     scalars: dict[str, dict[str, int]] = field(default_factory=dict)
+    # What its tasks and executors use, by role: amounts of each kind of scalar, by the Cluster.
+    held: dict[str, dict[Kind, int]] = field(default_factory=dict)
+    unreserved: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def id(self) -> str:

@@ -17,12 +17,14 @@ from phalanx.master.event import (
     TaskUpdated,
 )
 from phalanx.master.operator.v1 import Json, agent_json, framework_json, state_json
-from phalanx.master.stream import Stream
+from phalanx.mesos.stream import Record, Stream
+from phalanx.mesos.v1.master import Event
+from phalanx.mesos.v1.media import Media
 from phalanx.mesos.v1.mesos import FrameworkID
 from phalanx.net.model.objects import Liveness
 
 HEARTBEAT_SECONDS = 15.0
-HEARTBEAT = msgspec.json.encode({"type": "HEARTBEAT"})
+HEARTBEAT = Event(type="HEARTBEAT")
 
 
 class Watchers:
@@ -37,17 +39,17 @@ class Watchers:
         self._streams: dict[str, Stream] = {}
         bus.subscribe(self._tell)
 
-    def subscribe(self) -> Stream:
+    def subscribe(self, media: Media = Media.JSON) -> Stream:
         """Return a stream that begins with the whole state."""
         while len(self._streams) >= self._limit:
             self.leave(next(iter(self._streams.values())))
-        stream = Stream(self._new_stream_id())
+        stream = Stream(self._new_stream_id(), media=media)
         self._streams[stream.id] = stream
         first = {
             "get_state": state_json(self._cluster),
             "heartbeat_interval_seconds": HEARTBEAT_SECONDS,
         }
-        stream.send(msgspec.json.encode({"type": "SUBSCRIBED", "subscribed": first}))
+        stream.send(msgspec.convert({"type": "SUBSCRIBED", "subscribed": first}, Event))
         stream.send(HEARTBEAT)
         return stream
 
@@ -62,9 +64,9 @@ class Watchers:
         event = self._event(change)
         if event is not None:
             kind, body = event
-            raw = msgspec.json.encode({"type": kind, kind.lower(): body})
+            record = Record(msgspec.convert({"type": kind, kind.lower(): body}, Event))
             for stream in list(self._streams.values()):
-                stream.send(raw)
+                stream.send(record)
 
     def _event(self, change: Change) -> tuple[str, Json] | None:
         match change:

@@ -15,15 +15,15 @@ from phalanx.master.event import FrameworkUpdated
 from phalanx.master.identity import Identities
 from phalanx.master.scheduler.framework_info import check_info, check_update, renewed, with_id
 from phalanx.master.scheduler.post import rescind, tell
-from phalanx.master.stream import Stream
-from phalanx.mesos.v1.codec import encode
+from phalanx.mesos.stream import Stream
+from phalanx.mesos.v1.media import Media
 from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo, MasterInfo, Task, TaskState
 from phalanx.mesos.v1.scheduler import Error, Event, Subscribe, Subscribed, UpdateFramework
 
 log = structlog.get_logger()
 
 HEARTBEAT_SECONDS = 15.0
-HEARTBEAT = encode(Event(type="HEARTBEAT"))
+HEARTBEAT = Event(type="HEARTBEAT")
 
 
 class Frameworks:
@@ -46,17 +46,19 @@ class Frameworks:
         self._poke = poke
         self._new_stream_id = new_stream_id
 
-    def subscribe(self, subscribe: Subscribe) -> tuple[Framework | None, Stream]:
+    def subscribe(
+        self, subscribe: Subscribe, media: Media = Media.JSON
+    ) -> tuple[Framework | None, Stream]:
         """Return the framework and its new stream; without a framework the stream holds an ERROR.
 
         The newest subscriber of a framework always wins.
         """
-        stream = Stream(self._new_stream_id())
+        stream = Stream(self._new_stream_id(), media=media)
         try:
             framework = self._admit(subscribe)
         except InvalidError as error:
             log.warning("framework_refused", error=str(error), name=subscribe.framework_info.name)
-            stream.send(encode(Event(type="ERROR", error=Error(message=str(error)))))
+            stream.send(Event(type="ERROR", error=Error(message=str(error))))
             stream.close()
             return None, stream
         framework.stream = stream

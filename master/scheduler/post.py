@@ -3,7 +3,6 @@
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.offer import Outstanding
-from phalanx.mesos.v1.codec import encode
 from phalanx.mesos.v1.mesos import AgentID, OfferID, TaskStatus
 from phalanx.mesos.v1.scheduler import Event, Failure, Rescind, Update
 
@@ -11,7 +10,7 @@ from phalanx.mesos.v1.scheduler import Event, Failure, Rescind, Update
 def tell(framework: Framework, event: Event) -> None:
     """Send one event to a framework."""
     if framework.stream is not None:
-        framework.stream.send(encode(event))
+        framework.stream.send(event)
 
 
 def send_update(framework: Framework, status: TaskStatus) -> None:

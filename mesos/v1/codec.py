@@ -36,7 +36,10 @@ def declared(value: Any) -> Any:  # noqa: ANN401 - it stands where a field's def
 
 def encode(message: Message) -> bytes:
     """Return *message* as JSON bytes."""
-    return msgspec.json.encode(message)
+    try:
+        return msgspec.json.encode(message)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(scrubbed(to_json(message)))
 
 
 def to_json(message: Message) -> dict[str, Any]:
@@ -47,6 +50,13 @@ def to_json(message: Message) -> dict[str, Any]:
 
 def decode(kind: type[M], raw: bytes) -> M:
     """Parse JSON bytes; raise InvalidError with Mesos' first words for it."""
+    try:
+        return _decode(kind, raw)
+    except RecursionError as error:
+        raise InvalidError("Failed to parse body into JSON: nested too deeply") from error
+
+
+def _decode(kind: type[M], raw: bytes) -> M:
     try:
         message: M = _decoder(kind).decode(raw)
         return message
@@ -69,6 +79,19 @@ def from_json(kind: type[M], value: object) -> M:
         raise InvalidError(
             f"Failed to convert JSON into {kind.__name__} protobuf: {error}"
         ) from error
+
+
+def scrubbed(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
+    """Return *value* with ``?`` for each half of a surrogate pair, which UTF-8 can't carry."""
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()
+        case dict():
+            return {scrubbed(key): scrubbed(item) for key, item in value.items()}
+        case list() | tuple():
+            return [scrubbed(item) for item in value]
+        case _:
+            return value
 
 
 @cache

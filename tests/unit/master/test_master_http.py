@@ -19,15 +19,15 @@ from aiohttp import web
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.store.memory import MemoryStore
 from phalanx.master.api.application import build_app
-from phalanx.master.api.streaming import respond
 from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
 from phalanx.master.leader import recover
 from phalanx.master.seat import Seat
-from phalanx.master.stream import Stream
 from phalanx.mesos.agent_protocol import STREAM_HEADER as AGENT_STREAM
+from phalanx.mesos.api.streaming import respond
 from phalanx.mesos.recordio import RecordDecoder
+from phalanx.mesos.stream import Stream
 from phalanx.net.feed.client import follow
 from phalanx.net.model.objects import Liveness, TaskPhase
 from phalanx.net.model.view import View
@@ -387,7 +387,7 @@ async def test_streams_have_the_headers_that_clients_look_for(client: Client) ->
 CHECKS: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "no-content-type": (b"{}", {}, 400, "Expecting 'Content-Type' to be present"),
     "charset": (b"{}", {"Content-Type": "application/json; charset=utf-8"}, 415, "Expecting"),
-    "protobuf": (b"", {"Content-Type": "application/x-protobuf"}, 415, "not supported"),
+    "protobuf": (b"\x0b", {"Content-Type": "application/x-protobuf"}, 400, "Failed to parse body"),
     "no-json": (b"{", JSON, 400, "Failed to parse body into JSON"),
     "no-object": (b"[]", JSON, 400, "Failed to convert JSON into Call protobuf"),
     "nested": (b'{"a":' * 5000, JSON, 400, "Failed to"),

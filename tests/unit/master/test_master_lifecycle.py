@@ -17,7 +17,7 @@ from phalanx.master.cluster.framework import Framework
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
 from phalanx.master.leader import Leader, recover
-from phalanx.master.stream import Stream
+from phalanx.mesos.stream import Stream
 from phalanx.mesos.agent_protocol import AgentSubscribe, AgentUpdate
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.resources import Resources

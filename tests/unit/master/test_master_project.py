@@ -6,7 +6,7 @@ import pytest
 
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.framework import Framework
-from phalanx.master.stream import Stream
+from phalanx.mesos.stream import Stream
 from phalanx.master.view.project import (
     desired_framework,
     desired_nodes,

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from phalanx.master.stream import Stream
+from phalanx.mesos.stream import Stream
 from phalanx.mesos.recordio import RecordDecoder
 
 

@@ -1,0 +1,1 @@
+"""What the HTTP APIs of master and agent share: routing, negotiation, answers, event streams."""
