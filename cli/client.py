@@ -1,4 +1,4 @@
-"""Calls of the command line to a master's registry, without an event loop."""
+"""Calls of the command line to a master or a Marathon, without an event loop."""
 
 import argparse
 import json
@@ -8,9 +8,10 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from phalanx.core.error import UnavailableError
+from phalanx.core.error import ConflictError, NotFoundError, PhalanxError, UnavailableError
 
 TIMEOUT_SECONDS = 10.0
+ERROR_OF: Mapping[int, type[PhalanxError]] = {404: NotFoundError, 409: ConflictError}
 
 
 def add_master_flag(parser: argparse.ArgumentParser) -> None:
@@ -23,15 +24,24 @@ def add_master_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def call(
-    master: str, method: str, path: str, body: Mapping[str, object] | None = None
-) -> dict[str, Any]:
+def add_marathon_flag(parser: argparse.ArgumentParser) -> None:
+    """Let *parser* take where Marathon is, from ``--marathon`` or ``PHALANX_MARATHON``."""
+    parser.add_argument(
+        "--marathon",
+        metavar="URL",
+        default=os.environ.get("PHALANX_MARATHON", "http://127.0.0.1:8080"),
+        help="Marathon's HTTP address (default: $PHALANX_MARATHON or http://127.0.0.1:8080)",
+    )
+
+
+def call(server: str, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
     """Send one request; return the JSON of its answer, ``{}`` for an empty one.
 
-    Raises UnavailableError with the master's own words for anything but 2xx.
+    Raises NotFoundError for 404, ConflictError for 409 and UnavailableError for
+    anything else but 2xx, with the server's own words.
     """
     request = urllib.request.Request(
-        f"{master.rstrip('/')}{path}",
+        f"{server.rstrip('/')}{path}",
         method=method,
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
@@ -40,16 +50,21 @@ def call(
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
             raw = response.read()
     except urllib.error.HTTPError as error:
-        raise UnavailableError(_words(error)) from error
+        raise ERROR_OF.get(error.code, UnavailableError)(_words(error)) from error
     except (OSError, ValueError) as error:
-        raise UnavailableError(f"{master}: {getattr(error, 'reason', error)}") from error
-    answer: dict[str, Any] = json.loads(raw) if raw else {}
-    return answer
+        raise UnavailableError(f"{server}: {getattr(error, 'reason', error)}") from error
+    return json.loads(raw) if raw else {}
 
 
 def _words(error: urllib.error.HTTPError) -> str:
     raw = error.read()
     try:
-        return str(json.loads(raw)["error"])
-    except (ValueError, KeyError, TypeError):
+        body = json.loads(raw)
+        words = str(body["error"] if "error" in body else body["message"])
+        details = body.get("details", ())
+        if isinstance(details, str):
+            return f"{words}: {details}"
+        found = [f"{item['path']}: {'; '.join(item['errors'])}" for item in details]
+        return "\n  ".join([words, *found])
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"status {error.code}: {raw.decode(errors='replace')[:200]}"

@@ -24,6 +24,8 @@ COMMANDS: Mapping[str, Command] = {
     "plane": Command("phalanx.plane.app", "run a node's plane: DNS, load balancer, overlay, walls"),
     "marathon": Command("phalanx.marathon.app", "run Marathon: apps kept running"),
     "lab": Command("phalanx.labs.command", "run a cluster on this machine, in network namespaces"),
+    "app": Command("phalanx.cli.app", "deploy, scale, restart and look into apps on Marathon"),
+    "deployment": Command("phalanx.cli.deployment", "list and watch Marathon's deployments"),
     "network": Command("phalanx.cli.network", "list, create and delete virtual networks"),
     "policy": Command("phalanx.cli.policy", "list, add and remove what isolation lets through"),
     "cni": Command("phalanx.cli.cni", "install the CNI plugins"),

@@ -1,0 +1,225 @@
+"""``phalanx app``: apps on Marathon, from the command line and from scripts."""
+
+import argparse
+import json
+import sys
+import threading
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from phalanx.cli.client import add_marathon_flag, call
+from phalanx.cli.follow import counts_of, follow, waiting
+from phalanx.cli.sandbox import Sandbox, find_sandbox
+from phalanx.core.error import InvalidError, NotFoundError
+
+LOOK_SECONDS = 0.5
+TAIL_BYTES = 64 * 1024
+MOST_BYTES = 1024 * 1024
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one verb; return the exit status."""
+    parser = argparse.ArgumentParser(prog="phalanx app", description="Apps on Marathon.")
+    add_marathon_flag(parser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    deploy = verbs.add_parser("deploy", help="create or change apps and follow until they run")
+    deploy.add_argument("file", help="an app or a list of apps as JSON; - for standard input")
+    listing = verbs.add_parser("list", help="show every app")
+    show = verbs.add_parser("show", help="show an app, its tasks, and what it waits for")
+    show.add_argument("id")
+    scale = verbs.add_parser("scale", help="change the number of instances")
+    scale.add_argument("id")
+    scale.add_argument("instances", type=int)
+    restart = verbs.add_parser("restart", help="replace every instance")
+    restart.add_argument("id")
+    delete = verbs.add_parser("delete", help="remove an app")
+    delete.add_argument("id")
+    for verb in (deploy, scale, restart, delete):
+        verb.add_argument("--force", action="store_true", help="break what else is being deployed")
+        verb.add_argument("--no-wait", action="store_true", help="do not follow the deployment")
+        verb.add_argument("--timeout", type=float, metavar="SECONDS", help="give up following")
+    for verb in (deploy, listing, show, scale, restart, delete):
+        verb.add_argument("--json", action="store_true", help="print Marathon's own answer")
+    logs = verbs.add_parser("logs", help="print what the tasks of an app wrote")
+    logs.add_argument("id")
+    logs.add_argument("--task", metavar="ID", help="one task of the app (default: all)")
+    logs.add_argument("--stderr", action="store_true", help="standard error instead of output")
+    logs.add_argument("-n", "--lines", type=int, default=50, help="the last lines (default: 50)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until interrupted")
+    given = parser.parse_args(arguments)
+    VERBS[given.verb](given)
+    return 0
+
+
+def _deploy(given: argparse.Namespace) -> None:
+    body = _read(given.file)
+    if isinstance(body, list):
+        _change(given, "PUT", "/v2/apps", body)
+        return
+    if not isinstance(body, dict) or not isinstance(body.get("id"), str):
+        raise InvalidError(f"{given.file}: an app needs an id")
+    _change(given, "PUT", _path(body["id"]), {**body, "id": _absolute(body["id"])})
+
+
+def _list(given: argparse.Namespace) -> None:
+    answer = call(given.marathon, "GET", "/v2/apps?embed=apps.counts")
+    if given.json:
+        print(json.dumps(answer, indent=2))
+        return
+    table = Table("app", "instances", "running", "healthy", "cpus", "mem", "deploying")
+    for app in answer["apps"]:
+        table.add_row(
+            app["id"],
+            str(app["instances"]),
+            str(app["tasksRunning"]),
+            str(app["tasksHealthy"]) if app.get("healthChecks") else "",
+            f"{app['cpus']:g}",
+            f"{app['mem']:g}",
+            "yes" if app["deployments"] else "",
+        )
+    Console().print(table)
+
+
+def _show(given: argparse.Namespace) -> None:
+    app = _app(given)
+    if given.json:
+        print(json.dumps(app, indent=2))
+        return
+    print(counts_of(app))
+    print(f"version {app['version']}")
+    if failure := app.get("lastTaskFailure"):
+        print(f"last failure {failure['timestamp']}: {failure['state']} {failure['message']}")
+    for line in waiting(given.marathon, [app["id"]]):
+        print(line)
+    table = Table("task", "state", "host", "address", "ports", "healthy", "since")
+    for task in app.get("tasks", ()):
+        alive = [result["alive"] for result in task.get("healthCheckResults", ())]
+        table.add_row(
+            task["id"],
+            task["state"],
+            task["host"],
+            "\n".join(item["ipAddress"] for item in task.get("ipAddresses", ())),
+            ", ".join(map(str, task.get("ports", ()))),
+            ("yes" if all(alive) else "NO") if alive else "",
+            task.get("startedAt") or "",
+        )
+    Console().print(table)
+
+
+def _scale(given: argparse.Namespace) -> None:
+    _app(given)  # a PUT would create what is not there
+    _change(given, "PUT", _path(given.id), {"instances": given.instances})
+
+
+def _restart(given: argparse.Namespace) -> None:
+    _change(given, "POST", f"{_path(given.id)}/restart", None)
+
+
+def _delete(given: argparse.Namespace) -> None:
+    _change(given, "DELETE", _path(given.id), None)
+
+
+def _change(given: argparse.Namespace, method: str, path: str, body: object) -> None:
+    """Send a change and follow its deployment."""
+    force = "true" if given.force else "false"
+    answer = call(given.marathon, method, f"{path}?force={force}", body)
+    if given.json:
+        print(json.dumps(answer, indent=2))
+    console = Console(stderr=given.json)
+    # A new app is answered as itself, with the deployments that it is in.
+    ids = [answer["deploymentId"]] if "deploymentId" in answer else []
+    ids += [item["id"] for item in answer.get("deployments", ())]
+    for id in ids:
+        console.print(f"deployment {id}", highlight=False)
+        if not given.no_wait:
+            follow(given.marathon, id, console, timeout_seconds=given.timeout)
+            console.print("done")
+
+
+def _logs(given: argparse.Namespace) -> None:
+    app = _app(given)
+    tasks = {task["id"]: task["slaveId"] for task in app.get("tasks", ())}
+    failure = app.get("lastTaskFailure")
+    if given.task is not None:
+        if failure is not None and failure["taskId"] == given.task:
+            tasks.setdefault(failure["taskId"], failure["slaveId"])
+        if given.task not in tasks:
+            raise NotFoundError(f"{app['id']} has no task {given.task}")
+        tasks = {given.task: tasks[given.task]}
+    elif not tasks and failure is not None:
+        tasks = {failure["taskId"]: failure["slaveId"]}
+    master = _master(given.marathon)
+    sandboxes = [find_sandbox(master, *item) for item in tasks.items()]
+    name = "stderr" if given.stderr else "stdout"
+    ends = {}
+    for sandbox in sandboxes:
+        prefix = f"{sandbox.task_id}: " if len(sandboxes) > 1 else ""
+        ends[sandbox] = (_tail(sandbox, name, given.lines, prefix), prefix)
+    pause = threading.Event()
+    while given.follow:
+        pause.wait(LOOK_SECONDS)
+        for sandbox, (offset, prefix) in ends.items():
+            text, begin = sandbox.read(name, offset, MOST_BYTES)
+            _write(text, prefix)
+            ends[sandbox] = (begin + len(text.encode()), prefix)
+
+
+def _tail(sandbox: Sandbox, name: str, lines: int, prefix: str) -> int:
+    """Print the last lines of a file; return where it ends, in bytes."""
+    _, size = sandbox.read(name, -1, 0)
+    text, begin = sandbox.read(name, max(0, size - TAIL_BYTES), TAIL_BYTES)
+    last = text.splitlines(keepends=True)[-lines:] if lines > 0 else []
+    _write("".join(last), prefix)
+    return begin + len(text.encode())
+
+
+def _write(text: str, prefix: str) -> None:
+    for line in text.splitlines(keepends=True):
+        sys.stdout.write(prefix + line)
+    sys.stdout.flush()
+
+
+def _master(marathon: str) -> str:
+    """Return the address of the first master that Marathon knows."""
+    config = call(marathon, "GET", "/v2/info")["marathon_config"]
+    first = str(config["master"]).split(",")[0]
+    return first if first.startswith("http") else f"http://{first}"
+
+
+def _app(given: argparse.Namespace) -> Mapping[str, Any]:
+    app: Mapping[str, Any] = call(given.marathon, "GET", _path(given.id))["app"]
+    return app
+
+
+def _absolute(id: str) -> str:
+    return "/" + id.strip("/")
+
+
+def _path(id: str) -> str:
+    return "/v2/apps" + urllib.parse.quote(_absolute(id))
+
+
+def _read(name: str) -> object:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text()
+        return json.loads(text)
+    except OSError as error:
+        raise InvalidError(f"{name}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidError(f"{name}: {error}") from error
+
+
+VERBS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "deploy": _deploy,
+    "list": _list,
+    "show": _show,
+    "scale": _scale,
+    "restart": _restart,
+    "delete": _delete,
+    "logs": _logs,
+}

@@ -1,0 +1,50 @@
+"""``phalanx deployment``: what Marathon is about to change."""
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from phalanx.cli.client import add_marathon_flag, call
+from phalanx.cli.follow import follow, progress_of, waiting
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one of ``list``, ``watch``; return the exit status."""
+    parser = argparse.ArgumentParser(prog="phalanx deployment", description="Deployments.")
+    add_marathon_flag(parser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    listing = verbs.add_parser("list", help="show what is being deployed")
+    listing.add_argument("--json", action="store_true", help="print Marathon's own answer")
+    watch = verbs.add_parser("watch", help="follow a deployment, or all, until over")
+    watch.add_argument("id", nargs="?", help="of a deployment; all that run when left out")
+    watch.add_argument("--timeout", type=float, metavar="SECONDS", help="give up following")
+    given = parser.parse_args(arguments)
+    if given.verb == "list":
+        _list(given.marathon, as_json=given.json)
+    else:
+        _watch(given.marathon, given.id, timeout_seconds=given.timeout)
+    return 0
+
+
+def _list(marathon: str, *, as_json: bool) -> None:
+    running = call(marathon, "GET", "/v2/deployments")
+    if as_json:
+        print(json.dumps(running, indent=2))
+        return
+    for deployment in running:
+        apps = deployment["affectedApps"]
+        print(f"{deployment['id']}  since {deployment['version']}: {', '.join(apps)}")
+        print(f"  {progress_of(deployment, ()).line()}")
+        for line in waiting(marathon, apps):
+            print(f"  {line}")
+
+
+def _watch(marathon: str, id: str | None, *, timeout_seconds: float | None) -> None:
+    running = [item["id"] for item in call(marathon, "GET", "/v2/deployments")]
+    console = Console()
+    for deployment_id in running if id is None else [id]:
+        console.print(f"deployment {deployment_id}", highlight=False)
+        follow(marathon, deployment_id, console, timeout_seconds=timeout_seconds)
+        console.print("done")

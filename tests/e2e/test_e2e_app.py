@@ -1,0 +1,95 @@
+"""``phalanx app`` and ``phalanx deployment``, as an operator and a script use them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phalanx.labs.demo.cluster import Cluster
+
+PHALANX = [sys.executable, "-Im", "phalanx.cli.main"]
+
+
+def phalanx(cluster: Cluster, room: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command on the first master's node, from where agents can be reached."""
+    marathon = f"http://{cluster.lab.node('m1').address}:8080"
+    return cluster.on("m1", *PHALANX, room, "--marathon", marathon, *words)
+
+
+def definition(path: Path, **fields: object) -> str:
+    app = {"id": "/chatty", "cmd": "echo hello; sleep 600", "cpus": 0.05, "mem": 32, **fields}
+    path.write_text(json.dumps(app))
+    return str(path)
+
+
+def shown(cluster: Cluster) -> Any:
+    return json.loads(phalanx(cluster, "app", "show", "/chatty", "--json").stdout)
+
+
+def test_an_app_is_deployed_scaled_restarted_read_and_deleted(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    deployed = phalanx(cluster, "app", "deploy", definition(tmp_path / "app.json"))
+    assert deployed.returncode == 0, deployed.stderr
+    assert "StartApplication /chatty" in deployed.stdout
+    assert deployed.stdout.rstrip().endswith("done")
+
+    scaled = phalanx(cluster, "app", "scale", "chatty", "2", "--json")
+    assert json.loads(scaled.stdout)["deploymentId"]
+    before = {task["id"] for task in shown(cluster)["tasks"]}
+    assert len(before) == 2
+    assert "2/2 running" in phalanx(cluster, "app", "show", "chatty").stdout
+
+    logs = phalanx(cluster, "app", "logs", "/chatty")
+    assert sorted(line.rpartition(": ")[2] for line in logs.stdout.splitlines()) == ["hello"] * 2
+    one = phalanx(cluster, "app", "logs", "/chatty", "--task", min(before))
+    assert one.stdout == "hello\n"
+
+    assert phalanx(cluster, "app", "restart", "/chatty").returncode == 0
+    assert not before & {task["id"] for task in shown(cluster)["tasks"]}
+    assert "/chatty" in phalanx(cluster, "app", "list").stdout
+
+    assert phalanx(cluster, "app", "delete", "/chatty").returncode == 0
+    gone = phalanx(cluster, "app", "show", "/chatty")
+    assert (gone.returncode, gone.stderr) == (1, "phalanx app: App '/chatty' does not exist\n")
+
+
+def test_what_can_not_be_placed_says_why_and_goes_on(cluster: Cluster, tmp_path: Path) -> None:
+    file = definition(tmp_path / "app.json", cpus=4000)
+
+    late = phalanx(cluster, "app", "deploy", file, "--timeout", "2")
+    listed = phalanx(cluster, "deployment", "list", "--json")
+    table = phalanx(cluster, "deployment", "list")
+    phalanx(cluster, "app", "delete", "/chatty", "--force")
+    watched = phalanx(cluster, "deployment", "watch")
+
+    assert late.returncode == 1
+    assert "is not over after 2 s; it goes on" in late.stderr
+    assert "InsufficientCpus" in late.stderr
+    [deployment] = json.loads(listed.stdout)
+    assert deployment["affectedApps"] == ["/chatty"]
+    assert deployment["version"] in table.stdout
+    assert watched.returncode == 0, watched.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param("{", "Expecting property name", id="no-json"),
+        pytest.param("{}", "an app needs an id", id="no-id"),
+        pytest.param('{"id": "/x", "cpus": -1, "cmd": "true"}', "/cpus", id="not-valid"),
+    ],
+)
+def test_a_bad_definition_is_refused_with_its_place(
+    cluster: Cluster, tmp_path: Path, content: str, words: str
+) -> None:
+    file = tmp_path / "app.json"
+    file.write_text(content)
+
+    refused = phalanx(cluster, "app", "deploy", str(file))
+
+    assert refused.returncode == 1
+    assert words in refused.stderr
