@@ -23,7 +23,7 @@ def remove_all(runtime_dir: Path, cgroups_root: str, runc: str = "runc") -> None
     """
     layout = Layout(Path("/"), runtime_dir)
     for place in _children(layout.containers):
-        for name in ("supervisor", "started"):
+        for name in ("supervisor", "started", "switchboard"):
             _kill_group(read_json(place / name))
     for place in _children(layout.runc):
         command = [runc, "--root", str(layout.runc), "delete", "--force", place.name]

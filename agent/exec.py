@@ -83,7 +83,9 @@ def run_blocking(command: Sequence[str], *, timeout_seconds: float) -> int:
     return done.returncode
 
 
-async def supervise(arguments: Sequence[str], *, timeout_seconds: float) -> bytes:
+async def supervise(
+    arguments: Sequence[str], *, timeout_seconds: float, program: Path = SUPERVISOR
+) -> bytes:
     """Start a supervisor and return the line that it reports; raise TimeoutError.
 
     It forks away from us at once, so nothing here waits for its end.
@@ -92,7 +94,7 @@ async def supervise(arguments: Sequence[str], *, timeout_seconds: float) -> byte
         sys.executable,
         "-I",
         "-S",
-        str(SUPERVISOR),
+        str(program),
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -1,10 +1,12 @@
 """Start one container and outlive the agent to tell how it ended.
 
 Run as a program of its own, ``python -I -S supervisor.py RUN_DIRECTORY RUNC
-RUNC_ROOT WHAT CONTAINER_ID STDOUT STDERR``, with nothing but the standard library.
-WHAT is ``run`` for a container of its own, or ``exec`` for a process inside the
-container that is named. It is the subreaper below which runc leaves the container's
-init. It writes, each whole or not at all, into the run directory:
+RUNC_ROOT WHAT CONTAINER_ID STDIN STDOUT STDERR``, with nothing but the standard
+library. WHAT is ``run`` for a container of its own, or ``exec`` for a process inside the
+container that is named, ``exec:CGROUP`` in a cgroup below its; with ``console`` as
+STDIN it gets the terminal that is made at that socket in the run directory. It is the
+subreaper below which runc leaves the container's init. It writes, each whole or not at
+all, into the run directory:
 
 * ``supervisor``: who it is, before anything else;
 * ``started``: the init process, once the command runs;
@@ -37,14 +39,14 @@ LOOK_MILLISECONDS = 50
 
 def main(arguments: list[str]) -> int:
     """Supervise one container from its start to its end."""
-    run, runc, root, what, container_id, out, err = arguments
+    run, runc, root, what, container_id, *ends = arguments
     if os.fork():
         return 0
     os.setsid()
     os.chdir("/")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     write(run, "supervisor", identity(os.getpid()))
-    error = start(run, [runc, "--root", root], what, container_id, out, err)
+    error = start(run, [runc, "--root", root], what, container_id, ends)
     if error is not None:
         end = {"error": error, "finished": time.time()}
         write(run, "exit", end)
@@ -61,21 +63,27 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def start(
-    run: str, runc: list[str], what: str, container_id: str, out: str, err: str
-) -> str | None:
+def start(run: str, runc: list[str], what: str, container_id: str, ends: list[str]) -> str | None:
     """Let runc create and start the container; return what went wrong, if anything did."""
     log = os.path.join(run, "runc.log")
+    what, _, place = what.partition(":")
     command = [*runc, "--log", log, "--log-format", "json", what, "--detach"]
     command += ["--pid-file", os.path.join(run, "pid")]
+    if place:
+        command += ["--cgroup", place]
     if what == "exec":
         command += ["--process", os.path.join(run, "process.json")]
     else:
         command += ["--bundle", run]
+    given, out, err = ends
+    if given == "console":
+        command += ["--console-socket", "console"]  # relative: a socket's path is short
+        given, out, err = (os.devnull,) * 3
+        os.chdir(run)
     command.append(container_id)
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 0, given, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, out, append, 0o644),
         (os.POSIX_SPAWN_OPEN, 2, err, append, 0o644),
     ]
@@ -84,6 +92,7 @@ def start(
     except OSError as error:
         return f"{runc[0]}: {error.strerror}"
     status = os.waitpid(child, 0)[1]
+    os.chdir("/")
     if status == 0:
         return None
     return last_error(log) or f"runc ended with wait status {status}"

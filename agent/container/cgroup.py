@@ -56,6 +56,16 @@ class Cgroups:
             return (self.hierarchy / self.root.strip("/"),)
         return tuple(sorted(top / self.root.strip("/") for top in self.hierarchy.iterdir()))
 
+    def make_below(self, container_id: str, host: str) -> str | None:
+        """Make a cgroup below *host*'s that only counts; return it as ``runc exec`` is told it.
+
+        In the unified hierarchy there is none.
+        """
+        if self.is_unified:
+            return None
+        self._place("pids", container_id).mkdir(parents=True, exist_ok=True)
+        return f"pids:{self._below(container_id.removeprefix(host + '.'))}"
+
     def processes(self, container_id: str) -> tuple[int, ...]:
         """Return the pids in a container; none when it is gone."""
         try:

@@ -18,7 +18,7 @@ from phalanx.agent.container.containerizer import Exit, Found, Limitation, Runni
 from phalanx.agent.container.environment import Surroundings, container_environment
 from phalanx.agent.container.mount import host_mounts
 from phalanx.agent.container.request import ContainerRequest, descendants, lineage
-from phalanx.agent.container.runtime import Containers, Ended
+from phalanx.agent.container.runtime import Containers, Ended, Ends
 from phalanx.agent.container.spec import (
     ImageRoot,
     Place,
@@ -27,10 +27,12 @@ from phalanx.agent.container.spec import (
     check_request,
     command_line,
     oci_config,
+    terminal_of,
 )
 from phalanx.agent.files import read_json, write_whole
 from phalanx.agent.image.store import Image, Images
 from phalanx.agent.layout import Layout
+from phalanx.agent.session.process_io import terminal
 from phalanx.core.error import ContainerError, InvalidError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import Message, decode, encode
@@ -133,12 +135,17 @@ class MesosContainerizer:
         self._note(request, networks)
         try:
             init = await self.containers.launch(
-                request.id, config, request.sandbox, has_image=image is not None
+                request.id,
+                config,
+                request.sandbox,
+                has_image=image is not None,
+                ends=_ends(request),
             )
         except ContainerError as error:
             if image is None:
                 raise
             raise ContainerError(f"image {image.name!r}: {error}") from error
+        _refuse_unwanted(launch)
         return Running(init.pid, networks)
 
     async def _place(
@@ -241,6 +248,7 @@ class MesosContainerizer:
         process = {
             **process,
             "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
+            **terminal_of(request),
             "args": command_line(request.command),
             "env": [f"{name}={value}" for name, value in sorted(environment.items())],
         }
@@ -248,7 +256,10 @@ class MesosContainerizer:
         networks = self.find(host).networks
         self._note(request, networks)
         _refuse_unwanted(launch)
-        init = await self.containers.enter(request.id, host, process, request.sandbox)
+        init = await self.containers.enter(
+            request.id, host, process, request.sandbox, ends=_ends(request)
+        )
+        _refuse_unwanted(launch)
         return Running(init.pid, networks)
 
     def _note(self, request: ContainerRequest, networks: tuple[NetworkInfo, ...]) -> None:
@@ -353,6 +364,14 @@ def find_user(name: str) -> User:
     except KeyError as error:
         raise ContainerError(f"user: {name!r}: is not known on this machine") from error
     return User(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(name, found.pw_gid)))
+
+
+def _ends(request: ContainerRequest) -> Ends | None:
+    """Return who holds the container's input and output; None where they are files."""
+    tty = request.container.tty_info if request.container else None
+    if request.stdio == "files" and tty is None:
+        return None
+    return Ends(terminal(tty), waits=request.stdio == "session")
 
 
 def _make_sandbox(sandbox: Path, user: User) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 
 import structlog
 
+from phalanx.agent import session
 from phalanx.agent.container.cgroup import Cgroups
 from phalanx.agent.container.spec import command_line, resource_limits
 from phalanx.agent.container.stray import strays
 from phalanx.agent.exec import run, supervise
 from phalanx.agent.files import read_json, write_whole
 from phalanx.agent.layout import Layout
-from phalanx.agent.process import Process, is_alive, kill, open_process, parent_of
+from phalanx.agent.process import Process, ended, is_alive, kill, parent_of
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import CommandInfo, Scalar
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 
 LAUNCH_SECONDS = 30.0
 DELETE_SECONDS = 30.0
+PROCESS = "process.json"  # a process that entered another container, as runc is told it
+SWITCHBOARD = Path(session.__file__).with_name("switchboard.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,19 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """The ends of a container's input and output: ``pipes`` or ``tty:ROWSxCOLUMNS``."""
+
+    kind: str
+    waits: bool  # for somebody who listens, before anything is read
+
+    @property
+    def is_terminal(self) -> bool:
+        """Tell whether it is a terminal."""
+        return self.kind != "pipes"
+
+
+@dataclass(frozen=True, slots=True)
 class Containers:
     """The containers of this agent, driven by runc."""
 
@@ -66,6 +82,7 @@ class Containers:
         sandbox: Path,
         *,
         has_image: bool = False,
+        ends: Ends | None = None,
     ) -> Process:
         """Start a container and return its init; raise ContainerError in runc's words.
 
@@ -79,21 +96,38 @@ class Containers:
                 path.mkdir(exist_ok=True)
                 path.chmod(0o755)  # it is the mode of the container's root too
         write_whole(place / "config.json", json.dumps(config).encode())
-        return await self._supervised(container_id, ["run", container_id], sandbox)
+        return await self._supervised(container_id, ["run", container_id], sandbox, ends)
 
     async def enter(
-        self, container_id: str, host: str, process: Mapping[str, Any], sandbox: Path
+        self,
+        container_id: str,
+        host: str,
+        process: Mapping[str, Any],
+        sandbox: Path,
+        *,
+        ends: Ends | None = None,
     ) -> Process:
         """Start a process inside the container *host*, known under an id of its own."""
         place = self.layout.run(container_id)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(place / "process.json", json.dumps(process).encode())
-        return await self._supervised(container_id, ["exec", host], sandbox)
+        write_whole(place / PROCESS, json.dumps(process).encode())
+        below = self.cgroups.make_below(container_id, host)
+        what = f"exec:{below}" if below is not None else "exec"
+        return await self._supervised(container_id, [what, host], sandbox, ends)
 
-    async def _supervised(self, container_id: str, what: Sequence[str], sandbox: Path) -> Process:
+    async def _supervised(
+        self, container_id: str, what: Sequence[str], sandbox: Path, ends: Ends | None
+    ) -> Process:
         place = self.layout.run(container_id)
         arguments = [str(place), self.runc, str(self.layout.runc), *what]
-        arguments += [str(sandbox / "stdout"), str(sandbox / "stderr")]
+        files = [str(sandbox / "stdout"), str(sandbox / "stderr")]
+        if ends is None:
+            arguments += [os.devnull, *files]
+        else:
+            await self._switch(place, ends, files)
+            names = ("stdin", "stdout", "stderr")
+            pipes = [str(place / name) for name in names]
+            arguments += ["console"] * 3 if ends.is_terminal else pipes
         try:
             line = await supervise(arguments, timeout_seconds=LAUNCH_SECONDS)
         except TimeoutError as error:
@@ -105,6 +139,20 @@ class Containers:
         if "started" not in told:
             raise ContainerError(str(told["exit"]["error"]))
         return _process(told["started"])
+
+    async def _switch(self, place: Path, ends: Ends, files: Sequence[str]) -> None:
+        """Start the program that holds a container's input and output."""
+        flow = "wait" if ends.waits else "flow"
+        try:
+            line = await supervise(
+                [str(place), ends.kind, flow, *files],
+                timeout_seconds=LAUNCH_SECONDS,
+                program=SWITCHBOARD,
+            )
+        except TimeoutError as error:
+            raise ContainerError(f"switchboard: did not start in {LAUNCH_SECONDS:g} s") from error
+        if line.strip() != b"ready":
+            raise ContainerError("switchboard: ended without a word")
 
     def find(self, container_id: str) -> Run:
         """Read what is known of a container."""
@@ -130,13 +178,13 @@ class Containers:
         """
         found = self.find(container_id)
         if found.supervisor is not None:
-            await _ended(found.supervisor)
+            await ended(found.supervisor)
         found = self.find(container_id)
         if found.exit is not None:
             return found.exit
         log.warning("supervisor_lost", container=container_id)
         if found.init is not None and kill(found.init):
-            await _ended(found.init)
+            await ended(found.init)
         return Ended(status=int(signal.SIGKILL))
 
     def signal(self, container_id: str, number: int) -> None:
@@ -149,12 +197,18 @@ class Containers:
         init = self.find(container_id).init
         if init is None:
             return ()
-        if (self.layout.run(container_id) / "process.json").exists():
-            return (init.pid,) if is_alive(init) else ()  # it leads no pid namespace
-        return tuple(pid for pid in self.cgroups.processes(container_id) if pid != init.pid)
+        pids = self.cgroups.processes(container_id)
+        if self._is_entered(container_id):  # its first process is the command itself
+            return pids or ((init.pid,) if is_alive(init) else ())
+        return tuple(pid for pid in pids if pid != init.pid)
+
+    def _is_entered(self, container_id: str) -> bool:
+        return (self.layout.run(container_id) / PROCESS).exists()
 
     def kill(self, container_id: str) -> None:
         """Kill a container; all of it dies with its init."""
+        if self._is_entered(container_id):
+            self.signal(container_id, signal.SIGKILL)
         init = self.find(container_id).init
         if init is not None:
             kill(init)
@@ -213,17 +267,24 @@ class Containers:
         found = self.find(container_id)
         if found.exit is None and found.supervisor is not None and is_alive(found.supervisor):
             _kill_group(found.supervisor.pid)
-            await _ended(found.supervisor)
+            await ended(found.supervisor)
             if found.init is not None and kill(found.init):
-                await _ended(found.init)
+                await ended(found.init)
         if (self.layout.runc / container_id).exists():
             command = [self.runc, "--root", str(self.layout.runc), "delete", "--force"]
             try:
                 await run([*command, container_id], timeout_seconds=DELETE_SECONDS)
             except TimeoutError as error:
                 raise ContainerError(f"runc delete {container_id}: hangs") from error
+        self._end_switchboard(place, has_started=found.init is not None)
         await asyncio.to_thread(self.cgroups.remove_container, container_id)
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+    def _end_switchboard(self, place: Path, *, has_started: bool) -> None:
+        """End a switchboard that no container ever used; any other ends when all is read."""
+        facts = read_json(place / "switchboard")
+        if facts is not None and not has_started:
+            kill(_process(facts))
 
 
 def _process(facts: Mapping[str, Any]) -> Process:
@@ -248,23 +309,3 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def _settle(over: asyncio.Future[None]) -> None:
-    if not over.done():
-        over.set_result(None)
-
-
-async def _ended(process: Process) -> None:
-    """Wait until a process that need not be our child has ended."""
-    descriptor = open_process(process)
-    if descriptor is None:
-        return
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, _settle, over)
-    try:
-        await over
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)

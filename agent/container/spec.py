@@ -122,7 +122,7 @@ def oci_config(
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
         "process": {
-            "terminal": False,
+            **terminal_of(request),
             "user": {
                 "uid": user.uid,
                 "gid": user.gid,
@@ -148,6 +148,17 @@ def oci_config(
     if place.hostname is not None:
         config["hostname"] = place.hostname
     return config
+
+
+def terminal_of(request: ContainerRequest) -> dict[str, Any]:
+    """Return whether a container's process has a terminal, and of what size."""
+    tty = request.container.tty_info if request.container else None
+    if tty is None:
+        return {"terminal": False}
+    if tty.window_size is None:
+        return {"terminal": True}
+    rows, columns = tty.window_size.rows, tty.window_size.columns
+    return {"terminal": True, "consoleSize": {"height": rows, "width": columns}}
 
 
 def _namespaces(place: Place) -> list[dict[str, str]]:
