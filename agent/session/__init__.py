@@ -1,0 +1,1 @@
+"""Sessions: the input and output of a container over a connection."""
