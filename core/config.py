@@ -253,7 +253,7 @@ class Loader(Generic[C]):
         Raises ConfigError whose message names the source, the key and the value.
         """
         environ = os.environ if environ is None else environ
-        given = vars(self._parser.parse_args(arguments))
+        given = vars(self._parser.parse_args([_dashed(each) for each in arguments]))
         table = _read_toml(given["config"])
         if unknown := sorted(table.keys() - self._fields.keys()):
             raise ConfigError(f"{given['config']}: {unknown[0]}: no such setting")
@@ -309,8 +309,15 @@ def _flag(name: str) -> str:
 
 
 def _flags(names: Sequence[str]) -> Sequence[str]:
-    """Return the spellings of a flag of these names, with dashes first."""
-    return list(dict.fromkeys(flag for name in names for flag in (_flag(name), f"--{name}")))
+    return [_flag(name) for name in names]
+
+
+def _dashed(argument: str) -> str:
+    """Return a flag as argparse knows it: with dashes, whatever it was spelled with."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}"
 
 
 def _aliases(item: Field[Any]) -> tuple[str, ...]:

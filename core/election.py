@@ -16,6 +16,14 @@ class Election(Protocol):
         """
         ...
 
+    def is_certain(self) -> bool:
+        """Tell whether what *watch* yielded last is certainly still so.
+
+        A leader asks before each thing that others can see: a process that was
+        stopped for a while has had no chance to hear that it was deposed.
+        """
+        ...
+
 
 class Standalone:
     """The election of a daemon that has no peers: it leads at once and for ever."""
@@ -24,3 +32,7 @@ class Standalone:
         """Yield *me*, then wait for ever."""
         yield me
         await asyncio.Event().wait()
+
+    def is_certain(self) -> bool:
+        """Return True."""
+        return True

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from pathlib import Path
+from typing import IO, Any
 
 import structlog
 
@@ -16,19 +18,57 @@ LEVELS = {
 
 
 def check_level(level: str) -> None:
-    """Raise ConfigError unless *level* is one of ``LEVELS``."""
-    if level not in LEVELS:
+    """Raise ConfigError unless *level* is one of ``LEVELS``, in whatever case."""
+    if level.lower() not in LEVELS:
         raise ConfigError(f"--log-level: {level!r}: is none of {', '.join(LEVELS)}")
 
 
-def configure_log(daemon: str, *, level: str = "info", terminal: bool | None = None) -> None:
+class _Both:
+    """Lines on standard error and in a file; with *is_quiet* in the file alone, but for errors."""
+
+    def __init__(self, file: IO[str], *, is_quiet: bool) -> None:
+        self._file = file
+        self._is_quiet = is_quiet
+
+    def write(self, text: str) -> None:
+        """Write to both."""
+        if not self._is_quiet or '"level": "error"' in text:
+            sys.stderr.write(text)
+        self._file.write(text)
+
+    def flush(self) -> None:
+        """Flush both."""
+        sys.stderr.flush()
+        self._file.flush()
+
+
+def configure_log(
+    daemon: str,
+    *,
+    level: str = "info",
+    terminal: bool | None = None,
+    file: Path | None = None,
+    is_quiet: bool = False,
+) -> None:
     """Send log lines of this process to standard error, each with its daemon's name.
 
     Lines are JSON unless standard error is a terminal (or *terminal* says so).
-    Raises ConfigError for an unknown level.
+    With *file* they are appended to it too, as JSON; with *is_quiet* standard
+    error gets errors alone. Raises ConfigError for an unknown level or a file
+    that can't be written.
     """
     check_level(level)
-    pretty = sys.stderr.isatty() if terminal is None else terminal
+    level = level.lower()
+    out: Any = sys.stderr
+    if file is not None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            out = _Both(file.open("a"), is_quiet=is_quiet)
+        except OSError as error:
+            raise ConfigError(f"--log-dir: {str(file)!r}: {error.strerror}") from error
+    elif is_quiet:
+        level = "error"
+    pretty = (sys.stderr.isatty() if terminal is None else terminal) and file is None
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
     )
@@ -48,6 +88,6 @@ def configure_log(daemon: str, *, level: str = "info", terminal: bool | None = N
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )

@@ -1,8 +1,9 @@
 """The master daemon: wires election, store, leadership and HTTP."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from random import Random
 from uuid import uuid4
 
@@ -12,14 +13,16 @@ from phalanx.core.api.serve import Listener, serve
 from phalanx.core.config import Loader
 from phalanx.core.daemon import run_daemon
 from phalanx.core.election import Election, Standalone
-from phalanx.core.error import UnavailableError
+from phalanx.core.error import InvalidError, UnavailableError
 from phalanx.core.log import configure_log
+from phalanx.core.store.memory import MemoryStore
 from phalanx.core.store.sqlite import SqliteStore
 from phalanx.core.store.store import Store
 from phalanx.master.api.application import build_app
 from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
-from phalanx.master.identity import master_info
+from phalanx.master.discovery import discovered
+from phalanx.master.identity import VERSION
 from phalanx.master.leader import recover
 from phalanx.master.masters import Masters
 from phalanx.master.seat import Seat
@@ -29,6 +32,8 @@ from phalanx.mesos.v1.mesos import MasterInfo
 log = structlog.get_logger()
 
 REGISTRY_FILE = "registry.db"
+JOIN_SECONDS = 2.0
+DOUBT_SECONDS = 0.1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,12 +43,14 @@ def main(arguments: Sequence[str]) -> int:
         program="phalanx master",
         about="Run a master: offers, agents, frameworks, the network registry and the feed.",
         environ_prefix="MESOS",
+        version=f"phalanx master, Mesos {VERSION}",
     )
 
     async def run() -> None:
         config = loader.load(arguments)
-        configure_log("master", level=config.log_level)
-        await run_master(config)
+        file = None if config.external_log_file is not None else config.log_file
+        configure_log("master", level=config.logging_level, file=file, is_quiet=config.quiet)
+        await run_master(await discovered(config))
 
     return run_daemon(run)
 
@@ -52,58 +59,119 @@ async def run_master(config: MasterConfig) -> None:
     """Run a master until cancelled, or until it loses the leadership it had."""
     seat = Seat(config, SystemClock())
     async with AsyncExitStack() as stack:
-        election, store = await _coordination(config, stack)
+        coordination = await _coordination(config, stack)
         listener = Listener(str(config.ip), config.port)
         (bound,) = await stack.enter_async_context(serve(build_app(seat), listener))
         assert isinstance(bound, Listener)  # it was asked for as one
         # Before the server closes: whom it disconnects then did not leave by himself.
         stack.callback(seat.leave)
-        seat.me = master_info(str(uuid4()), config.ip, bound.port, config.public_hostname)
+        seat.me = config.identity(str(uuid4()), bound.port)
         log.info("started", id=seat.me.id, hostname=seat.me.hostname, work_dir=str(config.work_dir))
-        await Masters(store).join(config.ip, seat.me)
-        await contend(seat, election, store)
+        await contend(seat, coordination)
 
 
-async def _coordination(config: MasterConfig, stack: AsyncExitStack) -> tuple[Election, Store]:
+@dataclass(frozen=True, slots=True)
+class Coordination:
+    """What masters agree by: *fenced* gives the store as only a leader may write it."""
+
+    election: Election
+    store: Store
+    fenced: Callable[[], Store]
+
+
+async def _coordination(config: MasterConfig, stack: AsyncExitStack) -> Coordination:
     """Return election and store: ZooKeeper's with ``--zk``, else those of a master alone."""
-    if not config.zk:
+    if config.zk is None:
+        if config.registry == "in_memory":
+            memory = MemoryStore()
+            return Coordination(Standalone(), memory, lambda: memory)
         sqlite = SqliteStore(config.work_dir / REGISTRY_FILE)
         stack.push_async_callback(sqlite.close)
-        return Standalone(), sqlite
+        return Coordination(Standalone(), sqlite, lambda: sqlite)
     # Only here: whoever is alone need not pay for kazoo.
-    from phalanx.core.zookeeper import ZooKeeperElection, ZooKeeperStore
+    from phalanx.core.zookeeper import ZooKeeper, ZooKeeperElection, ZooKeeperStore
 
-    hosts, path = config.zookeeper
-    election: Election = await stack.enter_async_context(ZooKeeperElection(hosts, path))
+    session = ZooKeeper(config.zk, session_seconds=config.zk_session_seconds)
+    await stack.enter_async_context(session)
+    election = ZooKeeperElection(session)
     # Below one node, so that detectors find nothing but candidates beside it.
-    store: Store = await stack.enter_async_context(ZooKeeperStore(hosts, f"{path}/registry"))
-    return election, store
+    store = ZooKeeperStore(session, f"{session.path}/registry")
+
+    def fenced() -> Store:
+        if election.node is None:
+            raise UnavailableError("leadership is lost")
+        return store.fenced_by(election.node)
+
+    return Coordination(election, store, fenced)
 
 
-async def contend(seat: Seat, election: Election, store: Store) -> None:
+async def contend(seat: Seat, coordination: Coordination) -> None:
     """Follow the election; lead once this master wins.
 
     Raises a group with UnavailableError when it loses what it won: only a new
     process may lead again.
     """
     assert seat.me is not None  # known before anybody contends
+    me = seat.me
+    seat.is_certain = coordination.election.is_certain
     is_leading = False
     async with asyncio.TaskGroup() as group:
-        async for payload in election.watch(encode(seat.me)):
-            seat.holder = None if payload is None else decode(MasterInfo, payload)
+        group.create_task(_join(me, seat.config, coordination.store))
+        async for payload in coordination.election.watch(encode(me)):
+            seat.holder = None if payload is None else holder_of(payload, me)
             holder = None if seat.holder is None else seat.holder.pid
             log.info("leader_elected", leader=holder, is_me=seat.is_mine)
             if seat.is_mine and not is_leading:
                 is_leading = True
-                group.create_task(_lead(seat, seat.me, store))
+                group.create_task(_lead(seat, me, coordination))
             elif is_leading and not seat.is_mine:
                 seat.leader = None
                 raise UnavailableError("leadership is lost")
 
 
-async def _lead(seat: Seat, me: MasterInfo, store: Store) -> None:
+def holder_of(payload: bytes, me: MasterInfo) -> MasterInfo | None:
+    """Return the leader that a candidate's node tells of.
+
+    None for what nobody can read, and for an earlier life of ourselves: its
+    session outlives it by seconds, and whom we sent there would come back here.
+    """
+    try:
+        holder = decode(MasterInfo, payload)
+    except InvalidError as error:
+        log.warning("leader_not_understood", error=str(error))
+        return None
+    return None if holder.pid == me.pid and holder.id != me.id else holder
+
+
+async def _join(me: MasterInfo, config: MasterConfig, store: Store) -> None:
+    """Write down that this master exists, as soon as the store takes it."""
+    while True:
+        try:
+            await Masters(store).join(config.address, me)
+        except UnavailableError as error:
+            log.warning("store_not_reached", error=str(error))
+            await asyncio.sleep(JOIN_SECONDS)
+        else:
+            return
+
+
+async def _lead(seat: Seat, me: MasterInfo, coordination: Coordination) -> None:
     leader = await recover(
-        seat.config, me, store, seat.clock, new_id=lambda: str(uuid4()), rng=Random()
+        seat.config,
+        me,
+        coordination.fenced(),
+        seat.clock,
+        new_id=lambda: str(uuid4()),
+        rng=Random(),
     )
     seat.leader = leader
-    await leader.run()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(leader.run())
+        group.create_task(_doubt(coordination.election))
+
+
+async def _doubt(election: Election) -> None:
+    """End a leadership that was not heard of for too long; raise UnavailableError."""
+    while election.is_certain():  # noqa: ASYNC110 - time itself is what passes here
+        await asyncio.sleep(DOUBT_SECONDS)
+    raise UnavailableError("leadership is in doubt")

@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address
 from itertools import count
 
-from phalanx.mesos.v1.mesos import Address, MasterCapability, MasterInfo
+from phalanx.mesos.v1.mesos import Address, DomainInfo, MasterCapability, MasterInfo
 
 VERSION = "1.11.0"  # of the Mesos interface that we offer; clients compare it
 CAPABILITIES = ("AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2")
@@ -15,7 +15,9 @@ AGENT_CAPABILITIES = (
 )
 
 
-def master_info(id: str, address: IPv4Address, port: int, hostname: str) -> MasterInfo:
+def master_info(
+    id: str, address: IPv4Address, port: int, hostname: str, domain: DomainInfo | None = None
+) -> MasterInfo:
     """Return the MasterInfo of a master that listens on *address* and *port*."""
     return MasterInfo(
         id=id,
@@ -26,6 +28,7 @@ def master_info(id: str, address: IPv4Address, port: int, hostname: str) -> Mast
         version=VERSION,
         address=Address(hostname=hostname, ip=str(address), port=port),
         capabilities=tuple(MasterCapability(type=name) for name in CAPABILITIES),
+        domain=domain,
     )
 
 

@@ -71,7 +71,7 @@ class Leader:
         recovered = self.cluster.recovered.values()
         return frozenset(
             {
-                self.config.ip,
+                self.config.address,
                 *self.masters.known,
                 *(a.address for a in agents),
                 *(r.address for r in recovered),
@@ -142,7 +142,7 @@ async def recover(
     await networks.load()
     await networks.make_defaults(config.default_networks)
     masters = Masters(store)
-    await masters.join(config.ip, info)
+    await masters.join(config.address, info)
     await masters.load()
     ids = Identities(info.id)
     gate = Gate()
@@ -150,8 +150,9 @@ async def recover(
         cluster,
         ids,
         clock,
-        interval=config.allocation_seconds,
-        minimums=config.minimums,
+        timing=config.offer_timing,
+        rules=config.offer_rules,
+        whitelist=config.whitelist,
         is_open=lambda: gate.is_open,
         rng=rng,
     )
@@ -189,7 +190,7 @@ async def recover(
             networks,
             bus,
             epoch=info.id,
-            leader=(config.ip, config.public_hostname, info.port),
+            leader=(config.address, config.public_hostname, info.port),
             others=lambda: (
                 (address, other.hostname or str(address), other.port)
                 for address, other in masters.known.items()

@@ -1,5 +1,7 @@
 """The seat of leadership as one master sees it: who sits there, and whether it is ready."""
 
+from collections.abc import Callable
+
 from phalanx.master.clock import Clock
 from phalanx.master.config import MasterConfig
 from phalanx.master.leader import Leader
@@ -7,7 +9,11 @@ from phalanx.mesos.v1.mesos import MasterInfo
 
 
 class Seat:
-    """Who leads: *holder* by the election; *leader* when it is this master and has recovered."""
+    """Who leads: *holder* by the election; *leader* when it is this master and has recovered.
+
+    *is_certain* tells whether the election's word still holds: a process that
+    was stopped for a while has no leader until it has heard again who leads.
+    """
 
     def __init__(self, config: MasterConfig, clock: Clock) -> None:
         self.config = config
@@ -15,7 +21,17 @@ class Seat:
         self.started = clock.wall()
         self.me: MasterInfo | None = None  # known once the port is
         self.holder: MasterInfo | None = None
-        self.leader: Leader | None = None
+        self.is_certain: Callable[[], bool] = lambda: True
+        self._leader: Leader | None = None
+
+    @property
+    def leader(self) -> Leader | None:
+        """Return the leading parts while this master certainly leads."""
+        return self._leader if self._leader is not None and self.is_certain() else None
+
+    @leader.setter
+    def leader(self, leader: Leader | None) -> None:
+        self._leader = leader
 
     @property
     def is_mine(self) -> bool:

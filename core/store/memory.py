@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from phalanx.core.error import ConflictError
-from phalanx.core.store.store import ABSENT, Stored
+from phalanx.core.store.store import ABSENT, Stored, conflict
 
 
 class MemoryStore:
@@ -25,7 +24,7 @@ class MemoryStore:
         row = self._rows.get(key)
         current = ABSENT if row is None else row.version
         if version is not None and version != current:
-            raise ConflictError(f"{key}: version is {current}, not {version}")
+            raise conflict(key, current, version)
         self._rows[key] = Stored(value, current + 1)
         return current + 1
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from phalanx.core.error import ConfigError, ConflictError, UnavailableError
-from phalanx.core.store.store import ABSENT, Stored
+from phalanx.core.error import ConfigError, UnavailableError
+from phalanx.core.store.group import Change, GroupCommit, Outcome
+from phalanx.core.store.store import ABSENT, Stored, conflict
 
 T = TypeVar("T")
 
@@ -20,7 +21,7 @@ create table if not exists entry (
 
 
 class SqliteStore:
-    """A Store in a file: write-ahead log, every commit synced.
+    """A Store in a file: write-ahead log, every commit synced, and nobody else in the file.
 
     SQLite blocks, so its calls run in one thread of their own, in order.
     """
@@ -28,12 +29,16 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         """Open or create the file; raises ConfigError when it can't be used."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
+        self._group = GroupCommit(self._commit)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=1, check_same_thread=False)
+            self._db.isolation_level = None
+            self._db.execute("pragma locking_mode = exclusive")
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = full")
             self._db.execute(SCHEMA)
+            self._db.execute("select count(*) from entry").fetchone()
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"work_dir: {path}: {error}") from error
 
@@ -62,31 +67,42 @@ class SqliteStore:
 
     async def put(self, key: str, value: bytes, *, version: int | None = None) -> int:
         """Write *value*; return its new version; ConflictError if *version* is not the current."""
-
-        def write() -> int:
-            with self._db:
-                self._db.execute("begin immediate")
-                row = self._db.execute("select version from entry where key = ?", (key,)).fetchone()
-                current = int(row[0]) if row else ABSENT
-                if version is not None and version != current:
-                    raise ConflictError(f"{key}: version is {current}, not {version}")
-                self._db.execute(
-                    "insert into entry values (?, ?, ?) on conflict (key)"
-                    " do update set value = excluded.value, version = excluded.version",
-                    (key, value, current + 1),
-                )
-            return current + 1
-
-        return await self._call(write)
+        return await self._group.submit(Change(key, value, version))
 
     async def remove(self, key: str) -> None:
         """Remove *key* if it is there."""
-        await self._call(lambda: self._db.execute("delete from entry where key = ?", (key,)))
+        await self._group.submit(Change(key, None))
 
     async def close(self) -> None:
         """Close the file."""
+        await self._group.drain()
         await self._call(self._db.close)
         self._thread.shutdown()
+
+    async def _commit(self, batch: Sequence[Change]) -> Sequence[Outcome]:
+        def write() -> Sequence[Outcome]:
+            with self._db:
+                self._db.execute("begin immediate")
+                return [self._change(change) for change in batch]
+
+        return await self._call(write)
+
+    def _change(self, change: Change) -> Outcome:
+        """Make one change inside a transaction."""
+        key, value, version = change.key, change.value, change.version
+        row = self._db.execute("select version from entry where key = ?", (key,)).fetchone()
+        current = int(row[0]) if row else ABSENT
+        if version is not None and version != current:
+            return conflict(key, current, version)
+        if value is None:
+            self._db.execute("delete from entry where key = ?", (key,))
+            return ABSENT
+        self._db.execute(
+            "insert into entry values (?, ?, ?) on conflict (key)"
+            " do update set value = excluded.value, version = excluded.version",
+            (key, value, current + 1),
+        )
+        return current + 1
 
     async def _call(self, function: Callable[[], T]) -> T:
         try:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from phalanx.core.error import ConflictError
+
 ABSENT = 0  # the version of a key that is not there
 
 
@@ -15,11 +17,17 @@ class Stored:
     version: int
 
 
+def conflict(key: str, current: int, expected: int) -> ConflictError:
+    """Return the error of a put that expected another version than the current one."""
+    return ConflictError(f"{key}: version is {current}, not {expected}")
+
+
 class Store(Protocol):
     """Small durable values; a put that returned is on disk, whatever happens next.
 
     Keys look like ``networks/dcos``: segments joined by ``/``, none empty.
-    Every method raises UnavailableError while the store can't be reached.
+    Every method raises UnavailableError while the store can't be reached, is
+    full, or must not be written by us any more; then nothing has changed.
     """
 
     async def get(self, key: str) -> Stored | None:

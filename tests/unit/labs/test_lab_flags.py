@@ -38,13 +38,13 @@ def test_master_accepts_its_flags() -> None:
     config = load_master(flags.master_flags(PLACE, ONE, ONE.node("m1")))
 
     assert (str(config.ip), config.port, config.hostname) == ("198.18.0.11", 5050, "198.18.0.11")
-    assert config.zk == ""
+    assert config.zk is None
 
 
 def test_masters_elect_on_every_zookeeper() -> None:
     config = load_master(flags.master_flags(PLACE, THREE, THREE.node("m2")))
 
-    assert config.zk == "zk://198.18.0.11:2181,198.18.1.12:2181,198.18.0.13:2181/mesos"
+    assert str(config.zk) == "zk://198.18.0.11:2181,198.18.1.12:2181,198.18.0.13:2181/mesos"
 
 
 def test_agent_accepts_its_flags_and_knows_every_master() -> None:

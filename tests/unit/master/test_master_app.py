@@ -9,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.memory import MemoryStore
-from phalanx.master.app import contend
+from phalanx.master.app import Coordination, contend, holder_of
 from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
@@ -31,11 +32,20 @@ class ScriptedElection:
     def __init__(self) -> None:
         self.results: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.payload = b""
+        self.is_sure = True
+
+    def is_certain(self) -> bool:
+        return self.is_sure
 
     async def watch(self, me: bytes) -> AsyncIterator[bytes | None]:
         self.payload = me
         while True:
             yield await self.results.get()
+
+
+def alone(election: ScriptedElection) -> Coordination:
+    store = MemoryStore()
+    return Coordination(election, store, lambda: store)
 
 
 def seat_of(tmp_path: Path) -> tuple[Seat, MasterInfo, MasterInfo]:
@@ -54,7 +64,7 @@ async def until(holds: Callable[[], bool]) -> None:
 async def test_master_leads_once_it_is_elected_and_ends_when_it_is_not(tmp_path: Path) -> None:
     seat, me, other = seat_of(tmp_path)
     election = ScriptedElection()
-    running = asyncio.ensure_future(contend(seat, election, MemoryStore()))
+    running = asyncio.ensure_future(contend(seat, alone(election)))
     await until(lambda: election.payload == encode(me))
 
     await election.results.put(None)
@@ -71,10 +81,35 @@ async def test_master_leads_once_it_is_elected_and_ends_when_it_is_not(tmp_path:
     assert caught.group_contains(UnavailableError, match="leadership is lost")
 
 
+async def test_a_leader_in_doubt_leads_no_longer_and_ends(tmp_path: Path) -> None:
+    seat, me, _ = seat_of(tmp_path)
+    election = ScriptedElection()
+    running = asyncio.ensure_future(contend(seat, alone(election)))
+    await election.results.put(encode(me))
+    await until(lambda: seat.leader is not None)
+
+    election.is_sure = False
+
+    assert seat.leader is None  # at once: nothing had a chance to run
+    with pytest.raises(ExceptionGroup) as caught:
+        await running
+    assert caught.group_contains(UnavailableError, match="leadership is in doubt")
+
+
+def test_an_earlier_life_of_ourselves_is_no_leader(tmp_path: Path) -> None:
+    _, me, other = seat_of(tmp_path)
+    earlier = msgspec.structs.replace(me, id="before")
+
+    assert holder_of(encode(other), me) == other
+    assert holder_of(encode(me), me) == me
+    assert holder_of(encode(earlier), me) is None
+    assert holder_of(b"garbage", me) is None
+
+
 async def test_follower_stays_when_the_leader_changes(tmp_path: Path) -> None:
     seat, _, other = seat_of(tmp_path)
     election = ScriptedElection()
-    running = asyncio.ensure_future(contend(seat, election, MemoryStore()))
+    running = asyncio.ensure_future(contend(seat, alone(election)))
 
     await election.results.put(encode(other))
     await until(lambda: seat.holder == other)
