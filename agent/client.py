@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -11,13 +13,14 @@ import structlog
 from phalanx.core.config import HostPort
 from phalanx.core.error import InvalidError, ProtocolError, UnavailableError
 from phalanx.mesos.agent_protocol import (
+    CALLS_PATH,
     HEARTBEAT_SECONDS,
     PATH,
     STREAM_HEADER,
     AgentCall,
     AgentEvent,
 )
-from phalanx.mesos.recordio import RecordDecoder
+from phalanx.mesos.recordio import RecordDecoder, encode_record
 from phalanx.mesos.v1.codec import decode, encode
 
 log = structlog.get_logger()
@@ -25,7 +28,7 @@ log = structlog.get_logger()
 SILENCE_SECONDS = 4 * HEARTBEAT_SECONDS
 RETRY_SECONDS = (0.1, 2.0)  # first and longest wait between two attempts
 MOST_REDIRECTS = 5
-STREAM_IS_OVER = frozenset({307, 403, 503})
+MOST_WAITING_BYTES = 64 * 1024 * 1024
 JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 
 Subscribe = Callable[[], AgentCall]
@@ -37,6 +40,66 @@ def leader_url(url: str, location: str) -> str:
     there = urlsplit(urljoin(url, location))
     path = PATH if there.path in ("", "/") else there.path
     return f"{there.scheme}://{there.netloc}{path}"
+
+
+class Uplink:
+    """Our calls on one stream: one long request, its body a record of RecordIO for each call.
+
+    *ended* is called when the request is over: the master, or the way to it,
+    will have no more of our calls.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        stream_id: str,
+        *,
+        ended: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._url = url.removesuffix(PATH) + CALLS_PATH
+        self._headers = {**JSON, STREAM_HEADER: stream_id}
+        self._ended = ended
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
+        self._changed = asyncio.Event()
+
+    def send(self, call: bytes) -> None:
+        """Add a call; raise UnavailableError when the master reads none for too long."""
+        if self._bytes > MOST_WAITING_BYTES:
+            raise UnavailableError("the master does not read our calls")
+        record = encode_record(call)
+        self._waiting.append(record)
+        self._bytes += len(record)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Send calls until the request is over."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2.0)
+        try:
+            async with self._session.post(
+                self._url,
+                data=self._records(),
+                headers=self._headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                text = (await response.text())[:200]
+                log.info("calls_refused", status=response.status, words=text)
+        except (aiohttp.ClientError, OSError) as error:
+            log.info("calls_not_sent", error=str(error) or type(error).__name__)
+        finally:
+            self._ended()
+
+    async def _records(self) -> AsyncIterator[bytes]:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            taken = b"".join(self._waiting)
+            self._waiting.clear()
+            self._bytes = 0
+            yield taken
 
 
 class MasterClient:
@@ -63,8 +126,7 @@ class MasterClient:
         self._lost = lost
         self._rng = rng
         self._url: str | None = None
-        self._stream_id = ""
-        self._response: aiohttp.ClientResponse | None = None
+        self._uplink: Uplink | None = None
         self._connected = asyncio.Event()
 
     @property
@@ -114,42 +176,32 @@ class MasterClient:
                 if response.status != 200:
                     text = (await response.text())[:200]
                     raise UnavailableError(f"status {response.status}: {text}")
-                self._stream_id = response.headers.get(STREAM_HEADER, "")
-                self._response = response
-                decoder = RecordDecoder()
-                async for chunk in response.content.iter_any():
-                    for raw in decoder.feed(chunk):
-                        event = decode(AgentEvent, raw)
+                stream_id = response.headers.get(STREAM_HEADER, "")
+                uplink = Uplink(self._session, url, stream_id, ended=response.close)
+                calls = asyncio.create_task(uplink.run())
+                try:
+                    async for event in _events(response):
                         if event.type == "SUBSCRIBED":
-                            self._url = url
+                            self._url, self._uplink = url, uplink
                             self._connected.set()
                             log.info("subscribed", master=url)
                         yield event
+                finally:
+                    self._uplink = None
+                    calls.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await calls
                 return
         raise UnavailableError(f"{MOST_REDIRECTS} redirects and no leader")
 
     async def send(self, call: AgentCall) -> None:
-        """Send a call on our stream; raise UnavailableError if it did not get there.
+        """Send a call on our stream; raise UnavailableError when there is none.
 
-        A master that no longer holds our stream, or no longer leads, makes us subscribe anew.
+        What the master never got is noticed by the end of the stream.
         """
-        if self._url is None:
+        if self._uplink is None:
             raise UnavailableError("no master")
-        try:
-            async with self._session.post(
-                self._url,
-                data=encode(call),
-                headers={**JSON, STREAM_HEADER: self._stream_id},
-                timeout=aiohttp.ClientTimeout(total=SILENCE_SECONDS),
-                allow_redirects=False,
-            ) as response:
-                if response.status in STREAM_IS_OVER and self._response is not None:
-                    self._response.close()
-                if response.status not in (200, 202):
-                    text = (await response.text())[:200]
-                    raise UnavailableError(f"status {response.status}: {text}")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise UnavailableError(str(error) or type(error).__name__) from error
+        self._uplink.send(encode(call))
 
     async def beat(self) -> None:
         """Tell the master every second that we live, for ever."""
@@ -160,3 +212,10 @@ class MasterClient:
             except UnavailableError as error:
                 log.info("heartbeat_not_sent", error=str(error))
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[AgentEvent]:
+    decoder = RecordDecoder()
+    async for chunk in response.content.iter_any():
+        for raw in decoder.feed(chunk):
+            yield decode(AgentEvent, raw)

@@ -25,6 +25,7 @@ from aiohttp import web
 from phalanx.agent.cleanup import remove_all
 from phalanx.agent.namespace import open_socket
 from phalanx.mesos.agent_protocol import (
+    CALLS_PATH,
     PATH,
     STREAM_HEADER,
     AcknowledgeUpdate,
@@ -37,7 +38,7 @@ from phalanx.mesos.agent_protocol import (
     RunTask,
     ShutdownFramework,
 )
-from phalanx.mesos.recordio import encode_record
+from phalanx.mesos.recordio import RecordDecoder, encode_record
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import decode, encode, from_json
 from phalanx.mesos.v1.mesos import (
@@ -94,6 +95,7 @@ class FakeMaster:
         """Listen on loopback, inside *network* if one is given."""
         app = web.Application()
         app.router.add_post(PATH, self._call)
+        app.router.add_post(CALLS_PATH, self._calls)
         runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         listener = open_socket(network)
@@ -117,6 +119,18 @@ class FakeMaster:
         call = decode(AgentCall, await request.read())
         if call.subscribe is not None:
             return await self._subscribe(request, call.subscribe)
+        return await self._take(request, call)
+
+    async def _calls(self, request: web.Request) -> web.StreamResponse:
+        decoder = RecordDecoder()
+        async for chunk in request.content.iter_any():
+            for record in decoder.feed(chunk):
+                answer = await self._take(request, decode(AgentCall, record))
+                if answer.status != 202:
+                    return answer
+        return web.Response(status=202)
+
+    async def _take(self, request: web.Request, call: AgentCall) -> web.Response:
         if request.headers.get(STREAM_HEADER) != self._stream_id:
             return web.Response(status=403)
         async with self.changed:
