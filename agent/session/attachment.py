@@ -22,9 +22,7 @@ class Attachment:
 
     async def outputs(self) -> AsyncIterator[tuple[bytes, bytes]]:
         """Yield what the container writes, with on which output, until there is no more."""
-        self._writer.write(LISTEN)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
-            await self._writer.drain()
             while True:
                 kind, length = FRAME.unpack(await self._reader.readexactly(FRAME.size))
                 data = await self._reader.readexactly(length)
@@ -47,8 +45,11 @@ class Attachment:
             await self._writer.wait_closed()
 
 
-async def attach(run: Path) -> Attachment:
-    """Connect to the container of a run directory; raise NotFoundError if it has no switchboard."""
+async def attach(run: Path, *, listens: bool = False) -> Attachment:
+    """Connect to the container of a run directory; raise NotFoundError if it has no switchboard.
+
+    Who *listens* hears what is written from now on.
+    """
     loop = asyncio.get_running_loop()
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.setblocking(False)
@@ -65,4 +66,7 @@ async def attach(run: Path) -> Attachment:
     except BaseException:
         connection.close()
         raise
-    return Attachment(*await asyncio.open_unix_connection(sock=connection))
+    reader, writer = await asyncio.open_unix_connection(sock=connection)
+    if listens:
+        writer.write(LISTEN)
+    return Attachment(reader, writer)

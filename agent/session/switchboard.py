@@ -110,11 +110,14 @@ class Board:
             for number, client in self.clients.items():
                 wants = select.POLLIN if len(self.unread) < MOST_UNREAD else 0
                 poll.register(number, wants | (select.POLLOUT if client.unsent else 0))
-            # Time counts only while somebody is slow, or once everything has been said.
-            is_timed = self.ended is not None or any(c.unsent for c in self.clients.values())
+            # Time counts only while somebody is slow or awaited, or once everything has been said.
+            is_slow = any(client.unsent for client in self.clients.values())
+            is_timed = self.waits or self.ended is not None or is_slow
             for number, events in poll.poll(1000 if is_timed else None):
                 self.take(number, events)
             self.cut_off_deaf()
+            if self.waits and not os.path.exists(os.path.join(self.run, "attach")):
+                return  # the container was removed before anybody came
 
     def is_done(self) -> bool:
         """Tell whether the container has said everything and everyone has read it."""

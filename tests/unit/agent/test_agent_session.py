@@ -76,7 +76,7 @@ async def test_what_is_written_reaches_who_listens_and_the_files(place: Path) ->
     await start_switchboard(place, place / "sandbox", None, waits=True)
     process = await command(place, "echo out; echo err >&2")
     await process.wait()
-    attachment = await attach(place)
+    attachment = await attach(place, listens=True)
 
     said = await heard(attachment)
 
@@ -90,7 +90,7 @@ async def test_what_is_written_reaches_who_listens_and_the_files(place: Path) ->
 async def test_input_reaches_the_command_and_ends(place: Path) -> None:
     await start_switchboard(place, place / "sandbox", None, waits=False)
     process = await command(place, "cat; echo end")
-    listening, speaking = await attach(place), await attach(place)
+    listening, speaking = await attach(place, listens=True), await attach(place)
     hearing = asyncio.create_task(heard(listening))
     await speaking.send(frame(b"i", b"one "))
     await speaking.send(frame(b"i", b"two\n"))
@@ -108,12 +108,12 @@ async def test_input_reaches_the_command_and_ends(place: Path) -> None:
 async def test_a_second_listener_hears_too_after_the_first_has_gone(place: Path) -> None:
     await start_switchboard(place, place / "sandbox", None, waits=True)
     process = await command(place, "echo one; read line; echo two")
-    first = await attach(place)
+    first = await attach(place, listens=True)
     async for _, data in first.outputs():
         assert data == b"one\n"
         break
     await first.close()
-    second = await attach(place)
+    second = await attach(place, listens=True)
     hearing = asyncio.create_task(heard(second))
     await second.send(frame(b"i", b"go\n"))
 
@@ -127,7 +127,7 @@ async def test_a_second_listener_hears_too_after_the_first_has_gone(place: Path)
 async def test_more_than_any_buffer_arrives_whole(place: Path) -> None:
     await start_switchboard(place, place / "sandbox", None, waits=True)
     process = await command(place, "head -c 8000000 /dev/zero")
-    attachment = await attach(place)
+    attachment = await attach(place, listens=True)
 
     said = await heard(attachment)
 
@@ -147,9 +147,18 @@ async def test_without_a_listener_a_flowing_command_is_never_held_up(place: Path
     await gone(board(place))
 
 
+async def test_a_board_that_nobody_wants_ends_with_its_directory(place: Path) -> None:
+    await start_switchboard(place, place / "sandbox", None, waits=True)
+    process = board(place)
+
+    (place / "attach").unlink()
+
+    await gone(process)
+
+
 async def test_garbage_ends_only_its_own_connection(place: Path) -> None:
     await start_switchboard(place, place / "sandbox", None, waits=True)
-    bad, good = await attach(place), await attach(place)
+    bad, good = await attach(place), await attach(place, listens=True)
     await bad.send(b"i\xff\xff\xff\xff")
     process = await command(place, "echo well")
 
@@ -186,7 +195,7 @@ async def test_a_terminal_has_a_size_that_can_change(place: Path) -> None:
     await start_switchboard(place, place / "sandbox", tty, waits=False)
     master, slave = terminal_pair()
     await hand_over(place, master)
-    attachment = await attach(place)
+    attachment = await attach(place, listens=True)
     hearing = asyncio.create_task(heard(attachment))
     async with asyncio.timeout(PATIENCE_SECONDS):
         while window(slave) != (24, 80):  # noqa: ASYNC110 - another process sets it
