@@ -1,9 +1,8 @@
 """The master daemon: wires election, store, leadership and HTTP."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from random import Random
 from uuid import uuid4
 
@@ -11,12 +10,16 @@ import structlog
 
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.config import Loader
+from phalanx.core.coordination import (
+    Coordination,
+    alone,
+    alone_on_disk,
+    through_zookeeper,
+)
 from phalanx.core.daemon import run_daemon
-from phalanx.core.election import Election, Standalone
 from phalanx.core.error import InvalidError, UnavailableError
 from phalanx.core.log import configure_log
 from phalanx.core.store.memory import MemoryStore
-from phalanx.core.store.sqlite import SqliteStore
 from phalanx.core.store.store import Store
 from phalanx.master.api.application import build_app
 from phalanx.master.clock import SystemClock
@@ -33,7 +36,6 @@ log = structlog.get_logger()
 
 REGISTRY_FILE = "registry.db"
 JOIN_SECONDS = 2.0
-DOUBT_SECONDS = 0.1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,39 +72,14 @@ async def run_master(config: MasterConfig) -> None:
         await contend(seat, coordination)
 
 
-@dataclass(frozen=True, slots=True)
-class Coordination:
-    """What masters agree by: *fenced* gives the store as only a leader may write it."""
-
-    election: Election
-    store: Store
-    fenced: Callable[[], Store]
-
-
 async def _coordination(config: MasterConfig, stack: AsyncExitStack) -> Coordination:
     """Return election and store: ZooKeeper's with ``--zk``, else those of a master alone."""
-    if config.zk is None:
-        if config.registry == "in_memory":
-            memory = MemoryStore()
-            return Coordination(Standalone(), memory, lambda: memory)
-        sqlite = SqliteStore(config.work_dir / REGISTRY_FILE)
-        stack.push_async_callback(sqlite.close)
-        return Coordination(Standalone(), sqlite, lambda: sqlite)
-    # Only here: whoever is alone need not pay for kazoo.
-    from phalanx.core.zookeeper import ZooKeeper, ZooKeeperElection, ZooKeeperStore
-
-    session = ZooKeeper(config.zk, session_seconds=config.zk_session_seconds)
-    await stack.enter_async_context(session)
-    election = ZooKeeperElection(session)
-    # Below one node, so that detectors find nothing but candidates beside it.
-    store = ZooKeeperStore(session, f"{session.path}/registry")
-
-    def fenced() -> Store:
-        if election.node is None:
-            raise UnavailableError("leadership is lost")
-        return store.fenced_by(election.node)
-
-    return Coordination(election, store, fenced)
+    if config.zk is not None:
+        seconds = config.zk_session_seconds
+        return await through_zookeeper(config.zk, "registry", stack, session_seconds=seconds)
+    if config.registry == "in_memory":
+        return alone(MemoryStore())
+    return alone_on_disk(config.work_dir / REGISTRY_FILE, stack)
 
 
 async def contend(seat: Seat, coordination: Coordination) -> None:
@@ -167,11 +144,4 @@ async def _lead(seat: Seat, me: MasterInfo, coordination: Coordination) -> None:
     seat.leader = leader
     async with asyncio.TaskGroup() as group:
         group.create_task(leader.run())
-        group.create_task(_doubt(coordination.election))
-
-
-async def _doubt(election: Election) -> None:
-    """End a leadership that was not heard of for too long; raise UnavailableError."""
-    while election.is_certain():  # noqa: ASYNC110 - time itself is what passes here
-        await asyncio.sleep(DOUBT_SECONDS)
-    raise UnavailableError("leadership is in doubt")
+        group.create_task(coordination.doubt())

@@ -12,9 +12,10 @@ import aiohttp
 import msgspec
 import pytest
 
+from phalanx.core.coordination import Coordination
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.memory import MemoryStore
-from phalanx.master.app import Coordination, contend, holder_of
+from phalanx.master.app import contend, holder_of
 from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
