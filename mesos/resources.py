@@ -66,6 +66,11 @@ class Kind:
         return bool(self.reservations)
 
     @property
+    def is_loose(self) -> bool:
+        """Tell whether anybody may have it, for himself and for good."""
+        return not (self.reservations or self.is_revocable or self.is_shared)
+
+    @property
     def role(self) -> str:
         """Return the role that the resource is reserved to, ``*`` for none."""
         return (self.reservations[-1].role or DEFAULT) if self.reservations else DEFAULT
@@ -85,11 +90,12 @@ class Resources:
     ``b in a`` tells whether *b* fits into *a*.
     """
 
-    __slots__ = ("_amounts", "_ranges", "_scalars")
+    __slots__ = ("_amounts", "_loose", "_ranges", "_scalars")
 
     def __init__(self, amounts: Mapping[Kind, Amount] | None = None) -> None:
         self._amounts: Mapping[Kind, Amount] = amounts or {}
         self._scalars: Mapping[str, int] | None = None
+        self._loose: Mapping[str, int] | None = None
         self._ranges: Mapping[str, Spans] | None = None
 
     # Making and showing
@@ -168,6 +174,16 @@ class Resources:
                     sums[kind.name] += kind.size if kind.is_shared else amount
             self._scalars = dict(sums)
         return self._scalars
+
+    @property
+    def loose_scalars(self) -> Mapping[str, int]:
+        """Return the thousandths of what is neither reserved nor revocable nor shared."""
+        if self._loose is None:
+            if all(kind.is_loose for kind in self._amounts):
+                self._loose = self.scalars
+            else:
+                self._loose = self.where(lambda kind: kind.is_loose).scalars
+        return self._loose
 
     @property
     def ranges(self) -> Mapping[str, Spans]:
@@ -263,6 +279,8 @@ class Resources:
     def __add__(self, other: "Resources") -> "Resources":
         if not other._amounts:
             return self
+        if not self._amounts:
+            return other
         amounts = dict(self._amounts)
         for kind, amount in other._amounts.items():
             _add(amounts, kind, amount)

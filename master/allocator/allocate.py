@@ -1,121 +1,271 @@
 """One run of the allocator: which framework is offered which agent's resources; pure.
 
-Agents are taken in the order given; for each, roles in order of their share,
-and in a role frameworks in order of theirs. The first that no filter holds
-back gets everything free on the agent (reference mesos §5.4).
+Agents are taken in random order. On each, the framework that is furthest
+behind gets everything of it that it may have: that its role may use, its
+capabilities cover, its quota has room for, and neither filter nor constraint
+keeps away. What is left goes to the next (reference mesos §5.4).
+
+Two stages: first what trees of roles lack of their guarantees, then the rest
+by fair share.
+
+Whoever wanted nothing of an agent's latest offer stands behind all others
+there until one of them uses some of it: a framework that is furthest behind
+and always declines keeps nobody from being asked.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
-from phalanx.master.allocator.sorter import added, dominant_share
+from phalanx.master.allocator.constraint import Features, RoleConstraint
+from phalanx.master.allocator.filter import Refused
+from phalanx.master.allocator.quota import Budget, Quota, within
+from phalanx.master.allocator.sorter import Ranking, Standing
 from phalanx.mesos.resources import Resources
+from phalanx.mesos.role import DEFAULT, ancestors, top_of
 
+STEP_AGENTS = 64  # decided between two looks at the clock
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Resources of one agent that one framework refused in one role, until a time."""
-
-    refused: Resources
-    until: float
-
-    def blocks(self, free: Resources, now: float) -> bool:
-        """Tell whether *free* must not be offered: it is no more than what was refused."""
-        return now < self.until and free in self.refused
+Quantities = Mapping[str, int]  # thousandths by name
 
 
 @dataclass(frozen=True, slots=True)
 class Spare:
-    """What is free on an agent."""
+    """What is free on an agent, and who may have none of it.
+
+    *blocked* are the bits of clients whose filters cover all that is free,
+    *partial* the other filters; *passed* those of clients that wanted nothing
+    of the latest offers. *is_loose* says that all of it is for everybody.
+    """
 
     agent_id: str
     free: Resources
+    blocked: int = 0
+    partial: tuple[Refused, ...] = ()
+    passed: int = 0
     has_gpus: bool = False
+    is_remote: bool = False
+    is_loose: bool = True
+    features: Features | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A framework in one role: it wants offers; *filters* by agent."""
+    """A framework in one role that wants offers.
+
+    *bit* stands for it in masks; *minimums*, where it declares some, stand in
+    for those of the master.
+    """
 
     framework_id: str
     role: str
-    held: Mapping[str, int] = field(default_factory=dict)
-    filters: Mapping[str, tuple[Filter, ...]] = field(default_factory=dict)
+    bit: int
+    held: Quantities = field(default_factory=dict)
+    count: int = 0
+    minimums: Sequence[Quantities] | None = None
+    constraint: RoleConstraint | None = None
     takes_gpus: bool = False
+    takes_shared: bool = False
+    takes_revocable: bool = False
+    takes_refined: bool = False
+    takes_remote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """All that one run depends on, as it was at one moment.
+
+    *consumed* is by top-level role; *available* is what is loose and free on
+    all agents, not only on the *spares*. Only a run of a *is_batch* asks those
+    again who passed.
+    """
+
+    spares: Sequence[Spare]
+    clients: Sequence[Client]
+    standing: Standing
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
+    consumed: Mapping[str, Quantities] = field(default_factory=dict)
+    available: Quantities = field(default_factory=dict)
+    minimums: Sequence[Quantities] = ()
+    filters_gpus: bool = True
+    is_batch: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Resources of one agent for one framework in one role."""
+    """Resources of one agent for one framework in one role.
+
+    *is_second* marks one to a framework that had passed: nobody else wanted it.
+    """
 
     framework_id: str
     role: str
     agent_id: str
     resources: Resources
+    is_second: bool = False
 
 
-def allocate(
-    spares: Iterable[Spare],
-    clients: Sequence[Client],
-    *,
-    total: Mapping[str, int],
-    role_held: Mapping[str, Mapping[str, int]],
-    weights: Mapping[str, float],
-    minimums: Sequence[Resources],
-    now: float,
-) -> tuple[Grant, ...]:
-    """Return the grants of one run, at most one for each agent.
-
-    *total* is all scalars of the cluster, *role_held* what each role holds of
-    them, suppressed and disconnected frameworks included.
-    """
-    roles: dict[str, Mapping[str, int]] = {
-        client.role: role_held.get(client.role, {}) for client in clients
-    }
-    held = {(client.role, client.framework_id): client.held for client in clients}
-    of_role: defaultdict[str, list[Client]] = defaultdict(list)
-    for client in clients:
-        of_role[client.role].append(client)
-    grants = []
-    for spare in spares:
-        if not _is_worth_offering(spare.free, minimums):
-            continue
-        chosen = _choice(spare, roles, of_role, held, total, weights, now)
-        if chosen is None:
-            continue
-        key = (chosen.role, chosen.framework_id)
-        roles[chosen.role] = added(roles[chosen.role], spare.free.scalars)
-        held[key] = added(held[key], spare.free.scalars)
-        grants.append(Grant(chosen.framework_id, chosen.role, spare.agent_id, spare.free))
-    return tuple(grants)
+def allocate(market: Market, rng: Random) -> tuple[Grant, ...]:
+    """Return the grants of one run, at most one for each framework, role and agent."""
+    return tuple(grant for step in steps(market, rng) for grant in step)
 
 
-def _choice(
-    spare: Spare,
-    roles: Mapping[str, Mapping[str, int]],
-    of_role: Mapping[str, Sequence[Client]],
-    held: Mapping[tuple[str, str], Mapping[str, int]],
-    total: Mapping[str, int],
-    weights: Mapping[str, float],
-    now: float,
-) -> Client | None:
-    def by_role(role: str) -> tuple[float, str]:
-        return dominant_share(roles[role], total, weight=weights.get(role, 1.0)), role
+def steps(market: Market, rng: Random) -> Iterator[Sequence[Grant]]:
+    """Yield the grants of one run little by little, so that others may work in between."""
+    if not market.clients:
+        return
+    run = _Run(market, rng)
+    if run.lacking:
+        yield from run.stage(is_first=True)
+    yield from run.stage(is_first=False)
 
-    def by_framework(client: Client) -> tuple[float, str]:
-        mine = held[client.role, client.framework_id]
-        return dominant_share(mine, total, weight=1.0), client.framework_id
 
-    for role in sorted(roles, key=by_role):
-        for client in sorted(of_role[role], key=by_framework):
-            if spare.has_gpus and not client.takes_gpus:
+def is_worth(scalars: Quantities, minimums: Sequence[Quantities]) -> bool:
+    """Tell whether one of the alternatives is there; without alternatives anything is worth it."""
+    return not minimums or any(
+        all(scalars.get(name, 0) >= amount for name, amount in minimum.items())
+        for minimum in minimums
+    )
+
+
+class _Run:
+    """The state of one allocation under way."""
+
+    def __init__(self, market: Market, rng: Random) -> None:
+        self._market = market
+        self._rng = rng
+        self._clients = {client.bit: client for client in market.clients}
+        self._all = _mask(market.clients)
+        self._gpus = _mask(c for c in market.clients if c.takes_gpus)
+        self._remote = _mask(c for c in market.clients if c.takes_remote)
+        self._choosy = _mask(c for c in market.clients if c.minimums is not None)
+        self._ranking = Ranking(market.clients, market.standing, rng)
+        self._budget = (
+            Budget(market.quotas, market.consumed, market.available) if market.quotas else None
+        )
+        self._by_top: dict[str, int] = {}
+        for client in market.clients:
+            top = top_of(client.role)
+            self._by_top[top] = self._by_top.get(top, 0) | client.bit
+        self.lacking = 0  # bits of clients whose tree lacks some of its guarantee
+        if self._budget is not None:
+            for top, bits in self._by_top.items():
+                if self._budget.is_lacking(top):
+                    self.lacking |= bits
+        self._left: dict[str, Resources] = {}  # where something was granted already
+        self._served: dict[str, int] = {}
+
+    def stage(self, *, is_first: bool) -> Iterator[Sequence[Grant]]:
+        """Go through all agents once."""
+        spares = list(self._market.spares)
+        self._rng.shuffle(spares)
+        for start in range(0, len(spares), STEP_AGENTS):
+            grants: list[Grant] = []
+            for spare in spares[start : start + STEP_AGENTS]:
+                self._divide(spare, grants, is_first=is_first)
+            yield grants
+            if is_first and not self.lacking:
+                return
+
+    def _divide(self, spare: Spare, grants: list[Grant], *, is_first: bool) -> None:
+        id = spare.agent_id
+        left = self._left.get(id, spare.free)
+        if not left:
+            return
+        market = self._market
+        wanted = self._all & ~spare.blocked & ~self._served.get(id, 0)
+        if is_first:
+            wanted &= self.lacking
+        if spare.has_gpus and market.filters_gpus:
+            wanted &= self._gpus
+        if spare.is_remote:
+            wanted &= self._remote
+        if wanted and not is_worth(left.scalars, market.minimums):
+            wanted &= self._choosy
+        rounds = [wanted & ~spare.passed]
+        if market.is_batch and spare.passed:
+            rounds.append(wanted & spare.passed)
+        for number, asked in enumerate(rounds):
+            while asked and left:
+                found = self._choice(spare, left, asked, is_first=is_first)
+                if found is None:
+                    break
+                client, resources, seen = found
+                grants.append(
+                    Grant(client.framework_id, client.role, id, resources, is_second=number == 1)
+                )
+                self._charge(client, resources)
+                asked &= ~seen
+                self._served[id] = self._served.get(id, 0) | client.bit
+                left = self._left[id] = left - resources if resources is not left else Resources()
+
+    def _choice(
+        self, spare: Spare, left: Resources, asked: int, *, is_first: bool
+    ) -> tuple[Client, Resources, int] | None:
+        """Return the first client in order, its part, and the bits of all that were looked at.
+
+        Who gets nothing of *left* gets nothing of less either.
+        """
+        seen = 0
+        parts: dict[tuple[str, bool, bool, bool], Resources] = {}
+        for ranked in self._ranking.order(asked):
+            client = self._clients[ranked.bit]
+            seen |= client.bit
+            if (
+                client.constraint is not None
+                and spare.features is not None
+                and not client.constraint.admits(spare.features)
+            ):
                 continue
-            filters = client.filters.get(spare.agent_id, ())
-            if not any(item.blocks(spare.free, now) for item in filters):
-                return client
-    return None
+            part = left if spare.is_loose else _usable(left, client, parts)
+            budget = self._budget
+            if budget is not None:
+                if (room := budget.room(client.role)) is not None:
+                    part = within(part, room)
+                if is_first and not budget.helps(client.role, part.loose_scalars):
+                    continue
+            if not part:
+                continue
+            if part is not left or client.minimums is not None:
+                minimums = self._market.minimums if client.minimums is None else client.minimums
+                if not is_worth(part.scalars, minimums):
+                    continue
+            if any(mask & client.bit and part in refused for refused, mask in spare.partial):
+                continue
+            return client, part, seen
+        return None
+
+    def _charge(self, client: Client, resources: Resources) -> None:
+        self._ranking.charge(client, resources.scalars)
+        if self._budget is None:
+            return
+        self._budget.charge(client.role, resources.loose_scalars)
+        top = top_of(client.role)
+        if self.lacking & client.bit and not self._budget.is_lacking(top):
+            self.lacking &= ~self._by_top[top]
 
 
-def _is_worth_offering(free: Resources, minimums: Sequence[Resources]) -> bool:
-    return bool(free) and (not minimums or any(minimum in free for minimum in minimums))
+def _usable(
+    left: Resources, client: Client, known: dict[tuple[str, bool, bool, bool], Resources]
+) -> Resources:
+    """Return what of *left* a client may be offered: by role and by capability."""
+    key = client.role, client.takes_refined, client.takes_revocable, client.takes_shared
+    part = known.get(key)
+    if part is None:
+        roles = {DEFAULT, client.role, *ancestors(client.role)}
+        part = known[key] = left.where(
+            lambda kind: (
+                kind.role in roles
+                and (client.takes_refined or len(kind.reservations) <= 1)
+                and (client.takes_revocable or not kind.is_revocable)
+                and (client.takes_shared or not kind.is_shared)
+            )
+        )
+    return part
+
+
+def _mask(clients: Iterable[Client]) -> int:
+    mask = 0
+    for client in clients:
+        mask |= client.bit
+    return mask

@@ -1,6 +1,7 @@
 """The tables of the leading master, and the sums that must always agree with them."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -90,7 +91,7 @@ class Cluster:
         if is_over(task) and not is_over(old):
             agent.kills.pop(key_of(task), None)
             self._free(framework, agent, role_of(old, framework.info), resources_of(old))
-        self.bus.publish(TaskUpdated(key_of(task), status, task.state))
+        self.bus.publish(TaskUpdated(key_of(task), status, task.state, old.state))
 
     def complete_task(self, task: Task) -> None:
         """Take *task*, whatever its state, out of the active ones and remember it as completed."""
@@ -188,8 +189,11 @@ class Cluster:
     def remove_inverse_offer(self, offer: OutstandingInverse) -> None:
         """Forget such a request."""
         del self.inverse_offers[offer.id]
-        self.frameworks[offer.framework_id].inverse_offers.discard(offer.id)
-        self.agents[offer.agent_id].inverse_offers.discard(offer.id)
+        framework, agent = self.frameworks.get(offer.framework_id), self.agents.get(offer.agent_id)
+        if framework is not None:
+            framework.inverse_offers.discard(offer.id)
+        if agent is not None:
+            agent.inverse_offers.discard(offer.id)
 
     # Agents and frameworks
 
@@ -233,18 +237,45 @@ class Cluster:
 
     def _hold(self, framework: Framework, agent: Agent, role: str, resources: Resources) -> None:
         agent.used += resources
+        agent.held = {**agent.held, role: agent.held.get(role, _NOTHING) + resources}
+        _add_held(framework, role, resources, sign=1)
         _add_scalars(framework, role, resources, sign=1)
 
     def _free(self, framework: Framework, agent: Agent, role: str, resources: Resources) -> None:
         agent.used -= resources
+        left = agent.held.get(role, _NOTHING) - resources
+        others = {key: held for key, held in agent.held.items() if key != role}
+        agent.held = {**others, role: left} if left else others
+        _add_held(framework, role, resources, sign=-1)
         _add_scalars(framework, role, resources, sign=-1)
 
 
+_NOTHING = Resources()
+
+
+def _add_held(framework: Framework, role: str, resources: Resources, *, sign: int) -> None:
+    held = framework.held.setdefault(role, {})
+    for kind, amount in resources.items():
+        if isinstance(amount, int):
+            held[kind] = held.get(kind, 0) + sign * amount
+            if not held[kind]:
+                del held[kind]
+    if not held:
+        del framework.held[role]
+
+
 def _add_scalars(framework: Framework, role: str, resources: Resources, *, sign: int) -> None:
-    held = framework.scalars.setdefault(role, {})
-    for name, amount in resources.scalars.items():
+    _add_to(framework.scalars, role, resources.scalars, sign)
+    _add_to(framework.unreserved, role, resources.loose_scalars, sign)
+
+
+def _add_to(
+    sums: dict[str, dict[str, int]], role: str, scalars: Mapping[str, int], sign: int
+) -> None:
+    held = sums.setdefault(role, {})
+    for name, amount in scalars.items():
         held[name] = held.get(name, 0) + sign * amount
         if not held[name]:
             del held[name]
     if not held:
-        del framework.scalars[role]
+        del sums[role]

@@ -4,8 +4,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from phalanx.master.cluster.task import has_capability, roles_of
-from phalanx.mesos.stream import Stream
 from phalanx.mesos.resources import Kind
+from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.mesos import FrameworkInfo, Task
 from phalanx.mesos.v1.scheduler import OfferConstraints
 

@@ -12,6 +12,7 @@ from phalanx.mesos.v1.mesos import (
     Address,
     AgentID,
     AllocationInfo,
+    ExecutorID,
     FrameworkID,
     Offer,
     OfferID,
@@ -40,23 +41,39 @@ class OutstandingInverse:
     unavailability: Unavailability
 
 
+def agent_url(agent: Agent) -> URL:
+    """Return where an agent's own API is."""
+    return URL(
+        scheme="http",
+        address=Address(hostname=agent.info.hostname, ip=str(agent.address), port=agent.info.port),
+        path="/slave(1)",
+    )
+
+
 def offer_message(offer: Outstanding, framework: Framework, agent: Agent) -> Offer:
-    """Return the offer as its framework sees it: with the role only for MULTI_ROLE."""
+    """Return the offer as its framework sees it (reference mesos §1.3).
+
+    With the role only for MULTI_ROLE, with stacks of reservations only for
+    RESERVATION_REFINEMENT.
+    """
     is_multi = framework.has("MULTI_ROLE")
+    role = offer.role if is_multi else None
+    is_refined = framework.has("RESERVATION_REFINEMENT")
     return Offer(
         id=OfferID(value=offer.id),
         framework_id=FrameworkID(value=offer.framework_id),
         agent_id=AgentID(value=offer.agent_id),
         hostname=agent.info.hostname,
-        url=URL(
-            scheme="http",
-            address=Address(
-                hostname=agent.info.hostname, ip=str(agent.address), port=agent.info.port
-            ),
-            path="/slave(1)",
-        ),
-        resources=offer.resources.messages(role=offer.role if is_multi else None),
+        url=agent_url(agent),
+        domain=agent.info.domain,
+        resources=offer.resources.messages(role=role, is_refined=is_refined),
         attributes=agent.info.attributes,
+        executor_ids=tuple(
+            ExecutorID(value=executor_id)
+            for framework_id, executor_id in agent.executors
+            if framework_id == offer.framework_id
+        ),
+        unavailability=agent.unavailability,
         allocation_info=AllocationInfo(role=offer.role) if is_multi else None,
     )
 

@@ -44,7 +44,7 @@ def test_defaults_are_those_of_mesos() -> None:
     assert config.suspect_seconds == 3.0
     assert config.reregister_seconds == 600.0
     assert config.default_networks == {"dcos": IPv4Network("9.0.0.0/8")}
-    assert [minimum.scalars for minimum in config.minimums] == [{"cpus": 10}, {"mem": 32000}]
+    assert list(config.offer_rules.minimums) == [{"cpus": 10}, {"mem": 32000}]
 
 
 def test_underscores_and_environment_work_too() -> None:
