@@ -23,6 +23,8 @@ from phalanx.agent.config import AgentConfig
 from phalanx.agent.container.cgroup import Cgroups
 from phalanx.agent.container.mesos import MesosContainerizer, Ways
 from phalanx.agent.container.runtime import Containers
+from phalanx.agent.executor.executors import Executors
+from phalanx.agent.executor.timing import Timing
 from phalanx.agent.image.store import Images, remove_unfinished
 from phalanx.agent.layout import Layout
 from phalanx.agent.link import Link
@@ -82,7 +84,16 @@ async def run_agent(config: AgentConfig) -> None:
         sender = UpdateSender(link.send_update, link.done)
         stack.push_async_callback(sender.close)
         station = _station(config, layout, sender)
-        roster = Roster(station, group, lambda: str(uuid4()))
+        executors = Executors(
+            station,
+            group,
+            {},
+            timing=Timing(),
+            new_container_id=lambda: str(uuid4()),
+            agent_info=lambda: link.info,
+            tell=link.tell,
+        )
+        roster = Roster(station, group, lambda: str(uuid4()), executors)
         client = MasterClient(
             session,
             config.master,

@@ -50,6 +50,11 @@ class Layout:
         """Return where runc keeps its state."""
         return self.runtime / "runc"
 
+    @property
+    def docker(self) -> Path:
+        """Return where the run directories of Docker's containers are."""
+        return self.runtime / "docker"
+
     def run(self, container_id: str) -> Path:
         """Return a container's run directory, which is its bundle too."""
         return self.containers / container_id
@@ -62,11 +67,22 @@ class Layout:
         """Return the file that keeps what we registered as."""
         return self.agents / agent_id / "slave.info"
 
-    def checkpoint(self, agent_id: str, key: tuple[str, str], container_id: str) -> Path:
-        """Return the directory of a task's checkpoint."""
+    def executor(self, agent_id: str, key: tuple[str, str]) -> Path:
+        """Return the directory of an executor's checkpoint."""
+        framework, executor = map(checked_id, key)
+        return self.agents / agent_id / "frameworks" / framework / "executors" / executor
+
+    def checkpoint(
+        self,
+        agent_id: str,
+        key: tuple[str, str],
+        container_id: str,
+        executor_id: str | None = None,
+    ) -> Path:
+        """Return the directory of a task's checkpoint; a command task is its own executor."""
         framework, task = map(checked_id, key)
-        runs = self.agents / agent_id / "frameworks" / framework / "executors" / task / "runs"
-        return runs / container_id / "tasks" / task
+        home = self.executor(agent_id, (framework, executor_id or task))
+        return home / "runs" / container_id / "tasks" / task
 
     def sandbox(self, agent_id: str, key: tuple[str, str], container_id: str) -> Path:
         """Return a task's sandbox."""

@@ -3,15 +3,17 @@
 import asyncio
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from phalanx.agent.container.environment import task_environment
-from phalanx.agent.container.request import ContainerRequest
+from phalanx.agent.container.request import ContainerRequest, id_message
 from phalanx.agent.health.target import Inside
 from phalanx.agent.health.watch import Word, first_check_status, watch_task
 from phalanx.agent.station import Station, hostname_of
 from phalanx.agent.task.ending import (
+    OUT_OF_TIME,
     Ending,
     ending,
     killed_during_launch,
@@ -39,6 +41,34 @@ log = structlog.get_logger()
 REMOVE_RETRY_SECONDS = (0.5, 60.0)  # first and longest wait
 
 
+class Life(Protocol):
+    """A task that the agent holds, whoever carries it out."""
+
+    record: TaskRecord
+    checkpoint: Checkpoint
+    sandbox: Path
+    statuses: list[TaskStatus]
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether it has ended."""
+        ...
+
+    @property
+    def state(self) -> TaskState:
+        """Return the newest state."""
+        ...
+
+    @property
+    def container_status(self) -> ContainerStatus:
+        """Return where it is."""
+        ...
+
+    async def kill(self, kill: Kill) -> None:
+        """Ask it to end."""
+        ...
+
+
 class TaskLife:
     """A task on this agent."""
 
@@ -49,14 +79,20 @@ class TaskLife:
         self.checkpoint = checkpoint
         self.sandbox = sandbox
         self.statuses: list[TaskStatus] = []
-        self.is_over = False  # the command has ended, or never will run
+        self._is_over = False  # the command has ended, or never will run
         self._station = station
         self._id = record.container_id
         self._networks: tuple[NetworkInfo, ...] = ()
         self._kill: Kill | None = checkpoint.read_kill()
         self._kill_timer: asyncio.TimerHandle | None = None
         self._pid: int | None = None
+        self._data: bytes | None = None
         self._log = log.bind(task=record.task_id, container=self._id)
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether it has ended, or never will run."""
+        return self._is_over
 
     @property
     def state(self) -> TaskState:
@@ -64,10 +100,15 @@ class TaskLife:
         return self.statuses[-1].state if self.statuses else TaskState.TASK_STAGING
 
     @property
+    def executor_id(self) -> str:
+        """Return the id of its executor: a command task is its own."""
+        return self.record.task_id
+
+    @property
     def container_status(self) -> ContainerStatus:
         """Return where the task is."""
         return ContainerStatus(
-            container_id=ContainerID(value=self._id),
+            container_id=id_message(self._id),
             network_infos=self._networks,
             executor_pid=self._pid,
         )
@@ -76,9 +117,11 @@ class TaskLife:
         """Run a new task to its end."""
         try:
             await self._tell(TaskState.TASK_STARTING)
+            await self._prepare()
             self._refuse_if_killed()
             running = await self._station.containerizer.launch(self._request())
             self._networks = running.networks
+            self._data = running.data
             self._refuse_if_killed()
         except (ContainerError, InvalidError, OSError) as error:
             self._log.warning("launch_failed", error=str(error))
@@ -93,7 +136,7 @@ class TaskLife:
         found = self._station.containerizer.find(self._id)
         self._networks = found.networks
         if stream.is_terminated:
-            self.is_over = True
+            self._is_over = True
             await self._remove()
         elif is_rebooted:
             await self._end(lost_in_restart("The agent's machine was rebooted"))
@@ -135,6 +178,12 @@ class TaskLife:
                 await self._tell(TaskState.TASK_KILLING, healthy=kill.healthy)
             self._station.containerizer.terminate(self._id)
 
+    async def _prepare(self) -> None:
+        """Wait for what the container needs beside itself; raise ContainerError."""
+
+    async def _after(self, end: Ending) -> None:
+        """Do what follows from the end that has just been told."""
+
     def _refuse_if_killed(self) -> None:
         if self._kill is not None:
             raise ContainerError("the task was killed")
@@ -168,7 +217,7 @@ class TaskLife:
         found = self._station.containerizer.find(self._id)
         self._pid = found.init.pid if found.init else None
         if self.state in (TaskState.TASK_STAGING, TaskState.TASK_STARTING):
-            await self._tell(TaskState.TASK_RUNNING)
+            await self._tell(TaskState.TASK_RUNNING, data=self._data)
         if self._kill is not None:
             await self._carry_out(self._kill)
         async with asyncio.TaskGroup() as group:
@@ -217,7 +266,7 @@ class TaskLife:
             await self.kill(Kill(message=word.message, healthy=False, grace_seconds=grace))
 
     async def _end(self, end: Ending) -> None:
-        self.is_over = True
+        self._is_over = True
         self._log.info("task_ended", state=end.state, message=end.message)
         await self._tell(
             end.state,
@@ -226,6 +275,7 @@ class TaskLife:
             healthy=end.healthy,
             limitation=TaskResourceLimitation(resources=end.resources) if end.resources else None,
         )
+        await self._after(end)
         await self._remove()
 
     async def _remove(self) -> None:
@@ -241,6 +291,7 @@ class TaskLife:
         healthy: bool | None = None,
         check_status: CheckStatusInfo | None = None,
         limitation: TaskResourceLimitation | None = None,
+        data: bytes | None = None,
     ) -> None:
         last = self.statuses[-1] if self.statuses else None
         if healthy is None and state not in TERMINAL and last is not None:
@@ -248,7 +299,7 @@ class TaskLife:
         if check_status is None:
             known = last.check_status if last is not None else None
             check_status = known or first_check_status(self.record.task)
-        is_own = reason is None or reason.startswith("REASON_TASK_")
+        is_own = reason in (None, OUT_OF_TIME) or str(reason).startswith("REASON_TASK_")
         status = TaskStatus(
             task_id=self.record.task.task_id,
             state=state,
@@ -256,13 +307,14 @@ class TaskLife:
             source="SOURCE_EXECUTOR" if is_own else "SOURCE_AGENT",
             reason=reason,
             agent_id=self.record.task.agent_id,
-            executor_id=ExecutorID(value=self.record.task_id),
+            executor_id=ExecutorID(value=self.executor_id),
             timestamp=self._station.clock(),
             uuid=self._station.new_uuid(),
             healthy=healthy,
             check_status=check_status,
             container_status=self.container_status,
             limitation=limitation,
+            data=data,
         )
         self.statuses = [old for old in self.statuses if old.state != state] + [status]
         await self._station.sender.add(self.record.key, status)

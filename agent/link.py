@@ -50,6 +50,7 @@ class Link:
                 agent_info=self.info,
                 version=self._version,
                 tasks=self._roster.tasks(),
+                executors=self._roster.executors.infos(),
                 frameworks=self._roster.frameworks(),
             ),
         )
@@ -57,6 +58,10 @@ class Link:
     async def send_update(self, update: AgentUpdate) -> None:
         """Send a status update; raise UnavailableError if it did not get there."""
         await self._client.send(AgentCall(type="UPDATE", update=update))
+
+    async def tell(self, call: AgentCall) -> None:
+        """Tell the master something else; raise UnavailableError if it did not get there."""
+        await self._client.send(call)
 
     def done(self, key: Key) -> None:
         """Let go of a task whose end has been acknowledged."""
@@ -68,12 +73,21 @@ class Link:
             await self._subscribed(event.subscribed)
         elif event.run_task is not None and self.info.id is not None:
             await self._roster.run_task(self.info.id.value, event.run_task)
+        elif event.run_task_group is not None and self.info.id is not None:
+            executors = self._roster.executors
+            await executors.run_task_group(self.info.id.value, event.run_task_group)
         elif event.kill_task is not None:
             await self._roster.kill_task(event.kill_task)
         elif event.acknowledge_update is not None:
             await self._roster.acknowledge(event.acknowledge_update)
         elif event.shutdown_framework is not None:
             await self._roster.shutdown_framework(event.shutdown_framework.framework_id)
+        elif event.shutdown_executor is not None:
+            await self._roster.executors.shutdown_executor(event.shutdown_executor)
+        elif event.message is not None:
+            await self._roster.executors.message(event.message)
+        elif event.update_framework is not None:
+            await self._roster.executors.update_framework(event.update_framework)
         elif event.shutdown is not None:
             log.error("shut_down_by_master", message=event.shutdown.message)
             await self._roster.kill_all()

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from phalanx.agent.life import TaskLife, remove_container
+from phalanx.agent.executor.executors import Executors
+from phalanx.agent.life import Life, TaskLife, remove_container
 from phalanx.agent.station import Station
 from phalanx.agent.task.log import recover
 from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
 from phalanx.agent.task.stream import Stream, latest_state
 from phalanx.core.error import InvalidError
 from phalanx.mesos.agent_protocol import AcknowledgeUpdate, KillTask, RunTask
-from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo, Task
+from phalanx.mesos.v1.mesos import ExecutorID, FrameworkID, FrameworkInfo, Task
 
 log = structlog.get_logger()
 
@@ -26,21 +27,29 @@ class Roster:
     """The tasks that we hold: running ones, and ended ones whose end is not acknowledged."""
 
     def __init__(
-        self, station: Station, group: asyncio.TaskGroup, new_container_id: Callable[[], str]
+        self,
+        station: Station,
+        group: asyncio.TaskGroup,
+        new_container_id: Callable[[], str],
+        executors: Executors,
     ) -> None:
-        self.lives: dict[Key, TaskLife] = {}
-        self.completed: deque[tuple[TaskLife, Task]] = deque(maxlen=MOST_COMPLETED)
+        self.lives: dict[Key, Life] = executors.lives
+        self.executors = executors
+        self.completed: deque[tuple[Life, Task]] = deque(maxlen=MOST_COMPLETED)
         self._station = station
         self._group = group
         self._new_container_id = new_container_id
 
     def recover(self, agent_id: str, *, is_rebooted: bool) -> None:
-        """Take up every task that an earlier agent left, and remove what belongs to none."""
+        """Take up every task that an earlier agent left, those of executors too."""
         station = self._station
+        self.executors.recover(agent_id, is_rebooted=is_rebooted)
         frameworks = station.layout.agents / agent_id / "frameworks"
         for directory in sorted(frameworks.glob("*/executors/*/runs/*/tasks/*")):
             checkpoint = Checkpoint(directory)
             record = checkpoint.read_record()
+            if record is not None and record.executor_id is not None:
+                continue
             stream = recover(checkpoint.updates)
             if record is None or stream.is_done:
                 checkpoint.remove()
@@ -54,7 +63,7 @@ class Roster:
 
     def remove_orphans(self) -> None:
         """Remove containers that belong to no task."""
-        ours = {life.record.container_id for life in self.lives.values()}
+        ours = {life.record.container_id for life in self.lives.values()} | {*self.executors.runs}
         for container_id in self._station.containerizer.known():
             if container_id.partition(".")[0] in ours:
                 continue
@@ -63,6 +72,9 @@ class Roster:
 
     async def run_task(self, agent_id: str, order: RunTask) -> None:
         """Launch a task, unless we have it already."""
+        if order.task.executor is not None:
+            await self.executors.run_task(agent_id, order)
+            return
         record = TaskRecord(
             framework_info=order.framework_info,
             task=order.task,
@@ -88,6 +100,8 @@ class Roster:
 
     async def kill_task(self, order: KillTask) -> None:
         """Kill a task; one that we don't have is none of ours to tell about."""
+        if await self.executors.kill_task(order):
+            return
         life = self.lives.get((order.framework_id.value, order.task_id.value))
         if life is None:
             log.warning("kill_ignored", task=order.task_id.value)
@@ -101,13 +115,15 @@ class Roster:
         await self._station.sender.acknowledge(key, order.uuid)
 
     async def shutdown_framework(self, framework_id: FrameworkID) -> None:
-        """Kill every task of a framework."""
+        """Kill every task of a framework, and shut its executors down."""
+        await self.executors.shutdown_framework(framework_id)
         for key, life in tuple(self.lives.items()):
-            if key[0] == framework_id.value:
+            if key[0] == framework_id.value and life.record.executor_id is None:
                 await life.kill(Kill(grace_seconds=grace_seconds(life.record.task.kill_policy)))
 
     async def kill_all(self) -> None:
         """Kill every container at once and wait until all are removed."""
+        self.executors.destroy_all()
         for life in tuple(self.lives.values()):
             await life.kill(Kill(message="Agent shut down", grace_seconds=0.0))
         for container_id in self._station.containerizer.known():
@@ -119,15 +135,18 @@ class Roster:
         if life is not None:
             self.completed.append((life, self.task_of(life)))
             life.checkpoint.remove()
+            self.executors.done(key)
 
-    def task_of(self, life: TaskLife) -> Task:
+    def task_of(self, life: Life) -> Task:
         """Return a task as the master and the API know it."""
         task = life.record.task
         stream = self._station.sender.stream(life.record.key)
         forwarded = stream.forwarded
+        executor_id = life.record.executor_id
         return Task(
             name=task.name,
             task_id=task.task_id,
+            executor_id=ExecutorID(value=executor_id) if executor_id is not None else None,
             framework_id=FrameworkID(value=life.record.framework_id),
             agent_id=task.agent_id,
             state=latest_state(stream) if stream.latest else life.state,
@@ -151,7 +170,7 @@ class Roster:
     def frameworks(self) -> tuple[FrameworkInfo, ...]:
         """Return whose tasks they are."""
         found = {life.record.framework_id: life.record.framework_info for life in self._all()}
-        return tuple(found.values())
+        return tuple({**self.executors.frameworks(), **found}.values())
 
-    def _all(self) -> Iterator[TaskLife]:
+    def _all(self) -> Iterator[Life]:
         return iter(self.lives.values())

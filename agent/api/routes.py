@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from phalanx.agent.api.executor import EXECUTORS, post_executor
 from phalanx.agent.api.files import ROOT, browse, download, read
 from phalanx.agent.api.view import View, build_version
 from phalanx.mesos.api.answer import answer_with, dressed, errors_in_words
@@ -88,6 +89,7 @@ def build_app(view: View, files_root: Path) -> web.Application:
     app = web.Application(middlewares=[dressed, errors_in_words], client_max_size=MAX_BODY_BYTES)
     app[VIEW] = view
     app[ROOT] = files_root
+    app[EXECUTORS] = view.roster.executors
     drawn: Mapping[str, Callable[[], Any]] = {
         "/state": view.state,
         "/version": build_version,
@@ -98,6 +100,7 @@ def build_app(view: View, files_root: Path) -> web.Application:
     }
     pages = [
         Page("/api/v1", post_v1),
+        Page("/api/v1/executor", post_executor, realm="executor"),
         Page("/health", get_health, realm=None),
         Page("/files/browse", browse),
         Page("/files/read", read),

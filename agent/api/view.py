@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from phalanx.agent.api.form import attributes_form, resources_form, task_form
-from phalanx.agent.life import TaskLife
+from phalanx.agent.life import Life
 from phalanx.agent.roster import Roster
 from phalanx.agent.station import Station
 from phalanx.mesos.resources import Resources
@@ -71,10 +71,10 @@ class View:
             ],
         }
 
-    def _lives(self) -> list[tuple[TaskLife, Task]]:
+    def _lives(self) -> list[tuple[Life, Task]]:
         return [(life, self.roster.task_of(life)) for life in self.roster.lives.values()]
 
-    def _running(self) -> list[TaskLife]:
+    def _running(self) -> list[Life]:
         return [life for life in self.roster.lives.values() if not life.is_over]
 
     def _frameworks(self, active: bool) -> tuple[FrameworkInfo, ...]:
@@ -84,7 +84,7 @@ class View:
         gone = {life.record.framework_id: life.record.framework_info for life, _ in self._past()}
         return tuple(info for name, info in gone.items() if name not in held)
 
-    def _past(self) -> list[tuple[TaskLife, Task]]:
+    def _past(self) -> list[tuple[Life, Task]]:
         return list(self.roster.completed)
 
     def _framework(self, info: FrameworkInfo, *, active: bool) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class View:
         ]
         return form
 
-    def _executor(self, life: TaskLife, task: Task, *, completed: bool = False) -> dict[str, Any]:
+    def _executor(self, life: Life, task: Task, *, completed: bool = False) -> dict[str, Any]:
         shown = task_form(task)
         return {
             "id": life.record.task_id,
@@ -128,7 +128,7 @@ class View:
             "completed_tasks": [shown] if completed else [],
         }
 
-    async def statistics(self, life: TaskLife) -> dict[str, Any]:
+    async def statistics(self, life: Life) -> dict[str, Any]:
         """Return what a container uses and may use."""
         found = await self.station.containerizer.statistics(life.record.container_id)
         return to_json(found)
@@ -209,7 +209,7 @@ class View:
         ]
 
 
-def executor_name(life: TaskLife) -> str:
+def executor_name(life: Life) -> str:
     """Return the name of the executor that Mesos would have invented."""
     command = life.record.task.command
     text = (command.value if command else "") or ""

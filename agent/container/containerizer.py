@@ -19,10 +19,14 @@ from phalanx.mesos.v1.mesos import (
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A container whose first process runs, and the networks that it is on."""
+    """A container whose first process runs, and the networks that it is on.
+
+    *data* is what the engine itself tells of it, for the status of its task.
+    """
 
     pid: int
     networks: tuple[NetworkInfo, ...]
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

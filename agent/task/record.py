@@ -19,11 +19,17 @@ KILL = "task.kill"
 
 
 class TaskRecord(Message, frozen=True, kw_only=True):
-    """A task as it was given to us, and the container that it got."""
+    """A task as it was given to us, and the container that it got.
+
+    A task of an executor has the executor's container, one of a pod a nested one;
+    *group* are the ids of the tasks that were launched together with it.
+    """
 
     framework_info: FrameworkInfo
     task: TaskInfo
     container_id: str
+    executor_id: str | None = None
+    group: tuple[str, ...] = ()
 
     @property
     def framework_id(self) -> str:
