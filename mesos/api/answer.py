@@ -10,7 +10,7 @@ from aiohttp import web
 
 from phalanx.core.api.error import STATUS_OF, Handler, errors_as_json
 from phalanx.core.error import PhalanxError
-from phalanx.mesos.v1.codec import Message
+from phalanx.mesos.v1.codec import Message, encode_value
 from phalanx.mesos.v1.media import Media, accepts_gzip, encode_as
 
 GZIP_FROM_BYTES = 1024
@@ -38,7 +38,7 @@ def answer_with(kind: type[Message], body: Mapping[str, Any], media: Media) -> w
 
 def json_answer(body: Mapping[str, Any] | list[Any] | bytes) -> web.Response:
     """Answer a page of JSON; bytes are JSON already."""
-    raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    raw = body if isinstance(body, bytes) else encode_value(body)
     return web.Response(body=raw, headers={"Content-Type": Media.JSON.value})
 
 

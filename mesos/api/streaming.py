@@ -21,12 +21,14 @@ async def respond(
     stream: Stream,
     *,
     headers: Mapping[str, str] | None = None,
+    preamble: AsyncIterator[bytes] | None = None,
     heartbeat: Message | bytes | None = None,
     every_seconds: float = 15.0,
     on_end: Callable[[], None],
 ) -> web.StreamResponse:
     """Send what comes through *stream* until either side ends it, with heartbeats between.
 
+    *preamble* goes before everything that comes through the stream, which meanwhile keeps it.
     The stream itself says its content type. *on_end* is called in any case.
     """
     _notice_death(request)
@@ -39,6 +41,9 @@ async def respond(
         beating = asyncio.ensure_future(_beat(stream, heartbeat, every_seconds))
     try:
         await response.prepare(request)
+        if preamble is not None:
+            async for chunk in preamble:
+                await response.write(chunk)
         async for chunk in stream.chunks():
             await response.write(chunk)
         await response.write_eof()

@@ -1,23 +1,28 @@
 """Mesos' JSON rules over msgspec structs (reference mesos §0.2).
 
 Out: a field is written if set; an empty repeated field is left out; a field
-that declares an explicit default is always written. In: unknown fields are
-ignored, ``null`` is absent, a lone object stands for a list of one, numbers
-and booleans may come as strings, an unknown enum name in an optional field is
-dropped.
+that declares an explicit default is always written; an infinite number is a
+bare ``Infinity``. In: msgspec reads what is written plainly; whatever it
+refuses goes the way of ``lenient.py``.
 """
 
-import enum
-import types
-import typing
+import json
+import math
+import re
 from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
 
 from phalanx.core.error import InvalidError
+from phalanx.mesos.v1.lenient import message_of
 
 M = TypeVar("M", bound="Message")
+
+# Where msgspec wrote null: for None, which a message never has to show, or for a number that
+# JSON can't. A text can look the same, which costs time and no more.
+NULL = re.compile(rb"[:,\[]null[,\]}]")
+INFINITE = b"Infinity"
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,10 +41,24 @@ def declared(value: Any) -> Any:  # noqa: ANN401 - it stands where a field's def
 
 def encode(message: Message) -> bytes:
     """Return *message* as JSON bytes."""
+    return encode_value(message)
+
+
+def encode_value(value: Any) -> bytes:  # noqa: ANN401 - any JSON, with messages in it
+    """Return any JSON value as bytes; messages in it are written by Mesos' rules.
+
+    Half a surrogate pair in a text, which UTF-8 can't carry, becomes a ``?``.
+    """
     try:
-        return msgspec.json.encode(message)
+        raw = msgspec.json.encode(value)
     except UnicodeEncodeError:
-        return msgspec.json.encode(scrubbed(to_json(message)))
+        value = scrubbed(msgspec.to_builtins(value))
+        raw = msgspec.json.encode(value)
+    if b"null" in raw and NULL.search(raw):
+        built = msgspec.to_builtins(value)
+        if _has_infinity(built):
+            return json.dumps(built, ensure_ascii=False, separators=(",", ":")).encode()
+    return raw
 
 
 def to_json(message: Message) -> dict[str, Any]:
@@ -51,34 +70,27 @@ def to_json(message: Message) -> dict[str, Any]:
 def decode(kind: type[M], raw: bytes) -> M:
     """Parse JSON bytes; raise InvalidError with Mesos' first words for it."""
     try:
-        return _decode(kind, raw)
+        try:
+            message: M = _decoder(kind).decode(raw)
+            return message
+        except (msgspec.DecodeError, ValueError):
+            pass  # a form that only the lenient way takes, or an error that it words
+        return from_json(kind, _parsed(raw))
     except RecursionError as error:
         raise InvalidError("Failed to parse body into JSON: nested too deeply") from error
-
-
-def _decode(kind: type[M], raw: bytes) -> M:
-    try:
-        message: M = _decoder(kind).decode(raw)
-        return message
-    except msgspec.ValidationError:
-        pass  # a form that only the lenient way takes, or an error that it words
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidError(f"Failed to parse body into JSON: {error}") from error
-    try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # in what *kind* does not have
-        raise InvalidError(f"Failed to parse body into JSON: {error}") from error
-    return from_json(kind, value)
 
 
 def from_json(kind: type[M], value: object) -> M:
     """Turn a parsed JSON value into a message; raise InvalidError if it can't be one."""
     try:
-        return msgspec.convert(_lenient(kind, value), kind, strict=False)
-    except msgspec.ValidationError as error:
+        if not isinstance(value, dict):
+            raise InvalidError("Expecting a JSON object")
+        message: M = message_of(kind, value)
+    except InvalidError as error:
         raise InvalidError(
             f"Failed to convert JSON into {kind.__name__} protobuf: {error}"
         ) from error
+    return message
 
 
 def scrubbed(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
@@ -99,55 +111,37 @@ def _decoder(kind: type[M]) -> msgspec.json.Decoder[M]:
     return msgspec.json.Decoder(kind)
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _parsed(raw: bytes) -> object:
+    """Return what *raw* says as JSON, a bare ``Infinity`` included."""
+    try:
+        if INFINITE not in raw:
+            return msgspec.json.decode(raw)
+        parsed: object = json.loads(raw.decode(), parse_constant=_constant, parse_float=_finite)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidError(f"Failed to parse body into JSON: {error}") from error
+    return parsed
 
 
-@cache
-def _optional_enums(kind: type) -> dict[str, frozenset[str]]:
-    """Return the names that each optional enum field of *kind* knows."""
-    found = {}
-    for key, hint in typing.get_type_hints(kind, include_extras=True).items():
-        inner = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
-        if isinstance(inner, types.UnionType) or typing.get_origin(inner) is typing.Union:
-            for part in typing.get_args(inner):
-                for meta in getattr(part, "__metadata__", ()):
-                    if isinstance(meta, msgspec.Meta) and meta.extra and "enum" in meta.extra:
-                        found[key] = frozenset(meta.extra["enum"])
-    return found
+def _constant(text: str) -> float:
+    if text == "NaN":
+        raise ValueError("NaN is no number")
+    return float(text)
 
 
-def _lenient(kind: Any, value: Any) -> Any:  # noqa: ANN401 - walks any annotation and any JSON
-    """Rewrite *value* into the one form that msgspec takes for *kind*."""
-    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
-        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        items = value if isinstance(value, list | tuple) else [value]
-        return [_lenient(typing.get_args(kind)[0], item) for item in items if item is not None]
-    if origin is dict and isinstance(value, dict):
-        of = typing.get_args(kind)[1]
-        return {key: _lenient(of, item) for key, item in value.items() if item is not None}
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
-        hints = _hints(kind)
-        rewritten = {}
-        enums = _optional_enums(kind)
-        for key, item in value.items():
-            if key not in hints or item is None or _is_unknown_enum(hints[key], item):
-                continue
-            if key in enums and (not isinstance(item, str) or item not in enums[key]):
-                continue
-            rewritten[key] = _lenient(hints[key], item)
-        return rewritten
-    return value
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("value out of range")
+    return number
 
 
-def _is_unknown_enum(hint: Any, value: object) -> bool:  # noqa: ANN401 - hint is any annotation
-    """Tell whether an *optional* enum field holds a name that we don't know."""
-    if not isinstance(hint, types.UnionType):
-        return False
-    kind = next(part for part in hint.__args__ if part is not types.NoneType)
-    if not (isinstance(kind, type) and issubclass(kind, enum.Enum)):
-        return False
-    return value not in {member.value for member in kind}
+def _has_infinity(value: Any) -> bool:  # noqa: ANN401 - walks any JSON
+    match value:
+        case float():
+            return math.isinf(value)
+        case dict():
+            return any(map(_has_infinity, value.values()))
+        case list() | tuple():
+            return any(map(_has_infinity, value))
+        case _:
+            return False

@@ -305,6 +305,9 @@ Visibility = Annotated[str, names({"FRAMEWORK": 0, "CLUSTER": 1, "EXTERNAL": 2})
 DrainState = Annotated[str, names({"UNKNOWN": 0, "DRAINING": 1, "DRAINED": 2})]
 
 
+DEEPEST_CONTAINER = 32
+
+
 class ProtobufDuration(Message, frozen=True, kw_only=True):
     """``google.protobuf.Duration``: in JSON an object here, no text (reference mesos §11.14)."""
 
@@ -343,10 +346,21 @@ class ExecutorID(Message, frozen=True, kw_only=True):
 
 
 class ContainerID(Message, frozen=True, kw_only=True):
-    """``mesos.v1.ContainerID``; *parent* is set for nested containers."""
+    """``mesos.v1.ContainerID``; *parent* is set for nested containers.
+
+    The one message that can hold itself; a deeper one is refused when it is read.
+    """
 
     value: Annotated[str, n(1)]
     parent: Annotated["ContainerID | None", n(2)] = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError below ``DEEPEST_CONTAINER`` parents."""
+        parent, depth = self.parent, 0
+        while parent is not None:
+            parent, depth = parent.parent, depth + 1
+            if depth > DEEPEST_CONTAINER:
+                raise ValueError(f"container_id: more than {DEEPEST_CONTAINER} parents")
 
 
 class ResourceProviderID(Message, frozen=True, kw_only=True):
@@ -1009,13 +1023,14 @@ class Attribute(Message, frozen=True, kw_only=True):
 
 
 class AgentInfo(Message, frozen=True, kw_only=True):
-    """``mesos.v1.AgentInfo``."""
+    """``mesos.v1.AgentInfo``; agents have checkpointed always, and still say so."""
 
     hostname: Annotated[str, n(1)]
     port: Annotated[I32, n(8)] = declared(5051)
     resources: Annotated[tuple[Resource, ...], n(3)] = ()
     attributes: Annotated[tuple[Attribute, ...], n(5)] = ()
     id: Annotated[AgentID | None, n(6)] = None
+    checkpoint: Annotated[bool, n(7)] = declared(True)
     domain: Annotated[DomainInfo | None, n(10)] = None
 
 

@@ -2,8 +2,9 @@
 
 The structs are the one schema. What a field's annotation says (``wire.py``) and
 what its Python type says make a proto2 field: a tuple is repeated, a dict a map,
-a field without a default is required, the rest optional. An enum number that we
-don't know counts as unset, as with every proto2 reader.
+the rest are optional to protobuf, and a struct refuses to be made without the
+fields it requires. An enum number that we don't know counts as unset, as with
+every proto2 reader.
 """
 
 import typing
@@ -47,9 +48,9 @@ def encode_protobuf(message: Message) -> bytes:
     write = _wire_kind(type(message))
     built = msgspec.to_builtins(message, builtin_types=(bytes,))
     try:
-        raw: bytes = write(**built).SerializePartialToString()
+        raw: bytes = write(**built).SerializeToString()
     except UnicodeEncodeError:
-        raw = write(**scrubbed(built)).SerializePartialToString()
+        raw = write(**scrubbed(built)).SerializeToString()
     return raw
 
 
@@ -59,8 +60,8 @@ def decode_protobuf(kind: type[M], raw: bytes) -> M:
     try:
         parsed.ParseFromString(raw)
         message: M = _reader(kind)(parsed)
-    # A struct without a required field is a TypeError; a text that is no UTF-8 raises late.
-    except (DecodeError, TypeError, UnicodeDecodeError) as error:
+    # A struct without a required field is a TypeError.
+    except (DecodeError, TypeError, ValueError) as error:
         raise InvalidError(f"Failed to parse body into {kind.__name__} protobuf") from error
     return message
 
@@ -87,7 +88,7 @@ def _turn(shape: Shape) -> Callable[[Value], Value] | None:
     of = shape.of
     one: Callable[[Value], Value] | None
     if isinstance(of, str):
-        one = None
+        one = _number if of == "double" else None
     elif isinstance(of, Enum):
         one = {number: of.made(name) for name, number in of.numbers.items()}.__getitem__
     else:
@@ -99,6 +100,12 @@ def _turn(shape: Shape) -> Callable[[Value], Value] | None:
     if shape.is_repeated:
         return tuple if one is None else lambda found: tuple(map(one, found))
     return one
+
+
+def _number(value: float) -> float:
+    if value != value:
+        raise ValueError("NaN is no number")
+    return value
 
 
 @cache
@@ -123,7 +130,12 @@ def _name(kind: type[Message]) -> str:
 
 def _add_file(kind: type[Message], pool: descriptor_pool.DescriptorPool) -> None:
     """Describe *kind* and whatever it holds in one file, but for what other files describe."""
-    file = descriptor_pb2.FileDescriptorProto(name=_name(kind), package=PACKAGE, syntax="proto2")
+    file = descriptor_pb2.FileDescriptorProto(name=_name(kind), package=PACKAGE)
+    file.syntax, file.edition = "editions", descriptor_pb2.EDITION_2023
+    rules = file.options.features  # those of proto2, but that texts must be UTF-8
+    rules.enum_type = descriptor_pb2.FeatureSet.CLOSED
+    rules.repeated_field_encoding = descriptor_pb2.FeatureSet.EXPANDED
+    rules.utf8_validation = descriptor_pb2.FeatureSet.VERIFY
     waiting, seen = [kind], {kind}
     while waiting:
         described = waiting.pop()
@@ -147,11 +159,7 @@ def _described(kind: type[Message]) -> descriptor_pb2.DescriptorProto:
     made = descriptor_pb2.DescriptorProto(name=_name(kind).rpartition(".")[2])
     for shape in shapes(kind):
         field = made.field.add(name=shape.name, number=shape.number)
-        field.label = Field.LABEL_OPTIONAL
-        if shape.is_repeated:
-            field.label = Field.LABEL_REPEATED
-        elif shape.is_required:
-            field.label = Field.LABEL_REQUIRED
+        field.label = Field.LABEL_REPEATED if shape.is_repeated else Field.LABEL_OPTIONAL
         if shape.is_map:
             entry = made.nested_type.add(name=f"{_camel(shape.name)}Entry")
             entry.options.map_entry = True
