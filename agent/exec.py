@@ -59,6 +59,11 @@ async def run(
     return Finished(process.returncode or 0, out, err)
 
 
+async def run_worker(program: Path, given: bytes) -> Finished:
+    """Run a program of ours that needs the standard library only, to its end."""
+    return await run([sys.executable, "-I", str(program)], given=given, timeout_seconds=None)
+
+
 def _file_of(content: bytes) -> int:
     """Return a file in memory, at its beginning: unlike a pipe it needs nobody who reads it."""
     descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)

@@ -39,6 +39,28 @@ def make_network(path: Path) -> None:
         raise ContainerError(f"network namespace {path}: {error}") from error
 
 
+def hold_network(path: Path, pid: int) -> None:
+    """Hold the network namespace of a process at *path*; raise ContainerError.
+
+    IPv6 is turned on in it, which an engine leaves off where it has no network itself.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        source = os.fsencode(f"/proc/{pid}/ns/net")
+        system_call("mount", source, os.fsencode(path), None, MS_BIND, None)
+        call_in(path, _allow_ipv6)
+    except OSError as error:
+        raise ContainerError(f"network namespace {path}: {error}") from error
+
+
+def _allow_ipv6() -> None:
+    for place in ("all", "default", "lo"):
+        switch = Path(f"/proc/sys/net/ipv6/conf/{place}/disable_ipv6")
+        if switch.exists():
+            switch.write_text("0")
+
+
 def release_network(path: Path) -> None:
     """Let go of the namespace held at *path*, if there is one, and remove the file."""
     release_mount(path)

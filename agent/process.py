@@ -1,5 +1,6 @@
 """Processes by identity: a pid alone may be somebody else's by now."""
 
+import asyncio
 import os
 import signal
 from dataclasses import dataclass
@@ -64,3 +65,23 @@ def kill(process: Process, number: int = signal.SIGKILL) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _settle(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
+
+
+async def ended(process: Process) -> None:
+    """Wait until a process that need not be our child has ended."""
+    descriptor = open_process(process)
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, _settle, over)
+    try:
+        await over
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

@@ -24,7 +24,7 @@ from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.cni.request import ARGUMENTS_KEY, Attachment, plugin_config
 from phalanx.agent.cni.result import Attached, attached
 from phalanx.agent.files import read_json, write_whole
-from phalanx.agent.namespace import make_network, release_network
+from phalanx.agent.namespace import hold_network, make_network, release_network
 from phalanx.core.error import ContainerError
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import IPAddress, NetworkInfo
@@ -79,15 +79,25 @@ class Networks:
         return tuple(sorted(path.name for path in self.root.iterdir()))
 
     async def attach(
-        self, container_id: str, asked: Sequence[NetworkInfo], hostname: str
+        self,
+        container_id: str,
+        asked: Sequence[NetworkInfo],
+        hostname: str,
+        *,
+        pid: int | None = None,
     ) -> tuple[NetworkInfo, ...]:
         """Make a network namespace and attach it to every network; raise ContainerError.
 
-        What was done before a failure stays for ``detach``.
+        With *pid* it is the namespace of that process. What was done before a
+        failure stays for ``detach``.
         """
         configs = await self._configs(asked)
         home = self.root / container_id
-        await asyncio.to_thread(make_network, home / NAMESPACE_FILE)
+        namespace = home / NAMESPACE_FILE
+        if pid is None:
+            await asyncio.to_thread(make_network, namespace)
+        else:
+            await asyncio.to_thread(hold_network, namespace, pid)
         results = await asyncio.gather(
             *(
                 self._add(container_id, f"eth{number}", config, network)

@@ -1,0 +1,1 @@
+"""The Docker containerizer: containers of a Docker engine on our own networks."""

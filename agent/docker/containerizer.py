@@ -1,0 +1,432 @@
+"""The Docker containerizer: a Containerizer over a Docker engine (reference mesos §6.6)."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from phalanx.agent.cni.attach import Networks, named
+from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
+from phalanx.agent.container.mesos import find_user
+from phalanx.agent.container.request import ContainerRequest
+from phalanx.agent.container.spec import command_line
+from phalanx.agent.docker import attendant
+from phalanx.agent.docker.engine import Engine
+from phalanx.agent.docker.request import (
+    PERIOD_MICROSECONDS,
+    Joining,
+    Surroundings,
+    amounts_of,
+    check_ports,
+    check_request,
+    container_name,
+    create_words,
+    environment,
+    is_docker,
+    joining,
+    network_name,
+    pause_words,
+)
+from phalanx.agent.exec import supervise
+from phalanx.agent.files import read_json, write_whole
+from phalanx.agent.layout import Layout
+from phalanx.agent.process import Process, ended, is_alive, kill
+from phalanx.core.error import ContainerError, InvalidError
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.codec import Message, decode, encode
+from phalanx.mesos.v1.mesos import (
+    CommandInfo,
+    IPAddress,
+    NetworkInfo,
+    Resource,
+    ResourceStatistics,
+    Scalar,
+)
+
+log = structlog.get_logger()
+
+ATTENDANT = Path(attendant.__file__)
+START_SECONDS = 120.0
+FACTS = "facts.json"
+ENDED = ".ended-"
+NANOSECONDS = 1e9
+NET_FILES = ("hosts", "hostname", "resolv.conf")
+
+
+class Facts(Message, frozen=True, kw_only=True):
+    """What is kept of a container in its run directory."""
+
+    socket: str
+    sandbox: str
+    mode: str
+    networks: tuple[NetworkInfo, ...] = ()
+    resources: tuple[Resource, ...] = ()
+    limits: dict[str, Scalar] = msgspec.field(default_factory=dict)
+    stop_signal: int = int(signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class DockerWays:
+    """How this agent treats containers of Docker, as its settings say."""
+
+    ip: str
+    owner: str  # what tells this agent's containers from everybody else's
+    has_quota: bool = False
+    switches_user: bool = True
+    remove_delay_seconds: float = 6 * 3600.0
+    kills_orphans: bool = True
+    config: Path | None = None  # directory of Docker's own config.json
+
+
+@dataclass(frozen=True, slots=True)
+class DockerContainerizer:
+    """A Containerizer of ContainerInfos of type DOCKER."""
+
+    layout: Layout
+    engine: Engine
+    networks: Networks
+    ways: DockerWays
+    clock: Callable[[], float]
+    _unwanted: set[str] = field(init=False, default_factory=set)
+    _launching: set[str] = field(init=False, default_factory=set)
+
+    def takes(self, request: ContainerRequest) -> bool:
+        """Tell whether a container is for Docker."""
+        return is_docker(request.container)
+
+    def has(self, container_id: str) -> bool:
+        """Tell whether a container is one of ours."""
+        return container_id in self._launching or self._run(container_id).is_dir()
+
+    async def launch(self, request: ContainerRequest) -> Running:
+        """Start a container; raise ContainerError in plain words."""
+        self._launching.add(request.id)
+        try:
+            return await self._launch(request)
+        except (OSError, InvalidError) as error:
+            raise ContainerError(str(error)) from error
+        finally:
+            self._launching.discard(request.id)
+            self._unwanted.discard(request.id)
+
+    async def _launch(self, request: ContainerRequest) -> Running:
+        docker = check_request(request)
+        container = request.container
+        if container is None:
+            raise ContainerError("container: is missing")
+        join = joining(container, docker)
+        named(join.networks)
+        check_ports(request, join.networks)
+        self._make_sandbox(request)
+        place = self._run(request.id)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._note(request, join, ())
+        if docker.force_pull_image or not await self.engine.has_image(docker.image):
+            await self.engine.pull(docker.image, self.ways.config)
+        self._refuse_unwanted(request.id)
+        networks = await self._join(request, join)
+        self._note(request, join, networks)
+        self._refuse_unwanted(request.id)
+        around = Surroundings(
+            owner=self.ways.owner,
+            joining=join,
+            environment=environment(request, ip=_first_address(networks)),
+            has_quota=self.ways.has_quota,
+            files=self._files(request.id) if join.mode == "cni" else {},
+        )
+        await self.engine.create(create_words(request, around))
+        self._refuse_unwanted(request.id)
+        init = await self._attend(request.id, request.sandbox)
+        facts = await self.engine.inspect(container_name(request.id)) or {}
+        self._note(request, join, networks, _stop_signal(facts))
+        return Running(init.pid, networks, json.dumps([facts]).encode())
+
+    async def _join(self, request: ContainerRequest, join: Joining) -> tuple[NetworkInfo, ...]:
+        """Make a container's network before the container; return what its status says of it."""
+        if join.mode == "host":
+            return (NetworkInfo(ip_addresses=(IPAddress(ip_address=self.ways.ip),)),)
+        if join.mode == "none":
+            return ()
+        given = request.container.hostname if request.container else None
+        hostname = given or request.hostname or request.container_id.value
+        image = await self.engine.ensure_pause()
+        name = network_name(request.id)
+        words = pause_words(request, owner=self.ways.owner, image=image, hostname=hostname)
+        await self.engine.create(words)
+        await self.engine.start(name)
+        facts = await self.engine.inspect(name)
+        if facts is None or not facts["State"]["Pid"]:
+            raise ContainerError("docker: the process that holds the network ended")
+        pid = int(facts["State"]["Pid"])
+        return await self.networks.attach(request.id, join.networks, hostname, pid=pid)
+
+    async def _attend(self, container_id: str, sandbox: Path) -> Process:
+        """Start the process that starts a container, or follows it; return the container's."""
+        arguments = [str(self._run(container_id)), str(self.engine.socket)]
+        arguments += [container_name(container_id), str(sandbox / "stdout")]
+        arguments.append(str(sandbox / "stderr"))
+        try:
+            line = await supervise(arguments, timeout_seconds=START_SECONDS, program=ATTENDANT)
+        except TimeoutError as error:
+            raise ContainerError(f"docker: did not start in {START_SECONDS:g} s") from error
+        try:
+            told = json.loads(line)
+        except ValueError as error:
+            raise ContainerError("docker: the attendant ended without a word") from error
+        if "exit" in told:
+            raise ContainerError(str(told["exit"]["error"]))
+        init = self.find(container_id).init
+        if init is None:
+            raise ContainerError("docker: the container has no process")
+        return init
+
+    def _make_sandbox(self, request: ContainerRequest) -> None:
+        request.sandbox.mkdir(parents=True, exist_ok=True)
+        if request.user is not None and self.ways.switches_user:
+            user = find_user(request.user)
+            os.chown(request.sandbox, user.uid, user.gid)
+
+    def _files(self, container_id: str) -> dict[str, str]:
+        home = self.layout.networks / container_id
+        return {f"/etc/{name}": str(home / name) for name in NET_FILES if (home / name).exists()}
+
+    def _refuse_unwanted(self, container_id: str) -> None:
+        if container_id in self._unwanted:
+            raise ContainerError("the container was killed while it was launched")
+
+    def _run(self, container_id: str) -> Path:
+        return self.layout.docker / container_id
+
+    def _note(
+        self,
+        request: ContainerRequest,
+        join: Joining,
+        networks: tuple[NetworkInfo, ...],
+        stop_signal: int = int(signal.SIGTERM),
+    ) -> None:
+        facts = Facts(
+            socket=str(self.engine.socket),
+            sandbox=str(request.sandbox),
+            mode=join.mode,
+            networks=networks,
+            resources=request.resources.messages(),
+            limits=dict(request.limits),
+            stop_signal=stop_signal,
+        )
+        write_whole(self._run(request.id) / FACTS, encode(facts))
+
+    def _facts(self, container_id: str) -> Facts:
+        try:
+            return decode(Facts, (self._run(container_id) / FACTS).read_bytes())
+        except (OSError, InvalidError):
+            return Facts(socket=str(self.engine.socket), sandbox="", mode="")
+
+    def _attendant(self, container_id: str) -> Process | None:
+        facts = read_json(self._run(container_id) / "supervisor")
+        return Process(int(facts["pid"]), int(facts["start_time"])) if facts else None
+
+    def find(self, container_id: str) -> Found:
+        """Read what is known of a container."""
+        place = self._run(container_id)
+        facts = self._facts(container_id)
+        started, end = read_json(place / "started"), read_json(place / "exit")
+        init = Process(int(started["pid"]), int(started["start_time"])) if started else None
+        exit = _exit(end, facts) if end is not None else None
+        when = started.get("started") if started else None
+        return Found(init, exit, when, facts.networks)
+
+    def known(self) -> tuple[str, ...]:
+        """Return every container that has a run directory."""
+        if not self.layout.docker.is_dir():
+            return ()
+        names = (path.name for path in self.layout.docker.iterdir())
+        return tuple(sorted(name for name in names if not name.startswith(ENDED)))
+
+    def network(self, container_id: str) -> Path | None:
+        """Return the network namespace that a container is in; None for the agent's."""
+        facts = self._facts(container_id)
+        if facts.mode == "cni":
+            return self.networks.namespace(container_id)
+        init = self.find(container_id).init
+        if facts.mode == "none" and init is not None:
+            return Path(f"/proc/{init.pid}/ns/net")
+        return None
+
+    async def wait(self, container_id: str) -> Exit:
+        """Wait for a container's end, following it anew when nobody does."""
+        while True:
+            found = self.find(container_id)
+            if found.exit is not None:
+                return found.exit
+            attending = self._attendant(container_id)
+            if attending is not None and is_alive(attending):
+                await ended(attending)
+                continue
+            if not (self._run(container_id) / "started").exists():
+                return Exit(error="the container was not started")
+            log.warning("attendant_lost", container=container_id)
+            await self._attend(container_id, Path(self._facts(container_id).sandbox))
+
+    def signal(self, container_id: str, number: int) -> None:
+        """Send a signal to a container's first process, whose business the others are."""
+        init = self.find(container_id).init
+        if init is not None:
+            kill(init, number)
+
+    def terminate(self, container_id: str) -> None:
+        """Ask a container to end, by the signal that its image asks for."""
+        self.signal(container_id, self._facts(container_id).stop_signal)
+
+    def kill(self, container_id: str) -> None:
+        """Kill a container; one being launched fails at its next step."""
+        if container_id in self._launching:
+            self._unwanted.add(container_id)
+        self.signal(container_id, signal.SIGKILL)
+
+    async def execute(
+        self, container_id: str, command: CommandInfo, *, timeout_seconds: float | None
+    ) -> int:
+        """Run a command inside; one that takes too long is killed with all that it started."""
+        name = container_name(container_id)
+        execution = await self.engine.execute(name, command_line(command))
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await execution.run()
+        except BaseException:
+            with suppress(ContainerError):
+                _kill_tree(await execution.pid())
+            raise
+
+    async def remove(self, container_id: str) -> None:
+        """End a container and let go of its networks; the engine keeps it for the delay."""
+        place = self._run(container_id)
+        self.kill(container_id)
+        attending = self._attendant(container_id)
+        is_ended = (place / "exit").exists()
+        if not is_ended or not self.ways.remove_delay_seconds:
+            await self.engine.remove(container_name(container_id))
+            is_ended = False
+        if attending is not None:
+            await ended(attending)
+        await self.networks.detach(container_id)
+        await self.engine.remove(network_name(container_id))
+        if not place.is_dir():
+            return
+        if is_ended:
+            kept = place.with_name(ENDED + container_id)
+            place.rename(kept)
+            os.utime(kept, (self.clock(), self.clock()))
+        else:
+            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+    async def remove_old(self) -> None:
+        """Remove containers that ended longer ago than the delay."""
+        for kept in sorted(self.layout.docker.glob(ENDED + "*")):
+            if kept.stat().st_mtime + self.ways.remove_delay_seconds <= self.clock():
+                await self.engine.remove(container_name(kept.name.removeprefix(ENDED)))
+                await asyncio.to_thread(shutil.rmtree, kept, ignore_errors=True)
+
+    async def remove_orphans(self) -> None:
+        """Remove the containers of this agent that it knows nothing of any more."""
+        if not self.ways.kills_orphans:
+            return
+        ids = [*self.known(), *self._launching]
+        ids += [path.name.removeprefix(ENDED) for path in self.layout.docker.glob(ENDED + "*")]
+        ours = {name for id in ids for name in (container_name(id), network_name(id))}
+        for name in await self.engine.owned(self.ways.owner):
+            if name not in ours:
+                log.info("orphan_found", container=name)
+                await self.engine.remove(name)
+
+    async def statistics(self, container_id: str) -> ResourceStatistics:
+        """Return what a container uses and may use."""
+        found = await self.engine.statistics(container_name(container_id))
+        facts = self._facts(container_id)
+        asked = Resources.of(facts.resources)
+        return statistics_of(found, asked, facts.limits, now=self.clock())
+
+    async def update(
+        self, container_id: str, resources: Resources, limits: Mapping[str, Scalar]
+    ) -> None:
+        """Hold a running container to other amounts; raise ContainerError."""
+        amounts = amounts_of(resources, limits, has_quota=self.ways.has_quota)
+        wanted = {"cpu_shares": amounts.cpu_shares}
+        if amounts.cpu_quota is not None:
+            wanted |= {"cpu_quota": amounts.cpu_quota, "cpu_period": PERIOD_MICROSECONDS}
+        if amounts.memory_bytes is not None:
+            wanted |= {"mem_limit": amounts.memory_bytes}
+            wanted |= {"memswap_limit": 2 * amounts.memory_bytes}  # as without any word on it
+        await self.engine.update(container_name(container_id), wanted)
+        facts = msgspec.structs.replace(
+            self._facts(container_id), resources=resources.messages(), limits=dict(limits)
+        )
+        write_whole(self._run(container_id) / FACTS, encode(facts))
+
+
+def statistics_of(
+    found: Mapping[str, Any], asked: Resources, limits: Mapping[str, Scalar], *, now: float
+) -> ResourceStatistics:
+    """Return an engine's figures as Mesos has them."""
+    cpu = found.get("cpu_stats", {}).get("cpu_usage", {})
+    memory = found.get("memory_stats", {})
+    cpus = limits["cpus"].value if "cpus" in limits else asked.scalar("cpus")
+    return ResourceStatistics(
+        timestamp=now,
+        processes=found.get("pids_stats", {}).get("current"),
+        cpus_user_time_secs=cpu.get("usage_in_usermode", 0) / NANOSECONDS,
+        cpus_system_time_secs=cpu.get("usage_in_kernelmode", 0) / NANOSECONDS,
+        cpus_limit=cpus,
+        cpus_soft_limit=asked.scalar("cpus"),
+        mem_limit_bytes=memory.get("limit"),
+        mem_total_bytes=memory.get("usage"),
+        mem_rss_bytes=memory.get("stats", {}).get("rss", memory.get("usage")),
+    )
+
+
+def _first_address(networks: tuple[NetworkInfo, ...]) -> str | None:
+    addresses = networks[0].ip_addresses if networks else ()
+    return addresses[0].ip_address if addresses else None
+
+
+def _stop_signal(facts: Mapping[str, Any]) -> int:
+    """Return the signal that an image wants to be stopped by."""
+    text = str(facts.get("Config", {}).get("StopSignal") or "SIGTERM")
+    if text.isdecimal():
+        return int(text)
+    name = text if text.startswith("SIG") else f"SIG{text}"
+    return int(getattr(signal, name, signal.SIGTERM))
+
+
+def _exit(end: Mapping[str, Any], facts: Facts) -> Exit:
+    """Return how a container ended, as its attendant tells."""
+    limitation = None
+    if end.get("oom_kills"):
+        asked = Resources.of(facts.resources).scalar("mem")
+        limit = facts.limits["mem"].value if "mem" in facts.limits else asked
+        limitation = Limitation(
+            "REASON_CONTAINER_LIMITATION_MEMORY",
+            f"Memory limit exceeded: Requested: {limit:g}MB Maximum Used: {limit:g}MB",
+            Resources.make({"mem": round(limit * 1000)}).messages(),
+        )
+    return Exit(end.get("status"), end.get("error"), limitation, end.get("finished"))
+
+
+def _kill_tree(pid: int) -> None:
+    """Kill a process of a container with all that it started."""
+    if not pid:
+        return
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    with suppress(OSError):
+        for child in children.read_text().split():
+            _kill_tree(int(child))
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
