@@ -21,11 +21,12 @@ class TaskAdded:
 
 @dataclass(frozen=True, slots=True)
 class TaskUpdated:
-    """A task has a new status."""
+    """A task has a new status; *before* is the state that it had until then."""
 
     key: TaskKey
     status: TaskStatus
     state: TaskState
+    before: TaskState | None = None
 
 
 @dataclass(frozen=True, slots=True)
