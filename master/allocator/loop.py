@@ -113,11 +113,15 @@ class Allocator:
                 continue
             elif not self._wanted.is_all:
                 agents = self._wanted.agents
-            began = self._clock.now()
-            for _ in self._work(agents, is_batch=is_batch):
-                if self._clock.now() - began >= SLICE_SECONDS:
-                    await asyncio.sleep(0)
-                    began = self._clock.now()
+            await self.run_once(agents, is_batch=is_batch)
+
+    async def run_once(self, agents: Iterable[str] | None = None, *, is_batch: bool = True) -> None:
+        """Make the offers of one run and let others work every few milliseconds."""
+        began = self._clock.now()
+        for _ in self._work(agents, is_batch=is_batch):
+            if self._clock.now() - began >= SLICE_SECONDS:
+                await asyncio.sleep(0)
+                began = self._clock.now()
 
     def _patience(self, batch: float) -> float:
         """Return how long nothing needs to be done unless somebody pokes."""

@@ -25,12 +25,13 @@ NULL = re.compile(rb"[:,\[]null[,\]}]")
 INFINITE = b"Infinity"
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Base of every v1 message.
 
     Optional fields default to None and repeated ones to ``()``: both are left
     out when unset. A field with an explicit default uses ``declared(value)``,
-    which msgspec never leaves out.
+    which msgspec never leaves out. Frozen as they are they never form a cycle,
+    so the garbage collector need not look at hundreds of thousands of them.
     """
 
 

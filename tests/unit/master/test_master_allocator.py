@@ -1,9 +1,10 @@
 """The allocation: order, stages, quota, reservations, capabilities, and what always holds."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,11 +22,10 @@ from phalanx.mesos.v1.mesos import Resource
 FREE = Resources.parse("cpus:1;mem:64")
 TOTAL = {"cpus": 10_000, "mem": 10_000_000}
 MINIMUMS = quantities("cpus:0.01|mem:32")
-Roles = Mapping[str, str]  # of clients' names
 
 
-def client(name: str, role: str = "*", bit: int = 0, **more: object) -> Client:
-    return Client(name, role, 1 << bit, **more)  # type: ignore[arg-type]
+def client(name: str, role: str = "*", bit: int = 0, **more: Any) -> Client:
+    return Client(name, role, 1 << bit, **more)
 
 
 def market(spares: Sequence[Spare], clients: Sequence[Client], **more: object) -> Market:
@@ -224,7 +224,7 @@ def test_revocable_and_shared_resources_need_a_capability() -> None:
     )
     free = Resources.parse(text)
 
-    def parts(**more: object) -> Resources:
+    def parts(**more: Any) -> Resources:
         [grant] = run([agent("a", free)], [client("f", "web", **more)])
         return grant.resources
 
@@ -469,9 +469,9 @@ def test_what_stays_behind_nobody_could_have(
         for one in clients:
             if any((g.framework_id, g.role) == (one.framework_id, one.role) for g in mine):
                 continue
-            part = left.for_role(one.role).where(
-                lambda kind, one=one: one.takes_refined or len(kind.reservations) <= 1
-            )
+            part = left.for_role(one.role)
+            if not one.takes_refined:
+                part = part.where(lambda kind: len(kind.reservations) <= 1)
             is_little = not part or (
                 part.scalars.get("cpus", 0) < 10 and part.scalars.get("mem", 0) < 32_000
             )
