@@ -25,6 +25,7 @@ from phalanx.agent.container.mesos import MesosContainerizer, Ways
 from phalanx.agent.container.runtime import Containers
 from phalanx.agent.executor.executors import Executors
 from phalanx.agent.executor.timing import Timing
+from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
 from phalanx.agent.image.store import Images, remove_unfinished
 from phalanx.agent.layout import Layout
 from phalanx.agent.link import Link
@@ -37,6 +38,8 @@ from phalanx.core.api.serve import Listener, serve
 from phalanx.core.config import Loader
 from phalanx.core.daemon import run_daemon
 from phalanx.core.log import configure_log
+from phalanx.mesos.duration import parse_duration
+from phalanx.mesos.size import parse_size
 from phalanx.mesos.v1.mesos import AgentID, AgentInfo
 
 log = structlog.get_logger()
@@ -128,6 +131,15 @@ def _station(config: AgentConfig, layout: Layout, sender: UpdateSender) -> Stati
     store = config.docker_store_dir or layout.images
     remove_unfinished(store)
     images = Images(config.docker_registry, store)
+    fetcher = Fetcher(
+        FetchWays(
+            cache=config.fetcher_cache_dir or layout.work / "fetch",
+            cache_bytes=parse_size(config.fetcher_cache_size),
+            stall_seconds=parse_duration(config.fetcher_stall_timeout),
+            frameworks_home=config.frameworks_home,
+        )
+    )
+    fetcher.clear()
     containerizer = MesosContainerizer(
         layout,
         Containers(layout, Cgroups(config.cgroups_root), config.runc),
@@ -137,6 +149,7 @@ def _station(config: AgentConfig, layout: Layout, sender: UpdateSender) -> Stati
             Plugins(config.plugin_directories, config.plugin_timeout_seconds),
         ),
         images,
+        fetcher,
         Ways(
             ip=str(config.ip),
             launches=LAUNCHES_PER_CORE * (os.cpu_count() or 1),

@@ -52,6 +52,76 @@ class AgentConfig:
         "directory of extracted images (default: store/docker in the work directory)",
         default=None,
     )
+    cgroups_limit_swap: bool = setting(
+        "count swap against the memory limit of each container", default=False
+    )
+    container_pids_limit: int = setting(
+        "most processes and threads of a container; 0 is no limit", default=4096
+    )
+    container_disk_watch_interval: str = setting(
+        "how often the disk that containers use is measured", default="15secs"
+    )
+    enforce_container_disk_quota: bool = setting(
+        "end a container that uses more disk than it has", default=False
+    )
+    max_output_size: str = setting(
+        "most bytes of a container's stdout, and of its stderr, before the file is put aside "
+        "as stdout.1; one such file is kept, 0B is no limit",
+        default="1GB",
+    )
+    switch_user: bool = setting(
+        "run commands as the user they name, not as the agent's", default=True
+    )
+    image_user: bool = setting(
+        "run the command of an image as the image's User where it names none", default=False
+    )
+    effective_capabilities: str = setting(
+        "capabilities of a container that names none", default="", metavar="JSON"
+    )
+    bounding_capabilities: str = setting(
+        "capabilities that a container may have at most", default="", metavar="JSON"
+    )
+    no_new_privileges: bool = setting(
+        "keep containers from gaining privileges by setuid programs", default=False
+    )
+    allowed_devices: str = setting(
+        "devices that every container may use, beside the common ones",
+        default="",
+        metavar="JSON",
+    )
+    seccomp_config_dir: Path | None = setting("directory of seccomp profiles", default=None)
+    seccomp_profile_name: str | None = setting(
+        "seccomp profile of a container that names none", default=None
+    )
+    default_container_shm_size: str = setting(
+        "size of the /dev/shm of a container that says none", default="64MB"
+    )
+    disallow_sharing_agent_ipc_namespace: bool = setting(
+        "refuse containers that share the agent's IPC namespace", default=False
+    )
+    disallow_sharing_agent_pid_namespace: bool = setting(
+        "refuse containers that share the agent's pid namespace", default=False
+    )
+    host_path_volume_force_creation: str = setting(
+        "directories below which a volume's missing host path is made",
+        default="",
+        metavar="DIR[:DIR]",
+    )
+    secrets_dir: Path | None = setting(
+        "directory of the secrets that are referred to: NAME, or NAME/KEY", default=None
+    )
+    fetcher_cache_dir: Path | None = setting(
+        "directory of the fetcher's cache, emptied at the start (default: fetch in the work "
+        "directory)",
+        default=None,
+    )
+    fetcher_cache_size: str = setting("most bytes in the fetcher's cache", default="2GB")
+    fetcher_stall_timeout: str = setting(
+        "how long a download may stand still before it is given up", default="1mins"
+    )
+    frameworks_home: str | None = setting(
+        "directory that relative URIs are below", default=None, metavar="DIR"
+    )
     runc: str = setting("OCI runtime", default="runc")
     log_level: str = setting("debug, info, warning or error", default="info")
 

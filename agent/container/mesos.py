@@ -29,6 +29,7 @@ from phalanx.agent.container.spec import (
     oci_config,
     terminal_of,
 )
+from phalanx.agent.fetch.fetcher import Fetcher
 from phalanx.agent.files import read_json, write_whole
 from phalanx.agent.image.store import Image, Images
 from phalanx.agent.layout import Layout
@@ -77,6 +78,7 @@ class Ways:
 @dataclass(slots=True)
 class _Launch:
     is_unwanted: bool = False
+    fetching: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class MesosContainerizer:
     containers: Containers
     networks: Networks
     images: Images
+    fetcher: Fetcher
     ways: Ways
     clock: Callable[[], float]
     _slots: asyncio.Semaphore = field(init=False)
@@ -103,12 +106,36 @@ class MesosContainerizer:
             check_request(request)
             name = asked_image(request)
             image = await self.images.provision(name) if name is not None else None
+            await self._fetch(request, launch)
             async with self._slots:
                 return await self._launch(request, image, launch)
         except (OSError, InvalidError) as error:
             raise ContainerError(str(error)) from error
         finally:
             self._launches.pop(request.id, None)
+
+    async def _fetch(self, request: ContainerRequest, launch: _Launch) -> None:
+        """Make the sandbox and bring into it what the command needs."""
+        if request.kind == "debug":
+            return
+        user = self._user(request.user)
+        _make_sandbox(request.sandbox, user)
+        uris = request.command.uris if request.command else ()
+        if not uris:
+            return
+        _refuse_unwanted(launch)
+        name = request.user or "root"
+        work = self.fetcher.fetch(request.id, uris, request.sandbox, name, user)
+        launch.fetching = asyncio.create_task(work)
+        try:
+            await launch.fetching
+        except asyncio.CancelledError:
+            launch.fetching.cancel()
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            _refuse_unwanted(launch)
+            raise
 
     async def _launch(
         self, request: ContainerRequest, image: Image | None, launch: _Launch
@@ -117,7 +144,6 @@ class MesosContainerizer:
         if request.kind == "debug":
             return await self._debug(request, launch)
         user = self._user(request.user)
-        _make_sandbox(request.sandbox, user)
         _refuse_unwanted(launch)
         networks, place = await self._place(request, image)
         _refuse_unwanted(launch)
@@ -314,6 +340,8 @@ class MesosContainerizer:
         for name in (*descendants(container_id, launching), container_id):
             if name in self._launches:
                 self._launches[name].is_unwanted = True
+                if (fetching := self._launches[name].fetching) is not None:
+                    fetching.cancel()
         for name in (*descendants(container_id, self.containers.known()), container_id):
             self.containers.kill(name)
 

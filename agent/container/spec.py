@@ -76,9 +76,6 @@ class Place:
 
 def check_request(request: ContainerRequest) -> None:
     """Raise ContainerError for a request that this containerizer can't carry out."""
-    if request.command is not None and request.command.uris:
-        uri = request.command.uris[0].value
-        raise ContainerError(f"command.uris: {uri!r}: can't be fetched")
     container = request.container
     if container is None:
         return

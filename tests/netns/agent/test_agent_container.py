@@ -19,6 +19,7 @@ from phalanx.agent.container.cgroup import Cgroups
 from phalanx.agent.container.mesos import MesosContainerizer, Ways
 from phalanx.agent.container.request import ContainerRequest, Kind, id_message
 from phalanx.agent.container.runtime import Containers
+from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
 from phalanx.agent.image.store import Images
 from phalanx.agent.layout import Layout
 from phalanx.agent.process import start_time
@@ -37,14 +38,15 @@ class House:
         self.base = base
         self.layout = Layout(base / "work", base / "run")
         self.cgroups = Cgroups(f"phxtest-{uuid4().hex[:8]}")
-        self.engine = self.made()
+        self.engine = self.made({})
 
-    def made(self, **ways: Any) -> MesosContainerizer:
+    def made(self, fetch: dict[str, Any], **ways: Any) -> MesosContainerizer:
         return MesosContainerizer(
             self.layout,
             Containers(self.layout, self.cgroups),
             Networks(self.layout.networks, None, Plugins((), 10.0)),
             Images(None, self.layout.images),
+            Fetcher(FetchWays(self.layout.work / "fetch", **fetch)),
             Ways(**{"ip": "127.0.0.1", "launches": 4, **ways}),
             time.time,
         )

@@ -246,11 +246,6 @@ def test_volumes_become_binds(
     ("more", "words"),
     [
         pytest.param(
-            {"command": {"value": "x", "uris": [{"value": "http://h/f"}]}},
-            "command.uris: 'http://h/f'",
-            id="uris",
-        ),
-        pytest.param(
             {"container": {"type": "DOCKER", "docker": {"image": "nginx"}}},
             "container.docker.image: 'nginx'",
             id="docker",
