@@ -7,7 +7,7 @@ from typing import Any
 
 from phalanx.core.error import UnavailableError
 from phalanx.labs.client import ask, first_record, get_json, get_status, get_unix_json
-from phalanx.labs.flags import MARATHON_PORT, MASTER_PORT, marathon_nodes
+from phalanx.labs.flags import MARATHON_PORT, MASTER_PORT
 from phalanx.labs.outfit import Condition
 from phalanx.labs.place import Place
 from phalanx.labs.topology import ROUTER, Node, Topology
@@ -113,7 +113,7 @@ def marathon_registered(place: Place, topology: Topology) -> Condition:
 
     def question() -> str | None:
         reasons = []
-        for node in marathon_nodes(topology):
+        for node in topology.masters:
             try:
                 info = get_json(netns, str(node.address), MARATHON_PORT, "/v2/info")
             except UnavailableError as error:

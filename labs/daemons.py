@@ -107,7 +107,6 @@ class Daemons:
         table: list[tuple[str, flags.Flags]] = []
         if node.role is Role.MASTER:
             table += [("master", flags.master_flags), ("plane", flags.plane_flags)]
-        if node in flags.marathon_nodes(self.topology):
             table += [("marathon", flags.marathon_flags)]
         if node.role is Role.AGENT:
             table += [("plane", flags.plane_flags), ("agent", flags.agent_flags)]

@@ -11,6 +11,7 @@ Flags = Callable[[Place, Topology, Node], Sequence[str]]
 MASTER_PORT = 5050
 AGENT_PORT = 5051
 MARATHON_PORT = 8080
+SESSION_SECONDS = 4  # of ZooKeeper: a killed leader is missed for that long
 FEED_PORT = 62081
 NAMESERVERS = ("198.51.100.1", "198.51.100.2", "198.51.100.3")
 
@@ -23,9 +24,14 @@ def _masters(topology: Topology) -> str:
     return ",".join(f"{master.address}:{MASTER_PORT}" for master in topology.masters)
 
 
+def _zookeeper(topology: Topology, name: str) -> str:
+    """Return where candidates called *name* meet; nothing in a lab without ZooKeeper."""
+    servers = zk_hosts(server_nodes(topology.masters)) if topology.zookeeper else ""
+    return f"zk://{servers}/{name}" if servers else ""
+
+
 def master_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
     """Return the arguments of the master on *node*."""
-    servers = zk_hosts(server_nodes(topology.masters)) if topology.zookeeper else ""
     return _command(
         {
             "ip": node.address,
@@ -38,7 +44,8 @@ def master_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
             "agent-reregister-timeout": "30secs",
             # Unreachable after 10 s instead of Mesos' 75: nobody watches a lab for that long.
             "agent-ping-timeout": "2secs",
-            "zk": f"zk://{servers}/mesos" if servers else "",
+            "zk": _zookeeper(topology, "mesos"),
+            "zk-session-timeout": f"{SESSION_SECONDS}secs",
         }
     )
 
@@ -87,11 +94,6 @@ def plane_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
     )
 
 
-def marathon_nodes(topology: Topology) -> Sequence[Node]:
-    """Return the nodes that run a Marathon: the first master's, for Marathons hold no election."""
-    return topology.masters[:1]
-
-
 def marathon_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
     """Return the arguments of the Marathon on *node*."""
     return _command(
@@ -101,13 +103,15 @@ def marathon_flags(place: Place, topology: Topology, node: Node) -> Sequence[str
             "http-port": MARATHON_PORT,
             "hostname": node.address,
             "work-dir": place.node(node.name) / "marathon",
+            "zk": _zookeeper(topology, "marathon"),
+            "zk-session-timeout": SESSION_SECONDS * 1000,
         }
     )
 
 
 def relay_flags(place: Place, topology: Topology, netns: str) -> Sequence[str]:
     """Return the arguments of the relay, which connects from the namespace *netns*."""
-    marathons = ",".join(f"{node.address}:{MARATHON_PORT}" for node in marathon_nodes(topology))
+    marathons = ",".join(f"{node.address}:{MARATHON_PORT}" for node in topology.masters)
     return _command(
         {
             "netns": netns,

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,17 +9,17 @@ from contextlib import AsyncExitStack
 from random import Random
 
 import aiohttp
+import msgspec
 import structlog
 
 from phalanx.core.api.serve import Listener, serve
-from phalanx.core.config import HostPort
+from phalanx.core.coordination import Coordination, alone_on_disk, through_zookeeper
 from phalanx.core.daemon import run_daemon
-from phalanx.core.election import Election, Standalone
-from phalanx.core.error import ConfigError, UnavailableError
+from phalanx.core.detector import open_detector
+from phalanx.core.error import UnavailableError
 from phalanx.core.log import configure_log
-from phalanx.core.store.sqlite import SqliteStore
 from phalanx.marathon.api.application import build_app
-from phalanx.marathon.api.desk import Desk
+from phalanx.marathon.api.desk import Desk, Seat
 from phalanx.marathon.config import LOADER, MarathonConfig
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.orders import Orders
@@ -37,39 +36,87 @@ VERSION = "1.11.24"  # of the REST API that we are compatible with
 ROLES = ("*",)
 CAPABILITIES = ("PARTITION_AWARE", "MULTI_ROLE", "TASK_KILLING_STATE")
 FAILOVER_SECONDS = 604_800.0
+ABDICATION_SECONDS = 0.5
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run Marathon until a signal; return the exit status."""
-    try:
+
+    async def start() -> None:
         config = LOADER.load(arguments)
         configure_log("marathon", level=config.log_level)
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return run_daemon(lambda: run(config, Standalone()))
+        await run(config)
+
+    return run_daemon(start)
 
 
-async def run(config: MarathonConfig, election: Election) -> None:
-    """Lead whenever *election* says so; end when leadership is lost.
+async def run(config: MarathonConfig) -> None:
+    """Listen, contend, and lead whenever we win; end when leadership is lost.
 
     A Marathon that lost leadership starts anew: whoever leads now has changed the state.
     """
-    me = f"{config.hostname or socket.gethostname()}:{config.http_port}".encode()
-    leading: asyncio.Task[None] | None = None
-    async with asyncio.TaskGroup() as tasks:
-        async for leader in election.watch(me):
-            if leader == me and leading is None:
-                leading = tasks.create_task(lead(config))
-            elif leader != me and leading is not None:
-                raise UnavailableError("leadership lost")
-
-
-async def lead(config: MarathonConfig) -> None:
-    """Open everything and run until cancelled."""
     async with AsyncExitStack() as stack:
-        ledger = Ledger(SqliteStore(config.work_dir / "marathon.db"))
-        stack.push_async_callback(ledger.close)
+        coordination = await _coordination(config, stack)
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+        )
+        listener = Listener(str(config.http_address), config.http_port)
+        seat = Seat()
+        (bound,) = await stack.enter_async_context(serve(build_app(seat, session), listener))
+        assert isinstance(bound, Listener)  # it was asked for as one
+        seat.me = f"{config.hostname or socket.gethostname()}:{bound.port}"
+        await contend(config, coordination, seat)
+
+
+async def _coordination(config: MarathonConfig, stack: AsyncExitStack) -> Coordination:
+    """Return election and store: ZooKeeper's with ``--zk``, else those of a Marathon alone."""
+    if config.zk is None:
+        return alone_on_disk(config.work_dir / "marathon.db", stack)
+    seconds = config.zk_session_seconds
+    return await through_zookeeper(config.zk, "state", stack, session_seconds=seconds)
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """What our node in the election says; *id* tells us from earlier lives at our address."""
+
+    id: str
+    leader: str
+
+
+async def contend(config: MarathonConfig, coordination: Coordination, seat: Seat) -> None:
+    """Follow the election; raise UnavailableError, in a group, when we lose what we won."""
+    me = Candidate(str(uuid.uuid4()), seat.me)
+    is_leading = False
+    async with asyncio.TaskGroup() as tasks:
+        async for payload in coordination.election.watch(msgspec.json.encode(me)):
+            holder = _holder(payload, me)
+            log.info("leader_elected", leader=holder.leader if holder else None)
+            if holder == me and not is_leading:
+                is_leading = True
+                seat.fill(seat.me)
+                tasks.create_task(lead(config, coordination, seat))
+            elif holder != me:
+                seat.fill(holder.leader if holder is not None else None)
+                if is_leading:
+                    raise UnavailableError("leadership is lost")
+
+
+def _holder(payload: bytes | None, me: Candidate) -> Candidate | None:
+    """Return who leads; nobody for an earlier life of ours, which can't answer any more."""
+    if payload is None:
+        return None
+    try:
+        holder = msgspec.json.decode(payload, type=Candidate)
+    except msgspec.DecodeError as error:
+        log.warning("leader_not_understood", error=str(error))
+        return None
+    return None if holder.leader == me.leader and holder.id != me.id else holder
+
+
+async def lead(config: MarathonConfig, coordination: Coordination, seat: Seat) -> None:
+    """Open everything and lead until cancelled; raise UnavailableError when leading must end."""
+    async with AsyncExitStack() as stack:
+        ledger = Ledger(coordination.fenced())
         await ledger.load()
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -77,23 +124,34 @@ async def lead(config: MarathonConfig) -> None:
         board = Board(ledger, clock=time.time, rng=Random(), identity=lambda: str(uuid.uuid4()))
         rounds = Rounds(board, Prober(session).probe)
         stack.push_async_callback(rounds.close)
-        client = SchedulerClient(session, config.master)
-        hostname = config.hostname or socket.gethostname()
+        client = SchedulerClient(session, await open_detector(config.master, stack))
+        abdicated = asyncio.Event()
         desk = Desk(
             board=board,
             orders=Orders(board),
-            leader=f"{hostname}:{config.http_port}",
+            leader=seat.me,
             framework_name=config.framework_name,
             default_network=config.default_network_name,
             master=lambda: client.master,
             started_at=time.time(),
             info=info(config),
+            abdicate=abdicated.set,
         )
-        listener = Listener(str(config.http_address), config.http_port)
-        await stack.enter_async_context(serve(build_app(desk), listener))
+        hostname = config.hostname or socket.gethostname()
         scheduler = Scheduler(board, client, framework(config, hostname), settled=rounds.settle)
+        seat.fill(seat.me, desk)
         log.info("leading", apps=len(ledger.apps), tasks=len(ledger.instances()))
-        await scheduler.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(scheduler.run())
+            tasks.create_task(coordination.doubt())
+            tasks.create_task(_step_down(abdicated))
+
+
+async def _step_down(abdicated: asyncio.Event) -> None:
+    """Raise UnavailableError soon after an operator asked us to let another lead."""
+    await abdicated.wait()
+    await asyncio.sleep(ABDICATION_SECONDS)
+    raise UnavailableError("leadership was abdicated")
 
 
 def framework(config: MarathonConfig, hostname: str) -> FrameworkInfo:
@@ -112,7 +170,6 @@ def framework(config: MarathonConfig, hostname: str) -> FrameworkInfo:
 
 def info(config: MarathonConfig) -> Mapping[str, object]:
     """Return what ``/v2/info`` says of our settings."""
-    masters: Sequence[HostPort] = config.master
     return {
         "version": VERSION,
         "buildref": "phalanx",
@@ -124,14 +181,14 @@ def info(config: MarathonConfig) -> Mapping[str, object]:
             "failover_timeout": FAILOVER_SECONDS,
             "features": ["task_killing", "vips"],
             "framework_name": config.framework_name,
-            "ha": False,
+            "ha": config.zk is not None,
             "hostname": config.hostname or socket.gethostname(),
             "local_port_min": 10_000,
             "local_port_max": 20_000,
-            "master": ",".join(str(master) for master in masters),
+            "master": str(config.master),
             "mesos_role": "*",
             "mesos_user": "root",
         },
-        "zookeeper_config": {},
+        "zookeeper_config": {"zk": str(config.zk)} if config.zk is not None else {},
         "http_config": {"http_port": config.http_port, "https_port": None},
     }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from phalanx.core.config import HostPort, Loader, check_port, setting
+from phalanx.core.config import Loader, MasterAddress, ZooKeeperAddress, check_port, setting
 from phalanx.core.error import ConfigError
 from phalanx.core.log import check_level
 
@@ -13,10 +13,19 @@ from phalanx.core.log import check_level
 class MarathonConfig:
     """The settings of one Marathon."""
 
-    master: tuple[HostPort, ...] = setting(
-        "the masters, any of which tells who leads", metavar="HOST:PORT,…"
+    master: MasterAddress = setting(
+        "the masters, any of which tells who leads, or ZooKeeper, which knows",
+        metavar="HOST:PORT,…|zk://…",
     )
-    work_dir: Path = setting("directory of the state that outlives the process", metavar="DIR")
+    work_dir: Path = setting(
+        "directory of the state that outlives the process, unless ZooKeeper keeps it", metavar="DIR"
+    )
+    zk: ZooKeeperAddress | None = setting(
+        "ZooKeeper of the election and the state; without it this Marathon is alone",
+        default=None,
+        metavar="zk://HOST:PORT,…/PATH",
+    )
+    zk_session_timeout: int = setting("silence that ends a session, milliseconds", default=10_000)
     http_address: IPv4Address = setting(
         "address of the REST API", default=IPv4Address("0.0.0.0"), metavar="A"
     )
@@ -33,10 +42,15 @@ class MarathonConfig:
     def __post_init__(self) -> None:
         check_port("http-port", self.http_port)
         check_level(self.log_level)
-        if not self.master:
-            raise ConfigError("--master: '': names no master")
+        if self.zk_session_timeout < 1000:
+            raise ConfigError(f"--zk-session-timeout: {self.zk_session_timeout}: below 1000")
         if not self.framework_name:
             raise ConfigError("--framework-name: '': must not be empty")
+
+    @property
+    def zk_session_seconds(self) -> float:
+        """Return the silence that ends a session."""
+        return self.zk_session_timeout / 1000
 
 
 LOADER = Loader(

@@ -5,7 +5,7 @@ The stream of events and the calls use two connections, as the API wants it.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from yarl import URL
 
-from phalanx.core.config import HostPort
+from phalanx.core.detector import Detector
 from phalanx.core.error import InvalidError, ProtocolError, UnavailableError
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.v1.codec import decode, encode
@@ -54,13 +54,13 @@ class SchedulerClient:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        masters: Sequence[HostPort],
+        detector: Detector,
         *,
         backoff: Callable[[int], float] = jittered_backoff,
     ) -> None:
-        """Use *masters* in turn; *backoff* gives the wait after so many failures in a row."""
+        """Try what *detector* says, in turn; *backoff* gives the wait after so many failures."""
         self._session = session
-        self._masters = [master.url for master in masters]
+        self._detector = detector
         self._backoff = backoff
         self._stream: _Stream | None = None
         self._calling = asyncio.Lock()
@@ -83,7 +83,7 @@ class SchedulerClient:
         with a SUBSCRIBED event. An ERROR event is yielded too: what it means is
         for the caller to decide.
         """
-        base, turn, failures, redirects = self._masters[0], 0, 0, 0
+        base, turn, failures, redirects = await self._base(0), 0, 0, 0
         while True:
             try:
                 async with aclosing(self._read(base, subscribe())) as stream:
@@ -105,9 +105,17 @@ class SchedulerClient:
                 reason = str(error) or type(error).__name__
             log.info("subscription_lost", master=base, reason=reason)
             turn, redirects = turn + 1, 0
-            base = self._masters[turn % len(self._masters)]
             await asyncio.sleep(self._backoff(failures))
+            base = await self._base(turn)
             failures += 1
+
+    async def _base(self, turn: int) -> str:
+        """Return the URL of the master whose turn it is, once anybody may lead."""
+        attempt = 0
+        while not (masters := await self._detector.masters()):
+            await asyncio.sleep(self._backoff(attempt))
+            attempt += 1
+        return masters[turn % len(masters)].url
 
     async def call(self, call: Call) -> None:
         """Send one call; calls go out one after another, in the order of asking.

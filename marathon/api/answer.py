@@ -14,7 +14,7 @@ from phalanx.core.error import (
     PhalanxError,
     UnavailableError,
 )
-from phalanx.marathon.api.desk import desk_of
+from phalanx.marathon.api.desk import SEAT
 from phalanx.marathon.definition.problem import DefinitionError
 from phalanx.marathon.engine.orders import LockedError, Origin, TooManyError
 from phalanx.marathon.model.deployment import Deployment
@@ -74,7 +74,9 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Put the headers of every reply on *response*."""
     response.headers.update(HEADERS)
-    response.headers["X-Marathon-Leader"] = f"http://{desk_of(request).leader}"
+    leader = request.app[SEAT].leader
+    if leader is not None:
+        response.headers["X-Marathon-Leader"] = f"http://{leader}"
 
 
 def as_json(

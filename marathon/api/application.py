@@ -1,19 +1,25 @@
 """All routes in one place."""
 
+import aiohttp
 from aiohttp import web
 
 from phalanx.marathon.api import apps, deployments, events, server, tasks
 from phalanx.marathon.api.answer import add_headers, errors_as_json
-from phalanx.marathon.api.desk import DESK, Desk
+from phalanx.marathon.api.desk import SEAT, Seat
+from phalanx.marathon.api.proxy import SESSION, leader_answers
 
 _APP = "/v2/apps/{id:.+?}"
 _GROUP = "/v2/groups/{id:.+}"
 
 
-def build_app(desk: Desk) -> web.Application:
-    """Build the REST API around *desk*."""
-    app = web.Application(middlewares=[errors_as_json])
-    app[DESK] = desk
+def build_app(seat: Seat, session: aiohttp.ClientSession) -> web.Application:
+    """Build the REST API of whoever is in *seat*; *session* asks the leader if that is another.
+
+    The session must leave bodies as they are compressed.
+    """
+    app = web.Application(middlewares=[errors_as_json, leader_answers])
+    app[SEAT] = seat
+    app[SESSION] = session
     app.on_response_prepare.append(add_headers)
     app.add_routes(
         [
@@ -21,6 +27,7 @@ def build_app(desk: Desk) -> web.Application:
             web.get("/metrics", server.get_metrics),
             web.get("/v2/info", server.get_info),
             web.get("/v2/leader", server.get_leader),
+            web.delete("/v2/leader", server.delete_leader),
             web.get("/v2/events", events.stream_events),
             web.get("/v2/apps{slash:/*}", apps.list_apps),
             web.post("/v2/apps{slash:/*}", apps.create_app),

@@ -1,10 +1,13 @@
-"""What every handler needs."""
+"""What every handler needs: the seat of leadership, and the desk of whoever sits there."""
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from phalanx.core.error import UnavailableError
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.orders import Orders
 
@@ -13,7 +16,8 @@ from phalanx.marathon.engine.orders import Orders
 class Desk:
     """The board to read, the orders to give, and who we are.
 
-    *leader* is ``host:port``; *master* says where the leading master is, if known.
+    *leader* is ``host:port``; *master* says where the leading master is, if
+    known; *abdicate* lets another lead.
     """
 
     board: Board
@@ -24,11 +28,47 @@ class Desk:
     master: Callable[[], str | None]
     started_at: float
     info: Mapping[str, object]
+    abdicate: Callable[[], None]
 
 
-DESK: web.AppKey[Desk] = web.AppKey("desk", Desk)
+class Seat:
+    """Who leads, as one Marathon sees it: ``desk`` is there while we do and are ready.
+
+    *me* and ``leader`` are ``host:port``; ``leader`` is None while nobody leads.
+    """
+
+    def __init__(self) -> None:
+        self.me = ""  # until we listen and know our port
+        self.leader: str | None = None
+        self.desk: Desk | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def is_mine(self) -> bool:
+        """Tell whether we lead, ready or not."""
+        return self.leader == self.me
+
+    def fill(self, leader: str | None, desk: Desk | None = None) -> None:
+        """Note who leads now, with our desk if that is us and we are ready."""
+        self.leader, self.desk = leader, desk
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def filled(self, seconds: float) -> bool:
+        """Wait until somebody leads whom we can ask; tell whether there is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.desk is None and (self.leader is None or self.is_mine):
+                    await self._changed.wait()
+        return self.desk is not None or (self.leader is not None and not self.is_mine)
+
+
+SEAT: web.AppKey[Seat] = web.AppKey("seat", Seat)
 
 
 def desk_of(request: web.Request) -> Desk:
-    """Return the desk of the application that got *request*."""
-    return request.app[DESK]
+    """Return the desk of the leader that got *request*; raise UnavailableError as we lost it."""
+    desk = request.app[SEAT].desk
+    if desk is None:
+        raise UnavailableError("leadership is lost")
+    return desk

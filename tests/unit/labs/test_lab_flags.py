@@ -50,7 +50,7 @@ def test_masters_elect_on_every_zookeeper() -> None:
 def test_agent_accepts_its_flags_and_knows_every_master() -> None:
     config = load_agent(flags.agent_flags(PLACE, THREE, THREE.node("a2")))
 
-    assert [str(master) for master in config.master] == [
+    assert [str(master) for master in config.master.hosts] == [
         "198.18.0.11:5050",
         "198.18.1.12:5050",
         "198.18.0.13:5050",
@@ -102,7 +102,7 @@ def test_unix_sockets_fit_into_an_address() -> None:
 def test_marathon_is_told_of_every_master_and_where_to_listen() -> None:
     config = MARATHON.load(flags.marathon_flags(PLACE, THREE, THREE.node("m1")), {})
 
-    assert [str(master.host) for master in config.master] == [
+    assert [str(master.host) for master in config.master.hosts] == [
         "198.18.0.11",
         "198.18.1.12",
         "198.18.0.13",
@@ -110,8 +110,12 @@ def test_marathon_is_told_of_every_master_and_where_to_listen() -> None:
     assert (str(config.http_address), config.http_port) == ("198.18.0.11", 8080)
 
 
-def test_one_marathon_runs_whatever_the_number_of_masters() -> None:
-    assert [node.name for node in flags.marathon_nodes(THREE)] == ["m1"]
+def test_marathons_of_several_masters_elect_as_the_masters_do() -> None:
+    topology = spread(masters=3, zookeeper=True)
+    config = MARATHON.load(flags.marathon_flags(PLACE, topology, topology.node("m2")), {})
+
+    assert config.zk is not None
+    assert (config.zk.path, len(config.zk.hosts.split(","))) == ("/marathon", 3)
 
 
 @pytest.mark.parametrize(

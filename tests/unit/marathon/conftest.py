@@ -15,9 +15,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from phalanx.core.config import HostPort
+from phalanx.core.detector import Listed
 from phalanx.core.store.sqlite import SqliteStore
 from phalanx.marathon.api.application import build_app
-from phalanx.marathon.api.desk import Desk
+from phalanx.marathon.api.desk import Desk, Seat
 from phalanx.marathon.app import framework, info
 from phalanx.marathon.config import LOADER
 from phalanx.marathon.engine.board import Board
@@ -232,7 +233,7 @@ class Marathon:
 
     def __init__(self, session: aiohttp.ClientSession, base: str, board: Board) -> None:
         self._session = session
-        self._base = base
+        self.url = base
         self.board = board
 
     async def ask(
@@ -240,14 +241,14 @@ class Marathon:
     ) -> tuple[int, Any]:
         """Make one request; return status and parsed body, the text if it is not JSON."""
         data = raw if raw is not None or body is None else msgspec.json.encode(body)
-        async with self._session.request(method, self._base + path, data=data) as response:
+        async with self._session.request(method, self.url + path, data=data) as response:
             text = await response.read()
             is_json = response.content_type == "application/json"
             return response.status, msgspec.json.decode(text) if is_json else text.decode()
 
     async def request(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
         """Make one request and leave the answer open."""
-        return await self._session.request(method, self._base + path, **options)
+        return await self._session.request(method, self.url + path, **options)
 
     async def until(self, path: str, condition: Callable[[Any], bool]) -> Any:
         """Ask for *path* until its answer meets *condition*; return the answer."""
@@ -274,7 +275,7 @@ async def running_marathon(master: FakeMaster, work_dir: Path) -> AsyncIterator[
             identity=lambda: str(uuid.uuid4()),
         )
         rounds = Rounds(board, Prober(session).probe)
-        client = SchedulerClient(session, [master.address], backoff=lambda _: 0.01)
+        client = SchedulerClient(session, Listed([master.address]), backoff=lambda _: 0.01)
         desk = Desk(
             board=board,
             orders=Orders(board),
@@ -284,8 +285,12 @@ async def running_marathon(master: FakeMaster, work_dir: Path) -> AsyncIterator[
             master=lambda: client.master,
             started_at=board.clock(),
             info=info(config),
+            abdicate=lambda: None,
         )
-        server = TestServer(build_app(desk))
+        seat = Seat()
+        seat.me = "m1:8080"
+        seat.fill("m1:8080", desk)
+        server = TestServer(build_app(seat, session))
         await server.start_server()
         scheduler = Scheduler(board, client, framework(config, "m1"), settled=rounds.settle)
         running = asyncio.create_task(scheduler.run())

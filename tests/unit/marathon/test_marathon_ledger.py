@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from phalanx.core.config import HostPort
-from phalanx.core.error import ConfigError, UnavailableError
+from phalanx.core.error import ConfigError
 from phalanx.core.store.memory import MemoryStore
 from phalanx.marathon.app import main, run
 from phalanx.marathon.config import LOADER
@@ -24,7 +24,6 @@ from phalanx.marathon.model.instance import Condition, Instance, Launched
 from phalanx.marathon.schedule.planning import stamped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.unit.marathon.conftest import FakeMaster
@@ -176,38 +175,8 @@ async def test_taken_port_is_a_configuration_error(master: FakeMaster, tmp_path:
     arguments = ["--master", str(master.address), "--work-dir", str(tmp_path)]
     arguments += ["--http-address", "127.0.0.1", "--http-port", str(master.address.port)]
 
-    with pytest.raises(ExceptionGroup) as caught:
-        await run(LOADER.load(arguments, {}), Deposed([]))
-
-    assert caught.group_contains(ConfigError, match="listen: 127.0.0.1")
-
-
-class Deposed:
-    """An election that we win at first, and that *later* leaders win after."""
-
-    def __init__(self, later: list[bytes | None]) -> None:
-        self._later = later
-
-    async def watch(self, me: bytes) -> AsyncIterator[bytes | None]:
-        """Yield *me*, then the others once we lead, then wait."""
-        yield me
-        for leader in self._later:
-            await asyncio.sleep(0)
-            yield leader
-        await asyncio.Event().wait()
-
-
-@pytest.mark.parametrize("leader", [None, b"m2:8080"], ids=["nobody", "another"])
-async def test_marathon_ends_when_it_no_longer_leads(
-    master: FakeMaster, tmp_path: Path, leader: bytes | None
-) -> None:
-    arguments = ["--master", str(master.address), "--work-dir", str(tmp_path)]
-    arguments += ["--http-address", "127.0.0.1", "--http-port", "0"]
-
-    with pytest.raises(ExceptionGroup) as caught:
-        await run(LOADER.load(arguments, {}), Deposed([leader]))
-
-    assert caught.group_contains(UnavailableError, match="leadership lost")
+    with pytest.raises(ConfigError, match=r"listen: 127\.0\.0\.1"):
+        await run(LOADER.load(arguments, {}))
 
 
 async def test_daemon_runs_and_ends_cleanly_on_sigterm(master: FakeMaster, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from phalanx.core.config import HostPort
+from phalanx.core.detector import Listed
 from phalanx.core.error import ProtocolError, UnavailableError
 from phalanx.mesos.client import RETRY_SECONDS, SchedulerClient, jittered_backoff, redirected
 from phalanx.mesos.recordio import encode_record
@@ -43,7 +44,7 @@ async def subscription(
 ) -> AsyncIterator[tuple[SchedulerClient, AsyncGenerator[Event, None]]]:
     """Give a client of *masters* and its events."""
     async with aiohttp.ClientSession() as session:
-        client = SchedulerClient(session, masters, backoff=lambda _: 0.01)
+        client = SchedulerClient(session, Listed(masters), backoff=lambda _: 0.01)
         async with aclosing(client.events((identity or Identity()).subscribe)) as events:
             yield client, events
 
