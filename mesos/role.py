@@ -7,17 +7,21 @@ def role_problem(role: str) -> str | None:
     """Return what is wrong with a role's name, None when it may be one."""
     if role == DEFAULT:
         return None
+    if not role:
+        return "Role names cannot be the empty string"
+    if role.startswith("/"):
+        return f"Role '{role}' cannot start with a slash"
+    if role.endswith("/"):
+        return f"Role '{role}' cannot end with a slash"
+    if "//" in role:
+        return f"Role '{role}' cannot contain two adjacent slashes"
     for part in role.split("/"):
-        if not part:
-            return f"Role '{role}' has an empty segment"
-        if part in (".", ".."):
-            return f"Role '{role}' cannot contain '{part}'"
-        if part == DEFAULT:
-            return f"Role '{role}' cannot contain '*' as a segment"
+        if part in (".", "..", DEFAULT):
+            return f"Role '{role}' cannot include '{part}' as a component"
         if part.startswith("-"):
-            return f"Role '{role}' cannot have a segment that starts with '-'"
+            return f"Role component '{part}' is invalid because it starts with a dash"
         if any(character in part for character in "\t\n\v\f\r \b"):
-            return f"Role '{role}' cannot contain whitespace or backspace"
+            return f"Role component '{part}' is invalid because it contains backspace or whitespace"
     return None
 
 

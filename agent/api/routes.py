@@ -12,7 +12,7 @@ from phalanx.agent.api.executor import EXECUTORS, post_executor
 from phalanx.agent.api.files import ROOT, browse, download, read
 from phalanx.agent.api.view import View, build_version
 from phalanx.mesos.api.answer import answer_with, dressed, errors_in_words
-from phalanx.mesos.api.call import agree
+from phalanx.mesos.api.call import agree, read_body
 from phalanx.mesos.api.route import Page, Pages, attach
 from phalanx.mesos.v1.agent import Call, Response
 from phalanx.mesos.v1.codec import to_json
@@ -64,7 +64,7 @@ async def post_v1(request: web.Request) -> web.Response:
     terms = agree(request)
     if terms.is_streaming_request:
         raise web.HTTPNotImplemented
-    call = decode_as(terms.content, Call, await request.read())
+    call = decode_as(terms.content, Call, await read_body(request))
     kind = call.type
     answer = _answers(request.app[VIEW]).get(str(kind))
     if answer is not None:

@@ -75,6 +75,8 @@ async def errors_in_words(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except PhalanxError as error:
         return web.Response(status=STATUS_OF.get(type(error), 500), text=str(error))
+    except web.RequestPayloadError:
+        return web.Response(status=400, text="Failed to decode body")
     except web.HTTPNotFound as error:
         is_ours = error.text not in (None, "404: Not Found")
         return web.Response(status=404, text=error.text if is_ours else "404 Not Found.")

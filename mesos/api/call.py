@@ -1,5 +1,6 @@
 """The checks of a v1 call, in the order and the words of Mesos (reference mesos §0.3)."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from phalanx.mesos.v1.media import RECORDIO, Media, accepts, decode_as
 
 M = TypeVar("M", bound=Message)
 
+BODY_SECONDS = 60.0
 CONTENT = "Message-Content-Type"
 ACCEPT = "Message-Accept"
 EITHER = f"{Media.JSON} or {Media.PROTOBUF}"
@@ -44,7 +46,17 @@ async def read_call(request: web.Request, kind: type[M], *, only_json: bool = Fa
         raise web.HTTPUnsupportedMediaType(text=f"Expecting 'Content-Type' of {EITHER}") from None
     if only_json and media is not Media.JSON:
         raise web.HTTPUnsupportedMediaType(text=f"Expecting 'Content-Type' of {Media.JSON}")
-    return decode_as(media, kind, await request.read())
+    return decode_as(media, kind, await read_body(request))
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Return the body, unpacked if it came as gzip; raise 408 when it does not come."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        text = f"The body did not come within {BODY_SECONDS:.0f} seconds"
+        raise web.HTTPRequestTimeout(text=text) from None
 
 
 def accepted(request: web.Request) -> Media:

@@ -34,6 +34,11 @@ class Pages:
         self._actor = f"/{actor}/"
         self._pages: Mapping[str, Page] = {page.path: page for page in pages}
 
+    @property
+    def all(self) -> tuple[Page, ...]:
+        """Return every page."""
+        return tuple(self._pages.values())
+
     def find(self, path: str) -> Page | None:
         """Return the page of a path, percent-encoded or not, or None.
 
@@ -86,6 +91,9 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
     page = page_of(request)
     if page is None:
         raise web.HTTPNotFound
+    length, most = request.content_length or 0, request.client_max_size
+    if length > most:  # said before a byte of it has come
+        raise web.HTTPRequestEntityTooLarge(most, length)
     if page.methods and request.method not in page.methods:
         raise not_allowed(request.method, page.methods)
     return await page.handler(request)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TypeVar
 
 from aiohttp import ClientPayloadError, HttpVersion11, web
 
@@ -10,6 +11,9 @@ from phalanx.core.error import InvalidError, ProtocolError
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.codec import Message
+from phalanx.mesos.v1.media import Media, decode_as
+
+M = TypeVar("M", bound=Message)
 
 # A host that loses power says no goodbye; what it leaves unacknowledged this long ends its stream.
 DEAF_SECONDS = 60
@@ -76,6 +80,14 @@ async def read_records(
         raise InvalidError(f"Failed to read request body: {error}") from error
     if decoder.is_amid:
         raise InvalidError("Received EOF while reading request body")
+
+
+async def read_calls(
+    request: web.Request, kind: type[M], media: Media, *, max_bytes: int = MAX_RECORD_BYTES
+) -> AsyncIterator[M]:
+    """Yield the calls of a request that is a stream itself; raise InvalidError as in any call."""
+    async for record in read_records(request, max_bytes=max_bytes):
+        yield decode_as(media, kind, record)
 
 
 async def _beat(stream: Stream, heartbeat: Message | bytes, every_seconds: float) -> None:
