@@ -381,7 +381,7 @@ class ZooKeeperStore:
         )
         for failure in failures:
             if not isinstance(failure, known):
-                raise UnavailableError(f"zookeeper: {failure or type(failure).__name__}")
+                raise UnavailableError(f"zookeeper: {str(failure) or type(failure).__name__}")
         self._parents.clear()
         return False
 

@@ -10,7 +10,8 @@ import structlog
 
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store
-from phalanx.master.agents.agents import Agents
+from phalanx.master.agents.agents import Agents, Terms
+from phalanx.master.agents.holdings import Holdings
 from phalanx.master.agents.reconcile import Tasks
 from phalanx.master.agents.registry import AgentRegistry
 from phalanx.master.agents.updates import Updates
@@ -36,10 +37,18 @@ MASTERS_SECONDS = 2.0
 
 
 class Gate:
-    """Closed until every recovered agent is back or given up: no offers and no feed before."""
+    """What a new leader holds back: the feed, and with quotas the offers.
+
+    The feed *is_open* once every recovered agent is back or given up: a View
+    without them would take their tasks off the air. Offers are those of agents
+    that are back and need no others, so that a framework does not wait for an
+    agent that died with the old leader; only where quotas are set they wait
+    for most agents, as in Mesos: else a quota would be met twice.
+    """
 
     def __init__(self) -> None:
         self.is_open = False
+        self.has_offers = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,8 @@ class Leader:
             group.create_task(self._expire())
             group.create_task(self._meet())
             group.create_task(self._open())
+            group.create_task(self._offer(len(self.cluster.recovered)))
+            group.create_task(self._prune())
 
     async def _expire(self) -> None:
         while True:
@@ -104,17 +115,41 @@ class Leader:
                 log.warning("masters_not_read", error=str(error))
 
     async def _open(self) -> None:
-        """Open the gate once no recovered agent is waited for any more."""
+        """Open the feed once no recovered agent is waited for any more."""
         deadline = self.clock.now() + self.config.reregister_seconds
         while self.cluster.recovered:
             if self.clock.now() >= deadline:
                 await self.agents.give_up_recovered()
-            else:
+            if self.cluster.recovered:
                 await asyncio.sleep(GATE_SECONDS)
         self.gate.is_open = True
         self.publisher.open()
+        log.info("feed_opened", agents=len(self.cluster.agents))
+
+    async def _offer(self, awaited: int) -> None:
+        """Let offers go out, at once or when enough of the *awaited* agents are back for quotas."""
+        deadline = self.clock.now() + self.config.allocator_recovery_seconds
+        most_missing = awaited * (1 - self.config.allocator_agent_recovery_factor)
+        while self.cluster.quotas and len(self.cluster.recovered) > most_missing:
+            if self.clock.now() >= deadline:
+                log.warning("quota_not_awaited_longer", missing=len(self.cluster.recovered))
+                break
+            await asyncio.sleep(GATE_SECONDS)
+        self.gate.has_offers = True
         self.allocator.poke()
-        log.info("feed_and_offers_opened", agents=len(self.cluster.agents))
+        log.info("offers_opened", agents=len(self.cluster.agents))
+
+    async def _prune(self) -> None:
+        """Forget old agents now and then."""
+        while True:
+            await asyncio.sleep(self.config.prune_seconds)
+            try:
+                await self.agents.prune(
+                    most_seconds=self.config.prune_age_seconds,
+                    most_count=self.config.registry_max_agent_count,
+                )
+            except UnavailableError as error:
+                log.warning("registry_not_pruned", error=str(error))
 
 
 async def recover(
@@ -153,7 +188,7 @@ async def recover(
         timing=config.offer_timing,
         rules=config.offer_rules,
         whitelist=config.whitelist,
-        is_open=lambda: gate.is_open,
+        is_open=lambda: gate.has_offers,
         rng=rng,
     )
     frameworks = Frameworks(cluster, ids, clock, info, poke=allocator.poke, new_stream_id=new_id)
@@ -162,11 +197,18 @@ async def recover(
         registry,
         frameworks,
         Tasks(cluster, clock),
+        Holdings(cluster),
         ids,
         clock,
+        Terms(
+            suspect_seconds=config.suspect_seconds,
+            unreachable_seconds=config.unreachable_seconds,
+            removal_rate=config.removal_rate,
+            missing_share=config.recovery_removal_share,
+            domain=config.domain_info,
+            is_domain_required=config.require_agent_domain,
+        ),
         lease=networks.lease_node,
-        suspect_seconds=config.suspect_seconds,
-        unreachable_seconds=config.unreachable_seconds,
         poke=allocator.poke,
         new_stream_id=new_id,
     )

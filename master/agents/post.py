@@ -4,12 +4,24 @@ from phalanx.master.cluster.agent import Agent
 from phalanx.mesos.agent_protocol import (
     AcknowledgeUpdate,
     AgentEvent,
+    AgentMessage,
     AgentShutdown,
     KillTask,
     RunTask,
+    RunTaskGroup,
+    ShutdownExecutor,
     ShutdownFramework,
+    UpdateFramework,
 )
-from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo, TaskID, TaskInfo
+from phalanx.mesos.v1.mesos import (
+    ExecutorID,
+    ExecutorInfo,
+    FrameworkID,
+    FrameworkInfo,
+    TaskGroupInfo,
+    TaskID,
+    TaskInfo,
+)
 
 
 def tell(agent: Agent, event: AgentEvent) -> None:
@@ -21,6 +33,16 @@ def tell(agent: Agent, event: AgentEvent) -> None:
 def run_task(agent: Agent, info: FrameworkInfo, task: TaskInfo) -> None:
     """Tell the agent to launch a task."""
     tell(agent, AgentEvent(type="RUN_TASK", run_task=RunTask(framework_info=info, task=task)))
+
+
+def run_group(
+    agent: Agent, info: FrameworkInfo, executor: ExecutorInfo, tasks: tuple[TaskInfo, ...]
+) -> None:
+    """Tell the agent to launch tasks together under one executor."""
+    group = RunTaskGroup(
+        framework_info=info, executor=executor, task_group=TaskGroupInfo(tasks=tasks)
+    )
+    tell(agent, AgentEvent(type="RUN_TASK_GROUP", run_task_group=group))
 
 
 def kill_task(agent: Agent, kill: KillTask) -> None:
@@ -41,6 +63,31 @@ def shutdown_framework(agent: Agent, framework_id: FrameworkID) -> None:
     tell(agent, AgentEvent(type="SHUTDOWN_FRAMEWORK", shutdown_framework=message))
 
 
+def shutdown_event(why: str) -> AgentEvent:
+    """Return what tells an agent to end."""
+    return AgentEvent(type="SHUTDOWN", shutdown=AgentShutdown(message=why))
+
+
 def shutdown(agent: Agent, why: str) -> None:
     """Tell the agent to end."""
-    tell(agent, AgentEvent(type="SHUTDOWN", shutdown=AgentShutdown(message=why)))
+    tell(agent, shutdown_event(why))
+
+
+def shutdown_executor(agent: Agent, framework_id: FrameworkID, executor_id: ExecutorID) -> None:
+    """Tell the agent to shut an executor down."""
+    message = ShutdownExecutor(framework_id=framework_id, executor_id=executor_id)
+    tell(agent, AgentEvent(type="SHUTDOWN_EXECUTOR", shutdown_executor=message))
+
+
+def message_executor(
+    agent: Agent, framework_id: FrameworkID, executor_id: ExecutorID, data: bytes
+) -> None:
+    """Pass a framework's message on to one of its executors."""
+    message = AgentMessage(framework_id=framework_id, executor_id=executor_id, data=data)
+    tell(agent, AgentEvent(type="MESSAGE", message=message))
+
+
+def update_framework(agent: Agent, info: FrameworkInfo) -> None:
+    """Tell the agent that a framework's info has changed."""
+    update = UpdateFramework(framework_info=info)
+    tell(agent, AgentEvent(type="UPDATE_FRAMEWORK", update_framework=update))

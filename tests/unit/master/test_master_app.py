@@ -138,7 +138,7 @@ async def test_daemon_says_where_it_listens_keeps_its_registry_and_stops_on_sigt
         assert daemon.stderr is not None
         async with asyncio.timeout(DEADLINE):
             lines: list[str] = []
-            while not lines or "feed_and_offers_opened" not in lines[-1]:
+            while not lines or "feed_opened" not in lines[-1]:
                 lines.append((await daemon.stderr.readline()).decode())
                 assert lines[-1], "the daemon ended"
             where = next(line for line in lines if '"listening"' in line).split('"on": "')[1]

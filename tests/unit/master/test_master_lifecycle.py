@@ -17,10 +17,10 @@ from phalanx.master.cluster.framework import Framework
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
 from phalanx.master.leader import Leader, recover
-from phalanx.mesos.stream import Stream
 from phalanx.mesos.agent_protocol import AgentSubscribe, AgentUpdate
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.resources import Resources
+from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.codec import Message, encode, from_json
 from phalanx.mesos.v1.scheduler import Call, Subscribe
 from phalanx.net.model.objects import Liveness
@@ -109,6 +109,7 @@ class Lab:
             config, info, store, clock, new_id=lambda: f"s{next(ids)}", rng=Random(7)
         )
         leader.gate.is_open = not leader.cluster.recovered
+        leader.gate.has_offers = True
         return cls(store, clock, leader)
 
     async def agent(
@@ -135,7 +136,7 @@ class Lab:
             AgentSubscribe,
             {
                 "agent_info": info,
-                "version": "1",
+                "version": "1.11.0",
                 "tasks": list(tasks),
                 "frameworks": list(frameworks),
             },
@@ -722,7 +723,7 @@ async def test_silent_agent_that_registers_meanwhile_is_not_given_up(lab: Lab) -
     agent, _ = await lab.agent()
     lab.clock.time += 80
     lab.store.gate = asyncio.Event()
-    moving = asyncio.ensure_future(lab.agent(agent.id, address="198.18.0.9"))
+    moving = asyncio.ensure_future(lab.agent(agent.id, rack="r9"))
     await settled()
     watching = asyncio.ensure_future(lab.silence(0))
     await settled()
