@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from phalanx.master.api import legacy, network
+from phalanx.master.api import change, files, legacy, network, system
 from phalanx.master.api.agent import post_agent, post_agent_calls
 from phalanx.master.api.door import SEAT, leader_only
 from phalanx.master.api.operator import post_operator
@@ -12,6 +12,7 @@ from phalanx.mesos.agent_protocol import CALLS_PATH
 from phalanx.mesos.agent_protocol import PATH as AGENT_PATH
 from phalanx.mesos.api.answer import dressed, errors_in_words
 from phalanx.mesos.api.route import Page, Pages, attach
+from phalanx.mesos.api.streaming import MAY_SEND
 from phalanx.net.api.feed import feed_route
 from phalanx.net.feed.source import FeedSource
 
@@ -24,6 +25,7 @@ def build_app(seat: Seat) -> web.Application:
         middlewares=[dressed, errors_in_words, leader_only], client_max_size=MAX_BODY_BYTES
     )
     app[SEAT] = seat
+    app[MAY_SEND] = lambda: seat.is_certain()
 
     def source() -> FeedSource:
         if seat.leader is None:
@@ -34,7 +36,10 @@ def build_app(seat: Seat) -> web.Application:
         Page("/api/v1", post_operator),
         Page("/api/v1/scheduler", post_scheduler, realm="scheduler"),
     ]
-    attach(app, Pages("master", [*api, *legacy.pages()]))
+    attach(
+        app,
+        Pages("master", [*api, *legacy.pages(), *change.pages(), *files.pages(), *system.pages()]),
+    )
     app.router.add_post(AGENT_PATH, post_agent)
     app.router.add_post(CALLS_PATH, post_agent_calls)
     app.add_routes(network.routes())

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import msgspec
-
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.event import (
     AgentAdded,
@@ -16,15 +14,21 @@ from phalanx.master.event import (
     TaskAdded,
     TaskUpdated,
 )
-from phalanx.master.operator.v1 import Json, agent_json, framework_json, state_json
+from phalanx.master.operator.v1 import agent_of, framework_of
 from phalanx.mesos.stream import Record, Stream
+from phalanx.mesos.v1 import master
 from phalanx.mesos.v1.master import Event
 from phalanx.mesos.v1.media import Media
-from phalanx.mesos.v1.mesos import FrameworkID
+from phalanx.mesos.v1.mesos import AgentID, FrameworkID
 from phalanx.net.model.objects import Liveness
 
 HEARTBEAT_SECONDS = 15.0
 HEARTBEAT = Event(type="HEARTBEAT")
+
+# Updates for one of these reasons are told even when the state stays the same.
+OF_CHECKS = frozenset(
+    {"REASON_TASK_CHECK_STATUS_UPDATED", "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED"}
+)
 
 
 class Watchers:
@@ -39,17 +43,19 @@ class Watchers:
         self._streams: dict[str, Stream] = {}
         bus.subscribe(self._tell)
 
-    def subscribe(self, media: Media = Media.JSON) -> Stream:
-        """Return a stream that begins with the whole state."""
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def subscribe(self, media: Media = Media.JSON, *, is_recordio: bool = False) -> Stream:
+        """Return a stream of everything that happens from now on.
+
+        Whoever subscribes sends the state as it is now before what comes
+        through the stream (``v1.subscribed_json``).
+        """
         while len(self._streams) >= self._limit:
             self.leave(next(iter(self._streams.values())))
-        stream = Stream(self._new_stream_id(), media=media)
+        stream = Stream(self._new_stream_id(), media=media, is_recordio=is_recordio)
         self._streams[stream.id] = stream
-        first = {
-            "get_state": state_json(self._cluster),
-            "heartbeat_interval_seconds": HEARTBEAT_SECONDS,
-        }
-        stream.send(msgspec.convert({"type": "SUBSCRIBED", "subscribed": first}, Event))
         stream.send(HEARTBEAT)
         return stream
 
@@ -63,36 +69,43 @@ class Watchers:
             return
         event = self._event(change)
         if event is not None:
-            kind, body = event
-            record = Record(msgspec.convert({"type": kind, kind.lower(): body}, Event))
+            record = Record(event)
             for stream in list(self._streams.values()):
                 stream.send(record)
 
-    def _event(self, change: Change) -> tuple[str, Json] | None:
+    def _event(self, change: Change) -> Event | None:
         match change:
             case TaskAdded(task=task):
-                return "TASK_ADDED", {"task": task}
+                return Event(type="TASK_ADDED", task_added=master.TaskAdded(task=task))
             case TaskUpdated(key=(framework_id, _), status=status, state=state):
-                return "TASK_UPDATED", {
-                    "framework_id": FrameworkID(value=framework_id),
-                    "status": status,
-                    "state": state,
-                }
-            case AgentAdded(agent_id=id):
-                agent = self._cluster.agents[id]
-                if agent.liveness is Liveness.UNREACHABLE:
+                if state == change.before and status.reason not in OF_CHECKS:
                     return None
-                return "AGENT_ADDED", {"agent": agent_json(agent, self._cluster)}
+                updated = master.TaskUpdated(
+                    framework_id=FrameworkID(value=framework_id), status=status, state=state
+                )
+                return Event(type="TASK_UPDATED", task_updated=updated)
+            case AgentAdded(agent_id=id):
+                agent = self._cluster.agents.get(id)
+                if agent is None or agent.liveness is Liveness.UNREACHABLE:
+                    return None
+                added = master.AgentAdded(agent=agent_of(agent, self._cluster))
+                return Event(type="AGENT_ADDED", agent_added=added)
             case AgentRemoved(agent_id=id):
-                return "AGENT_REMOVED", {"agent_id": {"value": id}}
+                if id in self._cluster.gone:
+                    return None
+                removed = master.AgentRemoved(agent_id=AgentID(value=id))
+                return Event(type="AGENT_REMOVED", agent_removed=removed)
             case FrameworkAdded(framework_id=id):
-                return "FRAMEWORK_ADDED", {"framework": self._framework(id)}
+                entered = master.FrameworkAdded(framework=self._framework(id))
+                return Event(type="FRAMEWORK_ADDED", framework_added=entered)
             case FrameworkUpdated(framework_id=id):
-                return "FRAMEWORK_UPDATED", {"framework": self._framework(id)}
+                changed = master.FrameworkUpdated(framework=self._framework(id))
+                return Event(type="FRAMEWORK_UPDATED", framework_updated=changed)
             case FrameworkRemoved(info=info):
-                return "FRAMEWORK_REMOVED", {"framework_info": info}
+                ended = master.FrameworkRemoved(framework_info=info)
+                return Event(type="FRAMEWORK_REMOVED", framework_removed=ended)
             case _:
                 return None
 
-    def _framework(self, id: str) -> Json:
-        return framework_json(self._cluster.frameworks[id], self._cluster)
+    def _framework(self, id: str) -> master.GetFrameworksFramework:
+        return framework_of(self._cluster.frameworks[id], self._cluster)

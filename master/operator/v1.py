@@ -1,163 +1,361 @@
-"""Answers of the v1 operator API, from the cluster to JSON (reference mesos §3.1)."""
+"""Answers of the v1 operator API as messages (reference mesos §3.1); pure."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
+
+import msgspec
 
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
-from phalanx.master.cluster.offer import operator_offer
+from phalanx.master.cluster.offer import Outstanding, OutstandingInverse
 from phalanx.master.cluster.task import time_info
 from phalanx.master.identity import AGENT_CAPABILITIES, VERSION, agent_pid
-from phalanx.master.operator.tally import (
-    agent_used_by_role,
-    messages,
-    offered_by_role,
-    used_by_role,
+from phalanx.master.operator.role import roles_of_cluster
+from phalanx.master.operator.snapshot import (
+    AgentFacts,
+    FrameworkFacts,
+    Snapshot,
+    agent_facts,
+    framework_facts,
 )
+from phalanx.master.operator.tally import full, messages, offered_by_role, totals, totals_at_once
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.mesos import Task
-from phalanx.net.model.objects import Liveness
+from phalanx.mesos.v1.codec import Message, encode
+from phalanx.mesos.v1.master import (
+    GetAgentsAgent,
+    GetAgentsAnswer,
+    GetExecutorsAnswer,
+    GetExecutorsExecutor,
+    GetFrameworksAnswer,
+    GetFrameworksFramework,
+    GetOperationsAnswer,
+    GetRolesAnswer,
+    GetStateAnswer,
+    GetTasksAnswer,
+    Response,
+)
+from phalanx.mesos.v1.mesos import (
+    URL,
+    Address,
+    AgentCapability,
+    AgentID,
+    AllocationInfo,
+    Flag,
+    FrameworkID,
+    InverseOffer,
+    Metric,
+    Offer,
+    OfferID,
+    Role,
+    Task,
+    VersionInfo,
+)
+from phalanx.mesos.v1.scheduler import OfferConstraints
 
-Json = dict[str, Any]  # JSON on its way out; messages inside are encoded with it
+CAPABILITIES = tuple(AgentCapability(type=name) for name in AGENT_CAPABILITIES)
+SLICE = 64  # messages of one piece
 
 
-def version_info() -> Json:
+def version_info() -> VersionInfo:
     """Return what GET_VERSION tells."""
-    return {"version": VERSION}
+    return VersionInfo(version=VERSION)
 
 
-def agent_json(agent: Agent, cluster: Cluster) -> Json:
+def pairs_of_flags(flags: Mapping[str, str]) -> tuple[Flag, ...]:
+    """Return settings as GET_FLAGS tells them."""
+    return tuple(Flag(name=name, value=value) for name, value in flags.items())
+
+
+def pairs_of_metrics(metrics: Mapping[str, float]) -> tuple[Metric, ...]:
+    """Return metrics as GET_METRICS tells them."""
+    return tuple(Metric(name=name, value=value) for name, value in metrics.items())
+
+
+def agent_message(facts: AgentFacts) -> GetAgentsAgent:
     """Return one agent of GET_AGENTS."""
-    offered = offered_by_role(cluster.offers_of(agent))
-    return _present(
-        {
-            "agent_info": agent.info,
-            "active": agent.is_offerable,
-            "deactivated": False,
-            "version": agent.version,
-            "pid": agent_pid(agent.address, agent.info.port),
-            "registered_time": time_info(agent.registered),
-            "reregistered_time": None
-            if agent.reregistered is None
-            else time_info(agent.reregistered),
-            "total_resources": list(agent.total.messages()),
-            "allocated_resources": messages(agent_used_by_role(agent, cluster)),
-            "offered_resources": messages(offered),
-            "capabilities": [{"type": name} for name in AGENT_CAPABILITIES],
-        }
+    return GetAgentsAgent(
+        agent_info=facts.info,
+        active=facts.is_active,
+        deactivated=facts.is_deactivated,
+        version=facts.version,
+        pid=agent_pid(facts.address, facts.info.port),
+        registered_time=time_info(facts.registered),
+        reregistered_time=None if facts.reregistered is None else time_info(facts.reregistered),
+        total_resources=full(facts.total),
+        allocated_resources=messages(facts.held),
+        offered_resources=messages(offered_by_role(facts.offers)),
+        capabilities=facts.capabilities or CAPABILITIES,
+        drain_info=facts.drain,
+        estimated_drain_start_time=None
+        if facts.drain_started is None
+        else time_info(float(int(facts.drain_started))),
     )
 
 
-def framework_json(framework: Framework, cluster: Cluster) -> Json:
-    """Return one framework of GET_FRAMEWORKS."""
-    offers = [cluster.offers[id] for id in sorted(framework.offers)]
-    return _present(
-        {
-            "framework_info": framework.info,
-            "active": framework.is_connected,
-            "connected": framework.is_connected,
-            "recovered": framework.is_recovered,
-            "registered_time": time_info(framework.registered),
-            "reregistered_time": time_info(framework.reregistered or framework.registered),
-            "unregistered_time": None
-            if framework.unregistered is None
-            else time_info(framework.unregistered),
-            "offers": [
-                operator_offer(offer, framework, cluster.agents[offer.agent_id]) for offer in offers
-            ],
-            "allocated_resources": messages(used_by_role(framework)),
-            "offered_resources": messages(offered_by_role(offers)),
-            "offer_constraints": {},
-        }
+def agent_of(agent: Agent, cluster: Cluster) -> GetAgentsAgent:
+    """Return one agent as it is now."""
+    return agent_message(agent_facts(agent, cluster))
+
+
+def framework_message(
+    facts: FrameworkFacts,
+    hosts: Mapping[str, Agent],
+    held: Mapping[str, Resources] | None = None,
+) -> GetFrameworksFramework:
+    """Return one framework of GET_FRAMEWORKS; *held* is what it uses if that is known already."""
+    held = totals_at_once(facts) if held is None else held
+    return GetFrameworksFramework(
+        framework_info=facts.info,
+        active=facts.is_active,
+        connected=facts.is_connected,
+        recovered=facts.is_recovered,
+        registered_time=time_info(facts.registered),
+        reregistered_time=time_info(facts.reregistered or facts.registered),
+        unregistered_time=None if facts.unregistered is None else time_info(facts.unregistered),
+        offers=tuple(
+            offer_message(offer, hosts[offer.agent_id])
+            for offer in facts.offers
+            if offer.agent_id in hosts
+        ),
+        inverse_offers=tuple(inverse_message(offer, hosts) for offer in facts.inverse_offers),
+        allocated_resources=messages(held),
+        offered_resources=messages(offered_by_role(facts.offers)),
+        offer_constraints=facts.constraints or OfferConstraints(),
     )
 
 
-def agents_json(cluster: Cluster) -> Json:
-    """Return GET_AGENTS; unreachable agents are not among them."""
-    return {
-        "agents": [agent_json(agent, cluster) for agent in reachable(cluster)],
-        "recovered_agents": [agent.info for agent in cluster.recovered.values()],
-    }
+def framework_of(framework: Framework, cluster: Cluster) -> GetFrameworksFramework:
+    """Return one framework as it is now."""
+    return framework_message(framework_facts(framework, cluster), cluster.agents)
 
 
-def frameworks_json(cluster: Cluster) -> Json:
-    """Return GET_FRAMEWORKS."""
-    return {
-        "frameworks": [framework_json(item, cluster) for item in cluster.frameworks.values()],
-        "completed_frameworks": [
-            framework_json(item, cluster) for item in cluster.completed.values()
-        ],
-    }
+def offer_message(offer: Outstanding, agent: Agent) -> Offer:
+    """Return an offer as operators see it: always with its role."""
+    return Offer(
+        id=OfferID(value=offer.id),
+        framework_id=FrameworkID(value=offer.framework_id),
+        agent_id=AgentID(value=offer.agent_id),
+        hostname=agent.info.hostname,
+        url=_url(agent.info.hostname, agent.address, agent.info.port),
+        resources=full(offer.resources, role=offer.role),
+        attributes=agent.info.attributes,
+        allocation_info=AllocationInfo(role=offer.role),
+    )
 
 
-def tasks_json(cluster: Cluster) -> Json:
-    """Return GET_TASKS."""
-    tasks: list[Task] = []
-    unreachable: list[Task] = []
-    completed: list[Task] = []
-    for framework in (*cluster.frameworks.values(), *cluster.completed.values()):
-        tasks += framework.tasks.values()
-        unreachable += framework.unreachable.values()
-        completed += framework.completed
-    return {"tasks": tasks, "unreachable_tasks": unreachable, "completed_tasks": completed}
+def inverse_message(offer: OutstandingInverse, hosts: Mapping[str, Agent]) -> InverseOffer:
+    """Return an inverse offer as operators see it."""
+    agent = hosts.get(offer.agent_id)
+    return InverseOffer(
+        id=OfferID(value=offer.id),
+        framework_id=FrameworkID(value=offer.framework_id),
+        agent_id=AgentID(value=offer.agent_id),
+        url=None if agent is None else _url(agent.info.hostname, agent.address, agent.info.port),
+        unavailability=offer.unavailability,
+    )
 
 
-def executors_json() -> Json:
-    """Return GET_EXECUTORS: there are no executors but those that command tasks imply."""
-    return {"executors": []}
+def _url(hostname: str, address: IPv4Address, port: int) -> URL:
+    where = Address(hostname=hostname, ip=str(address), port=port)
+    return URL(scheme="http", address=where, path="/slave(1)")
 
 
-def roles_json(cluster: Cluster) -> Json:
+def executors_of(snapshot: Snapshot) -> tuple[GetExecutorsExecutor, ...]:
+    """Return GET_EXECUTORS' list; those that command tasks imply are not in it."""
+    return tuple(
+        GetExecutorsExecutor(executor_info=item.info, agent_id=AgentID(value=item.agent_id))
+        for framework in snapshot.frameworks
+        for item in framework.executors
+    )
+
+
+def operations_answer(cluster: Cluster) -> GetOperationsAnswer:
+    """Return GET_OPERATIONS: what is not finished, or not acknowledged."""
+    return GetOperationsAnswer(
+        operations=tuple(
+            operation
+            for agent in cluster.agents.values()
+            for operation in agent.operations.values()
+        )
+    )
+
+
+def roles_answer(cluster: Cluster) -> GetRolesAnswer:
     """Return GET_ROLES."""
-    return {
-        "roles": [
-            _present(
-                {
-                    "name": role,
-                    "weight": 1.0,
-                    "frameworks": [framework.info.id for framework in frameworks],
-                    "resources": [
-                        message
-                        for framework in frameworks
-                        for message in used_by_role(framework).get(role, _NOTHING).messages()
-                    ],
-                }
+    return GetRolesAnswer(
+        roles=tuple(
+            Role(
+                name=role.name,
+                weight=role.weight,
+                frameworks=tuple(FrameworkID(value=id) for id in role.frameworks),
+                resources=(role.allocated + role.offered).messages(),
             )
-            for role, frameworks in frameworks_by_role(cluster).items()
-        ]
+            for role in roles_of_cluster(cluster)
+        )
+    )
+
+
+# Long answers, piece by piece: as JSON, every list is there even when it is empty.
+
+
+def tasks_json(snapshot: Snapshot) -> Iterator[bytes]:
+    """Yield the value of ``get_tasks``."""
+    everyone = (*snapshot.frameworks, *snapshot.completed)
+    yield b'{"tasks":['
+    yield from _listed(task for item in everyone for task in item.tasks)
+    yield b'],"unreachable_tasks":['
+    yield from _listed(task for item in everyone for task in item.unreachable)
+    yield b'],"completed_tasks":['
+    yield from _listed(task for item in everyone for task in item.completed)
+    yield b"]}"
+
+
+def executors_json(snapshot: Snapshot) -> Iterator[bytes]:
+    """Yield the value of ``get_executors``."""
+    yield b'{"executors":['
+    yield from _listed(executors_of(snapshot))
+    yield b"]}"
+
+
+def frameworks_json(snapshot: Snapshot) -> Iterator[bytes]:
+    """Yield the value of ``get_frameworks``."""
+    yield b'{"frameworks":['
+    for number, item in enumerate(snapshot.frameworks):
+        held = yield from totals(item)
+        yield (b"," if number else b"") + encode(framework_message(item, snapshot.hosts, held))
+    yield b'],"completed_frameworks":['
+    yield from _listed(framework_message(item, snapshot.hosts) for item in snapshot.completed)
+    yield b"]}"
+
+
+def agents_json(snapshot: Snapshot) -> Iterator[bytes]:
+    """Yield the value of ``get_agents``."""
+    yield b'{"agents":['
+    yield from _listed(agent_message(item) for item in snapshot.agents)
+    yield b'],"recovered_agents":['
+    yield from _listed(item.info for item in snapshot.recovered)
+    yield b"]}"
+
+
+def state_json(snapshot: Snapshot) -> Iterator[bytes]:
+    """Yield the value of ``get_state``."""
+    yield b'{"get_tasks":'
+    yield from tasks_json(snapshot)
+    yield b',"get_executors":'
+    yield from executors_json(snapshot)
+    yield b',"get_frameworks":'
+    yield from frameworks_json(snapshot)
+    yield b',"get_agents":'
+    yield from agents_json(snapshot)
+    yield b"}"
+
+
+def response_json(kind: str, value: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a whole response whose member is *value*."""
+    yield b'{"type":"%b","%b":' % (kind.encode(), kind.lower().encode())
+    yield from value
+    yield b"}"
+
+
+def subscribed_json(snapshot: Snapshot, heartbeat_seconds: float) -> Iterator[bytes]:
+    """Yield the first record of an event stream."""
+    yield b'{"type":"SUBSCRIBED","subscribed":{"get_state":'
+    yield from state_json(snapshot)
+    yield b',"heartbeat_interval_seconds":%b}}' % msgspec.json.encode(heartbeat_seconds)
+
+
+def _listed(items: Iterable[Message]) -> Iterator[bytes]:
+    """Yield the items of a JSON list, several to a piece."""
+    is_first = True
+    batch: list[bytes] = []
+    for item in items:
+        batch.append(encode(item))
+        if len(batch) >= SLICE:
+            yield (b"" if is_first else b",") + b",".join(batch)
+            is_first = False
+            batch.clear()
+    if batch:
+        yield (b"" if is_first else b",") + b",".join(batch)
+
+
+# The same as protobuf: parts of a message written one after the other are one message.
+
+
+def state_parts(snapshot: Snapshot) -> Iterator[GetStateAnswer]:
+    """Yield GET_STATE in parts that merge to the whole."""
+    for tasks in tasks_parts(snapshot):
+        yield GetStateAnswer(get_tasks=tasks)
+    yield GetStateAnswer(get_executors=GetExecutorsAnswer(executors=executors_of(snapshot)))
+    for frameworks in frameworks_parts(snapshot):
+        yield GetStateAnswer(get_frameworks=frameworks)
+    for agents in agents_parts(snapshot):
+        yield GetStateAnswer(get_agents=agents)
+
+
+def tasks_parts(snapshot: Snapshot) -> Iterator[GetTasksAnswer]:
+    """Yield GET_TASKS in parts that merge to the whole."""
+    yield GetTasksAnswer()
+    for framework in (*snapshot.frameworks, *snapshot.completed):
+        for some in _batched(framework.tasks):
+            yield GetTasksAnswer(tasks=some)
+        for some in _batched(framework.unreachable):
+            yield GetTasksAnswer(unreachable_tasks=some)
+        for some in _batched(framework.completed):
+            yield GetTasksAnswer(completed_tasks=some)
+
+
+def frameworks_parts(snapshot: Snapshot) -> Iterator[GetFrameworksAnswer]:
+    """Yield GET_FRAMEWORKS in parts that merge to the whole."""
+    yield GetFrameworksAnswer()
+    for item in snapshot.frameworks:
+        yield GetFrameworksAnswer(frameworks=(framework_message(item, snapshot.hosts),))
+    for item in snapshot.completed:
+        yield GetFrameworksAnswer(completed_frameworks=(framework_message(item, snapshot.hosts),))
+
+
+def agents_parts(snapshot: Snapshot) -> Iterator[GetAgentsAnswer]:
+    """Yield GET_AGENTS in parts that merge to the whole."""
+    yield GetAgentsAnswer(recovered_agents=tuple(item.info for item in snapshot.recovered))
+    for facts in snapshot.agents:
+        yield GetAgentsAnswer(agents=(agent_message(facts),))
+
+
+def _batched(tasks: tuple[Task, ...]) -> Iterator[tuple[Task, ...]]:
+    for begin in range(0, len(tasks), SLICE):
+        yield tasks[begin : begin + SLICE]
+
+
+def long_parts(kind: str, snapshot: Snapshot) -> Iterator[Response]:
+    """Yield the answer to one of the calls that tell of everything, in parts."""
+    match kind:
+        case "GET_STATE":
+            for state in state_parts(snapshot):
+                yield Response(type=kind, get_state=state)
+        case "GET_TASKS":
+            for tasks in tasks_parts(snapshot):
+                yield Response(type=kind, get_tasks=tasks)
+        case "GET_AGENTS":
+            for agents in agents_parts(snapshot):
+                yield Response(type=kind, get_agents=agents)
+        case "GET_FRAMEWORKS":
+            for frameworks in frameworks_parts(snapshot):
+                yield Response(type=kind, get_frameworks=frameworks)
+        case _:
+            executors = GetExecutorsAnswer(executors=executors_of(snapshot))
+            yield Response(type=kind, get_executors=executors)
+
+
+def long_json(kind: str, snapshot: Snapshot) -> Iterator[bytes]:
+    """Yield the same as JSON, piece by piece."""
+    values = {
+        "GET_STATE": state_json,
+        "GET_TASKS": tasks_json,
+        "GET_AGENTS": agents_json,
+        "GET_FRAMEWORKS": frameworks_json,
+        "GET_EXECUTORS": executors_json,
     }
+    return response_json(kind, values[kind](snapshot))
 
 
-def state_json(cluster: Cluster) -> Json:
-    """Return GET_STATE."""
-    return {
-        "get_tasks": tasks_json(cluster),
-        "get_executors": executors_json(),
-        "get_frameworks": frameworks_json(cluster),
-        "get_agents": agents_json(cluster),
-    }
-
-
-def reachable(cluster: Cluster) -> list[Agent]:
-    """Return the agents that are registered: all but the unreachable."""
-    return [
-        agent for agent in cluster.agents.values() if agent.liveness is not Liveness.UNREACHABLE
-    ]
-
-
-def frameworks_by_role(cluster: Cluster) -> Mapping[str, list[Framework]]:
-    """Return the frameworks of every role that is in use, by its name."""
-    roles: dict[str, list[Framework]] = {}
-    for framework in cluster.frameworks.values():
-        for role in framework.roles:
-            roles.setdefault(role, []).append(framework)
-    return dict(sorted(roles.items()))
-
-
-def _present(fields: Json) -> Json:
-    """Leave out what is not set: None and empty lists."""
-    return {key: value for key, value in fields.items() if value is not None and value != []}
-
-
-_NOTHING = Resources()
+LONG = frozenset({"GET_STATE", "GET_TASKS", "GET_AGENTS", "GET_FRAMEWORKS", "GET_EXECUTORS"})

@@ -20,6 +20,10 @@ DEAF_SECONDS = 60
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 
 
+# Whether what we send is still ours to say; a server without it always may.
+MAY_SEND: web.AppKey[Callable[[], bool]] = web.AppKey("may_send", Callable[[], bool])
+
+
 async def respond(
     request: web.Request,
     stream: Stream,
@@ -34,7 +38,10 @@ async def respond(
 
     *preamble* goes before everything that comes through the stream, which meanwhile keeps it.
     The stream itself says its content type. *on_end* is called in any case.
+    Each piece is sent only while the application's MAY_SEND, if it has one, says
+    so: a leader that was stopped and deposed must not go on with what it had to say.
     """
+    may_send = request.app.get(MAY_SEND, _always)
     _notice_death(request)
     response = web.StreamResponse(headers={**stream.headers, **(headers or {})})
     if request.version >= HttpVersion11:  # an older reader gets it until the end
@@ -49,6 +56,9 @@ async def respond(
             async for chunk in preamble:
                 await response.write(chunk)
         async for chunk in stream.chunks():
+            if not may_send():
+                stream.drop()
+                break
             await response.write(chunk)
         await response.write_eof()
     except ConnectionError:
@@ -88,6 +98,10 @@ async def read_calls(
     """Yield the calls of a request that is a stream itself; raise InvalidError as in any call."""
     async for record in read_records(request, max_bytes=max_bytes):
         yield decode_as(media, kind, record)
+
+
+def _always() -> bool:
+    return True
 
 
 async def _beat(stream: Stream, heartbeat: Message | bytes, every_seconds: float) -> None:

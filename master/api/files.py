@@ -1,0 +1,95 @@
+"""``/files/*``: the master's log, page by page (reference mesos §3.4)."""
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from phalanx.core.error import InvalidError, NotFoundError
+from phalanx.master.api.door import SEAT
+from phalanx.master.operator.files import mode_text
+from phalanx.mesos.api.answer import json_answer
+from phalanx.mesos.api.route import Page
+from phalanx.mesos.v1.mesos import FileInfo
+
+
+def pages() -> list[Page]:
+    """Return the pages of files; every master answers them."""
+    return [
+        Page("/files/browse", browse, is_open=True, is_exact=True),
+        Page("/files/read", read, is_open=True, is_exact=True),
+        Page("/files/download", download, is_open=True, is_exact=True),
+        Page("/files/debug", debug, is_open=True, is_exact=True),
+    ]
+
+
+async def browse(request: web.Request) -> web.Response:
+    """List a directory."""
+    infos = request.app[SEAT].files.browse(_path(request))
+    return json_answer([_listed(info) for info in infos])
+
+
+async def read(request: web.Request) -> web.Response:
+    """Return part of a file; without an offset, or with -1, how long it is."""
+    path = _path(request)
+    offset, length = _number(request, "offset"), _number(request, "length")
+    if offset < -1:
+        raise InvalidError(f"Negative offset provided: {offset}.\n")
+    if length < -1:
+        raise InvalidError(f"Negative length provided: {length}.\n")
+    files = request.app[SEAT].files
+    if offset == -1:
+        size, _ = await asyncio.to_thread(files.read, path, 0, 0)
+        return json_answer({"data": "", "offset": size})
+    wanted = None if length == -1 else length
+    _, data = await asyncio.to_thread(files.read, path, offset, wanted)
+    return json_answer({"data": data.decode(errors="replace"), "offset": offset})
+
+
+async def download(request: web.Request) -> web.StreamResponse:
+    """Send a whole file."""
+    try:
+        path = request.app[SEAT].files.resolve(_path(request))
+    except NotFoundError as error:
+        raise web.HTTPNotFound from error
+    if path.is_dir():
+        raise InvalidError("Cannot download a directory.\n")
+    headers = {
+        "Content-Disposition": f'attachment; filename="{path.name}"',
+        "Content-Type": "application/octet-stream",
+    }
+    return web.FileResponse(path, headers=headers)
+
+
+async def debug(request: web.Request) -> web.Response:
+    """Tell which real path each virtual one stands for."""
+    places = request.app[SEAT].files.places
+    return json_answer({virtual: str(real) for virtual, real in places.items()})
+
+
+def _path(request: web.Request) -> str:
+    path = request.query.get("path")
+    if not path:
+        raise InvalidError("Expecting 'path=value' in query.\n")
+    return path
+
+
+def _number(request: web.Request, key: str) -> int:
+    text = request.query.get(key, "-1")
+    try:
+        return int(text)
+    except ValueError as error:
+        words = f"Failed to parse {key}: Failed to convert '{text}' to number.\n"
+        raise InvalidError(words) from error
+
+
+def _listed(info: FileInfo) -> dict[str, Any]:
+    return {
+        "gid": info.gid,
+        "mode": mode_text(info),
+        "mtime": (info.mtime.nanoseconds if info.mtime is not None else 0) // 1_000_000_000,
+        "nlink": info.nlink,
+        "path": info.path,
+        "size": info.size,
+        "uid": info.uid,
+    }

@@ -1,0 +1,121 @@
+"""Pages of the daemon itself: health, version, flags, metrics, log level, load (§3.4)."""
+
+import asyncio
+from html import escape
+
+from aiohttp import web
+
+from phalanx.core.error import InvalidError
+from phalanx.master.api.door import SEAT, base_of, leader_of
+from phalanx.master.operator.metrics import all_metrics, follower_metrics, machine_metrics
+from phalanx.master.operator.registry import registry_json
+from phalanx.master.operator.v1 import version_info
+from phalanx.mesos.api.answer import json_answer
+from phalanx.mesos.api.route import PAGES, Page
+from phalanx.mesos.duration import parse_duration
+from phalanx.mesos.v1.codec import to_json
+
+
+def pages() -> list[Page]:
+    """Return the pages that every master answers, and those that tell of this one."""
+    return [
+        Page("/health", health, is_open=True, is_exact=True, realm=None),
+        Page("/version", version, is_open=True, is_exact=True, realm=None),
+        Page("/flags", flags, is_open=True, is_exact=True),
+        Page("/metrics/snapshot", metrics, is_open=True, is_exact=True),
+        Page("/redirect", redirect, is_open=True, is_exact=True, realm=None),
+        Page("/logging/toggle", toggle, is_open=True, is_exact=True, realm="readwrite"),
+        Page("/system/stats.json", stats, is_open=True, is_exact=True, realm=None),
+        Page("/registrar(1)/registry", registry, is_exact=True),
+        Page("/help", help_page, is_open=True, realm=None),
+    ]
+
+
+async def health(_request: web.Request) -> web.Response:
+    """Answer that we live."""
+    return web.Response()
+
+
+async def version(_request: web.Request) -> web.Response:
+    """Answer the version."""
+    return json_answer(to_json(version_info()))
+
+
+async def flags(request: web.Request) -> web.Response:
+    """Answer the settings."""
+    return json_answer({"flags": dict(request.app[SEAT].config.flags())})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Answer every metric; a master that does not lead has few."""
+    timeout = request.query.get("timeout")
+    if timeout is not None:
+        try:
+            parse_duration(timeout)
+        except InvalidError as error:
+            raise InvalidError(f"Invalid timeout '{timeout}': {error}.\n") from error
+    seat = request.app[SEAT]
+    if seat.leader is None:
+        return json_answer(follower_metrics(uptime=seat.uptime))
+    return json_answer(all_metrics(seat.leader, uptime=seat.uptime))
+
+
+async def redirect(request: web.Request) -> web.Response:
+    """Send the caller to the leader, also when that is us."""
+    holder = request.app[SEAT].holder
+    if holder is None:
+        raise web.HTTPServiceUnavailable(text="No leader elected")
+    raise web.HTTPTemporaryRedirect(base_of(holder))
+
+
+async def toggle(request: web.Request) -> web.Response:
+    """Tell the level of the log, or raise it for a while."""
+    verbosity = request.app[SEAT].verbosity
+    level, duration = request.query.get("level"), request.query.get("duration")
+    if level is None and duration is None:
+        return web.Response(text=f"{verbosity.level}\n")
+    if level is None:
+        raise InvalidError("Expecting 'level=value' in query.\n")
+    if duration is None:
+        raise InvalidError("Expecting 'duration=value' in query.\n")
+    try:
+        number = int(level)
+    except ValueError as error:
+        raise InvalidError(f"Failed to convert '{level}' to number.\n") from error
+    if number < 0:
+        raise InvalidError(f"Invalid level '{number}'.\n")
+    try:
+        seconds = parse_duration(duration)
+    except InvalidError as error:
+        raise InvalidError(f"{error}.\n") from error
+    verbosity.set(number, seconds)
+    return web.Response()
+
+
+async def stats(_request: web.Request) -> web.Response:
+    """Answer load, processors and memory of this machine."""
+    found = await asyncio.to_thread(machine_metrics)
+    return json_answer(
+        {
+            "avg_load_15min": found["system/load_15min"],
+            "avg_load_1min": found["system/load_1min"],
+            "avg_load_5min": found["system/load_5min"],
+            "cpus_total": int(found["system/cpus_total"]),
+            "mem_free_bytes": int(found["system/mem_free_bytes"]),
+            "mem_total_bytes": int(found["system/mem_total_bytes"]),
+        }
+    )
+
+
+async def registry(request: web.Request) -> web.Response:
+    """Answer what is durable."""
+    leader = leader_of(request)
+    return json_answer(registry_json(leader.cluster, leader.registry.records, leader.info))
+
+
+async def help_page(request: web.Request) -> web.Response:
+    """List every page."""
+    paths = sorted(page.path for page in request.app[PAGES].all)
+    items = "".join(f'<li><a href="{escape(path)}">{escape(path)}</a></li>' for path in paths)
+    text = f"<html><head><title>Help</title></head><body><ul>{items}</ul></body></html>"
+    return web.Response(text=text, content_type="text/html")
