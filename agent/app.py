@@ -37,6 +37,7 @@ from phalanx.agent.task.sender import UpdateSender
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.config import Loader
 from phalanx.core.daemon import run_daemon
+from phalanx.core.detector import Listed
 from phalanx.core.log import configure_log
 from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.size import parse_size
@@ -99,7 +100,7 @@ async def run_agent(config: AgentConfig) -> None:
         roster = Roster(station, group, lambda: str(uuid4()), executors)
         client = MasterClient(
             session,
-            config.master,
+            Listed(config.master),
             subscribe=link.subscribe,
             take=link.take,
             lost=sender.pause,

@@ -3,14 +3,15 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import structlog
 
-from phalanx.core.config import HostPort
+from phalanx.core.detector import Detector
+from phalanx.agent.masters import Masters
 from phalanx.core.error import InvalidError, ProtocolError, UnavailableError
 from phalanx.mesos.agent_protocol import (
     CALLS_PATH,
@@ -26,6 +27,8 @@ from phalanx.mesos.v1.codec import decode, encode
 log = structlog.get_logger()
 
 SILENCE_SECONDS = 4 * HEARTBEAT_SECONDS
+# Longer than silence on a stream: thousands of agents may subscribe to a new leader at once.
+ANSWER_SECONDS = 20.0
 RETRY_SECONDS = (0.1, 2.0)  # first and longest wait between two attempts
 MOST_REDIRECTS = 5
 MOST_WAITING_BYTES = 64 * 1024 * 1024
@@ -103,7 +106,7 @@ class Uplink:
 
 
 class MasterClient:
-    """One agent's connection to whichever master leads.
+    """One agent's connection to whichever master leads, where *detector* says to look for it.
 
     *subscribe* makes the first call anew for each attempt; *take* is given each
     event in order; *lost* is called when a stream that worked is over.
@@ -112,7 +115,7 @@ class MasterClient:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        masters: Sequence[HostPort],
+        detector: Detector,
         *,
         subscribe: Subscribe,
         take: Take,
@@ -120,7 +123,7 @@ class MasterClient:
         rng: random.Random,
     ) -> None:
         self._session = session
-        self._masters = masters
+        self._detector = detector
         self._subscribe = subscribe
         self._take = take
         self._lost = lost
@@ -139,9 +142,12 @@ class MasterClient:
         wait = RETRY_SECONDS[0]
         attempt = 0
         while True:
-            master = self._masters[attempt % len(self._masters)]
+            masters = await self._detector.masters()
+            master = masters[attempt % len(masters)] if masters else None
             attempt += 1
             try:
+                if master is None:
+                    raise UnavailableError("nobody is known to lead")
                 async for event in self._stream(master.url + PATH):
                     wait = RETRY_SECONDS[0]
                     await self._take(event)
@@ -155,13 +161,13 @@ class MasterClient:
             self._connected.clear()
             if was_connected:
                 self._lost()
-                attempt -= 1  # the same master first: it may only have dropped the stream
-            log.info("master_lost", master=str(master), reason=reason)
+                attempt = max(attempt - 1, 0)  # the same master first: it may only have dropped the stream
+            log.info("master_lost", master=master, reason=reason)
             await asyncio.sleep(wait * self._rng.uniform(0.5, 1.0))
             wait = min(wait * 2, RETRY_SECONDS[1])
 
     async def _stream(self, url: str) -> AsyncIterator[AgentEvent]:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=SILENCE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=ANSWER_SECONDS)
         for _ in range(MOST_REDIRECTS):
             async with self._session.post(
                 url,
@@ -215,7 +221,12 @@ class MasterClient:
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[AgentEvent]:
+    """Yield the events of a stream; raise TimeoutError when its heartbeat stops."""
     decoder = RecordDecoder()
-    async for chunk in response.content.iter_any():
+    while True:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            chunk = await response.content.readany()
+        if not chunk:
+            return
         for raw in decoder.feed(chunk):
             yield decode(AgentEvent, raw)

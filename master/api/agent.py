@@ -26,8 +26,12 @@ async def post_agent(request: web.Request) -> web.StreamResponse:
     call = await read_call(request, AgentCall, only_json=True)
     if call.type == "SUBSCRIBE" and call.subscribe is not None:
         return await _subscribe(request, leader, call.subscribe)
+    stream_id = request.headers.get(STREAM_HEADER, "")
     try:
-        _take(leader, request.headers.get(STREAM_HEADER, ""), call)
+        if call.type == "UNREGISTER":
+            await leader.agents.unregister(leader.agents.hear(stream_id))
+        else:
+            _take(leader, stream_id, call)
     except UnavailableError as error:
         return web.json_response({"error": str(error)}, status=403)
     return web.Response(status=202)

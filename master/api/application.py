@@ -26,6 +26,7 @@ def build_app(seat: Seat) -> web.Application:
     )
     app[SEAT] = seat
     app[MAY_SEND] = lambda: seat.is_certain()
+    app[MAY_SEND] = lambda: seat.is_certain()
 
     def source() -> FeedSource:
         if seat.leader is None:

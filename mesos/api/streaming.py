@@ -24,6 +24,10 @@ MAX_RECORD_BYTES = 4 * 1024 * 1024
 MAY_SEND: web.AppKey[Callable[[], bool]] = web.AppKey("may_send", Callable[[], bool])
 
 
+# Whether what we send is still ours to say; a server without it always may.
+MAY_SEND: web.AppKey[Callable[[], bool]] = web.AppKey("may_send", Callable[[], bool])
+
+
 async def respond(
     request: web.Request,
     stream: Stream,
@@ -98,6 +102,10 @@ async def read_calls(
     """Yield the calls of a request that is a stream itself; raise InvalidError as in any call."""
     async for record in read_records(request, max_bytes=max_bytes):
         yield decode_as(media, kind, record)
+
+
+def _always() -> bool:
+    return True
 
 
 def _always() -> bool:
