@@ -1,6 +1,7 @@
 """The HTTP plumbing that master and agent share, over real sockets."""
 
 import asyncio
+import base64
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -13,8 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phalanx.core.api.serve import Listener, serve
-from phalanx.core.error import NotFoundError
+from phalanx.core.error import ConfigError, NotFoundError
 from phalanx.mesos.api.answer import answer, answer_with, dressed, errors_in_words, json_answer
+from phalanx.mesos.api.authentication import (
+    DOORS,
+    Doors,
+    known_only,
+    parse_credentials,
+    principal_of,
+)
 from phalanx.mesos.api.call import accepted, agree, read_call
 from phalanx.mesos.api.route import Page, Pages, attach
 from phalanx.mesos.api.streaming import read_calls, respond
@@ -423,6 +431,72 @@ async def test_a_body_that_is_too_long_is_refused_before_it_comes(base: str) -> 
     )
 
     assert said.startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"credentials":[{"principal":"a","secret":"b"}]}', {"a": "b"}),
+        ("a b\n\nc d\n", {"a": "b", "c": "d"}),
+        ("", {}),
+    ],
+)
+def test_credentials(text: str, found: dict[str, str]) -> None:
+    assert parse_credentials(text) == found
+
+
+@pytest.mark.parametrize("text", ['{"credentials":5}', "{", "hidden", "a hidden c"])
+def test_bad_credentials_are_refused_without_a_secret_in_the_words(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^credentials: ") as refusal:
+        parse_credentials(text)
+
+    assert "hidden" not in str(refusal.value)
+
+
+def basic(text: str) -> dict[str, str]:
+    """Return the header that proves a principal."""
+    return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/state", {}, 401),
+        ("/slave(1)/state/", {}, 401),
+        ("/state", basic("bob:wrong"), 401),
+        ("/state", basic("bob"), 401),
+        ("/state", basic("al:secret"), 401),
+        ("/state", {"Authorization": "Basic %%%"}, 401),
+        ("/state", {"Authorization": "Bearer x"}, 401),
+        ("/state", basic("bob:secret"), 200),
+        ("/free", {}, 200),
+        ("/other", {}, 200),
+        ("/nosuch", {}, 404),
+        ("/v1/networks", {}, 404),
+    ],
+)
+async def test_a_realm_asks_who_calls(
+    client: aiohttp.ClientSession, path: str, headers: dict[str, str], status: int
+) -> None:
+    async def name(request: web.Request) -> web.Response:
+        return web.Response(text=str(principal_of(request)))
+
+    app = web.Application(middlewares=[errors_in_words, known_only])
+    app[DOORS] = Doors({"readonly": "mesos-agent-readonly"}, {"bob": "secret"})
+    pages = [Page("/state", name), Page("/free", name, realm=None)]
+    attach(app, Pages("slave(1)", [*pages, Page("/other", name, realm="readwrite")]))
+    async with (
+        serve(app, Listener("127.0.0.1", 0)) as (where,),
+        client.get(f"http://{where}{path}", headers=headers) as response,
+    ):
+        text = await response.text()
+        asked = response.headers.get("WWW-Authenticate")
+
+    assert response.status == status
+    if status == 401:
+        assert (asked, text) == ('Basic realm="mesos-agent-readonly"', "401 Unauthorized.")
+    if status == 200:
+        assert text == ("bob" if headers else "None")
 
 
 @settings(
