@@ -16,7 +16,7 @@ from phalanx.master.allocator.allocate import Grant, Spare, steps
 from phalanx.master.allocator.metric import Durations, metrics
 from phalanx.master.allocator.rule import Rules, Timing
 from phalanx.master.allocator.stock import Stock
-from phalanx.master.allocator.whitelist import WATCH_SECONDS, read_whitelist
+from phalanx.master.allocator.whitelist import read_whitelist
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
@@ -27,13 +27,12 @@ from phalanx.master.scheduler.post import rescind, tell
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import Offer
 from phalanx.mesos.v1.scheduler import Event, Offers
-from phalanx.net.model.objects import Liveness
 
 log = structlog.get_logger()
 
 COALESCE_SECONDS = 0.03
-SLICE_SECONDS = 0.01  # of work before others get their turn
-OFFERS_AT_ONCE = 200  # in one event: what others wait for while it is made
+SLICE_SECONDS = 0.005  # of work before others get their turn
+OFFERS_AT_ONCE = 100  # in one event: what others wait for while it is made
 
 
 @dataclass(slots=True)
@@ -72,8 +71,6 @@ class Allocator:
         self._poked = asyncio.Event()
         self._wanted = _Wanted()
         self._deadlines: deque[tuple[float, str]] = deque()
-        self._recovery: tuple[int, float] | None = None  # agents awaited, and until when
-        self._has_recovered = False
         self.runs = 0
         self.offers_made = 0
         self.run_seconds = Durations()
@@ -137,7 +134,7 @@ class Allocator:
                 log.warning("whitelist_not_read", error=str(error))
             else:
                 self.allow(names)
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(self._timing.whitelist_seconds)
 
     def allow(self, hostnames: frozenset[str] | None) -> None:
         """Make offers of agents with these names alone, None for all agents."""
@@ -183,7 +180,7 @@ class Allocator:
         chosen = None if agents is None else tuple(agents)
         self._wanted = _Wanted()
         self._poked.clear()
-        if not self._is_open() or self._is_recovering():
+        if not self._is_open():
             return
         self.runs += 1
         spares: list[Spare] = []
@@ -208,21 +205,6 @@ class Allocator:
             for start in range(0, len(grants), OFFERS_AT_ONCE):
                 self._offer(framework_id, grants[start : start + OFFERS_AT_ONCE])
                 yield
-
-    def _is_recovering(self) -> bool:
-        """Tell whether too few agents are back to keep to the quotas."""
-        if self._has_recovered:
-            return False
-        agents = self._cluster.agents.values()
-        back = sum(agent.liveness is not Liveness.UNREACHABLE for agent in agents)
-        now = self._clock.now()
-        if self._recovery is None:
-            awaited = len(self._cluster.recovered) + back
-            self._recovery = awaited, now + self._timing.recovery_seconds
-        awaited, until = self._recovery
-        is_enough = back >= awaited * self._timing.recovery_share
-        self._has_recovered = not self._cluster.quotas or is_enough or now >= until
-        return not self._has_recovered
 
     def _offer(self, framework_id: str, grants: Sequence[Grant]) -> None:
         """Make offers of what is still there of *grants*, all of one framework."""

@@ -28,16 +28,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When the allocator does what; seconds.
+    """Seconds: between two runs at rest, that an offer may be held, between looks at the whitelist.
 
-    *recovery_share* of the agents that a new leader knows of must be back
-    before offers are made in a cluster with quota, at most *recovery_seconds*.
+    Without *offer_seconds* an offer may be held for ever.
     """
 
     interval: float = 1.0
     offer_seconds: float | None = None
-    recovery_share: float = 0.8
-    recovery_seconds: float = 600.0
+    whitelist_seconds: float = 5.0
 
 
 def quantities(text: str) -> tuple[Mapping[str, int], ...]:

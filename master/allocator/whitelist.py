@@ -7,7 +7,6 @@ import msgspec
 
 from phalanx.core.error import InvalidError
 
-WATCH_SECONDS = 5.0
 EVERYONE = "*"
 
 
