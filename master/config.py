@@ -15,6 +15,8 @@ from phalanx.master.allocator.constraint import RegexLimits
 from phalanx.master.allocator.rule import Rules, Timing, quantities
 from phalanx.master.allocator.sorter import DRF, RANDOM
 from phalanx.master.identity import master_info
+from phalanx.master.roles.weight import parsed_weights
+from phalanx.master.scheduler.framework_info import Policy
 from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.size import parse_size
 from phalanx.mesos.v1.mesos import DomainInfo, MasterInfo
@@ -34,7 +36,8 @@ DURATIONS = (
 )
 LOG_FILE = "phalanx-master.log"
 NO_MODULES = "modules are libraries for another program"
-NO_AUTHENTICATION = "callers are not authenticated"
+NO_AUTHENTICATION = "callers are authenticated over HTTP alone"
+BASIC_ALONE = "HTTP basic is the one way"
 
 
 @dataclass(frozen=True)
@@ -199,23 +202,37 @@ class MasterConfig:
     authenticate_agents: bool = fixed(
         NO_AUTHENTICATION, default=False, aliases=("authenticate_slaves",)
     )
-    authenticate_http_readonly: bool = fixed(NO_AUTHENTICATION, default=False)
-    authenticate_http_readwrite: bool = fixed(NO_AUTHENTICATION, default=False)
-    authenticate_http_frameworks: bool = fixed(NO_AUTHENTICATION, default=False)
+    authenticate_http_readonly: bool = setting(
+        "ask who reads, by HTTP basic authentication", default=False
+    )
+    authenticate_http_readwrite: bool = setting(
+        "ask who makes v1 calls or changes something", default=False
+    )
+    authenticate_http_frameworks: bool = setting("ask who frameworks are", default=False)
     authenticators: str = fixed(NO_AUTHENTICATION, default="crammd5")
-    http_authenticators: str = fixed(NO_AUTHENTICATION, default="basic")
-    http_framework_authenticators: str = fixed(NO_AUTHENTICATION, default="", also=("basic",))
+    http_authenticators: str = fixed(BASIC_ALONE, default="basic")
+    http_framework_authenticators: str = fixed(BASIC_ALONE, default="", also=("basic",))
     authentication_v0_timeout: str = setting(
         "accepted for Mesos' sake: callers are not authenticated", default="15secs"
     )
-    credentials: str = fixed(NO_AUTHENTICATION, default="")
-    http_credentials: str = fixed(NO_AUTHENTICATION, default="")
+    credentials: Path | None = setting(
+        "another name for --http-credentials, as Mesos' master has it", default=None
+    )
+    http_credentials: Path | None = setting(
+        "file of principals and secrets for what is asked: Mesos' JSON, or a pair on each line",
+        default=None,
+    )
     acls: str = fixed("callers are not authorized", default="")
     authorizers: str = fixed("callers are not authorized", default="local")
     firewall_rules: str = fixed("no page can be closed", default="")
     rate_limits: str = fixed("frameworks are not limited", default="")
-    root_submissions: bool = fixed("the users of tasks are not limited", default=True)
-    roles: str = fixed("any role may be used; set weights and quotas", default="")
+    root_submissions: bool = setting("whether frameworks of the user root are taken", default=True)
+    roles: str = setting(
+        "roles that frameworks may use, joined by commas; any when empty", default=""
+    )
+    weights: str = setting(
+        "weights of roles, role=weight,role=weight; only while the registry has none", default=""
+    )
     modules: str = fixed(NO_MODULES, default="")
     modules_dir: str = fixed(NO_MODULES, default="")
     hooks: str = fixed(NO_MODULES, default="")
@@ -233,6 +250,7 @@ class MasterConfig:
         self.offer_rules  # noqa: B018 - raises when it can't be parsed
         self.offer_timing  # noqa: B018 - raises when it can't be parsed
         self.default_networks  # noqa: B018 - raises when it can't be parsed
+        self.role_weights  # noqa: B018 - raises when it can't be parsed
         self.removal_rate  # noqa: B018 - raises when it can't be parsed
         self.recovery_removal_share  # noqa: B018 - raises when it can't be parsed
         if self.max_agent_ping_timeouts < 1:
@@ -285,6 +303,24 @@ class MasterConfig:
             return parse_domain(self.domain) if self.domain else None
         except InvalidError as error:
             raise ConfigError(f"--domain: {error}") from error
+
+    @property
+    def role_weights(self) -> Mapping[str, float]:
+        """Return the weights of roles to begin with."""
+        try:
+            return parsed_weights(self.weights)
+        except InvalidError as error:
+            raise ConfigError(f"--weights: {error}") from error
+
+    @property
+    def realms(self) -> Mapping[str, str]:
+        """Return the realms that ask who calls, by the name that pages give them."""
+        asked = {
+            "readonly": self.authenticate_http_readonly,
+            "readwrite": self.authenticate_http_readwrite,
+            "scheduler": self.authenticate_http_frameworks,
+        }
+        return {name: f"mesos-master-{name}" for name, is_asked in asked.items() if is_asked}
 
     @property
     def log_file(self) -> Path | None:
@@ -389,13 +425,17 @@ class MasterConfig:
         )
 
     @property
+    def policy(self) -> Policy:
+        """Return which frameworks are taken."""
+        roles = frozenset(role.strip() for role in self.roles.split(",") if role.strip())
+        return Policy(roles or None, self.root_submissions, self.offer_rules.regex)
+
+    @property
     def offer_timing(self) -> Timing:
         """Return when offers are made and taken back."""
         return Timing(
             self.allocation_seconds,
             self._seconds("offer_timeout") if self.offer_timeout else None,
-            self.allocator_agent_recovery_factor,
-            self.allocator_recovery_seconds,
         )
 
     @property

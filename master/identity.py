@@ -2,6 +2,7 @@
 
 from ipaddress import IPv4Address
 from itertools import count
+from uuid import NAMESPACE_OID, uuid5
 
 from phalanx.mesos.v1.mesos import Address, DomainInfo, MasterCapability, MasterInfo
 
@@ -45,6 +46,7 @@ class Identities:
         self._agents = count()
         self._frameworks = count()
         self._offers = count()
+        self._operations = count()
 
     def agent(self) -> str:
         """Return the next agent id."""
@@ -57,3 +59,7 @@ class Identities:
     def offer(self) -> str:
         """Return the next offer id."""
         return f"{self.master_id}-O{next(self._offers)}"
+
+    def operation(self) -> bytes:
+        """Return the next operation's uuid, which names the master as ids do."""
+        return uuid5(NAMESPACE_OID, f"{self.master_id}-P{next(self._operations)}").bytes

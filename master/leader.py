@@ -21,11 +21,17 @@ from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.config import MasterConfig
 from phalanx.master.event import Bus, MastersChanged
 from phalanx.master.identity import Identities
+from phalanx.master.maintenance.maintenance import Maintenance
 from phalanx.master.masters import Masters
 from phalanx.master.network.registry import NetworkRegistry
+from phalanx.master.operator.counts import Counts
 from phalanx.master.operator.events import Watchers
+from phalanx.master.operator.operations import Operations
+from phalanx.master.operator.reads import Reads
+from phalanx.master.roles.roles import Roles
 from phalanx.master.scheduler.calls import Calls
 from phalanx.master.scheduler.frameworks import Frameworks
+from phalanx.master.scheduler.operations import Conversions
 from phalanx.master.view.publisher import Publisher
 from phalanx.mesos.v1.mesos import MasterInfo
 
@@ -64,14 +70,20 @@ class Leader:
     networks: NetworkRegistry
     frameworks: Frameworks
     calls: Calls
+    conversions: Conversions
     agents: Agents
     updates: Updates
     allocator: Allocator
     publisher: Publisher
     watchers: Watchers
+    roles: Roles
+    maintenance: Maintenance
+    operations: Operations
+    counts: Counts
     masters: Masters
     bus: Bus
     gate: Gate = field(default_factory=Gate)
+    reads: Reads = field(default_factory=Reads)
 
     @property
     def underlay(self) -> frozenset[IPv4Address]:
@@ -191,7 +203,16 @@ async def recover(
         is_open=lambda: gate.has_offers,
         rng=rng,
     )
-    frameworks = Frameworks(cluster, ids, clock, info, poke=allocator.poke, new_stream_id=new_id)
+    frameworks = Frameworks(
+        cluster,
+        ids,
+        clock,
+        info,
+        poke=allocator.poke,
+        new_stream_id=new_id,
+        policy=config.policy,
+    )
+    conversions = Conversions(cluster, poke=allocator.poke, new_uuid=ids.operation)
     agents = Agents(
         cluster,
         registry,
@@ -212,6 +233,10 @@ async def recover(
         poke=allocator.poke,
         new_stream_id=new_id,
     )
+    roles = Roles(cluster, store, poke=allocator.poke)
+    await roles.load(config.role_weights)
+    maintenance = Maintenance(cluster, store, poke=allocator.poke, shut_down=agents.shut_down)
+    await maintenance.load()
     leader = Leader(
         info=info,
         config=config,
@@ -222,8 +247,14 @@ async def recover(
         networks=networks,
         frameworks=frameworks,
         calls=Calls(
-            cluster, frameworks, clock, poke=allocator.poke, interval=config.allocation_seconds
+            cluster,
+            frameworks,
+            conversions,
+            clock,
+            poke=allocator.poke,
+            interval=config.allocation_seconds,
         ),
+        conversions=conversions,
         agents=agents,
         updates=Updates(cluster, poke=allocator.poke),
         allocator=allocator,
@@ -246,6 +277,10 @@ async def recover(
             limit=config.max_operator_event_stream_subscribers,
             new_stream_id=new_id,
         ),
+        roles=roles,
+        maintenance=maintenance,
+        operations=Operations(cluster, clock, poke=allocator.poke, new_uuid=ids.operation),
+        counts=Counts(bus),
         gate=gate,
     )
     agents.recover()

@@ -9,8 +9,8 @@ from phalanx.master.allocator.poke import Poke
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.task import is_over, with_status
-from phalanx.master.scheduler.post import send_update
-from phalanx.mesos.agent_protocol import AgentUpdate
+from phalanx.master.scheduler.post import send_executor_failure, send_message, send_update
+from phalanx.mesos.agent_protocol import AgentMessage, AgentUpdate, ExecutorExited
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class Updates:
         self._cluster.replace_task(changed, status)
         if is_over(changed) and not is_over(task):
             self.counts[changed.state] += 1
-            log.info(
+            log.debug(
                 "task_ended",
                 framework=framework.id,
                 task=status.task_id.value,
@@ -53,4 +53,20 @@ class Updates:
             )
             self._poke((agent.id,))
         elif task.state != changed.state:
-            log.info("task_updated", task=status.task_id.value, state=changed.state.value)
+            log.debug("task_updated", task=status.task_id.value, state=changed.state.value)
+
+    def take_message(self, agent: Agent, message: AgentMessage) -> None:
+        """Pass an executor's message on to its framework, if that is there."""
+        framework = self._cluster.frameworks.get(message.framework_id.value)
+        if framework is not None:
+            send_message(framework, agent.id, message.executor_id, message.data)
+
+    def take_exit(self, agent: Agent, exited: ExecutorExited) -> None:
+        """Free what an executor held, and tell its framework that it has ended."""
+        key = (exited.framework_id.value, exited.executor_id.value)
+        self._cluster.remove_executor(agent, key)
+        framework = self._cluster.frameworks.get(key[0])
+        if framework is not None:
+            send_executor_failure(framework, agent.id, exited.executor_id, exited.status)
+        log.info("executor_exited", executor=key[1], agent=agent.id, status=exited.status)
+        self._poke((agent.id,))

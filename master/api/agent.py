@@ -65,6 +65,12 @@ def _take(leader: Leader, stream_id: str, call: AgentCall) -> None:
     agent = leader.agents.hear(stream_id)
     if call.type == "UPDATE" and call.update is not None:
         leader.updates.take(agent, call.update)
+    elif call.type == "OPERATION_UPDATE" and call.operation_update is not None:
+        leader.conversions.take(agent, call.operation_update)
+    elif call.type == "EXECUTOR_EXITED" and call.executor_exited is not None:
+        leader.updates.take_exit(agent, call.executor_exited)
+    elif call.type == "MESSAGE" and call.message is not None:
+        leader.updates.take_message(agent, call.message)
     elif call.type != "HEARTBEAT":
         raise InvalidError(f"type: {call.type!r} is no call of an agent, or lacks its message")
 

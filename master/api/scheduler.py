@@ -5,7 +5,7 @@ from aiohttp import web
 from phalanx.master.api.door import SEAT, leader_of
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.leader import Leader
-from phalanx.master.scheduler.call import NOT_HERE, check_call
+from phalanx.master.scheduler.call import check_call
 from phalanx.master.scheduler.frameworks import HEARTBEAT, HEARTBEAT_SECONDS
 from phalanx.mesos.api.call import accepted, read_call
 from phalanx.mesos.api.streaming import respond
@@ -23,8 +23,10 @@ async def post_scheduler(request: web.Request) -> web.StreamResponse:
     if call.type == "SUBSCRIBE" and call.subscribe is not None:
         return await _subscribe(request, leader, call.subscribe, accepted(request))
     framework = _framework_of(request, leader, call)
-    if call.type in NOT_HERE:
-        raise web.HTTPNotImplemented(text=f"'{call.type}' is not supported in this build")
+    if call.type == "UNKNOWN":
+        raise web.HTTPNotImplemented(text="Received 'UNKNOWN' call")
+    if call.type == "RECONCILE_OPERATIONS":
+        accepted(request)  # raises for what Mesos does not answer in
     leader.calls.carry_out(framework, call)
     return web.Response(status=200 if call.type == "UPDATE_FRAMEWORK" else 202)
 

@@ -27,16 +27,6 @@ TYPES = frozenset(
 )
 # Calls that stand without a message of their own name.
 BARE = frozenset({"TEARDOWN", "REVIVE", "SUPPRESS", "UNKNOWN"})
-# Calls of Mesos that this build does not carry out; they are answered 501.
-NOT_HERE = frozenset(
-    {
-        "UNKNOWN",
-        "ACCEPT_INVERSE_OFFERS",
-        "DECLINE_INVERSE_OFFERS",
-        "ACKNOWLEDGE_OPERATION_STATUS",
-        "RECONCILE_OPERATIONS",
-    }
-)
 UUID_BYTES = 16
 
 
@@ -49,11 +39,17 @@ def check_call(call: Call) -> None:
         return
     if call.framework_id is None:
         raise _invalid("Expecting 'framework_id' to be present")
-    if call.type not in BARE | NOT_HERE | {"REQUEST"} and getattr(call, call.type.lower()) is None:
+    if call.type not in BARE and getattr(call, call.type.lower()) is None:
         raise _invalid(f"Expecting '{call.type.lower()}' to be present")
     if call.acknowledge is not None and call.type == "ACKNOWLEDGE":
         if len(call.acknowledge.uuid) != UUID_BYTES:
             raise _invalid("Not a valid UUID")
+    elif call.type == "ACKNOWLEDGE_OPERATION_STATUS":
+        its = call.acknowledge_operation_status
+        if its is None or len(its.uuid) != UUID_BYTES:
+            raise _invalid("Not a valid UUID")
+        if its.agent_id is None:
+            raise _invalid("Expecting 'agent_id' to be present")
     elif call.update_framework is not None and call.type == "UPDATE_FRAMEWORK":
         info = call.update_framework.framework_info
         if info.id != call.framework_id:

@@ -4,30 +4,58 @@ from collections.abc import Iterable
 
 import structlog
 
-from phalanx.master.agents.post import acknowledge, kill_task, run_task
+from phalanx.master.agents.post import (
+    acknowledge,
+    kill_task,
+    message_executor,
+    run_group,
+    run_task,
+    shutdown_executor,
+)
 from phalanx.master.allocator.filter import refusal_seconds
 from phalanx.master.allocator.poke import Poke
 from phalanx.master.clock import Clock
+from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.offer import Outstanding
-from phalanx.master.cluster.task import staged
-from phalanx.master.scheduler.accept import dropped, offers_problem, outcome
+from phalanx.master.cluster.task import staged, time_info
+from phalanx.master.event import ExecutorKey
+from phalanx.master.identity import agent_pid
+from phalanx.master.scheduler.accept import (
+    Convert,
+    Run,
+    RunGroup,
+    Step,
+    dropped,
+    failed,
+    offers_problem,
+    outcome,
+)
+from phalanx.master.scheduler.bench import Bench
 from phalanx.master.scheduler.frameworks import Frameworks
-from phalanx.master.scheduler.post import send_update
+from phalanx.master.scheduler.operations import Conversions
+from phalanx.master.scheduler.post import send_operation_status, send_update
 from phalanx.master.scheduler.reconcile import Known, explicit_answers, implicit_answers
 from phalanx.mesos.agent_protocol import KillTask
-from phalanx.mesos.resources import Resources
+from phalanx.mesos.resources import Resources, summed
+from phalanx.mesos.v1.allocator import InverseOfferStatus
 from phalanx.mesos.v1.mesos import TERMINAL, Filters, OfferID
 from phalanx.mesos.v1.scheduler import (
     Accept,
+    AcceptInverseOffers,
     Acknowledge,
+    AcknowledgeOperationStatus,
     Call,
     Decline,
+    DeclineInverseOffers,
+    FrameworkMessage,
     Kill,
     Reconcile,
+    ReconcileOperations,
     ReconcileTask,
     Roles,
+    Shutdown,
 )
 from phalanx.net.model.objects import Liveness
 
@@ -41,6 +69,7 @@ class Calls:
         self,
         cluster: Cluster,
         frameworks: Frameworks,
+        conversions: Conversions,
         clock: Clock,
         *,
         poke: Poke,
@@ -48,6 +77,7 @@ class Calls:
     ) -> None:
         self._cluster = cluster
         self._frameworks = frameworks
+        self._conversions = conversions
         self._clock = clock
         self._poke = poke
         self._interval = interval
@@ -61,6 +91,8 @@ class Calls:
         match call:
             case Call(type="ACCEPT", accept=Accept() as accept):
                 self._accept(framework, accept)
+            case Call(type="ACKNOWLEDGE", acknowledge=Acknowledge() as its):
+                self._acknowledge(framework, its)
             case Call(type="DECLINE", decline=Decline() as decline):
                 self._decline(framework, decline)
             case Call(type="REVIVE"):
@@ -69,62 +101,136 @@ class Calls:
                 self._suppress(framework, call.suppress or Roles())
             case Call(type="KILL", kill=Kill() as kill):
                 self._kill(framework, kill)
-            case Call(type="ACKNOWLEDGE", acknowledge=Acknowledge() as its):
-                self._acknowledge(framework, its)
             case Call(type="RECONCILE", reconcile=Reconcile() as reconcile):
                 self._reconcile(framework, reconcile)
             case Call(type="TEARDOWN"):
                 self._frameworks.remove(framework, "teardown")
             case Call(type="UPDATE_FRAMEWORK") if call.update_framework is not None:
                 self._frameworks.update(framework, call.update_framework)
-            case _:  # SHUTDOWN, MESSAGE: there are no custom executors; REQUEST: a hint
+            case _:
+                self._carry_out_rarer(framework, call)
+
+    def _carry_out_rarer(self, framework: Framework, call: Call) -> None:
+        match call:
+            case Call(type="SHUTDOWN", shutdown=Shutdown() as shutdown):
+                self._shut_down(framework, shutdown)
+            case Call(type="MESSAGE", message=FrameworkMessage() as message):
+                self._pass_on(framework, message)
+            case Call(
+                type="ACKNOWLEDGE_OPERATION_STATUS",
+                acknowledge_operation_status=AcknowledgeOperationStatus() as its,
+            ):
+                self._conversions.acknowledge(framework, its)
+            case Call(
+                type="RECONCILE_OPERATIONS", reconcile_operations=ReconcileOperations() as asked
+            ):
+                self._conversions.reconcile(framework, asked.operations)
+            case Call(
+                type="ACCEPT_INVERSE_OFFERS", accept_inverse_offers=AcceptInverseOffers() as its
+            ):
+                self._answer(framework, its.inverse_offer_ids, "ACCEPT", its.filters)
+            case Call(
+                type="DECLINE_INVERSE_OFFERS", decline_inverse_offers=DeclineInverseOffers() as its
+            ):
+                self._answer(framework, its.inverse_offer_ids, "DECLINE", its.filters)
+            case _:  # REQUEST: the allocator takes no requests
                 log.debug("call_ignored", framework=framework.id, type=call.type)
+
+    # Offers
 
     def _accept(self, framework: Framework, accept: Accept) -> None:
         problem = offers_problem(accept.offer_ids, self._cluster.offers, framework.id)
         offers = self._take(framework, accept.offer_ids)
-        reason = "REASON_INVALID_OFFERS"
         agent = self._cluster.agents.get(offers[0].agent_id) if offers else None
-        if problem is None and (agent is None or not agent.is_connected):
-            problem, reason = "Agent is disconnected", "REASON_AGENT_DISCONNECTED"
         if problem is not None or agent is None:
-            log.info("accept_dropped", framework=framework.id, problem=problem)
-            for status in dropped(
-                accept.operations,
-                framework.info,
-                problem=problem or "",
-                reason=reason,
-                wall=self._clock.wall(),
-            ):
-                send_update(framework, status)
-            self._poke()
+            self._drop(framework, accept, problem or "", "REASON_INVALID_OFFERS")
+            self._poke({offer.agent_id for offer in offers})
             return
-        result = outcome(
-            accept.operations,
-            _sum(offers),
-            agent_id=agent.id,
-            role=offers[0].role,
-            taken_ids=framework.tasks.keys(),
-            unreachable_ids=framework.unreachable.keys(),
-            wall=self._clock.wall(),
-        )
-        for launch in result.launches:
-            self._cluster.add_task(staged(launch, framework.info))
-            run_task(agent, framework.info, launch)
-            log.info(
-                "task_launched", framework=framework.id, task=launch.task_id.value, agent=agent.id
-            )
+        if not agent.is_connected:
+            self._drop(framework, accept, "Agent disconnected", "REASON_AGENT_DISCONNECTED")
+            return
+        role = offers[0].role
+        offered = offers[0].resources if len(offers) == 1 else summed(o.resources for o in offers)
+        bench = self._bench(framework, agent, role, offered, accept)
+        result = outcome(accept.operations, bench, wall=self._clock.wall())
         for status in result.refusals:
             log.info("task_refused", task=status.task_id.value, problem=status.message)
             send_update(framework, status)
-        self._refuse(
-            framework,
-            offers[0].role,
-            agent.id,
-            result.unused,
-            accept.filters,
-            is_pass=not accept.operations,
+        for failure in result.failures:
+            log.info("operation_refused", framework=framework.id, problem=failure.message)
+            send_operation_status(framework, failure)
+        for step in result.steps:
+            self._carry_out_step(framework, agent, step)
+        is_pass = not accept.operations
+        self._refuse(framework, role, agent.id, result.unused, accept.filters, is_pass=is_pass)
+
+    def _drop(self, framework: Framework, accept: Accept, problem: str, reason: str) -> None:
+        log.info("accept_dropped", framework=framework.id, problem=problem)
+        wall = self._clock.wall()
+        for status in dropped(
+            accept.operations, framework.info, problem=problem, reason=reason, wall=wall
+        ):
+            send_update(framework, status)
+        for failure in failed(accept.operations, problem=problem):
+            send_operation_status(framework, failure)
+
+    def _bench(
+        self, framework: Framework, agent: Agent, role: str, offered: Resources, accept: Accept
+    ) -> Bench:
+        capabilities = {capability.type for capability in agent.capabilities}
+        pid = agent_pid(agent.address, agent.info.port)
+        return Bench(
+            agent_id=agent.id,
+            role=role,
+            available=offered,
+            taken_ids=framework.tasks,
+            unreachable_ids=framework.unreachable,
+            framework_id=framework.id,
+            executors=agent.executors,
+            groups=self._groups(framework, agent, accept),
+            label=f"agent {agent.id} at {pid} ({agent.info.hostname})",
+            total=agent.total,
+            used=agent.used,
+            roles=framework.roles,
+            principal=framework.info.principal,
+            takes_shared=framework.has("SHARED_RESOURCES"),
+            takes_limits=not capabilities or "TASK_RESOURCE_LIMITS" in capabilities,
         )
+
+    def _groups(
+        self, framework: Framework, agent: Agent, accept: Accept
+    ) -> dict[ExecutorKey, bool]:
+        """Return how the task groups share cgroups that run where more are to be launched."""
+        groups: dict[ExecutorKey, bool] = {}
+        for operation in accept.operations:
+            if operation.launch_group is None:
+                continue
+            executor_id = operation.launch_group.executor.executor_id
+            if (framework.id, executor_id.value) not in agent.executors:
+                continue
+            for task in framework.tasks.values():
+                if task.executor_id == executor_id and task.agent_id.value == agent.id:
+                    linux = task.container.linux_info if task.container is not None else None
+                    groups[framework.id, executor_id.value] = linux is None or linux.share_cgroups
+                    break
+        return groups
+
+    def _carry_out_step(self, framework: Framework, agent: Agent, step: Step) -> None:
+        match step:
+            case Run(task):
+                if task.executor is not None:
+                    self._cluster.add_executor(framework, agent, task.executor)
+                self._cluster.add_task(staged(task, framework.info))
+                run_task(agent, framework.info, task)
+                log.debug("task_launched", task=task.task_id.value, agent=agent.id)
+            case RunGroup(executor, tasks):
+                self._cluster.add_executor(framework, agent, executor)
+                for task in tasks:
+                    self._cluster.add_task(staged(task, framework.info))
+                run_group(agent, framework.info, executor, tasks)
+                log.debug("group_launched", tasks=len(tasks), agent=agent.id)
+            case Convert(operation, conversion):
+                self._conversions.begin(framework, agent, operation, conversion)
 
     def _decline(self, framework: Framework, decline: Decline) -> None:
         for offer in self._take(framework, decline.offer_ids):
@@ -150,6 +256,7 @@ class Calls:
         *,
         is_pass: bool = True,
     ) -> None:
+        """Leave what was not used to others, and to this one when its filter is over."""
         seconds = None if filters is None else filters.refuse_seconds
         lives = refusal_seconds(seconds, interval=self._interval)
         until = None if lives is None else self._clock.now() + lives
@@ -171,6 +278,49 @@ class Calls:
         roles = set(suppress.roles or framework.roles)
         if roles <= set(framework.roles):
             framework.suppressed |= roles
+
+    def _answer(
+        self,
+        framework: Framework,
+        ids: Iterable[OfferID],
+        status: str,
+        filters: Filters | None,
+    ) -> None:
+        """Note whether the framework means to leave; offers that are void are passed over."""
+        assert framework.info.id is not None  # every framework of the cluster has one
+        for id in ids:
+            offer = self._cluster.inverse_offers.get(id.value)
+            if offer is None or offer.framework_id != framework.id:
+                continue
+            self._cluster.remove_inverse_offer(offer)
+            agent = self._cluster.agents.get(offer.agent_id)
+            if agent is None:
+                continue
+            agent.inverse_statuses[framework.id] = InverseOfferStatus(
+                status=status,
+                framework_id=framework.info.id,
+                timestamp=time_info(self._clock.wall()),
+            )
+            seconds = None if filters is None else filters.refuse_seconds
+            lives = refusal_seconds(seconds, interval=self._interval)
+            until = None if lives is None else self._clock.now() + lives
+            self._cluster.filters.refuse_inverse(framework.id, agent.id, until)
+
+    # Executors
+
+    def _shut_down(self, framework: Framework, its: Shutdown) -> None:
+        agent = self._cluster.agents.get(its.agent_id.value)
+        assert framework.info.id is not None  # every framework of the cluster has one
+        if agent is not None:
+            shutdown_executor(agent, framework.info.id, its.executor_id)
+
+    def _pass_on(self, framework: Framework, its: FrameworkMessage) -> None:
+        agent = self._cluster.agents.get(its.agent_id.value)
+        assert framework.info.id is not None  # every framework of the cluster has one
+        if agent is not None:
+            message_executor(agent, framework.info.id, its.executor_id, its.data)
+
+    # Tasks
 
     def _kill(self, framework: Framework, kill: Kill) -> None:
         task = framework.tasks.get(kill.task_id.value)
@@ -231,10 +381,3 @@ class Calls:
             frozenset(self._cluster.recovered),
             self._cluster.gone,
         )
-
-
-def _sum(offers: Iterable[Outstanding]) -> Resources:
-    total = Resources()
-    for offer in offers:
-        total += offer.resources
-    return total

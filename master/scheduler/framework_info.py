@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import msgspec
 
 from phalanx.core.error import InvalidError
+from phalanx.master.allocator.constraint import RegexLimits
 from phalanx.master.cluster.task import has_capability, roles_of
+from phalanx.mesos.role import role_problem
 from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo
 
 GREATEST_SECONDS = 9_223_372_036.0  # what fits into 63 bits of nanoseconds
 GREATEST_ID_BYTES = 255
-BLANKS = frozenset("\t\n\v\f\r \b")
 
 
 def id_problem(id: str) -> str | None:
@@ -27,42 +29,79 @@ def id_problem(id: str) -> str | None:
     return None
 
 
-def role_problem(role: str) -> str | None:
-    """Return what is wrong with a role's name, None when it is valid."""
-    if role == "*":
-        return None
-    for segment in role.split("/"):
-        if not segment:
-            return f"Role '{role}' has an empty part"
-        if segment in (".", "..", "*"):
-            return f"Role '{role}' has the part '{segment}'"
-        if segment.startswith("-"):
-            return f"Role '{role}' has a part that begins with '-'"
-        if BLANKS & set(segment):
-            return f"Role '{role}' has whitespace"
-    return None
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a master allows: only some roles (``--roles``), root or not, constraints at a cost."""
+
+    roles: frozenset[str] | None = None
+    takes_root: bool = True
+    regex_limits: RegexLimits = field(default_factory=RegexLimits)
 
 
-def check_info(info: FrameworkInfo, suppressed: Collection[str]) -> None:
-    """Raise InvalidError for the first rule that a subscribing framework breaks."""
-    is_multi = has_capability(info, "MULTI_ROLE")
-    if info.role is not None and info.roles:
-        raise InvalidError("Only one of 'role' or 'roles' may be set")
-    if is_multi and info.role is not None:
-        raise InvalidError("A MULTI_ROLE framework must use 'roles', not 'role'")
-    if not is_multi and info.roles:
-        raise InvalidError("'roles' needs the MULTI_ROLE capability")
-    if len(set(info.roles)) != len(info.roles):
-        raise InvalidError("'roles' has duplicates")
-    for role in roles_of(info):
-        if problem := role_problem(role):
-            raise InvalidError(problem)
-    if strangers := sorted(set(suppressed) - set(roles_of(info))):
-        raise InvalidError(f"Suppressed role '{strangers[0]}' is not among the framework's roles")
-    if math.isnan(info.failover_timeout) or not 0 <= info.failover_timeout <= GREATEST_SECONDS:
-        raise InvalidError(f"'failover_timeout' {info.failover_timeout} is not a valid duration")
+def check_info(
+    info: FrameworkInfo, suppressed: Collection[str], policy: Policy | None = None
+) -> None:
+    """Raise InvalidError, in Mesos' words, for the first rule that a framework breaks."""
+    policy = policy or Policy()
+    _check_roles(info)
     if info.id is not None and info.id.value and (problem := id_problem(info.id.value)):
-        raise InvalidError(f"Invalid framework ID: {problem}")
+        raise InvalidError(problem)
+    _check_filters(info)
+    if strangers := sorted(set(suppressed) - set(roles_of(info))):
+        raise InvalidError(
+            f"Suppressed role '{strangers[0]}' is not contained in the list of roles"
+        )
+    if policy.roles is not None and (unknown := sorted(set(roles_of(info)) - policy.roles)):
+        roles = ", ".join(unknown)
+        raise InvalidError(f"Framework roles {{ {roles} }} are not present in the master's --roles")
+    if info.user == "root" and not policy.takes_root:
+        raise InvalidError(
+            "User 'root' is not allowed to run frameworks without --root_submissions set"
+        )
+    if math.isnan(info.failover_timeout) or not 0 <= info.failover_timeout <= GREATEST_SECONDS:
+        raise InvalidError(f"The framework failover_timeout ({info.failover_timeout:g}) is invalid")
+
+
+def _check_roles(info: FrameworkInfo) -> None:
+    is_multi = has_capability(info, "MULTI_ROLE")
+    if is_multi and info.role is not None:
+        raise InvalidError(
+            "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable"
+        )
+    if not is_multi and info.roles:
+        raise InvalidError(
+            "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"
+        )
+    if not is_multi:
+        if problem := None if info.role is None else role_problem(info.role):
+            raise InvalidError(f"'FrameworkInfo.role' is not a valid role: {problem}")
+        return
+    if twice := sorted({role for role in info.roles if info.roles.count(role) > 1}):
+        raise InvalidError(
+            f"'FrameworkInfo.roles' contains duplicate items: {{ {', '.join(twice)} }}"
+        )
+    for role in info.roles:
+        if problem := role_problem(role):
+            raise InvalidError(f"'FrameworkInfo.roles' contains invalid role: {problem}")
+
+
+def _check_filters(info: FrameworkInfo) -> None:
+    for filters in info.offer_filters.values():
+        least = filters.min_allocatable_resources
+        for item in least.quantities if least is not None else ():
+            if not item.quantities:
+                raise InvalidError("Resource quantities must contain at least one quantity")
+            for name, scalar in item.quantities.items():
+                if problem := _quantity_problem(scalar.value):
+                    raise InvalidError(f"Invalid resource quantity for '{name}': {problem}")
+
+
+def _quantity_problem(value: float) -> str | None:
+    if math.isnan(value):
+        return "NaN not supported"
+    if math.isinf(value):
+        return "Infinite values not supported"
+    return "Negative values not supported" if value < 0 else None
 
 
 def renewed(old: FrameworkInfo, new: FrameworkInfo) -> FrameworkInfo:
@@ -70,20 +109,29 @@ def renewed(old: FrameworkInfo, new: FrameworkInfo) -> FrameworkInfo:
 
     Raises InvalidError when the principal changed.
     """
-    if old.principal != new.principal:
-        raise InvalidError(
-            f"Changing framework's principal from '{old.principal}' to '{new.principal}'"
-            " is not allowed"
-        )
+    _check_principal(old, new)
     return msgspec.structs.replace(new, id=old.id, user=old.user, checkpoint=old.checkpoint)
+
+
+def _check_principal(old: FrameworkInfo, new: FrameworkInfo) -> None:
+    if old.principal != new.principal:
+        raise InvalidError("Changing framework's principal is not allowed.")
 
 
 def check_update(old: FrameworkInfo, new: FrameworkInfo) -> None:
     """Raise InvalidError when UPDATE_FRAMEWORK asks for a change that it must not make."""
-    for field in ("principal", "user", "checkpoint"):
-        before, after = getattr(old, field), getattr(new, field)
+    _check_principal(old, new)
+    for name in ("user", "checkpoint"):
+        before, after = getattr(old, name), getattr(new, name)
         if before != after:
-            raise InvalidError(f"Updating 'FrameworkInfo.{field}' is unsupported")
+            change = f"from '{_text(before)}' to '{_text(after)}'"
+            raise InvalidError(
+                f"Updating 'FrameworkInfo.{name}' is unsupported; attempted to update {change}"
+            )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def with_id(info: FrameworkInfo, id: str) -> FrameworkInfo:

@@ -5,15 +5,23 @@ from collections.abc import Callable
 import structlog
 
 from phalanx.core.error import InvalidError
-from phalanx.master.agents.post import shutdown_framework
+from phalanx.master.agents.post import shutdown_framework, update_framework
+from phalanx.master.allocator.constraint import compiled
 from phalanx.master.allocator.poke import Poke
 from phalanx.master.clock import Clock
+from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.task import latest_status, master_status, with_status
 from phalanx.master.event import FrameworkUpdated
 from phalanx.master.identity import Identities
-from phalanx.master.scheduler.framework_info import check_info, check_update, renewed, with_id
+from phalanx.master.scheduler.framework_info import (
+    Policy,
+    check_info,
+    check_update,
+    renewed,
+    with_id,
+)
 from phalanx.master.scheduler.post import rescind, tell
 from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.media import Media
@@ -38,6 +46,7 @@ class Frameworks:
         *,
         poke: Poke,
         new_stream_id: Callable[[], str],
+        policy: Policy | None = None,
     ) -> None:
         self._cluster = cluster
         self._ids = ids
@@ -45,6 +54,7 @@ class Frameworks:
         self._master = master
         self._poke = poke
         self._new_stream_id = new_stream_id
+        self._policy = policy or Policy()
 
     def subscribe(
         self, subscribe: Subscribe, media: Media = Media.JSON
@@ -65,6 +75,7 @@ class Frameworks:
         framework.expires = None
         framework.is_recovered = False
         framework.suppressed = frozenset(subscribe.suppressed_roles)
+        framework.constraints = subscribe.offer_constraints
         self._cluster.filters.forget_framework(framework.id)
         subscribed = Subscribed(
             framework_id=FrameworkID(value=framework.id),
@@ -79,7 +90,8 @@ class Frameworks:
 
     def _admit(self, subscribe: Subscribe) -> Framework:
         info = subscribe.framework_info
-        check_info(info, subscribe.suppressed_roles)
+        check_info(info, subscribe.suppressed_roles, self._policy)
+        compiled(subscribe.offer_constraints, self._policy.regex_limits)
         id = info.id.value if info.id is not None else ""
         if id in self._cluster.removed:
             raise InvalidError("Framework has been removed")
@@ -99,19 +111,48 @@ class Frameworks:
             known.stream.close()
             known.stream = None
         self._withdraw_offers(known)
+        self._tell_agents(known)
         self._cluster.bus.publish(FrameworkUpdated(known.id))
         return known
 
     def update(self, framework: Framework, update: UpdateFramework) -> None:
         """Change a framework's info in place; raises InvalidError when it must not be."""
-        check_info(update.framework_info, update.suppressed_roles)
-        check_update(framework.info, update.framework_info)
+        try:
+            check_info(update.framework_info, update.suppressed_roles, self._policy)
+        except InvalidError as error:
+            raise InvalidError(f"Supplied FrameworkInfo is not valid: {error}") from error
+        try:
+            compiled(update.offer_constraints, self._policy.regex_limits)
+        except InvalidError as error:
+            raise InvalidError(
+                f"'UpdateFramework.offer_constraints' are not valid: {error}"
+            ) from error
+        try:
+            check_update(framework.info, update.framework_info)
+        except InvalidError as error:
+            raise InvalidError(f"FrameworkInfo update is not valid: {error}") from error
         framework.info = with_id(update.framework_info, framework.id)
         framework.suppressed = frozenset(update.suppressed_roles)
+        framework.constraints = update.offer_constraints
         offers = [self._cluster.offers[id] for id in framework.offers]
         rescind(self._cluster, [offer for offer in offers if offer.role not in framework.roles])
+        self._tell_agents(framework)
         self._cluster.bus.publish(FrameworkUpdated(framework.id))
         self._poke()
+
+    def _tell_agents(self, framework: Framework) -> None:
+        """Send a framework's new info to every agent that holds something of it."""
+        for agent in self._holders(framework):
+            update_framework(agent, framework.info)
+
+    def _holders(self, framework: Framework) -> list[Agent]:
+        """Return the agents with tasks or executors of a framework."""
+        ids = {task.agent_id.value for task in framework.tasks.values()}
+        return [
+            agent
+            for agent in self._cluster.agents.values()
+            if agent.id in ids or any(key[0] == framework.id for key in agent.executors)
+        ]
 
     def disconnected(self, framework: Framework, stream: Stream) -> None:
         """Note that *stream* broke; from now on the failover timeout runs."""
@@ -151,13 +192,17 @@ class Frameworks:
     def remove(self, framework: Framework, why: str) -> None:
         """End a framework: its tasks are killed everywhere, and its id never comes back."""
         self._withdraw_offers(framework)
-        holders = {task.agent_id.value for task in framework.tasks.values()}
+        holders = self._holders(framework)
+        for id in list(framework.inverse_offers):
+            self._cluster.remove_inverse_offer(self._cluster.inverse_offers[id])
         for task in list(framework.tasks.values()):
             self._cluster.complete_task(self._killed(task))
         for task in list(framework.unreachable.values()):
             self._cluster.complete_stranded(self._killed(task))
-        for agent_id in holders:
-            shutdown_framework(self._cluster.agents[agent_id], FrameworkID(value=framework.id))
+        for agent in holders:
+            for key in [key for key in agent.executors if key[0] == framework.id]:
+                self._cluster.remove_executor(agent, key)
+            shutdown_framework(agent, FrameworkID(value=framework.id))
         if framework.stream is not None:
             framework.stream.close()
             framework.stream = None
@@ -180,6 +225,9 @@ class Frameworks:
         return with_status(task, status, TaskState.TASK_KILLED)
 
     def _withdraw_offers(self, framework: Framework) -> None:
-        for id in list(framework.offers):
-            self._cluster.remove_offer(self._cluster.offers[id])
-        self._poke()
+        offers = [self._cluster.offers[id] for id in framework.offers]
+        for offer in offers:
+            self._cluster.remove_offer(offer)
+        for id in list(framework.inverse_offers):  # a new subscriber would not know them
+            self._cluster.remove_inverse_offer(self._cluster.inverse_offers[id])
+        self._poke({offer.agent_id for offer in offers})

@@ -3,8 +3,15 @@
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.offer import Outstanding
-from phalanx.mesos.v1.mesos import AgentID, OfferID, TaskStatus
-from phalanx.mesos.v1.scheduler import Event, Failure, Rescind, Update
+from phalanx.mesos.v1.mesos import AgentID, ExecutorID, OfferID, OperationStatus, TaskStatus
+from phalanx.mesos.v1.scheduler import (
+    Event,
+    Failure,
+    FrameworkMessage,
+    Rescind,
+    Update,
+    UpdateOperationStatus,
+)
 
 
 def tell(framework: Framework, event: Event) -> None:
@@ -30,3 +37,23 @@ def send_failure(cluster: Cluster, agent_id: str) -> None:
     """Tell every framework that an agent is gone."""
     for framework in cluster.frameworks.values():
         tell(framework, Event(type="FAILURE", failure=Failure(agent_id=AgentID(value=agent_id))))
+
+
+def send_operation_status(framework: Framework, status: OperationStatus) -> None:
+    """Tell an operation's status."""
+    update = UpdateOperationStatus(status=status)
+    tell(framework, Event(type="UPDATE_OPERATION_STATUS", update_operation_status=update))
+
+
+def send_executor_failure(
+    framework: Framework, agent_id: str, executor_id: ExecutorID, status: int
+) -> None:
+    """Tell a framework that an executor of its has ended, with its raw wait status."""
+    failure = Failure(agent_id=AgentID(value=agent_id), executor_id=executor_id, status=status)
+    tell(framework, Event(type="FAILURE", failure=failure))
+
+
+def send_message(framework: Framework, agent_id: str, executor_id: ExecutorID, data: bytes) -> None:
+    """Pass an executor's message on."""
+    message = FrameworkMessage(agent_id=AgentID(value=agent_id), executor_id=executor_id, data=data)
+    tell(framework, Event(type="MESSAGE", message=message))

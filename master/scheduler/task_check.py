@@ -1,29 +1,47 @@
-"""Validation of a task to launch: the first rule broken, in Mesos' order; pure (§1.4)."""
+"""Validation of tasks to launch: the first rule broken, in Mesos' order; pure (§1.4)."""
 
-import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
-from phalanx.core.error import InvalidError
+from phalanx.master.scheduler.bench import Bench
+from phalanx.master.scheduler.container_check import (
+    check_problem,
+    command_problem,
+    container_problem,
+    health_check_problem,
+    type_of,
+)
+from phalanx.master.scheduler.executor_check import (
+    executor_problem,
+    key_of_executor,
+    least_problem,
+)
 from phalanx.master.scheduler.framework_info import id_problem
+from phalanx.master.scheduler.resource_check import (
+    allocation_problem,
+    duplicate_volume,
+    form_problem,
+    revocable_problem,
+    sense_problem,
+)
+from phalanx.master.scheduler.wording import words_of, words_of_messages
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.mesos import CommandInfo, HealthCheck, HealthCheckType, TaskInfo
+from phalanx.mesos.v1.mesos import ContainerInfo, ExecutorInfo, HealthCheckType, Resource, TaskInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What a task is measured against: its offers and its framework's other tasks."""
-
-    agent_id: str
-    role: str
-    available: Resources
-    taken_ids: Collection[str]
-    unreachable_ids: Collection[str]
+def task_form_problem(task: TaskInfo) -> str | None:
+    """Return which resource of a task, or of its executor, can't be counted at all."""
+    problem = form_problem(task.resources)
+    if problem is None and task.executor is not None:
+        problem = form_problem(task.executor.resources)
+    return problem
 
 
 def task_problem(task: TaskInfo, bench: Bench) -> str | None:
-    """Return what is wrong with *task*, None when it may be launched."""
-    for rule in RULES:
+    """Return what is wrong with the *task* of a LAUNCH, None when it may be launched.
+
+    Its resources are well formed, and roles filled in (``accept.prepared``).
+    """
+    for rule in (*RULES, *LAUNCH_RULES):
         if problem := rule(task, bench):
             return problem
     return None
@@ -32,7 +50,7 @@ def task_problem(task: TaskInfo, bench: Bench) -> str | None:
 def _id(task: TaskInfo, bench: Bench) -> str | None:
     id = task.task_id.value
     if problem := id_problem(id):
-        return f"Task ID '{id}' is invalid: {problem}"
+        return problem
     if id in bench.taken_ids:
         return f"Task has duplicate ID: {id}"
     if id in bench.unreachable_ids:
@@ -53,145 +71,216 @@ def _durations(task: TaskInfo, _bench: Bench) -> str | None:
     if grace is not None and grace.nanoseconds < 0:
         return "Task's 'kill_policy.grace_period' must be non-negative"
     if task.max_completion_time is not None and task.max_completion_time.nanoseconds < 0:
-        return "Task's 'max_completion_time' must be non-negative"
+        return "Task's `max_completion_time` must be non-negative"
     return None
 
 
-def _health(task: TaskInfo, _bench: Bench) -> str | None:
-    if task.health_check is None:
-        return None
-    problem = health_check_problem(task.health_check)
-    return None if problem is None else f"Task uses invalid health check: {problem}"
-
-
-def health_check_problem(check: HealthCheck) -> str | None:
-    """Return what is wrong with a health check, None when it is valid."""
-    members = {
-        HealthCheckType.COMMAND: check.command,
-        HealthCheckType.HTTP: check.http,
-        HealthCheckType.TCP: check.tcp,
-    }
-    kind = check.type or next((kind for kind, member in members.items() if member), None)
-    if kind is None or kind not in members:
-        return "'type' must be COMMAND, HTTP or TCP"
-    if members[kind] is None:
-        return f"Expecting '{kind.lower()}' to be set for {kind} health check"
-    if kind is HealthCheckType.COMMAND and not _has_command(check.command):
-        return "Command health check must contain a command"
-    if kind is HealthCheckType.HTTP and check.http is not None:
-        if check.http.scheme not in (None, "http", "https"):
-            return f"Unsupported HTTP health check scheme: '{check.http.scheme}'"
-        if check.http.path and not check.http.path.startswith("/"):
-            return f"The path '{check.http.path}' of HTTP health check must start with '/'"
-    for field in ("delay", "interval", "timeout", "grace_period"):
-        if getattr(check, f"{field}_seconds") < 0:
-            return f"Expecting '{field}_seconds' to be non-negative"
+def _checks(task: TaskInfo, _bench: Bench) -> str | None:
+    if task.check is not None and (problem := check_problem(task.check)):
+        return f"Task uses invalid check: {problem}"
+    if task.health_check is not None and (problem := health_check_problem(task.health_check)):
+        return f"Task uses invalid health check: {problem}"
     return None
 
 
-def _resources(task: TaskInfo, bench: Bench) -> str | None:
+def _resources(task: TaskInfo, _bench: Bench) -> str | None:
     if not task.resources:
         return "Task uses no resources"
-    for resource in task.resources:
-        role = resource.allocation_info.role if resource.allocation_info is not None else None
-        if role not in (None, "", bench.role):
-            return f"The resources have been allocated to role '{role}', not '{bench.role}'"
-        if resource.reservations or resource.role not in (None, "*"):
-            return f"Resource '{resource.name}' is reserved, and nothing reserved was offered"
-        amount = resource.scalar.value if resource.scalar is not None else 0.0
-        if not 0 <= amount < math.inf:
-            return f"Resource '{resource.name}' has no valid amount: {amount}"
-        if resource.name == "gpus" and amount != int(amount):
-            return f"The 'gpus' resource must be an unsigned integer: {amount}"
-    try:
-        if not Resources.of(task.resources):
-            return "Task uses no resources"
-    except InvalidError as error:
-        return f"Task uses invalid resources: {error}"
-    return None
-
-
-def _environment(task: TaskInfo, _bench: Bench) -> str | None:
-    if task.command is None or task.command.environment is None:
-        return None
-    for variable in task.command.environment.variables:
-        if variable.type != "VALUE":
-            return f"Environment variable '{variable.name}' of type '{variable.type}'" + (
-                " is not supported in this build"
-            )
-        if variable.value is None:
-            return f"Environment variable '{variable.name}' of type 'VALUE' must have a value set"
-    return None
-
-
-def _container(task: TaskInfo, _bench: Bench) -> str | None:
-    if task.container is None:
-        return None
-    if task.container.type == "DOCKER":
-        if task.container.docker is None:
-            return "DockerInfo 'docker' is not set for DOCKER typed ContainerInfo"
-        if any(parameter.key == "name" for parameter in task.container.docker.parameters):
-            return "Parameter in DockerInfo must not be 'name'"
-    return None
-
-
-def _limits(task: TaskInfo, _bench: Bench) -> str | None:
-    requests = Resources.of(task.resources)
-    for name, limit in task.limits.items():
-        if name not in ("cpus", "mem"):
-            return f"Task has a limit for the resource '{name}': only cpus and mem can have one"
-        if name not in requests.scalars:
-            return f"Task has a limit for '{name}' but no request"
-        if math.isinf(limit.value):
-            return f"Task has an infinite limit for '{name}', which is not supported in this build"
-        if not limit.value >= requests.scalar(name):
-            return f"Task's limit for '{name}' is below its request"
+    if problem := sense_problem(task.resources):
+        return f"Task uses invalid resources: {problem}"
+    if problem := duplicate_volume(task.resources):
+        return f"Task uses duplicate persistence ID: {problem}"
+    if problem := allocation_problem(task.resources):
+        return f"Invalid task resources: {problem}"
+    if problem := revocable_problem(task.resources):
+        return f"Task mixes revocable and non-revocable resources: {problem}"
     return None
 
 
 def _command(task: TaskInfo, _bench: Bench) -> str | None:
-    if (task.command is None) == (task.executor is None):
-        return "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"
-    if task.executor is not None:
-        return "Custom executors are not supported in this build"
+    problem = command_problem(task.command)
+    return None if problem is None else f"Task's `CommandInfo` is invalid: {problem}"
+
+
+def _container(task: TaskInfo, _bench: Bench) -> str | None:
+    problem = container_problem(task.container)
+    return None if problem is None else f"Task's `ContainerInfo` is invalid: {problem}"
+
+
+def _limits(task: TaskInfo, bench: Bench) -> str | None:
+    if not task.limits:
+        return None
+    if not bench.takes_limits:
+        return "Agent is not capable of handling task resource limits"
+    if not task.limits.keys() <= {"cpus", "mem"}:
+        return "Only cpus and mem may be included in a task's resource limits"
+    requests = Resources.of(task.resources).scalars
+    for name, short, long in (("cpus", "CPU", "cpu"), ("mem", "memory", "memory")):
+        limit = task.limits.get(name)
+        if limit is None:
+            continue
+        if name not in requests:
+            return f"When a {short} limit is specified, a {short} request must also be specified"
+        if not limit.value * 1000 >= requests[name] - 0.5:
+            return f"The {long} limit must be greater than or equal to the {long} request"
     return None
-
-
-def _fits(task: TaskInfo, bench: Bench) -> str | None:
-    wanted = Resources.of(task.resources)
-    if wanted not in bench.available:
-        return (
-            f"Total resources {render(wanted)} required by task and its executor"
-            f" is more than available {render(bench.available)}"
-        )
-    return None
-
-
-def render(resources: Resources) -> str:
-    """Return resources as Mesos writes them into messages."""
-    scalars = [f"{name}:{amount / 1000:g}" for name, amount in resources.scalars.items()]
-    ranges = [
-        f"{name}:[{', '.join(f'{begin}-{end}' for begin, end in spans)}]"
-        for name, spans in resources.ranges.items()
-    ]
-    return "; ".join([*scalars, *ranges]) or "{}"
-
-
-def _has_command(command: CommandInfo | None) -> bool:
-    return command is not None and (
-        bool(command.value) or (not command.shell and bool(command.arguments))
-    )
 
 
 RULES: tuple[Callable[[TaskInfo, Bench], str | None], ...] = (
     _id,
     _agent,
     _durations,
-    _health,
+    _checks,
     _resources,
-    _environment,
+    _command,
     _container,
     _limits,
-    _command,
-    _fits,
 )
+
+
+# A LAUNCH's own
+
+
+def _what_runs(task: TaskInfo, _bench: Bench) -> str | None:
+    if (task.command is None) == (task.executor is None):
+        return "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"
+    if _share_of(task.container) is False:
+        return "Only tasks in a task group may have 'share_cgroups' set to 'false'"
+    return None
+
+
+def _executor(task: TaskInfo, bench: Bench) -> str | None:
+    executor = task.executor
+    if executor is None:
+        return None
+    if problem := executor_problem(executor, bench):
+        return problem
+    if executor.type not in (None, "CUSTOM"):
+        return "'ExecutorInfo.type' must be 'CUSTOM'"
+    if executor.command is None:
+        return "'ExecutorInfo.command' must be set"
+    both = (*task.resources, *executor.resources)
+    if problem := duplicate_volume(both):
+        return f"Task and its executor use duplicate persistence ID: {problem}"
+    if problem := revocable_problem(both):
+        return f"Task and its executor mix revocable and non-revocable resources: {problem}"
+    return None
+
+
+def _fits(task: TaskInfo, bench: Bench) -> str | None:
+    messages = list(task.resources)
+    if task.executor is not None and key_of_executor(task.executor, bench) not in bench.executors:
+        messages += task.executor.resources
+    problem = _excess(messages, bench)
+    return problem and f"Total resources {problem[0]} required by task and its executor" + (
+        f" is more than available {problem[1]}"
+    )
+
+
+def _excess(messages: Sequence[Resource], bench: Bench) -> tuple[str, str] | None:
+    """Return what is wanted and what there is, in words, when the one is not in the other."""
+    wanted = Resources.of(messages)
+    strange = any(
+        item.allocation_info is not None and item.allocation_info.role != bench.role
+        for item in messages
+    )
+    if not strange and wanted in bench.available:
+        return None
+    words = words_of_messages(messages) if strange else words_of(wanted, bench.role)
+    return words, words_of(bench.available, bench.role)
+
+
+LAUNCH_RULES: tuple[Callable[[TaskInfo, Bench], str | None], ...] = (_what_runs, _executor, _fits)
+
+
+# Groups
+
+
+def group_problem(executor: ExecutorInfo, tasks: Sequence[TaskInfo], bench: Bench) -> str | None:
+    """Return what is wrong with a task group, None when all of it may be launched.
+
+    Resources are well formed, and roles filled in.
+    """
+    for task in tasks:
+        if problem := _member(task, bench):
+            return f"Task '{task.task_id.value}' is invalid: {problem}"
+    ids = [task.task_id.value for task in tasks]
+    if twice := sorted({id for id in ids if ids.count(id) > 1}):
+        return f"Task '{twice[0]}' is invalid: Task has duplicate ID: {twice[0]}"
+    if problem := executor_problem(executor, bench):
+        return problem
+    return _together(executor, tasks, bench)
+
+
+def _member(task: TaskInfo, bench: Bench) -> str | None:
+    for rule in RULES:
+        if problem := rule(task, bench):
+            return problem
+    container = task.container
+    if container is not None and container.type == "DOCKER":
+        return "Docker ContainerInfo is not supported on the task"
+    if container is not None and container.network_infos and task.health_check is not None:
+        kind = type_of(task.health_check)
+        if kind in (HealthCheckType.HTTP, HealthCheckType.TCP):
+            return (
+                "HTTP and TCP health checks are not supported for nested containers not joining"
+                " parent's network"
+            )
+    if task.limits and _share_of(container) is not False:
+        return (
+            "Resource limits may only be set for tasks within a task group when the"
+            " 'share_cgroups' field is set to 'false'."
+        )
+    return None
+
+
+def _together(executor: ExecutorInfo, tasks: Sequence[TaskInfo], bench: Bench) -> str | None:
+    if executor.type is None:
+        return "'ExecutorInfo.type' must be set"
+    if executor.type == "UNKNOWN":
+        return "Unknown executor type"
+    if executor.container is not None and executor.container.type == "DOCKER":
+        return "Docker ContainerInfo is not supported on the executor"
+    is_new = key_of_executor(executor, bench) not in bench.executors
+    if is_new and (problem := least_problem(executor)):
+        return problem
+    for task in tasks:
+        if task.executor is not None and task.executor != executor:
+            return (
+                f"The `ExecutorInfo` of task '{task.task_id.value}' is different from executor"
+                f" '{executor.executor_id.value}'"
+            )
+    messages = [item for task in tasks for item in task.resources]
+    everything = (*messages, *executor.resources)
+    if problem := duplicate_volume(_without_shared(everything)):
+        return f"Task group and executor use duplicate persistence ID: {problem}"
+    if problem := revocable_problem(everything):
+        return f"Task group and executor mix revocable and non-revocable resources: {problem}"
+    if excess := _excess(everything if is_new else messages, bench):
+        return (
+            f"Total resources {excess[0]} required by task group and its executor are more than"
+            f" available {excess[1]}"
+        )
+    known = bench.groups.get(key_of_executor(executor, bench))
+    shares = {_share_of(task.container) is not False for task in tasks}
+    if len(shares) > 1 or (known is not None and shares and known not in shares):
+        return (
+            "If set, the value of 'share_cgroups' must be the same for all tasks in each task"
+            " group and under a single executor"
+        )
+    return None
+
+
+def group_form_problem(executor: ExecutorInfo, tasks: Iterable[TaskInfo]) -> str | None:
+    """Return which resource of a group can't be counted at all."""
+    problems = (form_problem(executor.resources), *(task_form_problem(task) for task in tasks))
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def _without_shared(resources: Iterable[Resource]) -> list[Resource]:
+    return [resource for resource in resources if resource.shared is None]
+
+
+def _share_of(container: ContainerInfo | None) -> bool | None:
+    info = container.linux_info if container is not None else None
+    return None if info is None else info.share_cgroups

@@ -1,17 +1,20 @@
 """Structural validation of scheduler calls, and FrameworkInfo rules."""
 
+import re
+
 import msgspec
 import pytest
 
 from phalanx.core.error import InvalidError
 from phalanx.master.scheduler.call import check_call
 from phalanx.master.scheduler.framework_info import (
+    Policy,
     check_info,
     check_update,
     id_problem,
     renewed,
-    role_problem,
 )
+from phalanx.mesos.role import role_problem
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import FrameworkInfo
 from phalanx.mesos.v1.scheduler import Call
@@ -47,6 +50,19 @@ BAD = {
         ID | {"type": "ACKNOWLEDGE", "acknowledge": ACK | {"uuid": "AAAA"}},
         "Not a valid UUID",
     ),
+    "bare-request": (ID | {"type": "REQUEST"}, "Expecting 'request' to be present"),
+    "bare-operations": (
+        ID | {"type": "RECONCILE_OPERATIONS"},
+        "Expecting 'reconcile_operations' to be present",
+    ),
+    "short-operation-uuid": (
+        ID
+        | {
+            "type": "ACKNOWLEDGE_OPERATION_STATUS",
+            "acknowledge_operation_status": {"uuid": "AAAA", "operation_id": {"value": "o"}},
+        },
+        "Not a valid UUID",
+    ),
     "update-of-another": (
         ID | {"type": "UPDATE_FRAMEWORK", "update_framework": {"framework_info": INFO}},
         "differs from 'update_framework",
@@ -67,16 +83,35 @@ def test_malformed_call_is_refused_in_mesos_words(call: dict[str, object], messa
 
 MULTI = {"capabilities": [{"type": "MULTI_ROLE"}]}
 REFUSED = {
-    "role-and-roles": ({"role": "a", "roles": ["b"]}, [], "Only one of"),
-    "role-with-multi": (MULTI | {"role": "a"}, [], "must use 'roles'"),
-    "roles-without-multi": ({"roles": ["a"]}, [], "needs the MULTI_ROLE"),
-    "duplicates": (MULTI | {"roles": ["a", "a"]}, [], "duplicates"),
-    "bad-role": ({"role": "a//b"}, [], "empty part"),
-    "blank-role": ({"role": "a b"}, [], "whitespace"),
-    "stranger-suppressed": ({"role": "a"}, ["b"], "Suppressed role 'b'"),
-    "negative-timeout": ({"failover_timeout": -1.0}, [], "failover_timeout"),
-    "endless-timeout": ({"failover_timeout": 1e11}, [], "failover_timeout"),
-    "bad-id": ({"id": {"value": "a/b"}}, [], "Invalid framework ID"),
+    "role-and-roles": (MULTI | {"role": "a", "roles": ["b"]}, [], "'FrameworkInfo.role' must not"),
+    "role-with-multi": (MULTI | {"role": "a"}, [], "'FrameworkInfo.role' must not be set"),
+    "roles-without-multi": ({"roles": ["a"]}, [], "'FrameworkInfo.roles' must not be set"),
+    "duplicates": (MULTI | {"roles": ["a", "b", "a"]}, [], "duplicate items: { a }"),
+    "bad-role": ({"role": "a//b"}, [], "Role 'a//b' cannot contain two adjacent slashes"),
+    "blank-role": ({"role": "a b"}, [], "contains backspace or whitespace"),
+    "dashed-role": (MULTI | {"roles": ["-a"]}, [], "Role component '-a' is invalid because it"),
+    "stranger-suppressed": ({"role": "a"}, ["b"], "Suppressed role 'b' is not contained"),
+    "negative-timeout": ({"failover_timeout": -1.0}, [], "failover_timeout (-1) is invalid"),
+    "endless-timeout": ({"failover_timeout": 1e30}, [], "failover_timeout (1e+30) is invalid"),
+    "bad-id": ({"id": {"value": "a/b"}}, [], "'a/b' contains invalid characters"),
+    "no-quantity": (
+        {"offer_filters": {"*": {"min_allocatable_resources": {"quantities": [{}]}}}},
+        [],
+        "must contain at least one quantity",
+    ),
+    "negative-quantity": (
+        {
+            "offer_filters": {
+                "*": {
+                    "min_allocatable_resources": {
+                        "quantities": [{"quantities": {"cpus": {"value": -1}}}]
+                    }
+                }
+            }
+        },
+        [],
+        "Invalid resource quantity for 'cpus': Negative values not supported",
+    ),
 }
 
 
@@ -86,8 +121,23 @@ def test_framework_info_that_breaks_a_rule_is_refused(
 ) -> None:
     info = from_json(FrameworkInfo, INFO | fields)
 
-    with pytest.raises(InvalidError, match=message):
+    with pytest.raises(InvalidError, match=re.escape(message)):
         check_info(info, suppressed)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Policy(frozenset({"b"})), "{ a } are not present in the master's --roles"),
+        (Policy(takes_root=False), "'root' is not allowed"),
+    ],
+    ids=["whitelist", "root"],
+)
+def test_framework_that_the_master_does_not_take_is_refused(policy: Policy, message: str) -> None:
+    info = from_json(FrameworkInfo, INFO | {"role": "a"})
+
+    with pytest.raises(InvalidError, match=message):
+        check_info(info, [], policy)
 
 
 @pytest.mark.parametrize(

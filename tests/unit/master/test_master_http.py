@@ -487,7 +487,7 @@ async def test_lookup_chain_of_scheduler_calls(client: Client) -> None:
     unnamed = await client.post(path, body)
     foreign = await client.post(path, body, JSON | {"Mesos-Stream-Id": "x"})
     right = await client.post(path, body, JSON | {"Mesos-Stream-Id": framework.stream_id})
-    not_here = await framework.call("RECONCILE_OPERATIONS")
+    nothing = await framework.call("UNKNOWN")
 
     assert unknown == (400, "Framework cannot be found")
     assert unnamed[0] == 400
@@ -495,7 +495,7 @@ async def test_lookup_chain_of_scheduler_calls(client: Client) -> None:
     assert foreign[0] == 400
     assert "didn't match the stream ID currently associated" in foreign[1]
     assert right == (202, "")
-    assert not_here[0] == 501
+    assert nothing[0] == 501
 
 
 async def test_disconnected_framework_is_forbidden_to_call(client: Client) -> None:
@@ -515,7 +515,10 @@ async def test_refused_subscription_is_an_error_event_and_the_end(client: Client
     body = {"type": "SUBSCRIBE", "subscribe": {"framework_info": info}}
     stream = await client.open("/api/v1/scheduler", body)
 
-    assert (await stream.next())["error"]["message"] == "Role 'a b' has whitespace"
+    assert (await stream.next())["error"]["message"] == (
+        "'FrameworkInfo.role' is not a valid role:"
+        " Role component 'a b' is invalid because it contains backspace or whitespace"
+    )
     assert (await stream.next())["type"] == "END"
 
 
@@ -540,7 +543,11 @@ async def test_update_framework_answers_at_once(client: Client) -> None:
         "UPDATE_FRAMEWORK", framework_info=renamed | {"user": "other"}
     )
 
-    assert (status, text) == (400, "Updating 'FrameworkInfo.user' is unsupported")
+    assert (status, text) == (
+        400,
+        "FrameworkInfo update is not valid: Updating 'FrameworkInfo.user' is unsupported;"
+        " attempted to update from 'root' to 'other'",
+    )
 
 
 async def test_agent_hears_heartbeats_and_is_heard(client: Client) -> None:
