@@ -19,13 +19,8 @@ M = TypeVar("M", bound=Message)
 DEAF_SECONDS = 60
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 
-
 # Whether what we send is still ours to say; a server without it always may.
-MAY_SEND: web.AppKey[Callable[[], bool]] = web.AppKey("may_send", Callable[[], bool])
-
-
-# Whether what we send is still ours to say; a server without it always may.
-MAY_SEND: web.AppKey[Callable[[], bool]] = web.AppKey("may_send", Callable[[], bool])
+MAY_SEND: web.AppKey[Callable[[], bool]] = web.AppKey("may_send")
 
 
 async def respond(
@@ -102,10 +97,6 @@ async def read_calls(
     """Yield the calls of a request that is a stream itself; raise InvalidError as in any call."""
     async for record in read_records(request, max_bytes=max_bytes):
         yield decode_as(media, kind, record)
-
-
-def _always() -> bool:
-    return True
 
 
 def _always() -> bool:
