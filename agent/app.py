@@ -4,14 +4,15 @@ import asyncio
 import os
 import random
 import shutil
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import fields
 from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
+import msgspec
 import structlog
 
 from phalanx.agent.api.routes import build_app
@@ -20,32 +21,43 @@ from phalanx.agent.client import MasterClient
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.config import AgentConfig
-from phalanx.agent.container.cgroup import Cgroups
-from phalanx.agent.container.mesos import MesosContainerizer, Ways
-from phalanx.agent.container.runtime import Containers
+from phalanx.agent.container.build import build_containerizer
+from phalanx.agent.container.composed import Composed
+from phalanx.agent.discovery import discovered
+from phalanx.agent.docker.containerizer import DockerContainerizer, DockerWays
 from phalanx.agent.executor.executors import Executors
 from phalanx.agent.executor.timing import Timing
-from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
+from phalanx.agent.files import write_whole
+from phalanx.agent.gc import Collector, Patience
 from phalanx.agent.image.store import Images, remove_unfinished
 from phalanx.agent.layout import Layout
-from phalanx.agent.link import Link
+from phalanx.agent.link import AgentLeftError, Link
 from phalanx.agent.offering import Machine, offered_resources, parse_attributes
-from phalanx.agent.registration import BOOT_ID, hold, note_boot, recover_id
+from phalanx.agent.operation.operations import Operations, read_ledger
+from phalanx.agent.registration import (
+    BOOT_ID,
+    forget_id,
+    hold,
+    kept_id,
+    note_boot,
+    recover_info,
+)
 from phalanx.agent.roster import Roster
 from phalanx.agent.station import Station
 from phalanx.agent.task.sender import UpdateSender
 from phalanx.core.api.serve import Listener, serve
-from phalanx.core.config import Loader
+from phalanx.core.config import Loader, rendered
 from phalanx.core.daemon import run_daemon
-from phalanx.core.detector import Listed
+from phalanx.core.detector import open_detector
+from phalanx.core.error import ConfigError, ContainerError
 from phalanx.core.log import configure_log
-from phalanx.mesos.duration import parse_duration
-from phalanx.mesos.size import parse_size
-from phalanx.mesos.v1.mesos import AgentID, AgentInfo
+from phalanx.mesos.credential import Doors
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.mesos import AgentInfo
 
 log = structlog.get_logger()
 
-LAUNCHES_PER_CORE = 2
+TIDY_SECONDS = 60.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -59,130 +71,221 @@ def main(arguments: Sequence[str]) -> int:
             environ_prefix="MESOS",
         )
         config = loader.load(arguments)
-        configure_log("agent", level=config.log_level)
+        configure_log(
+            "agent", level=config.logging_level, file=config.log_file_of_ours, is_quiet=config.quiet
+        )
         await run_agent(config)
 
     return run_daemon(run)
 
 
 async def run_agent(config: AgentConfig) -> None:
-    """Run an agent for ever; raise AgentShutDownError if the master says so."""
+    """Run an agent for ever; raise AgentShutDownError if the master says so.
+
+    SIGUSR1 makes it take leave of the master for good; ``--recover=cleanup`` ends
+    it as soon as what an earlier agent left is killed.
+    """
+    config = await discovered(config)
     config.check_places()
-    layout = Layout(config.work_dir, config.runtime_dir)
-    async with AsyncExitStack() as stack:
-        stack.callback(os.close, hold(layout))
-        is_rebooted = note_boot(layout, BOOT_ID.read_text().strip())
-        recovered_id = recover_id(layout)
-        info = AgentInfo(
-            hostname=config.hostname or str(config.ip),
-            port=config.port,
-            resources=offered_resources(config.resources, read_machine(config.work_dir)),
-            attributes=parse_attributes(config.attributes),
-            id=AgentID(value=recovered_id) if recovered_id else None,
-        )
-        # The master knows an agent by the address that it comes from.
-        connector = aiohttp.TCPConnector(local_addr=(str(config.ip), 0))
-        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        link = Link(layout, info, str(build_version()["version"]))
-        sender = UpdateSender(link.send_update, link.done)
-        stack.push_async_callback(sender.close)
-        station = _station(config, layout, sender)
-        executors = Executors(
-            station,
-            group,
-            {},
-            timing=Timing(),
-            new_container_id=lambda: str(uuid4()),
-            agent_info=lambda: link.info,
-            tell=link.tell,
-        )
-        roster = Roster(station, group, lambda: str(uuid4()), executors)
-        client = MasterClient(
-            session,
-            Listed(config.master),
-            subscribe=link.subscribe,
-            take=link.take,
-            lost=sender.pause,
-            rng=random.Random(),
-        )
-        link.join(roster=roster, sender=sender, client=client)
-        if recovered_id is not None:
-            roster.recover(recovered_id, is_rebooted=is_rebooted)
-        roster.remove_orphans()
-        view = View(
-            station=station,
-            roster=roster,
-            flags=flags_of(config),
-            agent_info=lambda: link.info,
-            master=lambda: client.master,
-            start_time=time.time(),
-        )
-        app = build_app(view, layout.work / "slaves")
-        await stack.enter_async_context(serve(app, Listener(str(config.ip), config.port)))
-        beat = group.create_task(client.beat())
+    layout = Layout(config.work_dir, config.runtime)
+    try:
+        async with AsyncExitStack() as stack:
+            await _run(config, layout, stack)
+    except* AgentLeftError as group:
+        log.info("left", message=str(group.exceptions[0]))
+
+
+async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> None:
+    doors = Doors.read(config.realms, config.http_credentials)
+    stack.callback(os.close, hold(layout))
+    is_rebooted = note_boot(layout, BOOT_ID.read_text().strip())
+    before = recover_info(layout, is_strict=config.strict)
+    machine = read_machine(config.work_dir)
+    info = AgentInfo(
+        hostname=config.hostname or str(config.address),
+        port=config.advertise_port or config.port,
+        resources=offered_resources(config.resources, machine, config.default_role),
+        attributes=parse_attributes(config.attributes),
+        domain=config.domain_info,
+    )
+    agent_id = kept_id(
+        before,
+        info,
+        layout=layout,
+        policy=config.reconfiguration_policy,
+        is_rebooted=is_rebooted,
+    )
+    info = msgspec.structs.replace(info, id=agent_id)
+    ledger = read_ledger(layout.ledger, Resources.of(info.resources), is_strict=config.strict)
+    # The master knows an agent by the address that it comes from.
+    connector = aiohttp.TCPConnector(local_addr=(str(config.listening), 0))
+    session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+    detector = await open_detector(config.master, stack)
+    group = await stack.enter_async_context(asyncio.TaskGroup())
+    version = str(build_version()["version"])
+    address = str(config.advertise_ip) if config.advertise_ip is not None else None
+    link = Link(layout, info, version, time.time, address)
+    if agent_id is not None:
+        link.drainage.recover()
+    sender = UpdateSender(link.send_update, link.done)
+    stack.push_async_callback(sender.close)
+    operations = Operations(
+        ledger,
+        file=layout.ledger,
+        work=layout.work,
+        send=link.send_operation,
+        new_uuid=lambda: uuid4().bytes,
+    )
+    stack.push_async_callback(operations.close)
+    docker = _docker(config, layout, stack)
+    station = _station(config, layout, sender, docker)
+    executors = Executors(
+        station,
+        group,
+        {},
+        timing=Timing(),
+        new_container_id=lambda: str(uuid4()),
+        agent_info=lambda: link.info,
+        tell=link.tell,
+    )
+    roster = Roster(
+        station,
+        group,
+        lambda: str(uuid4()),
+        executors,
+        most_completed=config.max_completed_executors_per_framework,
+    )
+    collector = Collector(
+        layout,
+        Patience(
+            config.seconds("gc_delay"),
+            config.gc_disk_headroom,
+            max(config.seconds("disk_watch_interval"), 0.01),
+        ),
+        in_use=roster.container_ids,
+        clock=time.time,
+    )
+    roster.collector = collector
+    client = MasterClient(
+        session,
+        detector,
+        subscribe=link.subscribe,
+        take=link.take,
+        lost=link.lost,
+        rng=random.Random(),
+    )
+    link.join(roster=roster, sender=sender, client=client, operations=operations)
+    started = time.time()
+    if agent_id is not None:
+        roster.recover(agent_id.value, is_rebooted=is_rebooted)
+    roster.remove_orphans()
+    if config.recover == "cleanup":
+        await roster.kill_all()
+        forget_id(layout)
+        raise AgentLeftError("what an earlier agent left is removed")
+    if link.drainage.now is not None:
+        await roster.drain(link.drainage.now.config)
+    view = View(
+        station=station,
+        roster=roster,
+        flags=rendered(config),
+        agent_info=lambda: link.info,
+        master=lambda: client.master,
+        start_time=started,
+    )
+    app = build_app(view, layout.work / "slaves", doors)
+    await stack.enter_async_context(serve(app, Listener(str(config.listening), config.port)))
+    beside = [group.create_task(client.beat()), group.create_task(collector.run())]
+    if docker is not None:
+        beside.append(group.create_task(_tidy(docker)))
+    leaving = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, leaving.set)
+    stack.callback(loop.remove_signal_handler, signal.SIGUSR1)
+    beside.append(group.create_task(_leave(leaving, link)))
+    try:
+        await client.run()
+    finally:
+        for task in beside:
+            task.cancel()
+
+
+async def _leave(asked: asyncio.Event, link: Link) -> None:
+    await asked.wait()
+    await link.unregister()
+    raise AgentLeftError("unregistered")
+
+
+async def _tidy(docker: DockerContainerizer) -> None:
+    """Remove containers of Docker that are too old, or that nobody knows."""
+    while True:
         try:
-            await client.run()
-        finally:
-            beat.cancel()
+            await docker.remove_orphans()
+            await docker.remove_old()
+        except ContainerError as error:
+            log.warning("docker_not_tidied", error=str(error))
+        await asyncio.sleep(TIDY_SECONDS)
 
 
-def _station(config: AgentConfig, layout: Layout, sender: UpdateSender) -> Station:
-    new_uuid: Callable[[], bytes] = lambda: uuid4().bytes  # noqa: E731 - one word needs no def
+def _networks(config: AgentConfig, layout: Layout) -> Networks:
+    return Networks(
+        layout.networks,
+        config.network_cni_config_dir,
+        Plugins(config.plugin_directories, config.plugin_timeout_seconds),
+    )
+
+
+def _docker(
+    config: AgentConfig, layout: Layout, stack: AsyncExitStack
+) -> DockerContainerizer | None:
+    """Return the containerizer of Docker if the settings name it; raise ConfigError."""
+    if "docker" not in config.containerizers:
+        return None
+    # Its package takes long to import, and only who asks for Docker waits for it.
+    from phalanx.agent.docker.engine import Engine
+
+    try:
+        engine = Engine(config.docker_socket, config.docker)
+    except ContainerError as error:
+        raise ConfigError(f"--containerizers: {error}") from error
+    stack.callback(engine.close)
+    credentials = None
+    if config.docker_config:
+        credentials = layout.runtime / "docker-config"
+        credentials.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(credentials / "config.json", config.docker_config.encode())
+    ways = DockerWays(
+        ip=str(config.address),
+        owner=str(layout.runtime),
+        has_quota=config.cgroups_enable_cfs,
+        switches_user=config.switch_user,
+        remove_delay_seconds=config.seconds("docker_remove_delay"),
+        kills_orphans=config.docker_kill_orphans,
+        config=credentials,
+    )
+    return DockerContainerizer(layout, engine, _networks(config, layout), ways, time.time)
+
+
+def _station(
+    config: AgentConfig,
+    layout: Layout,
+    sender: UpdateSender,
+    docker: DockerContainerizer | None,
+) -> Station:
     store = config.docker_store_dir or layout.images
     remove_unfinished(store)
     images = Images(config.docker_registry, store)
-    fetcher = Fetcher(
-        FetchWays(
-            cache=config.fetcher_cache_dir or layout.work / "fetch",
-            cache_bytes=parse_size(config.fetcher_cache_size),
-            stall_seconds=parse_duration(config.fetcher_stall_timeout),
-            frameworks_home=config.frameworks_home,
-        )
-    )
-    fetcher.clear()
-    containerizer = MesosContainerizer(
-        layout,
-        Containers(layout, Cgroups(config.cgroups_root), config.runc),
-        Networks(
-            layout.networks,
-            config.network_cni_config_dir,
-            Plugins(config.plugin_directories, config.plugin_timeout_seconds),
-        ),
-        images,
-        fetcher,
-        Ways(
-            ip=str(config.ip),
-            launches=LAUNCHES_PER_CORE * (os.cpu_count() or 1),
-            resolv_conf=config.resolv_conf,
-            has_quota=config.cgroups_enable_cfs,
-        ),
-        time.time,
-    )
+    mesos = build_containerizer(config, layout, images)
     return Station(
-        ip=str(config.ip),
-        port=config.port,
+        ip=str(config.address),
+        port=config.advertise_port or config.port,
         layout=layout,
-        containerizer=containerizer,
+        containerizer=Composed(mesos, docker, config.containerizers),
         images=images,
         sender=sender,
         clock=time.time,
-        new_uuid=new_uuid,
+        new_uuid=lambda: uuid4().bytes,
     )
-
-
-def flags_of(config: AgentConfig) -> Mapping[str, str]:
-    """Return the settings as ``/flags`` shows them."""
-    shown = {}
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, bool):
-            shown[field.name] = str(value).lower()
-        elif isinstance(value, tuple):
-            shown[field.name] = ",".join(map(str, value))
-        elif value is not None:
-            shown[field.name] = str(value)
-    return shown
 
 
 def read_machine(work: Path) -> Machine:

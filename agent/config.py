@@ -1,33 +1,169 @@
 """The agent's settings."""
 
+import hashlib
+import json
 import shutil
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Self
 
 from phalanx.agent.offering import parse_attributes, parse_resources
-from phalanx.core.config import HostPort, check_port, setting
+from phalanx.core.config import MasterAddress, check_port, fixed, setting
 from phalanx.core.error import ConfigError, InvalidError
 from phalanx.core.log import check_level
 from phalanx.mesos.duration import parse_duration
+from phalanx.mesos.v1.codec import from_json
+from phalanx.mesos.v1.mesos import DomainInfo
+
+LOG_FILE = "phalanx-agent.log"
+NO_MODULES = "modules are libraries for another program"
+NO_AUTHENTICATION = "callers are authenticated over HTTP alone"
+BASIC_ALONE = "HTTP basic is the one way"
+CONTAINERIZERS = ("mesos", "docker")
+DURATIONS = (
+    "disk_watch_interval",
+    "docker_remove_delay",
+    "docker_stop_timeout",
+    "gc_delay",
+    "registration_backoff_factor",
+    "zk_session_timeout",
+)
+
+# Isolators of Mesos whose effect containers here have, or never need.
+ISOLATORS = (
+    *("posix/cpu", "posix/mem", "posix/disk", "posix/rlimits", "disk/du"),
+    *("cgroups/all", "cgroups/cpu", "cgroups/mem", "cgroups/pids", "cgroups/devices"),
+    *("cgroups/blkio", "cgroups/cpuset", "cgroups/hugetlb", "cgroups/net_cls"),
+    *("cgroups/net_prio", "cgroups/perf_event"),
+    *("filesystem/linux", "filesystem/posix", "docker/runtime", "docker/volume"),
+    *("volume/host_path", "volume/image", "volume/sandbox_path", "volume/secret"),
+    *("namespaces/ipc", "namespaces/pid", "environment_secret", "network/cni"),
+    *("linux/capabilities", "linux/devices", "linux/nnp", "linux/seccomp"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
     """What an agent is told at its start."""
 
-    master: tuple[HostPort, ...] = setting(
-        "where masters are; whichever leads is found", metavar="HOST:PORT[,HOST:PORT]"
+    master: MasterAddress = setting(
+        "where masters are, whichever leads is found; or the ZooKeeper of their election",
+        metavar="HOST:PORT[,HOST:PORT]|zk://…",
     )
-    ip: IPv4Address = setting("address to listen on and to be known by")
+    work_dir: Path = setting("directory of checkpoints and sandboxes")
+    ip: IPv4Address | None = setting(
+        "address to listen on and to be known by (default: the one that leads to the master)",
+        default=None,
+    )
+    ip6: IPv6Address | None = setting(
+        "IPv6 address that tasks on the agent's own network are known by too", default=None
+    )
+    ip_discovery_command: str = setting(
+        "command whose output is the address to listen on, instead of --ip", default=""
+    )
+    ip6_discovery_command: str = setting(
+        "command whose output is the IPv6 address, instead of --ip6", default=""
+    )
     port: int = setting("port of the HTTP API", default=5051)
-    hostname: str | None = setting("name to be known by (default: the address)", default=None)
-    work_dir: Path = setting(
-        "directory of checkpoints and sandboxes", default=Path("/var/lib/phalanx/agent")
+    advertise_ip: IPv4Address | None = setting(
+        "address to be known by, where it is another than that to listen on", default=None
     )
-    runtime_dir: Path = setting(
-        "directory of what does not outlive a reboot", default=Path("/run/phalanx/agent")
+    advertise_port: int | None = setting(
+        "port to be known by, where it is another than that to listen on", default=None
     )
+    hostname: str | None = setting("name to be known by instead of the address", default=None)
+    hostname_lookup: bool = setting(
+        "without --hostname, look up the name of the address; used if it leads back to it",
+        default=True,
+    )
+    domain: str = setting("our fault domain, a DomainInfo as JSON", default="")
+    default_role: str = setting("role of resources that name none", default="*")
+    runtime_dir: Path | None = setting(
+        "directory of what does not outlive a reboot (default: one below /run/phalanx for each "
+        "work directory)",
+        default=None,
+    )
+    launcher_dir: Path | None = setting(
+        "accepted for Mesos' sake: executors that Mesos brings are part of the agent", default=None
+    )
+    sandbox_directory: str = fixed(
+        "containers of images have it there", default="/mnt/mesos/sandbox"
+    )
+
+    # Containers
+    containerizers: tuple[str, ...] = setting(
+        "which containerizers launches are offered to: mesos, docker", default=("mesos",)
+    )
+    launcher: str = setting(
+        "linux or posix; either way containers have cgroups and namespaces of their own",
+        default="linux",
+    )
+    isolation: tuple[str, ...] = setting(
+        "accepted for Mesos' sake: what these isolators do is always done where it can be",
+        default=("posix/cpu", "posix/mem"),
+    )
+    image_providers: tuple[str, ...] = setting(
+        "accepted for Mesos' sake: images of Docker are provided for with --docker-registry",
+        default=(),
+    )
+    image_provisioner_backend: str = fixed("roots are overlays", default="", also=("overlay",))
+    docker: str = setting("command of Docker", default="docker")
+    docker_socket: Path = setting(
+        "socket of the Docker engine", default=Path("/var/run/docker.sock")
+    )
+    docker_remove_delay: str = setting(
+        "how long the Docker engine keeps a container that has ended", default="6hrs"
+    )
+    docker_stop_timeout: str = setting(
+        "accepted for Mesos' sake: the grace of a kill is the task's", default="0ns"
+    )
+    docker_kill_orphans: bool = setting(
+        "remove containers of this agent that it knows nothing of, at the start", default=True
+    )
+    docker_config: str = setting(
+        "credentials for the registries of images, the content of Docker's config.json",
+        default="",
+        metavar="JSON",
+    )
+    docker_ignore_runtime: bool = fixed("an image's own settings are kept", default=False)
+    docker_mesos_image: str = fixed("the agent is no container", default="")
+    docker_volume_checkpoint_dir: Path = setting(
+        "accepted for Mesos' sake: the Docker engine mounts its own volumes",
+        default=Path("/var/run/mesos/isolators/docker/volume"),
+    )
+    docker_volume_chown: bool = fixed("volumes of Docker keep their owners", default=False)
+
+    # Recovery
+    recover: str = setting(
+        "reconnect: go on with what an earlier agent left; cleanup: kill it and end",
+        default="reconnect",
+    )
+    strict: bool = setting(
+        "end with an error where a checkpoint can't be read, instead of leaving it out",
+        default=True,
+    )
+    reconfiguration_policy: str = setting(
+        "what may change between two starts under one id: equal (nothing) or additive "
+        "(more resources, attributes, a domain)",
+        default="equal",
+    )
+
+    # Sandboxes and memories
+    gc_delay: str = setting("longest age of an ended container's sandbox", default="1weeks")
+    gc_disk_headroom: float = setting(
+        "share of the disk that is to be free: sandboxes go earlier as it fills", default=0.1
+    )
+    disk_watch_interval: str = setting("time between two looks at the disk", default="1mins")
+    gc_non_executor_container_sandboxes: bool = setting(
+        "remove sandboxes of nested containers before their executor's", default=False
+    )
+    max_completed_executors_per_framework: int = setting(
+        "ended executors to remember of each framework", default=150
+    )
+
+    # Networks
     network_cni_config_dir: Path | None = setting(
         "directory of CNI network configurations", default=None
     )
@@ -39,7 +175,11 @@ class AgentConfig:
         "resources to offer; those not named are found out", default="", metavar="NAME:VALUE;…"
     )
     attributes: str = setting("attributes to offer", default="", metavar="NAME:VALUE;…")
-    cgroups_root: str = setting("cgroup below which containers are", default="phalanx/agent")
+    cgroups_root: str | None = setting(
+        "cgroup below which containers are (default: one below phalanx for each work directory)",
+        default=None,
+    )
+    cgroups_hierarchy: str = fixed("cgroups are there", default="/sys/fs/cgroup")
     cgroups_enable_cfs: bool = setting("cap each task's CPU at what it asked for", default=False)
     resolv_conf: Path | None = setting(
         "resolv.conf of containers whose networks name no server (default: the host's)",
@@ -123,7 +263,110 @@ class AgentConfig:
         "directory that relative URIs are below", default=None, metavar="DIR"
     )
     runc: str = setting("OCI runtime", default="runc")
-    log_level: str = setting("debug, info, warning or error", default="info")
+
+    # Log
+    logging_level: str = setting(
+        "debug, info, warning or error", default="INFO", aliases=("log_level",)
+    )
+    log_dir: Path | None = setting("directory of a log file, beside standard error", default=None)
+    quiet: bool = setting("nothing below an error on standard error", default=False)
+    external_log_file: Path | None = setting(
+        "log file that somebody else writes, to be served instead of ours", default=None
+    )
+    logbufsecs: int = fixed("every line is written at once", default=0)
+    initialize_driver_logging: bool = fixed("there is no driver", default=True, also=(False,))
+
+    # Timing that Mesos has a say in
+    registration_backoff_factor: str = setting(
+        "accepted for Mesos' sake: a lost master is looked for after 0.1 to 2 s", default="1secs"
+    )
+    authentication_backoff_factor: str = setting(
+        "accepted for Mesos' sake: nobody is authenticated", default="1secs"
+    )
+    zk_session_timeout: str = setting("silence after which ZooKeeper is lost", default="10secs")
+
+    # What Mesos has and we have not
+    network_cni_root_dir_persist: bool = fixed(
+        "the state of networks goes with the namespaces that it tells of", default=False
+    )
+    network_cni_metrics: bool = setting("accepted for Mesos' sake", default=True)
+    oversubscribed_resources_interval: str = setting(
+        "accepted for Mesos' sake: nothing estimates idle resources", default="15secs"
+    )
+    qos_correction_interval_min: str = setting(
+        "accepted for Mesos' sake: nothing corrects quality of service", default="0ns"
+    )
+    revocable_cpu_low_priority: bool = setting("accepted for Mesos' sake", default=True)
+    perf_interval: str = setting("accepted for Mesos' sake: nothing is sampled", default="1mins")
+    perf_duration: str = setting("accepted for Mesos' sake: nothing is sampled", default="10secs")
+    perf_events: str = fixed("nothing is sampled", default="")
+    cgroups_destroy_timeout: str = setting(
+        "accepted for Mesos' sake: a cgroup is removed for as long as it takes", default="1mins"
+    )
+    cgroups_cpu_enable_pids_and_tids_count: bool = setting(
+        "accepted for Mesos' sake: processes are always counted", default=False
+    )
+    systemd_enable_support: bool = setting(
+        "accepted for Mesos' sake: supervisors leave the agent's own group", default=False
+    )
+    systemd_runtime_directory: Path = setting(
+        "accepted for Mesos' sake", default=Path("/run/systemd/system")
+    )
+    memory_profiling: bool = fixed("memory is not profiled", default=False)
+    authenticate_http_readonly: bool = setting(
+        "ask who reads, by HTTP basic authentication", default=False
+    )
+    authenticate_http_readwrite: bool = setting(
+        "ask who makes v1 calls or changes something", default=False
+    )
+    authenticate_http_executors: bool = fixed(NO_AUTHENTICATION, default=False)
+    authenticatee: str = fixed(NO_AUTHENTICATION, default="crammd5")
+    http_authenticators: str = fixed(BASIC_ALONE, default="", also=("basic",))
+    http_credentials: Path | None = setting(
+        "file of principals and secrets for what is asked: Mesos' JSON, or a pair on each line",
+        default=None,
+    )
+    credential: str = fixed(NO_AUTHENTICATION, default="")
+    jwt_secret_key: str = fixed(NO_AUTHENTICATION, default="")
+    acls: str = fixed("callers are not authorized", default="")
+    authorizer: str = fixed("callers are not authorized", default="local")
+    firewall_rules: str = fixed("no page can be closed", default="")
+    modules: str = fixed(NO_MODULES, default="")
+    modules_dir: str = fixed(NO_MODULES, default="")
+    hooks: str = fixed(NO_MODULES, default="")
+    resource_estimator: str = fixed(NO_MODULES, default="")
+    qos_controller: str = fixed(NO_MODULES, default="")
+    secret_resolver: str = fixed(NO_MODULES, default="")
+    container_logger: str = fixed(NO_MODULES, default="")
+    master_detector: str = fixed(NO_MODULES, default="")
+    resource_provider_config_dir: str = fixed("there are no resource providers", default="")
+    csi_plugin_config_dir: str = fixed("there are no resource providers", default="")
+    ephemeral_ports_per_container: int = fixed(
+        "containers on networks have all ports", default=1024
+    )
+    eth0_name: str = fixed("ports of the host are not divided", default="")
+    lo_name: str = fixed("ports of the host are not divided", default="")
+    egress_rate_limit_per_container: str = fixed("a network's own plugin may do it", default="")
+    nvidia_gpu_devices: str = fixed("there are no GPUs", default="")
+    appc_store_dir: Path = setting(
+        "accepted for Mesos' sake: images are Docker's", default=Path("/tmp/mesos/store/appc")
+    )
+    appc_simple_discovery_uri_prefix: str = setting(
+        "accepted for Mesos' sake: images are Docker's", default="http://"
+    )
+    hadoop_home: str = fixed("nothing is fetched from Hadoop", default="")
+    xfs_project_range: str = setting(
+        "accepted for Mesos' sake: disks are measured", default="[5000-10000]"
+    )
+
+    @property
+    def realms(self) -> Mapping[str, str]:
+        """Return the realms that ask who calls, by the name that pages give them."""
+        asked = {
+            "readonly": self.authenticate_http_readonly,
+            "readwrite": self.authenticate_http_readwrite,
+        }
+        return {name: f"mesos-agent-{name}" for name, is_asked in asked.items() if is_asked}
 
     @property
     def plugin_directories(self) -> tuple[Path, ...]:
@@ -138,14 +381,95 @@ class AgentConfig:
         except InvalidError as error:
             raise ConfigError(f"--network-cni-plugin-timeout: {error}") from error
 
+    @property
+    def runtime(self) -> Path:
+        """Return the directory of what does not outlive a reboot; no other agent has it."""
+        return self.runtime_dir or Path("/run/phalanx") / f"agent-{self._own_name}"
+
+    @property
+    def cgroups(self) -> str:
+        """Return the cgroup below which containers are; no other agent has it."""
+        return self.cgroups_root or f"phalanx/agent-{self._own_name}"
+
+    @property
+    def _own_name(self) -> str:
+        return hashlib.sha256(str(self.work_dir).encode()).hexdigest()[:12]
+
+    @property
+    def address(self) -> IPv4Address:
+        """Return the address that this agent is known by."""
+        return self.advertise_ip or self.listening
+
+    @property
+    def listening(self) -> IPv4Address:
+        """Return the address to listen on, once it is found."""
+        return self.ip or IPv4Address("127.0.0.1")
+
+    def found(
+        self,
+        *,
+        ip: IPv4Address | None = None,
+        ip6: IPv6Address | None = None,
+        hostname: str | None = None,
+    ) -> Self:
+        """Return the settings with what was found out about this machine."""
+        return replace(
+            self, ip=ip or self.ip, ip6=ip6 or self.ip6, hostname=hostname or self.hostname
+        )
+
+    @property
+    def domain_info(self) -> DomainInfo | None:
+        """Return the fault domain that this agent is in."""
+        try:
+            return from_json(DomainInfo, json.loads(self.domain)) if self.domain else None
+        except (InvalidError, ValueError) as error:
+            raise ConfigError(f"--domain: {error}") from error
+
+    @property
+    def log_file(self) -> Path | None:
+        """Return the file that the log is to be read from, if there is one."""
+        if self.external_log_file is not None:
+            return self.external_log_file
+        return None if self.log_dir is None else self.log_dir / LOG_FILE
+
+    @property
+    def log_file_of_ours(self) -> Path | None:
+        """Return the file that we write our log to, if there is one."""
+        return None if self.log_dir is None else self.log_dir / LOG_FILE
+
+    def seconds(self, key: str) -> float:
+        """Return a duration among the settings; raise ConfigError if it is none."""
+        try:
+            return parse_duration(getattr(self, key))
+        except InvalidError as error:
+            raise ConfigError(f"--{key.replace('_', '-')}: {error}") from error
+
     def __post_init__(self) -> None:
         """Raise ConfigError for values that can't be used, alone or together."""
         check_port("port", self.port)
-        check_level(self.log_level)
-        parse_resources(self.resources)
+        check_port("advertise-port", self.advertise_port or 0)
+        check_level(self.logging_level)
+        parse_resources(self.resources, self.default_role)
         parse_attributes(self.attributes)
-        if not self.master:
-            raise ConfigError("--master: '': names no master")
+        self.domain_info  # noqa: B018 - raises when it can't be parsed
+        for name in DURATIONS:
+            self.seconds(name)
+        for name, given, known in (
+            ("containerizers", self.containerizers, CONTAINERIZERS),
+            ("isolation", self.isolation, ISOLATORS),
+            ("image-providers", self.image_providers, ("docker",)),
+            ("launcher", (self.launcher,), ("linux", "posix")),
+            ("recover", (self.recover,), ("reconnect", "cleanup")),
+            ("reconfiguration-policy", (self.reconfiguration_policy,), ("equal", "additive")),
+        ):
+            strange = [part for part in given if part not in known]
+            if strange or not (given or name == "image-providers"):
+                text = strange[0] if strange else ""
+                raise ConfigError(f"--{name}: {text!r}: is none of {', '.join(known)}")
+        if not 0 <= self.gc_disk_headroom <= 1:
+            raise ConfigError(f"--gc-disk-headroom: {self.gc_disk_headroom}: is no share of one")
+        if (most := self.max_completed_executors_per_framework) < 0:
+            raise ConfigError(f"--max-completed-executors-per-framework: {most}: is below zero")
         config_directory, plugins = self.network_cni_config_dir, self.network_cni_plugins_dir
         if (config_directory is None) != (not plugins):
             missing = "plugins" if config_directory is not None else "config"
@@ -158,7 +482,7 @@ class AgentConfig:
         ):
             if path is not None and not path.is_absolute():
                 raise ConfigError(f"--{key}: {str(path)!r}: is not absolute")
-        if not self.cgroups_root.strip("/") or ".." in self.cgroups_root.split("/"):
+        if not self.cgroups.strip("/") or ".." in self.cgroups.split("/"):
             raise ConfigError(f"--cgroups-root: {self.cgroups_root!r}: is not a cgroup")
         if self.plugin_timeout_seconds <= 0:
             value = self.network_cni_plugin_timeout

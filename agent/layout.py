@@ -31,6 +31,16 @@ class Layout:
         return self.agents / "latest"
 
     @property
+    def drain(self) -> Path:
+        """Return the file that says that the agent drains."""
+        return self.meta / "drain.info"
+
+    @property
+    def ledger(self) -> Path:
+        """Return the file of what became of the agent's resources."""
+        return self.meta / "resources" / "resources_and_operations.state"
+
+    @property
     def images(self) -> Path:
         """Return where the root file systems of images are, unless a setting says so."""
         return self.work / "store" / "docker"
@@ -44,6 +54,16 @@ class Layout:
     def networks(self) -> Path:
         """Return where the state of CNI is."""
         return self.runtime / "isolators" / "network" / "cni"
+
+    @property
+    def called(self) -> Path:
+        """Return where it is kept which containers were started by a call."""
+        return self.runtime / "called"
+
+    @property
+    def standalone(self) -> Path:
+        """Return where the sandboxes of containers are that belong to no executor."""
+        return self.work / "containers"
 
     @property
     def runc(self) -> Path:

@@ -16,6 +16,7 @@ from phalanx.agent.task.ending import (
     OUT_OF_TIME,
     Ending,
     ending,
+    gone_with_agent,
     killed_during_launch,
     launch_failed,
     lost_in_restart,
@@ -229,7 +230,15 @@ class TaskLife:
                 task.cancel()
         if self._kill_timer is not None:
             self._kill_timer.cancel()
-        await self._end(ending(exit, self._kill))
+        end = ending(exit, self._kill)
+        is_gone = self._kill is not None and self._kill.is_gone
+        if is_gone and self.record.has_capability("PARTITION_AWARE"):
+            end = gone_with_agent(end)
+        await self._end(end)
+
+    async def refuse(self, end: Ending) -> None:
+        """End a task that is not to be launched."""
+        await self._end(end)
 
     async def _watch(self, began: float) -> None:
         """Check the task for as long as it runs."""

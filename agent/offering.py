@@ -1,5 +1,6 @@
 """What an agent has to offer: resources and attributes (reference mesos §5.1); pure."""
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -20,10 +21,13 @@ class Machine:
     disk_megabytes: int
 
 
-def offered_resources(text: str, machine: Machine) -> tuple[Resource, ...]:
-    """Return what *text* names and, of the usual four, what it leaves out; raise ConfigError."""
-    given = parse_resources(text)
-    named = {part.partition(":")[0].strip() for part in text.split(";")}
+def offered_resources(text: str, machine: Machine, role: str = "*") -> tuple[Resource, ...]:
+    """Return what *text* names and, of the usual four, what it leaves out; raise ConfigError.
+
+    What names no role is of *role*.
+    """
+    given = parse_resources(text, role)
+    named = _names(text)
     memory, disk = machine.memory_megabytes, machine.disk_megabytes
     found = {
         "cpus": f"cpus:{machine.cpus}",
@@ -32,13 +36,20 @@ def offered_resources(text: str, machine: Machine) -> tuple[Resource, ...]:
         "ports": PORTS,
     }
     missing = ";".join(form for name, form in found.items() if name not in named)
-    return (given + Resources.parse(missing)).messages()
+    return (given + parse_resources(missing, role)).messages()
 
 
-def parse_resources(text: str) -> Resources:
-    """Parse ``cpus:2;mem:1024;ports:[1-9]``; raise ConfigError."""
+def _names(text: str) -> set[str]:
+    """Return the names in a text that was parsed before; also of nothing, ``cpus:0``."""
+    if text.lstrip().startswith("["):
+        return {str(item.get("name")) for item in json.loads(text)}
+    return {part.partition(":")[0].partition("(")[0].strip() for part in text.split(";")}
+
+
+def parse_resources(text: str, role: str = "*") -> Resources:
+    """Parse ``cpus:2;mem(role):1024;ports:[1-9]`` or a JSON array; raise ConfigError."""
     try:
-        return Resources.parse(text)
+        return Resources.parse(text, default_role=role)
     except InvalidError as error:
         raise ConfigError(f"--resources: {text!r}: {error}") from error
 

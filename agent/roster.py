@@ -1,26 +1,38 @@
 """All tasks of this agent, and what the master tells us to do with them."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Set
 
 import structlog
 
+from phalanx.agent.drain import drain_kill
 from phalanx.agent.executor.executors import Executors
+from phalanx.agent.gc import Collector
 from phalanx.agent.life import Life, TaskLife, remove_container
 from phalanx.agent.station import Station
+from phalanx.agent.task.ending import refused_by_drain
 from phalanx.agent.task.log import recover
 from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
 from phalanx.agent.task.stream import Stream, latest_state
 from phalanx.core.error import InvalidError
 from phalanx.mesos.agent_protocol import AcknowledgeUpdate, KillTask, RunTask
-from phalanx.mesos.v1.mesos import ExecutorID, FrameworkID, FrameworkInfo, Task
+from phalanx.mesos.v1.mesos import (
+    DrainConfig,
+    ExecutorID,
+    FrameworkID,
+    FrameworkInfo,
+    Task,
+    TaskInfo,
+    TaskState,
+)
 
 log = structlog.get_logger()
 
 Key = tuple[str, str]  # framework id, task id
 
-MOST_COMPLETED = 150
+MOST_COMPLETED = 150  # of each framework
+MOST_FRAMEWORKS = 50
 
 
 class Roster:
@@ -32,10 +44,15 @@ class Roster:
         group: asyncio.TaskGroup,
         new_container_id: Callable[[], str],
         executors: Executors,
+        *,
+        most_completed: int = MOST_COMPLETED,
     ) -> None:
         self.lives: dict[Key, Life] = executors.lives
         self.executors = executors
-        self.completed: deque[tuple[Life, Task]] = deque(maxlen=MOST_COMPLETED)
+        self.completed: deque[tuple[Life, Task]] = deque()
+        self.collector: Collector | None = None
+        self.counts: Counter[TaskState] = Counter()
+        self._most_completed = most_completed
         self._station = station
         self._group = group
         self._new_container_id = new_container_id
@@ -98,6 +115,34 @@ class Roster:
         log.info("task_taken", task=record.task_id, container=record.container_id)
         self._group.create_task(life.launch())
 
+    async def refuse(self, agent_id: str, framework: FrameworkInfo, task: TaskInfo) -> None:
+        """Tell that a task is not launched since the agent drains."""
+        record = TaskRecord(
+            framework_info=framework, task=task, container_id=self._new_container_id()
+        )
+        if record.key in self.lives:
+            return
+        layout = self._station.layout
+        try:
+            place = layout.checkpoint(agent_id, record.key, record.container_id)
+            sandbox = layout.sandbox(agent_id, record.key, record.container_id)
+        except InvalidError as error:
+            log.error("task_refused", task=record.task_id, error=str(error))
+            return
+        checkpoint = Checkpoint(place)
+        life = TaskLife(self._station, record, checkpoint, sandbox)
+        self.lives[record.key] = life
+        await asyncio.to_thread(checkpoint.write_record, record)
+        self._station.sender.open(record.key, checkpoint.updates, Stream())
+        is_aware = record.has_capability("PARTITION_AWARE")
+        await life.refuse(refused_by_drain(is_partition_aware=is_aware))
+
+    async def drain(self, config: DrainConfig) -> None:
+        """Kill every task, no slower than it would be."""
+        for life in tuple(self.lives.values()):
+            if not life.is_over:
+                await life.kill(drain_kill(config, grace_seconds(life.record.task.kill_policy)))
+
     async def kill_task(self, order: KillTask) -> None:
         """Kill a task; one that we don't have is none of ours to tell about."""
         if await self.executors.kill_task(order):
@@ -133,9 +178,34 @@ class Roster:
         """Let go of a task whose end has been acknowledged."""
         life = self.lives.pop(key, None)
         if life is not None:
-            self.completed.append((life, self.task_of(life)))
+            task = self.task_of(life)
+            self.counts[task.state] += 1
+            self._remember(life, task)
+            if self.collector is not None:
+                self.collector.ended(life.sandbox)
             life.checkpoint.remove()
             self.executors.done(key)
+
+    def _remember(self, life: Life, task: Task) -> None:
+        """Keep a completed task, and forget the oldest of a framework that has too many."""
+        self.completed.append((life, task))
+        own = [
+            item
+            for item in self.completed
+            if item[0].record.framework_id == life.record.framework_id
+        ]
+        if len(own) > self._most_completed:
+            self.completed.remove(own[0])
+        frameworks = dict.fromkeys(past.record.framework_id for past, _ in self.completed)
+        if len(frameworks) > MOST_FRAMEWORKS:
+            oldest = next(iter(frameworks))
+            kept = [item for item in self.completed if item[0].record.framework_id != oldest]
+            self.completed = deque(kept)
+
+    def container_ids(self) -> Set[str]:
+        """Return the containers whose sandboxes are needed."""
+        held = {life.record.container_id.partition(".")[0] for life in self.lives.values()}
+        return held | {*self.executors.runs}
 
     def task_of(self, life: Life) -> Task:
         """Return a task as the master and the API know it."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -20,7 +20,6 @@ from phalanx.agent.container.mesos import find_user
 from phalanx.agent.container.request import ContainerRequest
 from phalanx.agent.container.spec import command_line
 from phalanx.agent.docker import attendant
-from phalanx.agent.docker.engine import Engine
 from phalanx.agent.docker.request import (
     PERIOD_MICROSECONDS,
     Joining,
@@ -51,6 +50,9 @@ from phalanx.mesos.v1.mesos import (
     ResourceStatistics,
     Scalar,
 )
+
+if TYPE_CHECKING:  # its package takes long to import; only an agent with an engine pays for it
+    from phalanx.agent.docker.engine import Engine
 
 log = structlog.get_logger()
 
@@ -92,7 +94,7 @@ class DockerContainerizer:
     """A Containerizer of ContainerInfos of type DOCKER."""
 
     layout: Layout
-    engine: Engine
+    engine: "Engine"
     networks: Networks
     ways: DockerWays
     clock: Callable[[], float]

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phalanx.agent.container.containerizer import Exit
 from phalanx.agent.task.record import Kill
@@ -38,6 +38,19 @@ def ending(exit: Exit, kill: Kill | None) -> Ending:
         return Ending(state, message, kill.reason, kill.healthy)
     state = TaskState.TASK_FINISHED if status == 0 else TaskState.TASK_FAILED
     return Ending(state, said)
+
+
+def gone_with_agent(end: Ending) -> Ending:
+    """Return how a killed task ended whose agent an operator takes away for good."""
+    if end.state != TaskState.TASK_KILLED:
+        return end
+    return replace(end, state=TaskState.TASK_GONE_BY_OPERATOR)
+
+
+def refused_by_drain(*, is_partition_aware: bool) -> Ending:
+    """Tell that a task was never launched since its agent drains."""
+    state = TaskState.TASK_DROPPED if is_partition_aware else TaskState.TASK_LOST
+    return Ending(state, "Agent is draining", "REASON_AGENT_DRAINING")
 
 
 def out_of_time(grace_seconds: float) -> Kill:

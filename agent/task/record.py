@@ -58,6 +58,7 @@ class Kill(Message, frozen=True, kw_only=True):
     reason: str | None = None
     healthy: bool | None = None
     grace_seconds: float = DEFAULT_GRACE_SECONDS
+    is_gone: bool = False  # with the agent, for good
 
 
 def grace_seconds(*policies: KillPolicy | None) -> float:

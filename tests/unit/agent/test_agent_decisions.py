@@ -14,11 +14,11 @@ from phalanx.agent.config import AgentConfig
 from phalanx.agent.container.containerizer import Exit, Limitation
 from phalanx.agent.layout import Layout, checked_id
 from phalanx.agent.offering import Machine, offered_resources, parse_attributes
-from phalanx.agent.registration import hold, keep_id, note_boot, recover_id
+from phalanx.agent.registration import hold, keep_id, note_boot, recover_info
 from phalanx.agent.station import hostname_of
 from phalanx.agent.task.ending import ending, words_of
 from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
-from phalanx.core.config import HostPort
+from phalanx.core.config import HostPort, MasterAddress
 from phalanx.core.error import ConfigError, InvalidError, NotFoundError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import from_json
@@ -235,14 +235,16 @@ def test_a_checkpoint_gives_back_what_it_was_given(tmp_path: Path) -> None:
 
 def test_the_agents_id_is_kept(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "work", tmp_path / "run")
-    assert recover_id(layout) is None
+    assert recover_info(layout, is_strict=True) is None
 
     for agent_id in ("S0", "S1"):
         keep_id(layout, AgentInfo(hostname="h", id=AgentID(value=agent_id)))
-        assert recover_id(layout) == agent_id
+        found = recover_info(layout, is_strict=True)
+        assert found is not None
+        assert found.id == AgentID(value=agent_id)
 
     layout.latest.unlink()
-    assert recover_id(layout) is None
+    assert recover_info(layout, is_strict=True) is None
 
 
 def test_a_reboot_is_noticed_once(tmp_path: Path) -> None:
@@ -274,7 +276,8 @@ def test_a_redirect_leads_to_the_same_path(location: str, url: str) -> None:
 
 
 def config(**more: Any) -> AgentConfig:
-    return AgentConfig(master=(HostPort("h", 1),), ip=IPv4Address("127.0.0.1"), **more)
+    given = {"work_dir": Path("/w"), "ip": IPv4Address("127.0.0.1"), **more}
+    return AgentConfig(master=MasterAddress((HostPort("h", 1),)), **given)
 
 
 @pytest.mark.parametrize(

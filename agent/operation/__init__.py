@@ -1,0 +1,1 @@
+"""Operations on the agent's resources: reservations and volumes, carried out and remembered."""
