@@ -11,7 +11,6 @@ import aiohttp
 import structlog
 
 from phalanx.core.detector import Detector
-from phalanx.agent.masters import Masters
 from phalanx.core.error import InvalidError, ProtocolError, UnavailableError
 from phalanx.mesos.agent_protocol import (
     CALLS_PATH,
