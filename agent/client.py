@@ -160,7 +160,7 @@ class MasterClient:
             self._connected.clear()
             if was_connected:
                 self._lost()
-                attempt = max(attempt - 1, 0)  # the same master first: it may only have dropped the stream
+                attempt = max(attempt - 1, 0)  # the same first: it may only have dropped the stream
             log.info("master_lost", master=master, reason=reason)
             await asyncio.sleep(wait * self._rng.uniform(0.5, 1.0))
             wait = min(wait * 2, RETRY_SECONDS[1])
