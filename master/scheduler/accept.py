@@ -10,7 +10,12 @@ from phalanx.master.cluster.offer import Outstanding
 from phalanx.master.cluster.task import allocated_to, lost_or, master_status
 from phalanx.master.event import ExecutorKey
 from phalanx.master.scheduler.bench import Bench
-from phalanx.master.scheduler.operation_check import conversion_for, with_role
+from phalanx.master.scheduler.operation_check import (
+    MEMBERS,
+    check_form,
+    conversion_for,
+    with_role,
+)
 from phalanx.master.scheduler.task_check import (
     group_form_problem,
     group_problem,
@@ -220,7 +225,7 @@ class _Sequence:
             elif operation.type == "LAUNCH_GROUP" and operation.launch_group is not None:
                 group = operation.launch_group
                 self._launch_group(operation, group.executor, group.task_group.tasks)
-            elif operation.type not in LAUNCHES:
+            elif operation.type in MEMBERS:  # others are passed over, as in Mesos
                 self._convert(operation)
         left = self.bench.available
         made = _gained(left, offered) if self._has_converted else Resources()
@@ -297,6 +302,7 @@ class _Sequence:
     def _convert(self, given: Operation) -> None:
         operation = with_role(given, self.bench.role)
         try:
+            check_form(given)
             conversion = conversion_for(operation, self.bench)
         except InvalidError as error:
             if given.id is not None:

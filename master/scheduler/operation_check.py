@@ -103,8 +103,7 @@ def conversion_for(operation: Operation, bench: Bench) -> Conversion:
             f"Operation attempted with invalid resources: A {kind} offer operation must have"
             f" the Offer.Operation.{member} field set."
         )
-    if problem := form_problem(resources_of_operation(operation)):
-        raise InvalidError(f"Operation attempted with invalid resources: {problem}")
+    check_form(operation)
     rule = RULES.get(kind)
     if (
         problem := "'source' is not managed by a resource provider"
@@ -120,6 +119,12 @@ def conversion_for(operation: Operation, bench: Bench) -> Conversion:
             f" {words_of(conversion.consumed, bench.role)}"
         )
     return conversion
+
+
+def check_form(operation: Operation) -> None:
+    """Raise InvalidError for a resource that can't be counted at all."""
+    if problem := form_problem(resources_of_operation(operation)):
+        raise InvalidError(f"Operation attempted with invalid resources: {problem}")
 
 
 def _senseless(resources: Sequence[Resource]) -> str | None:
