@@ -11,8 +11,10 @@ from phalanx.master.seat import Seat
 from phalanx.mesos.agent_protocol import CALLS_PATH
 from phalanx.mesos.agent_protocol import PATH as AGENT_PATH
 from phalanx.mesos.api.answer import dressed, errors_in_words
+from phalanx.mesos.api.authentication import DOORS, known_only
 from phalanx.mesos.api.route import Page, Pages, attach
 from phalanx.mesos.api.streaming import MAY_SEND
+from phalanx.mesos.credential import Doors
 from phalanx.net.api.feed import feed_route
 from phalanx.net.feed.source import FeedSource
 
@@ -22,10 +24,13 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 def build_app(seat: Seat) -> web.Application:
     """Build the application of a master whose leadership *seat* tells of."""
     app = web.Application(
-        middlewares=[dressed, errors_in_words, leader_only], client_max_size=MAX_BODY_BYTES
+        middlewares=[dressed, errors_in_words, known_only, leader_only],
+        client_max_size=MAX_BODY_BYTES,
     )
     app[SEAT] = seat
-    app[MAY_SEND] = lambda: seat.is_certain()
+    app[DOORS] = Doors.read(
+        seat.config.realms, seat.config.http_credentials or seat.config.credentials
+    )
     app[MAY_SEND] = lambda: seat.is_certain()
 
     def source() -> FeedSource:
@@ -34,7 +39,7 @@ def build_app(seat: Seat) -> web.Application:
         return seat.leader.publisher.source
 
     api = [
-        Page("/api/v1", post_operator),
+        Page("/api/v1", post_operator, realm="readwrite"),
         Page("/api/v1/scheduler", post_scheduler, realm="scheduler"),
     ]
     attach(

@@ -1,5 +1,6 @@
 """``POST /api/v1/scheduler``: subscriptions and calls of frameworks (reference mesos §1.1)."""
 
+import msgspec
 from aiohttp import web
 
 from phalanx.master.api.door import SEAT, leader_of
@@ -7,6 +8,8 @@ from phalanx.master.cluster.framework import Framework
 from phalanx.master.leader import Leader
 from phalanx.master.scheduler.call import check_call
 from phalanx.master.scheduler.frameworks import HEARTBEAT, HEARTBEAT_SECONDS
+from phalanx.master.scheduler.principal import check_principal, with_principal
+from phalanx.mesos.api.authentication import principal_of
 from phalanx.mesos.api.call import accepted, read_call
 from phalanx.mesos.api.streaming import respond
 from phalanx.mesos.v1.media import Media
@@ -21,7 +24,9 @@ async def post_scheduler(request: web.Request) -> web.StreamResponse:
     call = await read_call(request, Call)
     check_call(call)
     if call.type == "SUBSCRIBE" and call.subscribe is not None:
-        return await _subscribe(request, leader, call.subscribe, accepted(request))
+        info = with_principal(call.subscribe.framework_info, principal_of(request))
+        subscribe = msgspec.structs.replace(call.subscribe, framework_info=info)
+        return await _subscribe(request, leader, subscribe, accepted(request))
     framework = _framework_of(request, leader, call)
     if call.type == "UNKNOWN":
         raise web.HTTPNotImplemented(text="Received 'UNKNOWN' call")
@@ -61,6 +66,7 @@ def _framework_of(request: web.Request, leader: Leader, call: Call) -> Framework
     framework = leader.cluster.frameworks.get(id)
     if framework is None:
         raise web.HTTPBadRequest(text="Framework cannot be found")
+    check_principal(framework.info, principal_of(request))
     if framework.stream is None:
         raise web.HTTPForbidden(text="Framework is not subscribed")
     given = request.headers.get(STREAM_HEADER)

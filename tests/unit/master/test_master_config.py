@@ -156,7 +156,7 @@ async def test_an_address_that_is_not_found_is_said_so(command: str, message: st
         (["--require_agent_domain"], "--require-agent-domain: needs --domain"),
         (["--modules=x"], "--modules: 'x': is refused"),
         (["--hooks=x"], "--hooks: 'x': is refused"),
-        (["--authenticate_http_readonly"], "--authenticate-http-readonly: 'true': is refused"),
+        (["--authenticate_frameworks"], "--authenticate-frameworks: 'true': is refused"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -1,6 +1,7 @@
 """A master over real HTTP: a fake framework and a fake agent speak the real protocols."""
 
 import asyncio
+import base64
 import json
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -13,8 +14,10 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.store.memory import MemoryStore
@@ -27,7 +30,16 @@ from phalanx.master.seat import Seat
 from phalanx.mesos.agent_protocol import STREAM_HEADER as AGENT_STREAM
 from phalanx.mesos.api.streaming import respond
 from phalanx.mesos.recordio import RecordDecoder
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.stream import Stream
+from phalanx.mesos.v1.master import Call as OperatorCall
+from phalanx.mesos.v1.master import Event as OperatorEvent
+from phalanx.mesos.v1.master import Response
+from phalanx.mesos.v1.media import Media, decode_as
+from phalanx.mesos.v1.mesos import Address, FrameworkInfo, MasterInfo
+from phalanx.mesos.v1.protobuf import decode_protobuf, encode_protobuf
+from phalanx.mesos.v1.scheduler import Call as SchedulerCall
+from phalanx.mesos.v1.scheduler import Decline, Event, Subscribe
 from phalanx.net.feed.client import follow
 from phalanx.net.model.objects import Liveness, TaskPhase
 from phalanx.net.model.view import View
@@ -858,3 +870,187 @@ async def test_before_recovery_callers_are_told_so(client: Client) -> None:
     client.seat.leader = None
 
     assert await client.get("/state") == (503, "Master has not finished recovery")
+
+
+OPEN_PAGES = ("/health", "/flags", "/version", "/metrics/snapshot", "/files/browse", "/help")
+
+
+@pytest.mark.parametrize("path", OPEN_PAGES)
+@pytest.mark.parametrize("prefix", ["", "/master"])
+async def test_every_master_answers_what_is_its_own(client: Client, path: str, prefix: str) -> None:
+    client.seat.holder = FOREIGN
+    async with client.session.get(f"{client.url}{prefix}{path}", allow_redirects=False) as found:
+        assert found.status in (200, 400)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "location"),
+    [
+        ("/state", 307, "//leader.example:5055/state"),
+        ("/master/state?x=1&y=a%20b", 307, "//leader.example:5055/master/state?x=1&y=a%20b"),
+        ("/state.json", 307, "//leader.example:5055/state.json"),
+        ("/api/v1", 307, "//leader.example:5055/api/v1"),
+        ("/api/v1/scheduler", 307, "//leader.example:5055/api/v1/scheduler"),
+        ("/maintenance/status", 307, "//leader.example:5055/maintenance/status"),
+        ("/redirect", 307, "//leader.example:5055"),
+        ("/master/redirect", 307, "//leader.example:5055"),
+        ("/redirect/foo", 404, None),
+        ("/nosuch", 404, None),
+        ("/master/../state", 404, None),
+    ],
+)
+async def test_a_follower_sends_its_callers_to_the_leader(
+    client: Client, path: str, status: int, location: str | None
+) -> None:
+    client.seat.holder = FOREIGN
+    url = URL(f"{client.url}{path}", encoded=True)
+    for method in ("GET", "POST"):
+        async with client.session.request(method, url, allow_redirects=False) as found:
+            assert (found.status, found.headers.get("Location")) == (status, location)
+
+
+async def test_a_leader_without_a_name_is_found_by_its_address(client: Client) -> None:
+    client.seat.holder = msgspec.structs.replace(FOREIGN, hostname=None)
+    async with client.session.get(f"{client.url}/redirect", allow_redirects=False) as found:
+        assert found.headers["Location"] == "//192.0.2.9:5055"
+
+
+FOREIGN = MasterInfo(
+    id="another",
+    ip=0,
+    port=5055,
+    hostname="leader.example",
+    address=Address(hostname="leader.example", ip="192.0.2.9", port=5055),
+)
+WIRE = {"Content-Type": "application/x-protobuf", "Accept": "application/x-protobuf"}
+
+
+async def records(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield the records of a stream."""
+    decoder = RecordDecoder()
+    async with asyncio.timeout(DEADLINE):
+        async for chunk in response.content.iter_any():
+            for record in decoder.feed(chunk):
+                yield record
+
+
+async def test_a_framework_may_speak_protobuf(client: Client) -> None:
+    agent = FakeAgent(client, address="198.18.0.2")
+    await agent.subscribe()
+    info = FrameworkInfo(user="root", name="binary", failover_timeout=60.0)
+    subscribe = SchedulerCall(type="SUBSCRIBE", subscribe=Subscribe(framework_info=info))
+    url = f"{client.url}/api/v1/scheduler"
+    async with client.session.post(url, data=encode_protobuf(subscribe), headers=WIRE) as response:
+        assert response.headers["Content-Type"] == "application/x-protobuf"
+        events = (decode_protobuf(Event, record) async for record in records(response))
+        first, second, third = [await anext(events) for _ in range(3)]
+        assert [first.type, second.type, third.type] == ["SUBSCRIBED", "HEARTBEAT", "OFFERS"]
+        assert first.subscribed is not None
+        assert third.offers is not None
+        [offer] = third.offers.offers
+        assert Resources.of(offer.resources).scalar("cpus") == 4
+        decline = SchedulerCall(
+            type="DECLINE",
+            framework_id=first.subscribed.framework_id,
+            decline=Decline(offer_ids=(offer.id,)),
+        )
+        headers = WIRE | {"Mesos-Stream-Id": response.headers["Mesos-Stream-Id"]}
+        async with client.session.post(
+            url, data=encode_protobuf(decline), headers=headers
+        ) as answer:
+            assert (answer.status, await answer.text()) == (202, "")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OPERATOR if kind != "GET_METRICS"])
+async def test_operator_calls_say_the_same_in_protobuf(client: Client, kind: str) -> None:
+    agent = FakeAgent(client, address="198.18.0.2")
+    await agent.subscribe()
+    framework = FakeFramework(client)
+    await framework.subscribe()
+    await framework.launch("t")
+    await agent.run()
+    answers = []
+    for accept in ("application/json", "application/x-protobuf"):
+        async with client.session.post(
+            f"{client.url}/api/v1",
+            data=encode_protobuf(OperatorCall(type=kind)),
+            headers=WIRE | {"Accept": accept},
+        ) as answer:
+            assert (answer.status, answer.headers["Content-Type"]) == (200, accept)
+            answers.append(decode_as(Media(accept), Response, await answer.read()))
+
+    assert answers[0] == answers[1]
+    assert getattr(answers[1], kind.lower()) is not None
+
+
+async def test_watchers_hear_the_same_in_both_forms(client: Client) -> None:
+    heard = {}
+    async with AsyncExitStack() as stack:
+        streams = {}
+        for media in Media:
+            streams[media] = records(
+                await stack.enter_async_context(
+                    client.session.post(
+                        f"{client.url}/api/v1",
+                        json={"type": "SUBSCRIBE"},
+                        headers={"Accept": media.value},
+                    )
+                )
+            )
+            first = decode_as(media, OperatorEvent, await anext(streams[media]))
+            assert first.type == "SUBSCRIBED"
+        await FakeAgent(client, address="198.18.0.2").subscribe()
+        for media, stream in streams.items():
+            async for record in stream:
+                event = decode_as(media, OperatorEvent, record)
+                if event.type == "AGENT_ADDED":
+                    heard[media] = event
+                    break
+
+    assert heard[Media.JSON] == heard[Media.PROTOBUF]
+
+
+async def test_realms_ask_who_calls(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.write_text('{"credentials":[{"principal":"bob","secret":"s"}]}')
+    settings = {
+        "authenticate_http_readonly": True,
+        "authenticate_http_readwrite": True,
+        "authenticate_http_frameworks": True,
+        "http_credentials": secrets,
+    }
+    bob = {"Authorization": f"Basic {base64.b64encode(b'bob:s').decode()}"}
+    async with Master(tmp_path, MemoryStore(), **settings) as client:
+        for path, realm in (
+            ("/state", "readonly"),
+            ("/master/slaves", "readonly"),
+            ("/api/v1", "readwrite"),
+            ("/weights", "readwrite"),
+            ("/api/v1/scheduler", "scheduler"),
+        ):
+            async with client.session.get(f"{client.url}{path}") as found:
+                assert found.status == 401
+                asked = found.headers["WWW-Authenticate"]
+                assert asked == f'Basic realm="mesos-master-{realm}"'
+            async with client.session.get(f"{client.url}{path}", headers=bob) as found:
+                assert found.status in (200, 405)
+        assert (await client.get("/health"))[0] == 200
+        assert (await client.get("/version"))[0] == 200
+
+        url = f"{client.url}/api/v1/scheduler"
+        call = {
+            "type": "SUBSCRIBE",
+            "subscribe": {"framework_info": {"user": "u", "name": "n", "principal": "al"}},
+        }
+        async with client.session.post(url, json=call, headers=bob) as found:
+            assert (found.status, await found.text()) == (
+                400,
+                "Failed to validate scheduler::Call: Authenticated principal 'bob' does not match"
+                " principal 'al' set in `FrameworkInfo`",
+            )
+        del call["subscribe"]["framework_info"]["principal"]  # type: ignore[index]  # built above
+        async with client.session.post(url, json=call, headers=bob) as found:
+            assert found.status == 200
+            assert client.seat.leader is not None
+            [framework] = client.seat.leader.cluster.frameworks.values()
+            assert framework.info.principal == "bob"

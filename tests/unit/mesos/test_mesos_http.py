@@ -16,16 +16,11 @@ from hypothesis import strategies as st
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.error import ConfigError, NotFoundError
 from phalanx.mesos.api.answer import answer, answer_with, dressed, errors_in_words, json_answer
-from phalanx.mesos.api.authentication import (
-    DOORS,
-    Doors,
-    known_only,
-    parse_credentials,
-    principal_of,
-)
+from phalanx.mesos.api.authentication import DOORS, known_only, principal_of
 from phalanx.mesos.api.call import accepted, agree, read_call
 from phalanx.mesos.api.route import Page, Pages, attach
 from phalanx.mesos.api.streaming import read_calls, respond
+from phalanx.mesos.credential import Doors, parse_credentials
 from phalanx.mesos.recordio import RecordDecoder, encode_record
 from phalanx.mesos.stream import Record, Stream
 from phalanx.mesos.v1.codec import decode, encode
