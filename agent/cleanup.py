@@ -25,6 +25,7 @@ def remove_all(runtime_dir: Path, cgroups_root: str, runc: str = "runc") -> None
     for place in _children(layout.containers):
         for name in ("supervisor", "started", "switchboard"):
             _kill_group(read_json(place / name))
+        release_mount(place / "shm")
     for place in _children(layout.runc):
         command = [runc, "--root", str(layout.runc), "delete", "--force", place.name]
         run_blocking(command, timeout_seconds=DELETE_SECONDS)

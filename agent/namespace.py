@@ -16,6 +16,7 @@ from phalanx.core.error import ContainerError
 from phalanx.core.netns import CLONE_NEWNET, call_in, call_in_thread, system_call
 
 MS_BIND = 0x1000
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x2, 0x4, 0x8
 MNT_DETACH = 2
 SIOCGIFFLAGS = 0x8913
 SIOCSIFFLAGS = 0x8914
@@ -59,6 +60,13 @@ def _allow_ipv6() -> None:
         switch = Path(f"/proc/sys/net/ipv6/conf/{place}/disable_ipv6")
         if switch.exists():
             switch.write_text("0")
+
+
+def make_memory_disk(path: Path, size_bytes: int) -> None:
+    """Mount a file system in memory at *path*, as a ``/dev/shm``; raise OSError."""
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    options = f"mode=1777,size={size_bytes}".encode()
+    system_call("mount", b"shm", os.fsencode(path), b"tmpfs", flags, options)
 
 
 def release_network(path: Path) -> None:

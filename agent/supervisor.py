@@ -1,12 +1,13 @@
 """Start one container and outlive the agent to tell how it ended.
 
 Run as a program of its own, ``python -I -S supervisor.py RUN_DIRECTORY RUNC
-RUNC_ROOT WHAT CONTAINER_ID STDIN STDOUT STDERR``, with nothing but the standard
-library. WHAT is ``run`` for a container of its own, or ``exec`` for a process inside the
-container that is named, ``exec:CGROUP`` in a cgroup below its; with ``console`` as
-STDIN it gets the terminal that is made at that socket in the run directory. It is the
-subreaper below which runc leaves the container's init. It writes, each whole or not at
-all, into the run directory:
+RUNC_ROOT MOST WHAT CONTAINER_ID STDIN STDOUT STDERR``, with nothing but the standard
+library. With MOST above zero an output that has as many bytes is put aside as ``stdout.1``,
+and what the disk has no room for is thrown away. WHAT is ``run`` for a container of
+its own, or ``exec`` for a process inside the container that is named, ``exec:CGROUP``
+in a cgroup below its; with ``console`` as STDIN it gets the terminal that is made at
+that socket in the run directory. It is the subreaper below which runc leaves the
+container's init. It writes, each whole or not at all, into the run directory:
 
 * ``supervisor``: who it is, before anything else;
 * ``started``: the init process, once the command runs;
@@ -36,17 +37,22 @@ MEMORY_EVENTS_V2 = "memory.events"
 LOOKS = 40
 LOOK_MILLISECONDS = 50
 
+CHUNK = 64 * 1024
+
 
 def main(arguments: list[str]) -> int:
     """Supervise one container from its start to its end."""
-    run, runc, root, what, container_id, *ends = arguments
+    run, runc, root, most, what, container_id, *ends = arguments
     if os.fork():
         return 0
     os.setsid()
     os.chdir("/")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     write(run, "supervisor", identity(os.getpid()))
-    error = start(run, [runc, "--root", root], what, container_id, ends)
+    outputs: list[Output] = []
+    if int(most) and ends[0] != "console":
+        outputs = [Output(path, int(most)) for path in ends[1:]]
+    error = start(run, [runc, "--root", root], what, container_id, ends, outputs)
     if error is not None:
         end = {"error": error, "finished": time.time()}
         write(run, "exit", end)
@@ -57,13 +63,70 @@ def main(arguments: list[str]) -> int:
     started = {**identity(pid), "started": time.time()}
     write(run, "started", started)
     report({"started": started})
-    status, killed = wait(pid)
+    status, killed = wait(pid, outputs)
     end = {"status": status, "finished": time.time(), **killed}
     write(run, "exit", end)
     return 0
 
 
-def start(run: str, runc: list[str], what: str, container_id: str, ends: list[str]) -> str | None:
+class Output:
+    """A pipe that the container writes into, and the file that we write it to."""
+
+    def __init__(self, path: str, most: int) -> None:
+        self.path = path
+        self.most = most
+        self.source, self.sink = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.source, False)
+        self.file = self.opened()
+        owner = os.fstat(self.file)
+        os.fchown(self.sink, owner.st_uid, owner.st_gid)  # the command may open it anew
+        self.size = owner.st_size
+
+    def opened(self) -> int:
+        """Open the file to append to."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        return os.open(self.path, flags, 0o644)
+
+    def pass_on(self) -> bool:
+        """Write what has come; tell whether more may come."""
+        try:
+            content = os.read(self.source, CHUNK)
+        except BlockingIOError:
+            return True
+        if not content:
+            return False
+        if self.size >= self.most:
+            self.put_aside()
+        with suppress(OSError):  # a full disk costs the words, not the container
+            self.size += os.write(self.file, content)
+        return True
+
+    def put_aside(self) -> None:
+        """Begin a new file; the one before the last is gone."""
+        with suppress(OSError):
+            owner = os.fstat(self.file)
+            os.rename(self.path, self.path + ".1")
+            os.close(self.file)
+            self.file = self.opened()
+            self.size = 0
+            os.fchown(self.file, owner.st_uid, owner.st_gid)
+
+    def finish(self) -> None:
+        """Write what is still in the pipe."""
+        poll = select.poll()
+        poll.register(self.source, select.POLLIN)
+        while poll.poll(0) and self.pass_on():
+            pass
+
+
+def start(
+    run: str,
+    runc: list[str],
+    what: str,
+    container_id: str,
+    ends: list[str],
+    outputs: list[Output],
+) -> str | None:
     """Let runc create and start the container; return what went wrong, if anything did."""
     log = os.path.join(run, "runc.log")
     what, _, place = what.partition(":")
@@ -82,15 +145,19 @@ def start(run: str, runc: list[str], what: str, container_id: str, ends: list[st
         os.chdir(run)
     command.append(container_id)
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, given, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, out, append, 0o644),
-        (os.POSIX_SPAWN_OPEN, 2, err, append, 0o644),
-    ]
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]]
+    actions = [(os.POSIX_SPAWN_OPEN, 0, given, os.O_RDONLY, 0)]
+    if outputs:
+        actions += [(os.POSIX_SPAWN_DUP2, end.sink, n) for n, end in enumerate(outputs, 1)]
+    else:
+        actions.append((os.POSIX_SPAWN_OPEN, 1, out, append, 0o644))
+        actions.append((os.POSIX_SPAWN_OPEN, 2, err, append, 0o644))
     try:
         child = os.posix_spawnp(runc[0], command, os.environ, file_actions=actions)
     except OSError as error:
         return f"{runc[0]}: {error.strerror}"
+    for end in outputs:
+        os.close(end.sink)
     status = os.waitpid(child, 0)[1]
     os.chdir("/")
     if status == 0:
@@ -108,7 +175,7 @@ def last_error(log: str) -> str | None:
         return None
 
 
-def wait(pid: int) -> tuple[int, dict[str, int]]:
+def wait(pid: int, outputs: list[Output]) -> "tuple[int, dict[str, Any]]":
     """Wait for the container's init; kill it when the kernel has killed any of its processes.
 
     Returns the wait status and what the memory limit did.
@@ -117,12 +184,20 @@ def wait(pid: int) -> tuple[int, dict[str, int]]:
     init = os.pidfd_open(pid)
     poll = select.poll()
     poll.register(init, select.POLLIN)
+    writing = {end.source: end for end in outputs}
+    for source in writing:
+        poll.register(source, select.POLLIN)
     event = watch_memory(place)
     if event is not None:
         poll.register(event, select.POLLIN)
     looks = 1  # the limit may have been met before we watched it
     while True:
         ready = [number for number, _ in poll.poll(LOOK_MILLISECONDS if looks else None)]
+        for source in writing.keys() & set(ready):
+            if not writing[source].pass_on():
+                poll.unregister(source)
+        if set(ready) <= writing.keys() and ready and not looks:
+            continue
         memory = memory_facts(place)
         if init in ready:
             break
@@ -133,6 +208,10 @@ def wait(pid: int) -> tuple[int, dict[str, int]]:
         if memory.get("oom_kills"):
             os.kill(pid, 9)  # it is our unreaped child: the pid can't be anybody else's
             looks = 0
+    if memory.get("oom_kills"):
+        memory["memory_stat"] = lines_of(os.path.join(place, "memory.stat"))
+    for end in outputs:
+        end.finish()
     return os.waitpid(pid, 0)[1], memory
 
 
@@ -161,9 +240,9 @@ def watch_memory(place: str) -> int | None:
     return event
 
 
-def memory_facts(place: str) -> dict[str, int]:
+def memory_facts(place: str) -> "dict[str, Any]":
     """Return how often the limit killed and the most memory that was used."""
-    facts: dict[str, int] = {}
+    facts: dict[str, Any] = {}
     for name in (MEMORY_EVENTS_V1, MEMORY_EVENTS_V2):
         for line in lines_of(os.path.join(place, name)):
             key, _, value = line.partition(" ")

@@ -7,20 +7,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HIERARCHY = Path("/sys/fs/cgroup")
 UNIFIED_MARK = "cgroup.controllers"
 EMPTY_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a container has used and may use."""
-
-    cpu_user_seconds: float = 0.0
-    cpu_system_seconds: float = 0.0
-    memory_bytes: int = 0
-    memory_limit_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +65,61 @@ class Cgroups:
             return ()
         return tuple(map(int, text.split()))
 
-    def usage(self, container_id: str) -> Usage:
-        """Return a container's usage; zeros when it is gone."""
-        if self.is_unified:
-            place = self._place("", container_id)
-            cpu = _table(place / "cpu.stat")
-            return Usage(
-                cpu.get("user_usec", 0) / 1e6,
-                cpu.get("system_usec", 0) / 1e6,
-                _table(place / "memory.stat").get("anon", 0),
-                _number(place / "memory.max"),
-            )
-        memory = self._place("memory", container_id)
-        cpu = _table(self._place("cpuacct", container_id) / "cpuacct.stat")
-        tick = os.sysconf("SC_CLK_TCK")
-        return Usage(
-            cpu.get("user", 0) / tick,
-            cpu.get("system", 0) / tick,
-            _table(memory / "memory.stat").get("rss", 0),
-            _number(memory / "memory.limit_in_bytes"),
+    def statistics(self, container_id: str) -> dict[str, Any]:
+        """Return a container's usage as fields of ``ResourceStatistics``; none when it is gone."""
+        found = self._unified(container_id) if self.is_unified else self._split(container_id)
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _unified(self, container_id: str) -> dict[str, Any]:
+        place = self._place("", container_id)
+        cpu, memory = _table(place / "cpu.stat"), _table(place / "memory.stat")
+        return {
+            "cpus_user_time_secs": cpu.get("user_usec", 0) / 1e6,
+            "cpus_system_time_secs": cpu.get("system_usec", 0) / 1e6,
+            "cpus_nr_periods": cpu.get("nr_periods"),
+            "cpus_nr_throttled": cpu.get("nr_throttled"),
+            "cpus_throttled_time_secs": cpu.get("throttled_usec", 0) / 1e6,
+            "mem_total_bytes": _number(place / "memory.current"),
+            "mem_limit_bytes": _number(place / "memory.max"),
+            "mem_soft_limit_bytes": _number(place / "memory.low"),
+            "mem_rss_bytes": memory.get("anon"),
+            "mem_anon_bytes": memory.get("anon"),
+            "mem_file_bytes": memory.get("file"),
+            "mem_cache_bytes": memory.get("file"),
+            "mem_mapped_file_bytes": memory.get("file_mapped"),
+            "mem_unevictable_bytes": memory.get("unevictable"),
+            "threads": _number(place / "pids.current"),
+            "processes": len(self.processes(container_id)),
+        }
+
+    def _split(self, container_id: str) -> dict[str, Any]:
+        place = self._place("memory", container_id)
+        used = _table(self._place("cpuacct", container_id) / "cpuacct.stat")
+        cpu, memory = (
+            _table(self._place("cpu", container_id) / "cpu.stat"),
+            _table(place / "memory.stat"),
         )
+        tick = os.sysconf("SC_CLK_TCK")
+        return {
+            "cpus_user_time_secs": used.get("user", 0) / tick,
+            "cpus_system_time_secs": used.get("system", 0) / tick,
+            "cpus_nr_periods": cpu.get("nr_periods"),
+            "cpus_nr_throttled": cpu.get("nr_throttled"),
+            "cpus_throttled_time_secs": cpu.get("throttled_time", 0) / 1e9,
+            "mem_total_bytes": _number(place / "memory.usage_in_bytes"),
+            "mem_total_memsw_bytes": _number(place / "memory.memsw.usage_in_bytes"),
+            "mem_limit_bytes": _number(place / "memory.limit_in_bytes"),
+            "mem_soft_limit_bytes": _number(place / "memory.soft_limit_in_bytes"),
+            "mem_rss_bytes": memory.get("total_rss"),
+            "mem_anon_bytes": memory.get("total_rss"),
+            "mem_file_bytes": memory.get("total_cache"),
+            "mem_cache_bytes": memory.get("total_cache"),
+            "mem_mapped_file_bytes": memory.get("total_mapped_file"),
+            "mem_swap_bytes": memory.get("total_swap"),
+            "mem_unevictable_bytes": memory.get("total_unevictable"),
+            "threads": _number(self._place("pids", container_id) / "pids.current"),
+            "processes": len(self.processes(container_id)),
+        }
 
     def remove_container(self, container_id: str) -> None:
         """Kill what is left of a container whose runtime was cut short, and its cgroups."""
@@ -153,9 +179,9 @@ def _table(path: Path) -> dict[str, int]:
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
 
 
-def _number(path: Path) -> int:
+def _number(path: Path) -> int | None:
     try:
         text = path.read_text().strip()
     except OSError:
-        return 0
-    return int(text) if text.isdecimal() else 0
+        return None
+    return int(text) if text.isdecimal() else None

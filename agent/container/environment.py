@@ -44,14 +44,17 @@ def task_environment(
 
 
 def container_environment(
-    request: ContainerRequest, around: Surroundings, image: Mapping[str, str] | None = None
+    request: ContainerRequest,
+    around: Surroundings,
+    image: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return a container's environment, the variables of its command over all others.
 
     From below: where programs are, what an *image* sets, what the containerizer
-    found out, what the asker adds, the command's own.
+    found out, what the asker adds, the command's own *variables*.
     """
-    environment = {
+    return {
         "PATH": SEARCH_PATH,
         **(image or {}),
         "LIBPROCESS_IP": "0.0.0.0" if around.has_own_network else around.agent_ip,
@@ -59,9 +62,5 @@ def container_environment(
         "MESOS_DIRECTORY": around.directory or around.sandbox,
         "MESOS_SANDBOX": around.sandbox,
         **request.environment,
+        **(variables or {}),
     }
-    command = request.command
-    if command is not None and command.environment is not None:
-        for variable in command.environment.variables:
-            environment[variable.name] = variable.value or ""
-    return environment

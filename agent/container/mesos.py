@@ -6,7 +6,7 @@ import pwd
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +15,40 @@ import structlog
 
 from phalanx.agent.cni.attach import Networks, named
 from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
+from phalanx.agent.container.disk import disk_quotas, rendered, used_bytes
 from phalanx.agent.container.environment import Surroundings, container_environment
 from phalanx.agent.container.mount import host_mounts
 from phalanx.agent.container.request import ContainerRequest, descendants, lineage
 from phalanx.agent.container.runtime import Containers, Ended, Ends
 from phalanx.agent.container.spec import (
+    IMAGE_SANDBOX,
     ImageRoot,
     Place,
+    Terms,
     User,
     asked_image,
     check_request,
     command_line,
+    is_cached,
     oci_config,
     terminal_of,
 )
+from phalanx.agent.container.traffic import network_statistics
 from phalanx.agent.fetch.fetcher import Fetcher
 from phalanx.agent.files import read_json, write_whole
 from phalanx.agent.image.store import Image, Images
 from phalanx.agent.layout import Layout
+from phalanx.agent.namespace import make_memory_disk, release_mount
 from phalanx.agent.session.process_io import terminal
+from phalanx.agent.volume.mounting import Volumes
+from phalanx.agent.volume.plan import wanted_volumes
 from phalanx.core.error import ContainerError, InvalidError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import (
     CommandInfo,
     IPAddress,
+    LinuxInfo,
     NetworkInfo,
     Resource,
     ResourceStatistics,
@@ -49,9 +58,18 @@ from phalanx.mesos.v1.mesos import (
 log = structlog.get_logger()
 
 FACTS = "facts.json"
+LIMITED = "limited.json"
 RESOLV_CONF = "/etc/resolv.conf"
 HOST_FILES = ("/etc/hosts", "/etc/hostname", RESOLV_CONF)
 MEGABYTE = 1024 * 1024
+
+
+class Limited(Message, frozen=True, kw_only=True):
+    """Which limit ended a container, kept until it is told."""
+
+    reason: str
+    message: str
+    resources: tuple[Resource, ...] = ()
 
 
 class Facts(Message, frozen=True, kw_only=True):
@@ -71,8 +89,16 @@ class Ways:
     ip: str
     launches: int
     resolv_conf: Path | None = None
-    has_quota: bool = False
     switches_user: bool = True
+    takes_image_user: bool = False
+    terms: Terms = field(default_factory=Terms)
+    profiles: Path | None = None  # where seccomp profiles are
+    profile: str | None = None
+    shm_bytes: int = 64 * 1024**2
+    keeps_ipc: bool = False  # for itself
+    keeps_pid: bool = False
+    disk_seconds: float = 15.0
+    enforces_disk: bool = False
 
 
 @dataclass(slots=True)
@@ -90,10 +116,12 @@ class MesosContainerizer:
     networks: Networks
     images: Images
     fetcher: Fetcher
+    volumes: Volumes
     ways: Ways
     clock: Callable[[], float]
     _slots: asyncio.Semaphore = field(init=False)
     _launches: dict[str, _Launch] = field(init=False, default_factory=dict)
+    _disks: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make room for as many launches at a time as the settings say."""
@@ -105,7 +133,9 @@ class MesosContainerizer:
         try:
             check_request(request)
             name = asked_image(request)
-            image = await self.images.provision(name) if name is not None else None
+            image = None
+            if name is not None:
+                image = await self.images.provision(name, is_cached=is_cached(request))
             await self._fetch(request, launch)
             async with self._slots:
                 return await self._launch(request, image, launch)
@@ -145,7 +175,8 @@ class MesosContainerizer:
             return await self._debug(request, launch)
         user = self._user(request.user)
         _refuse_unwanted(launch)
-        networks, place = await self._place(request, image)
+        terms = await self._terms(request)
+        networks, place = await self._place(request, image, user)
         _refuse_unwanted(launch)
         addresses = networks[0].ip_addresses if networks else ()
         around = Surroundings(
@@ -156,8 +187,9 @@ class MesosContainerizer:
             has_own_network=place.network is not None,
         )
         preset = dict(image.config.environment) if image else {}
-        environment = container_environment(request, around, preset)
-        config = oci_config(request, place, environment, user=user, has_quota=self.ways.has_quota)
+        variables = self.volumes.secrets.variables(request.command)
+        environment = container_environment(request, around, preset, variables)
+        config = oci_config(request, place, environment, user=user, terms=terms)
         self._note(request, networks)
         try:
             init = await self.containers.launch(
@@ -175,7 +207,7 @@ class MesosContainerizer:
         return Running(init.pid, networks)
 
     async def _place(
-        self, request: ContainerRequest, image: Image | None
+        self, request: ContainerRequest, image: Image | None, user: User
     ) -> tuple[tuple[NetworkInfo, ...], Place]:
         """Attach a container to its networks and say where its parts lie."""
         asked = named(request.container.network_infos if request.container else ())
@@ -195,6 +227,12 @@ class MesosContainerizer:
         else:
             networks = (NetworkInfo(ip_addresses=(IPAddress(ip_address=self.ways.ip),)),)
         home = self.layout.networks / holder if holder else None
+        linux = (request.container.linux_info if request.container else None) or LinuxInfo()
+        shared = self._shared(request, linux)
+        inside = str(request.sandbox) if image is None else IMAGE_SANDBOX
+        wanted = wanted_volumes(request, inside, str(self.layout.work))
+        run = self.layout.run(request.id)
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
         return networks, Place(
             sandbox=str(request.sandbox),
             cgroup=self.containers.cgroups.path_of(request.id),
@@ -204,7 +242,72 @@ class MesosContainerizer:
             host_mounts=host_mounts(Path("/proc/self/mountinfo").read_text()),
             image=self._root(request.id, image) if image else None,
             joined=joined,
+            shared=shared,
+            volumes=await self.volumes.ready(wanted, run, user),
+            shm=await self._shm(request, linux, joined, shared),
+            shm_bytes=(linux.shm_size or 0) * MEGABYTE or self.ways.shm_bytes,
         )
+
+    async def _terms(self, request: ContainerRequest) -> Terms:
+        """Return what holds for a container, its seccomp profile read."""
+        linux = request.container.linux_info if request.container else None
+        asked = linux.seccomp if linux else None
+        name = self.ways.profile
+        if asked is not None and asked.unconfined:
+            if asked.profile_name is not None:
+                raise ContainerError("seccomp: has both profile_name and unconfined")
+            name = None
+        elif asked is not None and asked.profile_name is not None:
+            name = asked.profile_name
+        if name is None:
+            return self.ways.terms
+        if self.ways.profiles is None or "/" in name or name in (".", ".."):
+            raise ContainerError(f"seccomp: profile {name!r}: there is none of this name")
+        profile = await asyncio.to_thread(read_json, self.ways.profiles / name)
+        if profile is None or "defaultAction" not in profile:
+            raise ContainerError(f"seccomp: profile {name!r}: there is none of this name")
+        return replace(self.ways.terms, seccomp=profile)
+
+    def _shared(self, request: ContainerRequest, linux: LinuxInfo) -> frozenset[str]:
+        """Return which of the agent's namespaces a container of the top level keeps."""
+        if request.parent is not None:
+            return frozenset()
+        found = set()
+        if linux.share_pid_namespace:
+            if self.ways.keeps_pid:
+                raise ContainerError("Sharing agent pid namespace with container is disallowed")
+            found.add("pid")
+        if linux.ipc_mode == "SHARE_PARENT":
+            if self.ways.keeps_ipc:
+                raise ContainerError("Sharing agent IPC namespace with container is disallowed")
+            found.add("ipc")
+        if "ipc" in found and linux.shm_size is not None:
+            raise ContainerError("linux_info.shm_size: the parent's /dev/shm is shared")
+        return frozenset(found)
+
+    async def _shm(
+        self,
+        request: ContainerRequest,
+        linux: LinuxInfo,
+        joined: Mapping[str, str],
+        shared: frozenset[str],
+    ) -> str | None:
+        """Return what is bound as /dev/shm: the parent's, the host's, one for children; or None."""
+        if "ipc" in shared:
+            return "/dev/shm"
+        if "ipc" in joined:
+            for name in lineage(request.id):
+                place = self.layout.run(name) / "shm"
+                if place.is_dir():
+                    return str(place)
+            return None
+        if request.kind in ("task", "debug"):
+            return None
+        place = self.layout.run(request.id) / "shm"
+        place.mkdir(exist_ok=True)
+        size = (linux.shm_size or 0) * MEGABYTE or self.ways.shm_bytes
+        await asyncio.to_thread(make_memory_disk, place, size)
+        return str(place)
 
     def _joined(self, request: ContainerRequest) -> dict[str, str]:
         """Return the namespaces that a nested container shares with its parent."""
@@ -269,8 +372,7 @@ class MesosContainerizer:
             user = self._user(request.user)
         environment = dict(word.split("=", 1) for word in process["env"])
         environment |= request.environment
-        asked = request.command.environment
-        environment |= {v.name: v.value or "" for v in (asked.variables if asked else ())}
+        environment |= self.volumes.secrets.variables(request.command)
         process = {
             **process,
             "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
@@ -310,7 +412,7 @@ class MesosContainerizer:
         """Read what is known of a container."""
         run = self.containers.find(container_id)
         facts = self._facts(container_id)
-        ended = _exit(run.exit, facts) if run.exit is not None else None
+        ended = self._exit(container_id, run.exit) if run.exit is not None else None
         return Found(run.init, ended, run.started, facts.networks)
 
     def known(self) -> tuple[str, ...]:
@@ -324,7 +426,7 @@ class MesosContainerizer:
 
     async def wait(self, container_id: str) -> Exit:
         """Wait for a container's end and return how it was."""
-        return _exit(await self.containers.wait(container_id), self._facts(container_id))
+        return self._exit(container_id, await self.containers.wait(container_id))
 
     def signal(self, container_id: str, number: int) -> None:
         """Send a signal to every process of a container but the init that waits for it."""
@@ -354,30 +456,79 @@ class MesosContainerizer:
     async def remove(self, container_id: str) -> None:
         """Remove a container and those nested in it, then their networks."""
         for name in (*descendants(container_id, self.known()), container_id):
+            await asyncio.to_thread(release_mount, self.layout.run(name) / "shm")
             await self.containers.remove(name)
             await self.networks.detach(name)
 
     async def statistics(self, container_id: str) -> ResourceStatistics:
         """Return what a container uses and may use."""
-        usage = self.containers.cgroups.usage(container_id)
         facts = self._facts(container_id)
         asked = Resources.of(facts.resources)
         cpus = facts.limits["cpus"].value if "cpus" in facts.limits else asked.scalar("cpus")
+        init = self.containers.find(container_id).init
+        own = self.networks.namespace(container_id).exists()
+        disk = self._disks.get(container_id)
+        limit = asked.scalar("disk")
+        found: dict[str, Any] = self.containers.cgroups.statistics(container_id)
+        if own and init is not None:
+            found |= network_statistics(init.pid)
         return ResourceStatistics(
             timestamp=self.clock(),
             cpus_limit=cpus,
             cpus_soft_limit=asked.scalar("cpus"),
-            cpus_user_time_secs=usage.cpu_user_seconds,
-            cpus_system_time_secs=usage.cpu_system_seconds,
-            mem_limit_bytes=usage.memory_limit_bytes,
-            mem_rss_bytes=usage.memory_bytes,
+            disk_limit_bytes=int(limit * MEGABYTE) if limit else None,
+            disk_used_bytes=disk,
+            **found,
         )
+
+    async def watch_disks(self) -> None:
+        """Measure the disk that containers use, for ever; end those that use too much."""
+        while True:
+            await asyncio.sleep(self.ways.disk_seconds)
+            known = self.containers.known()
+            for container_id in known:
+                await self._measure(container_id)
+            for container_id in self._disks.keys() - set(known):
+                self._disks.pop(container_id, None)
+
+    async def _measure(self, container_id: str) -> None:
+        facts = self._facts(container_id)
+        if not facts.sandbox or facts.kind in ("nested", "debug"):
+            return
+        work = str(self.layout.work)
+        quotas = disk_quotas(Resources.of(facts.resources), facts.sandbox, work)
+        for path, quota in quotas.items():
+            used = await asyncio.to_thread(used_bytes, path)
+            if path == facts.sandbox:
+                self._disks[container_id] = used
+            if self.ways.enforces_disk and quota is not None and used > quota:
+                log.warning("disk_quota_exceeded", container=container_id, path=path, bytes=used)
+                limitation = Limited(
+                    reason="REASON_CONTAINER_LIMITATION_DISK",
+                    message=f"Disk usage ({rendered(used)}) exceeds quota ({rendered(quota)})",
+                    resources=Resources.make({"disk": used * 1000 // MEGABYTE}).messages(),
+                )
+                write_whole(self.layout.run(container_id) / LIMITED, encode(limitation))
+                self.kill(container_id)
+                return
+
+    def _exit(self, container_id: str, ended: Ended) -> Exit:
+        """Return how a container ended, as its supervisor and its limits tell."""
+        limitation = None
+        try:
+            raw = (self.layout.run(container_id) / LIMITED).read_bytes()
+            limited = decode(Limited, raw)
+            limitation = Limitation(limited.reason, limited.message, limited.resources)
+        except (OSError, InvalidError):
+            if ended.oom_kills:
+                limitation = out_of_memory(ended, self._facts(container_id))
+        return Exit(ended.status, ended.error, limitation, ended.finished)
 
     async def update(
         self, container_id: str, resources: Resources, limits: Mapping[str, Scalar]
     ) -> None:
         """Hold a running container to other amounts; raise ContainerError."""
-        await self.containers.update(container_id, resources, limits, has_quota=self.ways.has_quota)
+        await self.containers.update(container_id, resources, limits, self.ways.terms)
         facts = msgspec.structs.replace(
             self._facts(container_id), resources=resources.messages(), limits=dict(limits)
         )
@@ -403,8 +554,14 @@ def _ends(request: ContainerRequest) -> Ends | None:
 
 
 def _make_sandbox(sandbox: Path, user: User) -> None:
+    """Make a sandbox with its two outputs, all of them the user's."""
     sandbox.mkdir(parents=True, exist_ok=True)
     os.chown(sandbox, user.uid, user.gid)
+    for name in ("stdout", "stderr"):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        descriptor = os.open(sandbox / name, flags, 0o644)
+        os.fchown(descriptor, user.uid, user.gid)
+        os.close(descriptor)
 
 
 def _refuse_unwanted(launch: _Launch) -> None:
@@ -412,16 +569,16 @@ def _refuse_unwanted(launch: _Launch) -> None:
         raise ContainerError("the container was killed while it was launched")
 
 
-def _exit(ended: Ended, facts: Facts) -> Exit:
-    """Return how a container ended, as its supervisor and its limits tell."""
-    limitation = None
-    if ended.oom_kills:
-        asked = Resources.of(facts.resources).scalar("mem")
-        limit = facts.limits["mem"].value if "mem" in facts.limits else asked
-        used = ended.memory_used / MEGABYTE
-        limitation = Limitation(
-            "REASON_CONTAINER_LIMITATION_MEMORY",
-            f"Memory limit exceeded: Requested: {limit:g}MB Maximum Used: {used:g}MB",
-            Resources.make({"mem": round(used * 1000)}).messages(),
-        )
-    return Exit(ended.status, ended.error, limitation, ended.finished)
+def out_of_memory(ended: Ended, facts: Facts) -> Limitation:
+    """Return what is told of a container that the memory limit ended, as Mesos words it."""
+    asked = Resources.of(facts.resources).scalar("mem")
+    limit = facts.limits["mem"].value if "mem" in facts.limits else asked
+    used = ended.memory_used / MEGABYTE
+    lines = [f"Memory limit exceeded: Requested: {limit:g}MB Maximum Used: {used:g}MB"]
+    if ended.memory_stat:
+        lines += ["", "MEMORY STATISTICS: ", *ended.memory_stat]
+    return Limitation(
+        "REASON_CONTAINER_LIMITATION_MEMORY",
+        "\n".join(lines),
+        Resources.make({"mem": round(used * 1000)}).messages(),
+    )

@@ -15,7 +15,7 @@ import structlog
 
 from phalanx.agent import session
 from phalanx.agent.container.cgroup import Cgroups
-from phalanx.agent.container.spec import command_line, resource_limits
+from phalanx.agent.container.spec import Terms, command_line, resource_limits
 from phalanx.agent.container.stray import strays
 from phalanx.agent.exec import run, supervise
 from phalanx.agent.files import read_json, write_whole
@@ -41,6 +41,7 @@ class Ended:
     error: str | None = None
     oom_kills: int = 0
     memory_used: int = 0
+    memory_stat: tuple[str, ...] = ()
     finished: float | None = None
 
 
@@ -74,6 +75,7 @@ class Containers:
     layout: Layout
     cgroups: Cgroups
     runc: str = "runc"
+    most_output: int = 0  # bytes of each output before its file is put aside; 0 is no limit
 
     async def launch(
         self,
@@ -119,7 +121,7 @@ class Containers:
         self, container_id: str, what: Sequence[str], sandbox: Path, ends: Ends | None
     ) -> Process:
         place = self.layout.run(container_id)
-        arguments = [str(place), self.runc, str(self.layout.runc), *what]
+        arguments = [str(place), self.runc, str(self.layout.runc), str(self.most_output), *what]
         files = [str(sandbox / "stdout"), str(sandbox / "stderr")]
         if ends is None:
             arguments += [os.devnull, *files]
@@ -207,8 +209,7 @@ class Containers:
 
     def kill(self, container_id: str) -> None:
         """Kill a container; all of it dies with its init."""
-        if self._is_entered(container_id):
-            self.signal(container_id, signal.SIGKILL)
+        self.signal(container_id, signal.SIGKILL)  # it need not lead a pid namespace
         init = self.find(container_id).init
         if init is not None:
             kill(init)
@@ -238,11 +239,10 @@ class Containers:
         container_id: str,
         resources: Resources,
         limits: Mapping[str, Scalar],
-        *,
-        has_quota: bool,
+        terms: Terms,
     ) -> None:
         """Hold a container's cgroup to other amounts; raise ContainerError in runc's words."""
-        held = resource_limits(resources, limits, has_quota=has_quota)
+        held = resource_limits(resources, limits, terms)
         command = [self.runc, "--root", str(self.layout.runc), "update", "--resources", "-"]
         try:
             done = await run(
@@ -299,6 +299,7 @@ def _ended_as(facts: Mapping[str, Any] | None) -> Ended | None:
         error=facts.get("error"),
         oom_kills=int(facts.get("oom_kills", 0)),
         memory_used=int(facts.get("memory_used", 0)),
+        memory_stat=tuple(facts.get("memory_stat", ())),
         finished=facts.get("finished"),
     )
 

@@ -6,6 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from phalanx.agent.container.privilege import (
+    Granted,
+    capabilities,
+    oom_score,
+    rlimits,
+    seccomp,
+)
 from phalanx.agent.container.request import ContainerRequest
 from phalanx.agent.image.config import ImageConfig, image_command
 from phalanx.core.error import ContainerError
@@ -24,15 +31,9 @@ INIT = ("/bin/sh", "-c", '"$@"; exit $?', "init")
 # What a container without a command does: it waits for ever, and reaps what is left to it.
 PAUSE = ("/bin/sh", "-c", "while :; do sleep 2147483647 & wait; done", "pause")
 
+UMASK = 0o022
+SHM_OPTIONS = "nosuid,noexec,nodev,mode=1777"
 IMAGE_SANDBOX = "/mnt/mesos/sandbox"
-
-CAPABILITIES = tuple(
-    f"CAP_{name}"
-    for name in (
-        *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD"),
-        *("NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,41 @@ class Place:
     host_mounts: tuple[str, ...] = ("/",)
     image: ImageRoot | None = None  # instead of the host's mounts
     joined: Mapping[str, str] = field(default_factory=dict)  # namespaces by kind, as paths
+    shared: frozenset[str] = frozenset()  # kinds of namespaces that stay the agent's
+    volumes: tuple[Mapping[str, Any], ...] = ()  # mounts, as runc is told them
+    shm: str | None = None  # what is bound as /dev/shm; None makes one
+    shm_bytes: int = 64 * 1024 * 1024
 
     @property
     def inside(self) -> str:
         """Return where the container has its sandbox."""
         return self.sandbox if self.image is None else IMAGE_SANDBOX
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the host that a container may use."""
+
+    path: str
+    kind: str  # c or b
+    major: int
+    minor: int
+    access: str  # of rwm
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the operator's settings say of every container."""
+
+    has_quota: bool = False
+    limits_swap: bool = False
+    pids: int = 0  # 0 is no limit
+    granted: Granted = field(default_factory=Granted)
+    no_new_privileges: bool = False
+    machine_bytes: int = 1
+    devices: tuple[Device, ...] = ()
+    seccomp: Mapping[str, Any] | None = None
+    machine: str = "SCMP_ARCH_X86_64"
 
 
 def check_request(request: ContainerRequest) -> None:
@@ -96,6 +127,12 @@ def asked_image(request: ContainerRequest) -> str | None:
     return image.docker.name if image and image.docker else None
 
 
+def is_cached(request: ContainerRequest) -> bool:
+    """Tell whether an image that looks unchanged need not be read again."""
+    mesos = request.container.mesos if request.container else None
+    return mesos is None or mesos.image is None or mesos.image.cached
+
+
 def command_line(command: CommandInfo) -> list[str]:
     """Return the words to execute; raise ContainerError when there are none."""
     if command.value is None:
@@ -112,10 +149,12 @@ def oci_config(
     environment: Mapping[str, str],
     *,
     user: User = User(),
-    has_quota: bool = False,
+    terms: Terms = Terms(),
 ) -> dict[str, Any]:
-    """Return the whole of ``config.json``; *has_quota* caps CPU at the request."""
+    """Return the whole of ``config.json``."""
     check_request(request)
+    linux = request.container.linux_info if request.container else None
+    held = capabilities(linux, terms.granted, user.uid)
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
         "process": {
@@ -124,24 +163,34 @@ def oci_config(
                 "uid": user.uid,
                 "gid": user.gid,
                 "additionalGids": list(user.groups),
+                "umask": UMASK,
             },
             "args": _arguments(request.command, place.image),
             "env": [f"{name}={value}" for name, value in sorted(environment.items())],
             "cwd": _directory(place),
-            "capabilities": {
-                kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")
-            },
+            "capabilities": held,
+            "rlimits": rlimits(request.container.rlimit_info if request.container else None),
+            "noNewPrivileges": terms.no_new_privileges,
+            "oomScoreAdj": _oom_score(request, terms),
         },
         "root": {"path": "rootfs"},
-        "mounts": [*_root(place), *_own(place), *_files(place), *_volumes(request, place)],
+        "mounts": [*_root(place), *_own(place), *_files(place), *place.volumes],
         "linux": {
             "namespaces": _namespaces(place),
             "cgroupsPath": place.cgroup,
-            "resources": _limits(request, has_quota=has_quota),
+            "resources": _limits(request, terms),
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
         },
     }
+    if terms.devices:
+        config["linux"]["devices"] = [_device(device) for device in terms.devices]
+    if terms.seccomp is not None:
+        config["linux"]["seccomp"] = seccomp(terms.seccomp, terms.machine, held["effective"])
+    modes = {mode for volume in place.volumes for mode in volume["options"]}
+    propagation = next((mode for mode in ("rshared", "rslave") if mode in modes), None)
+    if propagation is not None:
+        config["linux"]["rootfsPropagation"] = propagation
     if place.hostname is not None:
         config["hostname"] = place.hostname
     return config
@@ -160,30 +209,51 @@ def terminal_of(request: ContainerRequest) -> dict[str, Any]:
 
 def _namespaces(place: Place) -> list[dict[str, str]]:
     """Return which namespaces are new and which are joined; what is not there is the agent's."""
-    found = {kind: place.joined.get(kind) for kind in ("pid", "mount", "ipc", "uts")}
+    kinds = [kind for kind in ("pid", "mount", "ipc", "uts") if kind not in place.shared]
+    found = {kind: place.joined.get(kind) for kind in kinds}
     if place.network is not None:
         found["network"] = place.network
     return [{"type": kind, **({"path": path} if path else {})} for kind, path in found.items()]
 
 
-def _limits(request: ContainerRequest, *, has_quota: bool) -> dict[str, Any]:
-    devices = [{"allow": False, "access": "rwm"}]
+def _limits(request: ContainerRequest, terms: Terms) -> dict[str, Any]:
+    devices: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
+    for device in terms.devices:
+        rule = {"type": device.kind, "major": device.major, "minor": device.minor}
+        devices.append({"allow": True, **rule, "access": device.access})
     if not request.has_own_cgroup:
         return {"devices": devices}
-    held = resource_limits(request.resources, request.limits, has_quota=has_quota)
-    return {**held, "devices": devices}
+    return {**resource_limits(request.resources, request.limits, terms), "devices": devices}
 
 
-def resource_limits(
-    asked: Resources, limits: Mapping[str, Scalar], *, has_quota: bool
-) -> dict[str, Any]:
+def _device(device: Device) -> dict[str, Any]:
+    return {
+        "path": device.path,
+        "type": device.kind,
+        "major": device.major,
+        "minor": device.minor,
+        "fileMode": 0o666,
+    }
+
+
+def _oom_score(request: ContainerRequest, terms: Terms) -> int:
+    asked = request.resources.scalar("mem")
+    limit = request.limits["mem"].value if "mem" in request.limits else None
+    if limit is None or not asked:
+        return 0
+    most = None if limit == float("inf") else memory_bytes(limit)
+    return oom_score(memory_bytes(asked), most, terms.machine_bytes)
+
+
+def resource_limits(asked: Resources, limits: Mapping[str, Scalar], terms: Terms) -> dict[str, Any]:
     """Return what the cgroup holds a container to (reference mesos §6.2)."""
     cpus, megabytes = asked.scalar("cpus"), asked.scalar("mem")
     cpu: dict[str, int] = {"shares": max(int(1024 * cpus), LEAST_SHARES)}
-    cap = limits["cpus"].value if "cpus" in limits else cpus if has_quota else None
-    if cap is not None and cap != float("inf"):
+    cap = limits["cpus"].value if "cpus" in limits else cpus if terms.has_quota else None
+    if cap is not None:
+        quota = -1 if cap == float("inf") else int(CFS_PERIOD_MICROSECONDS * cap)
         cpu["period"] = CFS_PERIOD_MICROSECONDS
-        cpu["quota"] = max(int(CFS_PERIOD_MICROSECONDS * cap), LEAST_QUOTA_MICROSECONDS)
+        cpu["quota"] = quota if quota < 0 else max(quota, LEAST_QUOTA_MICROSECONDS)
     held: dict[str, Any] = {"cpu": cpu}
     hard = limits["mem"].value if "mem" in limits else megabytes
     if hard and hard != float("inf"):
@@ -191,6 +261,12 @@ def resource_limits(
             "limit": memory_bytes(hard),
             "reservation": memory_bytes(min(megabytes, hard) or hard),
         }
+        if terms.limits_swap:
+            held["memory"]["swap"] = held["memory"]["limit"]
+    elif hard and megabytes:
+        held["memory"] = {"reservation": memory_bytes(megabytes)}
+    if terms.pids:
+        held["pids"] = {"limit": terms.pids}
     return held
 
 
@@ -237,12 +313,12 @@ def _root(place: Place) -> list[dict[str, Any]]:
     if place.image is not None:
         image = place.image
         layers = (("lowerdir", image.lower), ("upperdir", image.upper), ("workdir", image.work))
-        options = [f"{name}={_escaped(path)}" for name, path in layers]
+        options = [f"{name}={escaped(path)}" for name, path in layers]
         return [{"destination": "/", "type": "overlay", "source": "overlay", "options": options}]
     return [_bind(point, point, "ro") for point in place.host_mounts]
 
 
-def _escaped(path: str) -> str:
+def escaped(path: str) -> str:
     """Return a path as a mount option: overlay takes colons and commas for its own."""
     return re.sub(r"([\\:,])", r"\\\1", path)
 
@@ -253,37 +329,23 @@ def _own(place: Place) -> list[dict[str, Any]]:
         ("/proc", "proc", "proc", "nosuid,noexec,nodev"),
         ("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
         ("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620"),
-        ("/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=65536k"),
+        ("/dev/shm", "tmpfs", "shm", f"{SHM_OPTIONS},size={place.shm_bytes}"),
         ("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"),
         ("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
         ("/tmp", "tmpfs", "tmpfs", "nosuid,nodev,mode=1777"),
         ("/run", "tmpfs", "tmpfs", "nosuid,nodev,mode=755"),
     )
-    return [
+    mounts = [
         {"destination": point, "type": kind, "source": source, "options": options.split(",")}
         for point, kind, source, options in rows
         if point != "/run" or place.image is None  # an image may have files there
     ]
+    if place.shm is None:
+        return mounts
+    shm = _bind(place.shm, "/dev/shm", "rw")
+    return [shm if mount["destination"] == "/dev/shm" else mount for mount in mounts]
 
 
 def _files(place: Place) -> list[dict[str, Any]]:
     sandbox = _bind(place.sandbox, place.inside, "rw")
     return [sandbox, *(_bind(source, point, "ro") for point, source in place.files.items())]
-
-
-def _volumes(request: ContainerRequest, place: Place) -> list[dict[str, Any]]:
-    """Return a container's volumes; a relative path, on either side, is one in the sandbox."""
-    volumes = request.container.volumes if request.container else ()
-    binds = []
-    for volume in volumes:
-        if volume.host_path is None:
-            raise ContainerError(f"volume {volume.container_path!r}: host_path: is missing")
-        if volume.mode not in ("RO", "RW"):
-            raise ContainerError(f"volume {volume.container_path!r}: mode: {volume.mode!r}")
-        bind = _bind(
-            str(PurePosixPath(place.sandbox, volume.host_path)),
-            str(PurePosixPath(place.inside, volume.container_path)),
-            volume.mode.lower(),
-        )
-        binds.append({**bind, "options": ["rbind", volume.mode.lower()]})
-    return binds

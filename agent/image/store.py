@@ -53,13 +53,16 @@ class Images:
         self._known: dict[tuple[Path, Wanted], tuple[tuple[int, ...], str]] = {}
         self._extractions = asyncio.Semaphore(EXTRACTIONS)
 
-    async def provision(self, name: str) -> Image:
-        """Return an image, extracted if it was not; raise ContainerError."""
+    async def provision(self, name: str, *, is_cached: bool = True) -> Image:
+        """Return an image, extracted if it was not; raise ContainerError.
+
+        Unless *is_cached* the archive is read again, though it looks unchanged.
+        """
         path, wanted = self._find(name)
         async with self._locks.setdefault(path, asyncio.Lock()):
             try:
                 print_ = _fingerprint(path)
-                known = self._known.get((path, wanted))
+                known = self._known.get((path, wanted)) if is_cached else None
                 if known is None or known[0] != print_ or not (self._store / known[1]).is_dir():
                     known = print_, await self._install(path, wanted)
                     self._known[path, wanted] = known

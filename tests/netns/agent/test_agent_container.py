@@ -19,12 +19,14 @@ from phalanx.agent.container.cgroup import Cgroups
 from phalanx.agent.container.mesos import MesosContainerizer, Ways
 from phalanx.agent.container.request import ContainerRequest, Kind, id_message
 from phalanx.agent.container.runtime import Containers
+from phalanx.agent.container.secret import Secrets
 from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
 from phalanx.agent.image.store import Images
 from phalanx.agent.layout import Layout
 from phalanx.agent.process import start_time
 from phalanx.agent.session.attachment import attach
 from phalanx.agent.session.process_io import frame
+from phalanx.agent.volume.mounting import Volumes
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import from_json
@@ -41,12 +43,14 @@ class House:
         self.engine = self.made({})
 
     def made(self, fetch: dict[str, Any], **ways: Any) -> MesosContainerizer:
+        images = Images(None, self.layout.images)
         return MesosContainerizer(
             self.layout,
             Containers(self.layout, self.cgroups),
             Networks(self.layout.networks, None, Plugins((), 10.0)),
-            Images(None, self.layout.images),
+            images,
             Fetcher(FetchWays(self.layout.work / "fetch", **fetch)),
+            Volumes(images, Secrets(self.base / "secrets"), (str(self.base / "forced"),)),
             Ways(**{"ip": "127.0.0.1", "launches": 4, **ways}),
             time.time,
         )
@@ -194,7 +198,7 @@ async def test_a_session_has_input_and_output(house: House) -> None:
     await house.start("c1", "sleep 600")
     await house.start("c1.d", "cat; echo over >&2", "debug", stdio="session")
 
-    attachment = await attach(house.layout.run("c1.d"))
+    attachment = await attach(house.layout.run("c1.d"), listens=True)
     await attachment.send(frame(b"i", b"hello\n"))
     await attachment.send(frame(b"e"))
     said = [found async for found in attachment.outputs()]

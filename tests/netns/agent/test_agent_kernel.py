@@ -241,10 +241,12 @@ async def test_a_command_that_hangs_is_killed_inside(house: House) -> None:
 async def test_usage_is_read_from_the_cgroup(house: House) -> None:
     await house.launch("c1", "while :; do :; done")
 
-    await eventually(lambda: house.cgroups.usage("c1").cpu_user_seconds > 0)
+    await eventually(lambda: house.cgroups.statistics("c1")["cpus_user_time_secs"] > 0)
 
-    assert house.cgroups.usage("c1").memory_bytes > 0
-    assert house.cgroups.usage("gone").memory_bytes == 0
+    found = house.cgroups.statistics("c1")
+    assert found["mem_rss_bytes"] > 0
+    assert found["processes"] == 2
+    assert "mem_rss_bytes" not in house.cgroups.statistics("gone")
 
 
 async def test_a_runtime_that_is_not_there_is_named(house: House) -> None:

@@ -19,10 +19,12 @@ from phalanx.agent.container.request import (
     id_text,
     lineage,
 )
+from phalanx.agent.container.secret import Secrets
 from phalanx.agent.container.spec import (
     INIT,
     ImageRoot,
     Place,
+    Terms,
     User,
     asked_image,
     check_request,
@@ -129,7 +131,7 @@ def test_environment_user_and_command_reach_the_process() -> None:
     process = oci_config(task(), PLACE, {"B": "2", "A": "1"}, user=user)["process"]
 
     assert process["env"] == ["A=1", "B=2"]
-    assert process["user"] == {"uid": 33, "gid": 34, "additionalGids": [34, 35]}
+    assert process["user"] == {"uid": 33, "gid": 34, "additionalGids": [34, 35], "umask": 0o022}
     assert process["args"] == [*INIT, "/bin/sh", "-c", "serve"]
 
 
@@ -191,8 +193,8 @@ MEGABYTE = 1024 * 1024
             "cpus:1;mem:64",
             {"cpus": {"value": "Infinity"}, "mem": {"value": "Infinity"}},
             True,
-            {"shares": 1024},
-            None,
+            {"shares": 1024, "period": 100_000, "quota": -1},
+            {"reservation": 64 * MEGABYTE},
             id="infinite-is-no-limit",
         ),
         pytest.param("cpus:1", {}, False, {"shares": 1024}, None, id="no-memory-asked"),
@@ -206,7 +208,7 @@ def test_resources_become_limits(
     memory: dict[str, int] | None,
 ) -> None:
     held = {name: from_json(Scalar, value) for name, value in limits.items()}
-    found = resource_limits(Resources.parse(asked), held, has_quota=has_quota)
+    found = resource_limits(Resources.parse(asked), held, Terms(has_quota=has_quota))
 
     assert found["cpu"] == cpu
     assert found.get("memory") == memory
@@ -215,31 +217,6 @@ def test_resources_become_limits(
 def test_memory_has_a_floor() -> None:
     assert memory_bytes(31.5) == 32 * MEGABYTE
     assert memory_bytes(32.5) == 32.5 * MEGABYTE
-
-
-@pytest.mark.parametrize(
-    ("volume", "destination", "bind"),
-    [
-        pytest.param(
-            {"mode": "RO", "container_path": "data", "host_path": "/srv"},
-            "/var/sandbox/data",
-            ("/srv", ["rbind", "ro"]),
-            id="relative-in-the-sandbox",
-        ),
-        pytest.param(
-            {"mode": "RW", "container_path": "/opt", "host_path": "mine"},
-            "/opt",
-            ("/var/sandbox/mine", ["rbind", "rw"]),
-            id="host-path-in-the-sandbox",
-        ),
-    ],
-)
-def test_volumes_become_binds(
-    volume: dict[str, str], destination: str, bind: tuple[str, list[str]]
-) -> None:
-    config = oci_config(task(container={"type": "MESOS", "volumes": [volume]}), PLACE, {})
-
-    assert binds(config)[destination] == bind
 
 
 @pytest.mark.parametrize(
@@ -260,17 +237,6 @@ def test_volumes_become_binds(
 def test_what_can_not_be_done_is_refused_by_name(more: dict[str, Any], words: str) -> None:
     with pytest.raises(ContainerError, match=words):
         check_request(task(**more))
-
-
-@pytest.mark.parametrize(
-    "volume",
-    [
-        pytest.param({"mode": "RW", "container_path": "x"}, id="no-host-path"),
-    ],
-)
-def test_a_bad_volume_is_refused(volume: dict[str, str]) -> None:
-    with pytest.raises(ContainerError, match="volume 'x'"):
-        oci_config(task(container={"type": "MESOS", "volumes": [volume]}), PLACE, {})
 
 
 def test_a_command_without_value_is_refused() -> None:
@@ -354,15 +320,6 @@ def test_a_command_that_an_image_can_not_run_is_refused(
         oci_config(task(command=command), of_image(has_shell=has_shell), {})
 
 
-def test_volumes_in_an_image_are_relative_to_the_sandbox_on_either_side() -> None:
-    volume = {"mode": "RW", "container_path": "data", "host_path": "mine"}
-    own = task(container={"type": "MESOS", "volumes": [volume]})
-
-    found = binds(oci_config(own, of_image(), {}))
-
-    assert found["/mnt/mesos/sandbox/data"] == ("/var/sandbox/mine", ["rbind", "rw"])
-
-
 def test_the_image_asked_for_is_known() -> None:
     image = {"type": "DOCKER", "docker": {"name": "team/web:1"}}
 
@@ -404,12 +361,12 @@ def test_a_container_is_told_where_it_is(has_own_network: bool, bound: str) -> N
 
 def test_a_tasks_own_variables_win() -> None:
     variables = [{"name": "PATH", "value": "/mine"}, {"name": "EMPTY"}]
-    own = task(
-        command={"value": "x", "environment": {"variables": variables}},
-        environment={"PATH": "/asker"},
-    )
+    command = from_json(CommandInfo, {"environment": {"variables": variables}})
+    own = task(environment={"PATH": "/asker"})
 
-    found = container_environment(own, Surroundings("10.0.0.1", "/s", "", True))
+    found = container_environment(
+        own, Surroundings("10.0.0.1", "/s", "", True), variables=Secrets().variables(command)
+    )
 
     assert found["PATH"] == "/mine"
     assert found["EMPTY"] == ""
@@ -417,13 +374,10 @@ def test_a_tasks_own_variables_win() -> None:
 
 def test_an_image_sets_where_programs_are_and_nothing_that_is_ours() -> None:
     around = Surroundings("10.0.0.1", "/mnt/mesos/sandbox", "", True, directory="/var/s")
-    own = task(
-        command={"value": "x", "environment": {"variables": [{"name": "B", "value": "task"}]}},
-        environment={"MESOS_TASK_ID": "web.1"},
-    )
+    own = task(environment={"MESOS_TASK_ID": "web.1"})
     image = {"PATH": "/opt/bin", "A": "image", "B": "image", "MESOS_TASK_ID": "image"}
 
-    found = container_environment(own, around, image)
+    found = container_environment(own, around, image, {"B": "task"})
 
     assert (found["PATH"], found["A"], found["B"]) == ("/opt/bin", "image", "task")
     assert found["MESOS_TASK_ID"] == "web.1"
