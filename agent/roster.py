@@ -81,6 +81,8 @@ class Roster:
     def remove_orphans(self) -> None:
         """Remove containers that belong to no task."""
         ours = {life.record.container_id for life in self.lives.values()} | {*self.executors.runs}
+        self.executors.nested.recover()
+        ours |= self.executors.nested.roots()
         for container_id in self._station.containerizer.known():
             if container_id.partition(".")[0] in ours:
                 continue

@@ -11,6 +11,7 @@ import structlog
 from phalanx.agent.executor.around import Around
 from phalanx.agent.executor.conversation import Parcel
 from phalanx.agent.executor.custom import CustomExecutor
+from phalanx.agent.executor.nested import Nested, Owner
 from phalanx.agent.executor.pod import Pod
 from phalanx.agent.executor.record import ExecutorRecord, Home, read_executors
 from phalanx.agent.executor.task import ExecutorTask
@@ -67,12 +68,20 @@ class Executors:
         tell: Tell,
     ) -> None:
         self.runs: dict[str, Executor] = {}  # by container id
-        self._station = station
+        self.station = station
         self._group = group
         self.lives = lives
         self._new_container_id = new_container_id
         self._agent_info = agent_info
         self._tell = tell
+        self.nested = Nested(
+            station.containerizer,
+            station.layout.called,
+            station.layout.standalone,
+            group,
+            owner=self.owner,
+            remove=partial(remove_container, station),
+        )
         self._around = Around(
             station=station,
             timing=timing,
@@ -86,6 +95,21 @@ class Executors:
     def timing(self) -> Timing:
         """Return how long executors may take."""
         return self._around.timing
+
+    def owner(self, container_id: str) -> Owner | None:
+        """Return whose a root container is; None when it is nobody's, or not any more."""
+        executor = self.runs.get(container_id)
+        if executor is not None and not executor.is_over:
+            info, framework = executor.record.executor, executor.record.framework_info
+            own = info.command.user if info.command else None
+            return Owner(executor.sandbox, own or framework.user or None, *executor.record.key)
+        for life in self.lives.values():
+            if life.record.container_id == container_id and not life.is_over:
+                command, record = life.record.task.command, life.record
+                own = command.user if command else None
+                user = own or record.framework_info.user or None
+                return Owner(life.sandbox, user, record.framework_id, record.task_id)
+        return None
 
     def find(self, framework_id: str, executor_id: str) -> Executor | None:
         """Return an executor that runs, or is to run."""
@@ -111,7 +135,7 @@ class Executors:
 
     def recover(self, agent_id: str, *, is_rebooted: bool) -> None:
         """Take up every executor that an earlier agent left, with its tasks."""
-        frameworks = self._station.layout.agents / agent_id / "frameworks"
+        frameworks = self.station.layout.agents / agent_id / "frameworks"
         for directory in sorted(frameworks.glob("*/executors/*")):
             for record, home in read_executors(directory):
                 executor = self._make(agent_id, record, home)
@@ -131,7 +155,7 @@ class Executors:
         if record is None or stream.is_done:
             checkpoint.remove()
             return
-        self._station.sender.open(record.key, checkpoint.updates, stream)
+        self.station.sender.open(record.key, checkpoint.updates, stream)
         self._put(executor, record, checkpoint)
 
     async def run_task(self, agent_id: str, order: RunTask) -> None:
@@ -178,7 +202,7 @@ class Executors:
             checkpoint = Checkpoint(executor.home.run / "tasks" / checked_id(task.task_id.value))
             self._put(executor, record, checkpoint)
             await asyncio.to_thread(checkpoint.write_record, record)
-            self._station.sender.open(record.key, checkpoint.updates, Stream())
+            self.station.sender.open(record.key, checkpoint.updates, Stream())
         log.info("tasks_taken", tasks=names, executor=info.executor_id.value)
         if is_new:
             self._group.create_task(executor.run())
@@ -254,14 +278,14 @@ class Executors:
         record = ExecutorRecord(
             framework_info=framework, executor=info, container_id=self._new_container_id()
         )
-        home = Home(self._station.layout.executor(agent_id, record.key), record.container_id)
+        home = Home(self.station.layout.executor(agent_id, record.key), record.container_id)
         executor = self._make(agent_id, record, home)
         self.runs[record.container_id] = executor
         await asyncio.to_thread(home.write, record)
         return executor
 
     def _make(self, agent_id: str, record: ExecutorRecord, home: Home) -> Executor:
-        sandbox = self._station.layout.sandbox(agent_id, record.key, record.container_id)
+        sandbox = self.station.layout.sandbox(agent_id, record.key, record.container_id)
         if record.is_native:
             return Pod(self._around, record, home, sandbox, self._group.create_task)
         return CustomExecutor(self._around, record, home, sandbox)
@@ -276,7 +300,7 @@ class Executors:
             self.lives[record.key] = executor.add(record, checkpoint)
             return
         task = ExecutorTask(
-            self._station,
+            self.station,
             record,
             checkpoint,
             executor.sandbox,
