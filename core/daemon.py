@@ -45,8 +45,14 @@ async def _until_signal(main: Callable[[], Awaitable[None]]) -> None:
 
 
 def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one error of ours inside a task group's group, or the group itself."""
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+    """Return the first error inside a task group's group if all are ours, or the group itself.
+
+    Two loops may notice the same trouble in the same moment.
+    """
+    ours, others = group.split(PhalanxError)
+    if ours is None or others is not None:
+        return group
+    inner: BaseException = ours
+    while isinstance(inner, BaseExceptionGroup):
         inner = inner.exceptions[0]
-    return inner if isinstance(inner, PhalanxError) else group
+    return inner
