@@ -28,7 +28,9 @@ STREAM_HEADER = "Mesos-Stream-Id"
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 MISSED_HEARTBEATS = 5
 HEARTBEAT_SECONDS = 15.0  # until SUBSCRIBED says otherwise
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 3600.0  # whatever SUBSCRIBED says
 CALL_SECONDS = 10.0
+LONGEST_WORDS = 500  # bytes of an error that are told
 RETRY_SECONDS = (0.1, 2.0)  # first and longest wait between two attempts
 MAX_REDIRECTS = 5
 
@@ -138,7 +140,7 @@ class SchedulerClient:
                 ) as response:
                     if response.status in (200, 202):
                         return
-                    text = (await response.text())[:500]
+                    text = await _words(response)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 reason = str(error) or type(error).__name__
                 raise UnavailableError(f"{call.type}: {reason}") from error
@@ -149,17 +151,20 @@ class SchedulerClient:
     async def _read(self, base: str, subscribe: Subscribe) -> AsyncGenerator[Event, None]:
         call = Call(type="SUBSCRIBE", framework_id=subscribe.framework_info.id, subscribe=subscribe)
         silence = HEARTBEAT_SECONDS * MISSED_HEARTBEATS
-        async with self._session.post(
-            f"{base}{PATH}",
-            data=encode(call),
-            headers=HEADERS,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=None),
-            allow_redirects=False,
-        ) as response:
+        async with asyncio.timeout(CALL_SECONDS):  # an answer must begin; it ends when it will
+            opened = await self._session.post(
+                f"{base}{PATH}",
+                data=encode(call),
+                headers=HEADERS,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=None),
+                allow_redirects=False,
+            )
+        async with opened as response:
             if response.status == 307:
                 raise _RedirectError(redirected(base, response.headers.get("Location", "")))
             if response.status != 200:
-                text = (await response.text())[:500]
+                async with asyncio.timeout(CALL_SECONDS):
+                    text = await _words(response)
                 raise UnavailableError(f"SUBSCRIBE: status {response.status}: {text}")
             decoder = RecordDecoder()
             try:
@@ -185,7 +190,7 @@ class SchedulerClient:
         self._stream = _Stream(base, stream_id, subscribed.framework_id)
         log.info("subscribed", master=base, framework_id=subscribed.framework_id.value)
         heartbeat = subscribed.heartbeat_interval_seconds or HEARTBEAT_SECONDS
-        return heartbeat * MISSED_HEARTBEATS
+        return max(SHORTEST_SECONDS, min(heartbeat, LONGEST_SECONDS)) * MISSED_HEARTBEATS
 
 
 class _RedirectError(Exception):
@@ -202,10 +207,18 @@ def redirected(base: str, location: str) -> str:
     Mesos sends ``//host:port/path``: the scheme stays. Raises ProtocolError
     when the location names no host.
     """
-    target = URL(base).join(URL(location))
-    if not location or target.host is None:
-        raise ProtocolError(f"redirect to {location!r}")
-    return str(target.origin())
+    try:
+        target = URL(base).join(URL(location))
+        if location and target.host is not None:
+            return str(target.origin())
+    except ValueError:
+        pass  # an address that is none
+    raise ProtocolError(f"redirect to {location!r}")
+
+
+async def _words(response: aiohttp.ClientResponse) -> str:
+    """Return the beginning of what an error says."""
+    return (await response.content.read(LONGEST_WORDS)).decode(errors="replace")
 
 
 def _with_framework(call: Call, framework_id: FrameworkID) -> Call:

@@ -1,0 +1,82 @@
+"""The scheduler's client against a server that answers strangely, and then well."""
+
+import asyncio
+from contextlib import aclosing, suppress
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phalanx.core.config import HostPort
+from phalanx.core.detector import Listed
+from phalanx.mesos.client import SchedulerClient
+from phalanx.mesos.recordio import encode_record
+from phalanx.mesos.v1.codec import encode
+from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo
+from phalanx.mesos.v1.scheduler import Event, Subscribe, Subscribed
+
+SUBSCRIBED = Event(
+    type="SUBSCRIBED",
+    subscribed=Subscribed(framework_id=FrameworkID(value="f"), heartbeat_interval_seconds=15.0),
+)
+GOOD = (
+    b"HTTP/1.1 200 OK\r\nMesos-Stream-Id: s\r\nContent-Type: application/json\r\n\r\n"
+    + encode_record(encode(SUBSCRIBED))
+)
+STRANGE = {
+    "garbage": b"\x00\xff\r\n\r\n",
+    "nothing": b"",
+    "page": b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+    "no-stream-id": GOOD.replace(b"Mesos-Stream-Id", b"X"),
+    "not-json": b"HTTP/1.1 200 OK\r\nMesos-Stream-Id: s\r\n\r\n3\nabc",
+    "wrong-event": b'HTTP/1.1 200 OK\r\nMesos-Stream-Id: s\r\n\r\n24\n{"subscribed":{"a":"b"}}',
+    "no-location": b"HTTP/1.1 307 Temporary Redirect\r\nContent-Length: 0\r\n\r\n",
+    "bad-location": b"HTTP/1.1 307 Temporary Redirect\r\nLocation: //[x\r\n\r\n",
+    "port-out-of-range": b"HTTP/1.1 307 Temporary Redirect\r\nLocation: //x:99999\r\n\r\n",
+    "no-text": b"HTTP/1.1 400 Bad\r\nContent-Type: text/plain; charset=nosuch\r\n\r\n\xff\xfe",
+    "endless-length": b"HTTP/1.1 200 OK\r\nMesos-Stream-Id: s\r\n\r\n" + b"9" * 100,
+    "cut": GOOD[:-5],
+    "bad-chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "bad-gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nMesos-Stream-Id: s\r\n\r\n99999",
+    "unauthorized": b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 17\r\n\r\n401 Unauthorized.",
+}
+
+
+async def first_event(strange: bytes) -> Event:
+    """Return the first event of a client whose master answers *strange* once."""
+    answers = [strange]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answers.pop() if answers else GOOD)
+            await writer.drain()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, aiohttp.ClientSession() as session, asyncio.timeout(20):
+        detector = Listed([HostPort("127.0.0.1", port)])
+        client = SchedulerClient(session, detector, backoff=lambda _: 0.0)
+        info = FrameworkInfo(user="u", name="n")
+        async with aclosing(client.events(lambda: Subscribe(framework_info=info))) as events:
+            async for event in events:
+                if event.type == "SUBSCRIBED":
+                    return event
+    raise AssertionError("the events ended")
+
+
+@pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
+async def test_a_strange_answer_is_left_for_the_next(strange: bytes) -> None:
+    assert await first_event(strange) == SUBSCRIBED
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(max_size=80), st.booleans())
+def test_any_answer_is_left_for_the_next(rest: bytes, is_stream: bool) -> None:
+    head = b"HTTP/1.1 200 OK\r\nMesos-Stream-Id: s\r\n\r\n" if is_stream else b"HTTP/1.1 "
+
+    assert asyncio.run(first_event(head + rest)) == SUBSCRIBED
