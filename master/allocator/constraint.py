@@ -4,7 +4,7 @@ For each role: any of its groups, of a group all tests. Regular expressions are
 RE2's, which run in linear time, of bounded memory and program size.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import re2
@@ -105,19 +105,6 @@ def compiled(
                 ) from error
         found[role] = RoleConstraint(tuple(groups))
     return found
-
-
-def check_constraints(
-    constraints: OfferConstraints | None, roles: Iterable[str], limits: RegexLimits
-) -> None:
-    """Raise InvalidError unless *constraints* are well formed and only of the *roles*."""
-    compiled(constraints, limits)
-    known = frozenset(roles)
-    for role in constraints.role_constraints if constraints is not None else ():
-        if role not in known:
-            raise InvalidError(
-                f"Offer constraints specify a role '{role}' that the framework is not subscribed to"
-            )
 
 
 def _test(constraint: AttributeConstraint, limits: RegexLimits) -> _Test:

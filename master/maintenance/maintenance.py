@@ -22,7 +22,7 @@ from phalanx.master.maintenance.schedule import (
     unavailability_of,
     without,
 )
-from phalanx.master.scheduler.post import tell
+from phalanx.master.scheduler.post import rescind, tell
 from phalanx.mesos.v1.maintenance import ClusterStatus, DrainingMachine, Schedule
 from phalanx.mesos.v1.mesos import MachineID, MachineInfo, OfferID
 from phalanx.mesos.v1.scheduler import Event, RescindInverseOffer
@@ -131,12 +131,18 @@ class Maintenance:
                 self._place(agent)
 
     def _place(self, agent: Agent) -> None:
-        """Set when the agent is unavailable; what was asked because of another time is void."""
+        """Set when the agent is unavailable; what was asked because of another time is void.
+
+        So are its offers, which said another time, and its filters: a
+        framework may want it now that it stays, or no more.
+        """
         planned = unavailability_of(self._cluster.machines, agent.info.hostname, agent.address)
         if planned == agent.unavailability:
             return
         agent.unavailability = planned
         agent.inverse_statuses.clear()
+        self._cluster.clear_filters(agent)
+        rescind(self._cluster, self._cluster.offers_of(agent))
         for id in list(agent.inverse_offers):
             offer = self._cluster.inverse_offers[id]
             self._cluster.remove_inverse_offer(offer)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from phalanx.core.store.memory import MemoryStore
 from phalanx.master.allocator.loop import Allocator
 from phalanx.master.allocator.rule import Rules, Timing, quantities
 from phalanx.master.clock import SystemClock
@@ -19,11 +20,13 @@ from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.event import Bus
 from phalanx.master.identity import Identities
+from phalanx.master.maintenance.maintenance import Maintenance
 from phalanx.mesos.operation import Conversion
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.codec import from_json
+from phalanx.mesos.v1.maintenance import Schedule
 from phalanx.mesos.v1.mesos import (
     AgentInfo,
     FrameworkInfo,
@@ -522,6 +525,30 @@ def test_holders_are_asked_to_leave_once_and_again_when_their_answer_is_over() -
     world.clock.time += 5.0
     world.allocator.allocate_once()
     assert len(of(holder, "INVERSE_OFFERS")) == 1
+
+
+async def test_a_plan_makes_offers_and_filters_void() -> None:
+    world = World()
+    agent = world.agent("a1")
+    framework = world.framework("f")
+    plans = Maintenance(
+        world.cluster,
+        MemoryStore(),
+        poke=world.allocator.poke,
+        shut_down=lambda agents, why: None,
+    )
+    world.run()
+    world.decline(framework, 3600.0)
+    world.framework("g", "other")
+    [held] = world.run()["g"]
+    window = {"machine_ids": [{"hostname": "A1"}], "unavailability": SOON}
+
+    await plans.update(from_json(Schedule, {"windows": [window]}))
+
+    assert of(world.cluster.frameworks["g"], "RESCIND") == [{"offer_id": held["id"]}]
+    found = [offer for offers in world.run().values() for offer in offers]
+    assert [offer["unavailability"] for offer in found] == [SOON]
+    assert world.cluster.filters.view(agent.id, world.clock.now()) == ()
 
 
 def test_end_of_a_plan_takes_the_question_back() -> None:
