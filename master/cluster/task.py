@@ -82,7 +82,10 @@ def staged(launch: TaskInfo, info: FrameworkInfo) -> Task:
     """Return the task that *launch* begins."""
     assert info.id is not None  # every framework of the cluster has one
     executor = launch.executor.executor_id if launch.executor is not None else None
-    user = launch.command.user if launch.command is not None else None
+    command = launch.command
+    if command is None and launch.executor is not None:
+        command = launch.executor.command
+    user = command.user if command is not None else None
     return Task(
         name=launch.name,
         task_id=launch.task_id,
@@ -134,7 +137,7 @@ def master_status(
 ) -> TaskStatus:
     """Return a status that the master makes itself: no uuid, so nobody acknowledges it.
 
-    Health, container and executor are copied from *latest*, the task's newest status.
+    Health, check, container and executor are copied from *latest*, the task's newest status.
     """
     executor: ExecutorID | None = latest.executor_id if latest is not None else None
     return TaskStatus(
@@ -147,6 +150,7 @@ def master_status(
         executor_id=executor,
         timestamp=wall,
         healthy=latest.healthy if latest is not None else None,
+        check_status=latest.check_status if latest is not None else None,
         container_status=latest.container_status if latest is not None else None,
         unreachable_time=None if unreachable_at is None else time_info(unreachable_at),
     )

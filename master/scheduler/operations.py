@@ -22,7 +22,6 @@ from phalanx.mesos.operation import Conversion, conversion_of
 from phalanx.mesos.v1.mesos import (
     UUID,
     AgentID,
-    FrameworkID,
     Operation,
     OperationRecord,
     OperationStatus,
@@ -160,15 +159,6 @@ class Conversions:
             agent_id=item.agent_id,
             resource_provider_id=item.resource_provider_id,
         )
-
-    def forget(self, framework_id: FrameworkID) -> None:
-        """Forget that a framework that is over waits for answers."""
-        for agent in self._cluster.agents.values():
-            agent.operations = {
-                uuid: record
-                for uuid, record in agent.operations.items()
-                if record.framework_id != framework_id or record.latest_status.state == PENDING
-            }
 
 
 def _of(status: OperationStatus, agent: Agent) -> OperationStatus:
