@@ -401,7 +401,7 @@ class Agents:
             send_failure(self._cluster, agent.id)
             self._cluster.bus.publish(AgentUpdated(agent.id))
             log.warning("agent_unreachable", agent=agent.id)
-            self._poke()
+            self._poke((agent.id,))
 
     async def give_up_recovered(self) -> None:
         """Make recovered agents that never came back unreachable, as fast as the rate allows.
@@ -610,7 +610,7 @@ class Agents:
         self._cluster.remove_agent(agent)
         send_failure(self._cluster, agent.id)
         log.info("agent_removed", agent=agent.id, reason=why)
-        self._poke()
+        self._poke((agent.id,))
 
     def _absent(self, record: AgentRecord) -> Agent:
         """Return an unreachable agent of which only the registry tells."""
