@@ -18,6 +18,7 @@ launched it.
 """
 
 import ctypes
+import errno
 import json
 import os
 import select
@@ -48,24 +49,37 @@ def main(arguments: list[str]) -> int:
     os.setsid()
     os.chdir("/")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    write(run, "supervisor", identity(os.getpid()))
     outputs: list[Output] = []
-    if int(most) and ends[0] != "console":
-        outputs = [Output(path, int(most)) for path in ends[1:]]
+    try:
+        write(run, "supervisor", identity(os.getpid()))
+        if int(most) and ends[0] != "console":
+            outputs = [Output(path, int(most)) for path in ends[1:]]
+    except OSError as failure:
+        report({"exit": {"error": f"{run}: {failure.strerror}"}})
+        return 1
     error = start(run, [runc, "--root", root], what, container_id, ends, outputs)
+    pid = 0
+    try:
+        if error is None:
+            with open(os.path.join(run, "pid")) as file:
+                pid = int(file.read())
+            started = {**identity(pid), "started": time.time()}
+            write(run, "started", started)
+    except (OSError, ValueError) as failure:  # what nobody could find again must not run
+        error = f"{run}: {getattr(failure, 'strerror', None) or failure}"
+        if pid:
+            os.kill(pid, 9)
     if error is not None:
         end = {"error": error, "finished": time.time()}
-        write(run, "exit", end)
+        with suppress(OSError):
+            write(run, "exit", end)
         report({"exit": end})
         return 1
-    with open(os.path.join(run, "pid")) as file:
-        pid = int(file.read())
-    started = {**identity(pid), "started": time.time()}
-    write(run, "started", started)
     report({"started": started})
     status, killed = wait(pid, outputs)
     end = {"status": status, "finished": time.time(), **killed}
-    write(run, "exit", end)
+    with suppress(OSError):  # who finds no such file takes the container for killed
+        write(run, "exit", end)
     return 0
 
 
@@ -162,7 +176,10 @@ def start(
     os.chdir("/")
     if status == 0:
         return None
-    return last_error(log) or f"runc ended with wait status {status}"
+    told = last_error(log)
+    if told is None and not os.statvfs(run).f_bavail:
+        return f"{run}: {os.strerror(errno.ENOSPC)}"
+    return told or f"runc ended with wait status {status}"
 
 
 def last_error(log: str) -> str | None:

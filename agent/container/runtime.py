@@ -209,10 +209,10 @@ class Containers:
 
     def kill(self, container_id: str) -> None:
         """Kill a container; all of it dies with its init."""
-        self.signal(container_id, signal.SIGKILL)  # it need not lead a pid namespace
         init = self.find(container_id).init
         if init is not None:
             kill(init)
+        self.signal(container_id, signal.SIGKILL)  # it need not lead a pid namespace
 
     async def execute(
         self, container_id: str, command: CommandInfo, *, timeout_seconds: float | None
