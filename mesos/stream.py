@@ -1,6 +1,7 @@
 """The sending end of one event stream: records for one subscriber, bounded."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from phalanx.mesos.recordio import encode_record
@@ -47,7 +48,7 @@ class Stream:
         self.is_recordio = is_recordio
         self.on_drop: Callable[[], None] = lambda: None
         self._max_bytes = max_bytes
-        self._parts: list[bytes] = []
+        self._parts: deque[bytes] = deque()
         self._bytes = 0
         self._is_closed = False
         self._changed = asyncio.Event()
@@ -104,11 +105,13 @@ class Stream:
         self._bytes = 0
         return taken
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield everything sent, joined to few pieces, until the stream is closed."""
+    async def records(self) -> AsyncIterator[bytes]:
+        """Yield each record sent, framed, until the stream is closed."""
         while True:
             if self._parts:
-                yield self.take()
+                record = self._parts.popleft()
+                self._bytes -= len(record)
+                yield record
             elif self._is_closed:
                 return
             else:

@@ -54,11 +54,12 @@ async def respond(
         if preamble is not None:
             async for chunk in preamble:
                 await response.write(chunk)
-        async for chunk in stream.chunks():
+        # Each record is one chunk, as Mesos sends it: there are clients that take one for the other.
+        async for record in stream.records():
             if not may_send():
                 stream.drop()
                 break
-            await response.write(chunk)
+            await response.write(record)
         await response.write_eof()
     except ConnectionError:
         pass  # the subscriber is gone; on_end knows what that means

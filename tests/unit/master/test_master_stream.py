@@ -2,13 +2,13 @@
 
 import asyncio
 
-from phalanx.mesos.stream import Stream
 from phalanx.mesos.recordio import RecordDecoder
+from phalanx.mesos.stream import Stream
 
 
 async def read(stream: Stream) -> list[bytes]:
     decoder = RecordDecoder()
-    return [record async for chunk in stream.chunks() for record in decoder.feed(chunk)]
+    return [record async for framed in stream.records() for record in decoder.feed(framed)]
 
 
 async def test_everything_sent_before_the_close_is_read() -> None:

@@ -320,6 +320,17 @@ async def test_streams_are_framed_records_of_either_media(
     assert "Content-Encoding" not in response.headers
 
 
+async def test_each_record_is_a_chunk_of_its_own(base: str, client: aiohttp.ClientSession) -> None:
+    pieces: list[bytes] = [b""]
+    async with client.post(f"{base}/events", data=b"", headers=JSON) as response:
+        async for data, is_end in response.content.iter_chunks():
+            pieces[-1] += data
+            if is_end:
+                pieces.append(b"")
+
+    assert [piece for piece in pieces if piece] == [encode_record(encode(EVENT))] * 2
+
+
 def test_a_record_is_written_once_per_media() -> None:
     record = Record(EVENT)
     streams = [Stream(str(n), media=media) for n, media in enumerate([*Media, *Media])]
