@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from ipaddress import IPv4Address
 from random import Random
 
@@ -271,7 +272,7 @@ async def test_one_zookeeper_server_of_three_is_not_missed(world: World) -> None
         await world.grow(10)
         await world.settled()
         await asyncio.to_thread(world.ensemble.start, name)
-        await until(lambda name=name: "Mode" in srvr(world.ensemble, name), f"{name} to serve")
+        await until(partial(serves, world.ensemble, name), f"{name} to serve")
 
     assert await world.await_leader() == leader
     assert world.ensemble.pid(leader) == pid
@@ -296,8 +297,8 @@ async def test_without_zookeeper_nobody_leads_and_all_comes_back_with_it(world: 
     assert before <= world.scheduler.running
 
 
-def srvr(ensemble: Ensemble, name: str) -> str:
+def serves(ensemble: Ensemble, name: str) -> bool:
     try:
-        return ask(None, ensemble.host(name), 2181, "srvr")
+        return "Mode: " in ask(None, ensemble.host(name), 2181, "srvr")
     except UnavailableError:
-        return ""
+        return False

@@ -1,4 +1,4 @@
-"""What a daemon's end says: one clear error when all of them are ours, the whole truth otherwise."""
+"""What a daemon ends with: one clear error when all of them are ours, else the whole truth."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

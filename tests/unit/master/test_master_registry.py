@@ -1,0 +1,297 @@
+"""The registry of agents: garbage, age, rates, full disks, and what agents hold beside tasks."""
+
+import asyncio
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.master.test_master_lifecycle import (
+    ADDRESS,
+    BreakableStore,
+    FakeClock,
+    Json,
+    Lab,
+    events,
+    of,
+)
+
+from phalanx.core.error import InvalidError, UnavailableError
+from phalanx.core.store.memory import MemoryStore
+from phalanx.core.store.sqlite import SqliteStore
+from phalanx.master.agents.limit import Limit, Rate, parse_rate
+from phalanx.master.agents.locks import Locks
+from phalanx.master.agents.registry import (
+    ADMITTED,
+    GONE,
+    UNREACHABLE,
+    AgentRecord,
+    AgentRegistry,
+    outlived,
+)
+from phalanx.mesos.agent_protocol import AgentSubscribe
+from phalanx.mesos.v1.codec import from_json
+from phalanx.mesos.v1.mesos import AgentInfo
+
+INFO = AgentInfo(hostname="a")
+
+
+def record(id: str, state: str, since: float = 0.0) -> AgentRecord:
+    return AgentRecord(id, INFO, ADDRESS, "1.11.0", state, since)
+
+
+async def test_a_row_that_nobody_can_read_is_left_out_and_left_there() -> None:
+    store = MemoryStore()
+    registry = AgentRegistry(store)
+    await registry.put(record("good", ADMITTED))
+    for key, value in (("bad", b"\xff{"), ("odd", b'{"id":1}'), ("far", b"{}")):
+        await store.put(f"agents/{key}", value)
+
+    again = AgentRegistry(store)
+    await again.load()
+
+    assert list(again.records) == ["good"]
+    assert await store.get("agents/bad") is not None
+
+
+async def test_rows_of_older_masters_are_read() -> None:
+    store = MemoryStore()
+    row = b'{"id":"a","info":{"hostname":"a"},"address":"10.0.0.1","version":"1","state":"gone"}'
+    await store.put("agents/a", row)
+    registry = AgentRegistry(store)
+
+    await registry.load()
+
+    assert registry.records["a"].state == GONE
+
+
+def test_the_old_and_the_too_many_are_forgotten() -> None:
+    records = [
+        record("in", ADMITTED),
+        *(record(f"u{age}", UNREACHABLE, 100.0 - age) for age in (1, 20, 3, 4)),
+        record("g30", GONE, 70.0),
+    ]
+
+    found = outlived(records, now=100.0, most_seconds=10.0, most_count=2)
+
+    assert {each.id for each in found} == {"u20", "u4", "g30"}
+
+
+@given(st.lists(st.tuples(st.sampled_from([UNREACHABLE, GONE]), st.floats(0, 1000))))
+def test_what_is_kept_is_young_and_not_too_much(ages: list[tuple[str, float]]) -> None:
+    records = [record(str(n), state, since) for n, (state, since) in enumerate(ages)]
+
+    gone = {each.id for each in outlived(records, now=1000, most_seconds=500, most_count=3)}
+    kept = [each for each in records if each.id not in gone]
+
+    for state in (UNREACHABLE, GONE):
+        alike = [each.since for each in kept if each.state == state]
+        assert len(alike) <= 3
+        lost = [each.since for each in records if each.id in gone and each.state == state]
+        assert not (alike and lost) or min(alike) >= max(lost)
+
+
+@given(st.lists(st.floats(0, 50), max_size=200), st.integers(1, 5))
+def test_a_limit_admits_so_many_in_any_stretch(times: list[float], count: int) -> None:
+    limit = Limit(Rate(count, 10.0))
+    passed = []
+    for now in sorted(times):
+        if limit.admits(now):
+            limit.note(now)
+            passed.append(now)
+
+    for first, later in zip(passed, passed[count:], strict=False):
+        assert later - first >= 10.0
+
+
+@pytest.mark.parametrize("text", ["1", "0/1mins", "x/1mins", "1/soon", "1/0secs", "-1/1secs"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(InvalidError):
+        parse_rate(text)
+
+
+async def test_locks_are_one_a_name_and_forgotten() -> None:
+    locks = Locks()
+    seen: list[str] = []
+
+    async def hold(name: str, tag: str) -> None:
+        async with locks.of(name):
+            seen.append(f"{tag} in")
+            await asyncio.sleep(0)
+            seen.append(f"{tag} out")
+
+    await asyncio.gather(hold("a", "1"), hold("a", "2"), hold("b", "3"))
+
+    assert seen.index("1 out") < seen.index("2 in")
+    assert seen.index("3 in") < seen.index("1 out")
+    assert not locks._locks
+
+
+async def test_agents_become_unreachable_no_faster_than_the_limit() -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    lab.leader.agents._limit = Limit(Rate(1, 100.0))
+    for number in range(3):
+        await lab.agent(address=f"198.18.0.{number + 2}")
+
+    for expected in (1, 1, 2, 3):
+        lab.clock.time += 80
+        await lab.silence(0)
+        away = [a for a in lab.cluster.agents.values() if a.unreachable_since is not None]
+        assert len(away) == expected
+        lab.clock.time += 0 if expected == 1 else 50
+
+
+async def test_a_leader_that_misses_too_many_ends_instead_of_giving_them_up() -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    for number in range(4):
+        await lab.agent(f"S{number}", address=f"198.18.0.{number + 2}")
+    lab = await Lab.begin(lab.store, lab.clock, number=2)
+    await lab.agent("S0", address="198.18.0.2")
+    agents = lab.leader.agents
+    agents._terms = type(agents._terms)(3.0, 75.0, missing_share=0.7)
+
+    with pytest.raises(UnavailableError, match="3 of 4 agents"):
+        await agents.give_up_recovered()
+
+    await lab.agent("S1", address="198.18.0.3")
+    await agents.give_up_recovered()
+    assert not lab.cluster.recovered
+
+
+async def test_old_agents_are_pruned_from_registry_and_memory() -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    first, _ = await lab.agent()
+    second, _ = await lab.agent(address="198.18.0.3")
+    await lab.leader.agents.mark_gone(second.id)
+    lab.clock.time += 80
+    await lab.silence(0)
+
+    await lab.leader.agents.prune(most_seconds=100, most_count=10)
+    assert first.id in lab.cluster.agents
+    lab.clock.time += 101
+    await lab.leader.agents.prune(most_seconds=100, most_count=10)
+
+    assert first.id not in lab.cluster.agents
+    assert second.id not in lab.cluster.gone
+    assert not await lab.store.list("agents")
+
+
+async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
+    """SQLite's own page limit stands in for the disk's end: the error is the same."""
+    store = SqliteStore(tmp_path / "registry.db")
+    await store.put("a/0", b"x" * 1000)
+    store._db.execute("pragma max_page_count = 12")
+    kept = 1
+
+    async def fill() -> None:
+        nonlocal kept
+        while True:
+            await store.put(f"a/{kept}", b"x" * 4000)
+            kept += 1
+
+    with pytest.raises(UnavailableError, match="full"):
+        await fill()
+
+    assert len(await store.list("a")) == kept
+    store._db.execute("pragma max_page_count = 1000")
+    await store.put("a/more", b"x")
+    assert len(await store.list("a")) == kept + 1
+    await store.close()
+
+
+# What agents hold beside tasks
+
+
+def executor(framework_id: str, id: str = "e") -> Json:
+    return {
+        "executor_id": {"value": id},
+        "framework_id": {"value": framework_id},
+        "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 0.5}}],
+    }
+
+
+async def register(lab: Lab, id: str | None = None, **more: object) -> tuple[str, list[Json]]:
+    info: Json = {
+        "hostname": "a1",
+        "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 4}}],
+    }
+    if id is not None:
+        info["id"] = {"value": id}
+    body = {"agent_info": info, "version": "1.11.0", **more}
+    agent, stream = await lab.leader.agents.subscribe(
+        from_json(AgentSubscribe, body), IPv4Address(ADDRESS)
+    )
+    assert agent is not None
+    return agent.id, events(stream)
+
+
+async def test_executors_hold_resources_and_go_when_the_agent_does_not_list_them() -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    framework, _ = lab.framework()
+    id, _ = await register(lab, executors=[executor(framework.id)])
+    agent = lab.cluster.agents[id]
+    assert agent.used.scalars == {"cpus": 500}
+
+    await register(lab, id)
+
+    assert not agent.executors
+    assert not agent.used.scalars
+
+
+async def test_executors_of_a_framework_that_is_over_are_shut_down() -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    framework, _ = lab.framework()
+    lab.leader.frameworks.remove(framework, "teardown")
+    infos = [{"id": {"value": framework.id}, "user": "root", "name": "marathon"}]
+
+    _, told = await register(lab, executors=[executor(framework.id)], frameworks=infos)
+
+    assert [event["type"] for event in told].count("SHUTDOWN_FRAMEWORK") == 1
+
+
+async def test_an_agent_is_told_what_changed_of_a_framework() -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    framework, _ = lab.framework()
+    old = {"id": {"value": framework.id}, "user": "root", "name": "before"}
+
+    _, told = await register(lab, frameworks=[old])
+
+    [update] = [each for each in told if each["type"] == "UPDATE_FRAMEWORK"]
+    assert update["update_framework"]["framework_info"]["name"] == "marathon"
+
+
+async def test_reservations_and_volumes_of_an_agent_come_with_it() -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    reserved = {
+        "name": "cpus",
+        "type": "SCALAR",
+        "scalar": {"value": 4},
+        "reservations": [{"type": "DYNAMIC", "role": "web"}],
+    }
+
+    id, _ = await register(lab, total_resources=[reserved])
+
+    assert lab.cluster.agents[id].total.reserved
+    assert not lab.cluster.agents[id].total.unreserved
+
+
+async def test_an_operation_that_never_reached_its_agent_is_dropped() -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    framework, stream = lab.framework()
+    operation = {
+        "framework_id": {"value": framework.id},
+        "info": {"type": "RESERVE", "id": {"value": "op"}, "reserve": {"resources": []}},
+        "latest_status": {"state": "OPERATION_PENDING"},
+        "uuid": {"value": "AAAA"},
+    }
+    id, _ = await register(lab, operations=[operation])
+    assert len(lab.cluster.agents[id].operations) == 1
+    events(stream)
+
+    await register(lab, id)
+
+    [update] = of("UPDATE_OPERATION_STATUS", stream)
+    assert update["status"]["operation_id"] == {"value": "op"}
+    assert update["status"]["state"] == "OPERATION_DROPPED"
+    assert not lab.cluster.agents[id].operations
