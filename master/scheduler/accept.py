@@ -141,34 +141,28 @@ def dropped(
     operations: Sequence[Operation],
     info: FrameworkInfo,
     *,
-    problem: str,
+    message: str,
     reason: str,
     wall: float,
 ) -> tuple[TaskStatus, ...]:
-    """Return the statuses of an ACCEPT whose offers can't be used."""
+    """Return the statuses of an ACCEPT whose offers, or whose agent, can't be used."""
     return tuple(
         master_status(
             task.task_id.value,
             lost_or(TaskState.TASK_DROPPED, info),
             wall=wall,
             reason=reason,
-            message=f"Task launched with invalid offers: {problem}",
+            message=message,
             agent_id=task.agent_id.value,
         )
         for task in tasks_of(operations)
     )
 
 
-def failed(
-    operations: Sequence[Operation], *, problem: str, state: str = "OPERATION_ERROR"
-) -> tuple[OperationStatus, ...]:
-    """Return the statuses of those of an ACCEPT's operations that are named."""
+def failed(operations: Sequence[Operation], *, message: str) -> tuple[OperationStatus, ...]:
+    """Return the statuses of those of such an ACCEPT's operations that are named."""
     return tuple(
-        OperationStatus(
-            operation_id=operation.id,
-            state=state,
-            message=f"Operation attempted with invalid offers: {problem}",
-        )
+        OperationStatus(operation_id=operation.id, state="OPERATION_ERROR", message=message)
         for operation in operations
         if operation.id is not None and operation.type not in LAUNCHES
     )

@@ -1,6 +1,6 @@
 """What each call of a subscribed framework does (reference mesos §1.4, §1.5)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -40,7 +40,7 @@ from phalanx.master.scheduler.reconcile import Known, explicit_answers, implicit
 from phalanx.mesos.agent_protocol import KillTask
 from phalanx.mesos.resources import Resources, summed
 from phalanx.mesos.v1.allocator import InverseOfferStatus
-from phalanx.mesos.v1.mesos import TERMINAL, Filters, OfferID
+from phalanx.mesos.v1.mesos import TERMINAL, Filters, OfferID, Operation
 from phalanx.mesos.v1.scheduler import (
     Accept,
     AcceptInverseOffers,
@@ -143,11 +143,19 @@ class Calls:
         offers = self._take(framework, accept.offer_ids)
         agent = self._cluster.agents.get(offers[0].agent_id) if offers else None
         if problem is not None or agent is None:
-            self._drop(framework, accept, problem or "", "REASON_INVALID_OFFERS")
+            log.info("accept_dropped", framework=framework.id, problem=problem)
+            self._drop(
+                framework,
+                accept.operations,
+                f"Task launched with invalid offers: {problem}",
+                f"Operation attempted with invalid offers: {problem}",
+                "REASON_INVALID_OFFERS",
+            )
             self._poke({offer.agent_id for offer in offers})
             return
         if not agent.is_connected:
-            self._drop(framework, accept, "Agent disconnected", "REASON_AGENT_DISCONNECTED")
+            why = "Agent disconnected"
+            self._drop(framework, accept.operations, why, why, "REASON_AGENT_DISCONNECTED")
             return
         role = offers[0].role
         offered = offers[0].resources if len(offers) == 1 else summed(o.resources for o in offers)
@@ -164,14 +172,20 @@ class Calls:
         is_pass = not accept.operations
         self._refuse(framework, role, agent.id, result.unused, accept.filters, is_pass=is_pass)
 
-    def _drop(self, framework: Framework, accept: Accept, problem: str, reason: str) -> None:
-        log.info("accept_dropped", framework=framework.id, problem=problem)
+    def _drop(
+        self,
+        framework: Framework,
+        operations: Sequence[Operation],
+        of_tasks: str,
+        of_operations: str,
+        reason: str,
+    ) -> None:
         wall = self._clock.wall()
         for status in dropped(
-            accept.operations, framework.info, problem=problem, reason=reason, wall=wall
+            operations, framework.info, message=of_tasks, reason=reason, wall=wall
         ):
             send_update(framework, status)
-        for failure in failed(accept.operations, problem=problem):
+        for failure in failed(operations, message=of_operations):
             send_operation_status(framework, failure)
 
     def _bench(
