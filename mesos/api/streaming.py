@@ -54,7 +54,7 @@ async def respond(
         if preamble is not None:
             async for chunk in preamble:
                 await response.write(chunk)
-        # Each record is one chunk, as Mesos sends it: there are clients that take one for the other.
+        # Each record is one chunk, as in Mesos: there are clients that take one for the other.
         async for record in stream.records():
             if not may_send():
                 stream.drop()
