@@ -51,6 +51,7 @@ from phalanx.core.daemon import run_daemon
 from phalanx.core.detector import open_detector
 from phalanx.core.error import ConfigError, ContainerError
 from phalanx.core.log import configure_log
+from phalanx.core.verbosity import Verbosity
 from phalanx.mesos.credential import Doors
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import AgentInfo
@@ -192,8 +193,15 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
         agent_info=lambda: link.info,
         master=lambda: client.master,
         start_time=started,
+        ledger=lambda: operations.ledger,
+        drain=lambda: link.drainage.now,
+        collector=collector,
+        log_file=config.log_file,
+        recovery_seconds=time.time() - started,
     )
-    app = build_app(view, layout.work / "slaves", doors)
+    verbosity = Verbosity()
+    stack.callback(verbosity.reset)
+    app = build_app(view, doors, verbosity)
     await stack.enter_async_context(serve(app, Listener(str(config.listening), config.port)))
     beside = [group.create_task(client.beat()), group.create_task(collector.run())]
     if docker is not None:

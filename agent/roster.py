@@ -51,7 +51,9 @@ class Roster:
         self.executors = executors
         self.completed: deque[tuple[Life, Task]] = deque()
         self.collector: Collector | None = None
-        self.counts: Counter[TaskState] = Counter()
+        self.counts: Counter[TaskState] = Counter()  # of ended tasks, by how they ended
+        self.updates = 0  # of ended tasks
+        self.launch_errors = 0
         self._most_completed = most_completed
         self._station = station
         self._group = group
@@ -182,6 +184,9 @@ class Roster:
         if life is not None:
             task = self.task_of(life)
             self.counts[task.state] += 1
+            self.updates += len(task.statuses)
+            last = task.statuses[-1].reason if task.statuses else None
+            self.launch_errors += last == "REASON_CONTAINER_LAUNCH_FAILED"
             self._remember(life, task)
             if self.collector is not None:
                 self.collector.ended(life.sandbox)

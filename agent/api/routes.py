@@ -2,49 +2,33 @@
 
 from collections.abc import Callable, Mapping
 from inspect import isawaitable
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from phalanx.agent.api.container import DESK, Desk, attach_input, call_container
 from phalanx.agent.api.executor import EXECUTORS, post_executor
-from phalanx.agent.api.files import ROOT, browse, download, read
+from phalanx.agent.api.files import FILES, Files
+from phalanx.agent.api.files import pages as file_pages
+from phalanx.agent.api.metrics import all_metrics
+from phalanx.agent.api.reads import NO_PROVIDERS, Reads
+from phalanx.agent.api.system import VERBOSITY
+from phalanx.agent.api.system import pages as system_pages
 from phalanx.agent.api.view import View, build_version
-from phalanx.mesos.api.answer import answer_with, dressed, errors_in_words
+from phalanx.core.error import InvalidError
+from phalanx.core.verbosity import Verbosity
+from phalanx.mesos.api.answer import answer_with, dressed, errors_in_words, json_answer
 from phalanx.mesos.api.authentication import DOORS, known_only
 from phalanx.mesos.api.call import agree, read_body
 from phalanx.mesos.api.route import Page, Pages, attach
 from phalanx.mesos.credential import Doors
+from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.v1.agent import Call, Response
-from phalanx.mesos.v1.codec import to_json
 from phalanx.mesos.v1.media import decode_as
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 VIEW: web.AppKey[View] = web.AppKey("view", View)
-
-# Calls that Mesos knows and this agent does not carry out.
-UNSUPPORTED = frozenset(
-    {
-        *("GET_METRICS", "GET_LOGGING_LEVEL", "SET_LOGGING_LEVEL", "LIST_FILES", "READ_FILE"),
-        *("GET_STATE", "GET_FRAMEWORKS", "GET_EXECUTORS", "GET_OPERATIONS", "PRUNE_IMAGES"),
-        *("GET_RESOURCE_PROVIDERS", "ADD_RESOURCE_PROVIDER_CONFIG"),
-        *("UPDATE_RESOURCE_PROVIDER_CONFIG", "REMOVE_RESOURCE_PROVIDER_CONFIG"),
-        "MARK_RESOURCE_PROVIDER_GONE",
-    }
-)
-
-
-def _answers(view: View) -> Mapping[str, Callable[[], Any]]:
-    return {
-        "GET_HEALTH": lambda: {"healthy": True},
-        "GET_VERSION": lambda: {"version_info": build_version()},
-        "GET_FLAGS": lambda: {
-            "flags": [{"name": name, "value": value} for name, value in view.flags.items()]
-        },
-        "GET_AGENT": lambda: {"agent_info": to_json(view.agent_info())},
-        "GET_TASKS": view.tasks,
-    }
+READS: web.AppKey[Reads] = web.AppKey("reads", Reads)
 
 
 async def _drawn(draw: Callable[[], Any]) -> Any:  # noqa: ANN401 - any JSON
@@ -63,15 +47,17 @@ async def post_v1(request: web.Request) -> web.StreamResponse:
     called = await call_container(request, call, terms)
     if called is not None:
         return called
-    answer = _answers(request.app[VIEW]).get(str(kind))
-    if answer is not None:
+    reads = request.app[READS]
+    is_known, body = await reads.answer(call)
+    if is_known:
         if terms.is_streaming_answer:
             text = f"Streaming response is not supported for {kind} call"
             raise web.HTTPNotAcceptable(text=text)
-        body = {"type": kind, str(kind).lower(): await _drawn(answer)}
-        return answer_with(Response, body, terms.accept)
-    if kind in UNSUPPORTED:
-        return web.Response(status=501, text=f"{kind} is not supported by this agent")
+        if body is None:
+            return web.Response()
+        return answer_with(Response, {"type": kind, str(kind).lower(): body}, terms.accept)
+    if kind in NO_PROVIDERS:
+        return web.Response(status=501, text=f"{kind}: this agent has no resource providers")
     text = "Failed to validate agent::Call: Expecting 'type' to be present"
     return web.Response(status=400, text=text)
 
@@ -81,7 +67,34 @@ async def get_health(request: web.Request) -> web.Response:
     return web.Response()
 
 
-def build_app(view: View, files_root: Path, doors: Doors | None = None) -> web.Application:
+async def get_containers(request: web.Request) -> web.Response:
+    """Show the containers that the query asks for."""
+    known = ("container_id", "framework_id", "executor_id")
+    wanted = {key: request.query[key] for key in known if key in request.query}
+    if "executor_id" in wanted and "framework_id" not in wanted:
+        raise InvalidError("Missing 'framework_id'")
+    return json_answer(await request.app[VIEW].containers(wanted))
+
+
+async def get_debug(_request: web.Request) -> web.Response:
+    """Tell of operations of the containerizers that hang; ours are all bounded in time."""
+    return json_answer({"pending": []})
+
+
+async def get_metrics(request: web.Request) -> web.Response:
+    """Show every metric."""
+    timeout = request.query.get("timeout")
+    if timeout is not None:
+        try:
+            parse_duration(timeout)
+        except InvalidError as error:
+            raise InvalidError(f"Invalid timeout '{timeout}': {error}.\n") from error
+    return json_answer(all_metrics(request.app[VIEW]))
+
+
+def build_app(
+    view: View, doors: Doors | None = None, verbosity: Verbosity | None = None
+) -> web.Application:
     """Build the application; *view* is asked anew for each request.
 
     *doors* tells who may come in; without them everybody may.
@@ -92,24 +105,26 @@ def build_app(view: View, files_root: Path, doors: Doors | None = None) -> web.A
     if doors is not None:
         app[DOORS] = doors
     app[VIEW] = view
-    app[ROOT] = files_root
+    app[VERBOSITY] = verbosity or Verbosity()
+    app[FILES] = Files(view.places)
+    app[READS] = Reads(view, app[FILES], app[VERBOSITY])
     app[EXECUTORS] = view.roster.executors
     app[DESK] = Desk(view.roster.executors, view.station.layout)
     drawn: Mapping[str, Callable[[], Any]] = {
         "/state": view.state,
-        "/version": build_version,
         "/flags": lambda: {"flags": dict(view.flags)},
-        "/containers": view.containers,
         "/monitor/statistics": view.monitor,
-        "/metrics/snapshot": view.metrics,
     }
     pages = [
         Page("/api/v1", post_v1, realm="readwrite"),
         Page("/api/v1/executor", post_executor, realm="executor"),
         Page("/health", get_health, realm=None),
-        Page("/files/browse", browse),
-        Page("/files/read", read),
-        Page("/files/download", download),
+        Page("/version", _page(build_version), realm=None),
+        Page("/containers", get_containers),
+        Page("/containerizer/debug", get_debug),
+        Page("/metrics/snapshot", get_metrics),
+        *file_pages(),
+        *system_pages(),
         *(Page(path, _page(draw)) for path, draw in drawn.items()),
     ]
     attach(app, Pages("slave(1)", pages))
@@ -118,6 +133,6 @@ def build_app(view: View, files_root: Path, doors: Doors | None = None) -> web.A
 
 def _page(draw: Callable[[], Any]) -> Callable[[web.Request], Any]:
     async def answer(request: web.Request) -> web.Response:
-        return web.json_response(await _drawn(draw))
+        return json_answer(await _drawn(draw))
 
     return answer

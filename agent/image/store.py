@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from phalanx.agent.image.layer import Budget, apply_layer
 from phalanx.agent.image.manifest import Wanted
 from phalanx.agent.image.name import candidates, parse_name
 from phalanx.agent.image.scope import has_program
-from phalanx.core.error import ContainerError
+from phalanx.core.error import ContainerError, InvalidError
 
 log = structlog.get_logger()
 
@@ -31,6 +31,7 @@ MOST_BYTES = 32 * 1024**3
 MOST_ENTRIES = 2_000_000
 UNFINISHED = ".new-"
 SHELL = "/bin/sh"
+LAUNCH_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Images:
         self._locks: dict[Path, asyncio.Lock] = {}
         self._known: dict[tuple[Path, Wanted], tuple[tuple[int, ...], str]] = {}
         self._extractions = asyncio.Semaphore(EXTRACTIONS)
+        self._handed: dict[str, float] = {}  # when each was last given to a launch
 
     async def provision(self, name: str, *, is_cached: bool = True) -> Image:
         """Return an image, extracted if it was not; raise ContainerError.
@@ -66,11 +68,43 @@ class Images:
                 if known is None or known[0] != print_ or not (self._store / known[1]).is_dir():
                     known = print_, await self._install(path, wanted)
                     self._known[path, wanted] = known
+                self._handed[known[1]] = asyncio.get_running_loop().time()
                 return await asyncio.to_thread(_ready, name, self._store / known[1])
             except (ContainerError, OSError, EOFError, ValueError) as error:
                 raise ContainerError(f"image {name!r}: {path}: {error}") from error
             except (tarfile.TarError, zlib.error) as error:
                 raise ContainerError(f"image {name!r}: {path}: is no image: {error}") from error
+
+    async def prune(self, kept: Set[str], is_used: Callable[[str], bool]) -> tuple[str, ...]:
+        """Remove what is extracted of every image but those *kept* by name and those in use.
+
+        *is_used* tells of a name in the store. What a launch was given a short
+        time ago stays as well: its container may not be there yet. Returns what
+        was removed.
+        """
+        names = {digest for (path, _), (_, digest) in self._known.items() if path in self._of(kept)}
+        recent = asyncio.get_running_loop().time() - LAUNCH_SECONDS
+        removed = []
+        for place in sorted(self._store.glob("[0-9a-f]*")):
+            digest = place.name
+            if digest in names or self._handed.get(digest, recent) > recent or is_used(digest):
+                continue
+            gone = place.with_name(f"{UNFINISHED}{digest}")
+            place.rename(gone)  # at once, so that nobody finds a part of it
+            await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
+            removed.append(digest)
+        log.info("images_pruned", removed=len(removed))
+        return tuple(removed)
+
+    def _of(self, names: Set[str]) -> frozenset[Path]:
+        """Return the archives of images, those that there are."""
+        found = set()
+        for name in names:
+            try:
+                found.add(self._find(name)[0])
+            except (ContainerError, InvalidError):
+                continue
+        return frozenset(found)
 
     def _find(self, name: str) -> tuple[Path, Wanted]:
         image = parse_name(name)
