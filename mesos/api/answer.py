@@ -72,14 +72,15 @@ async def errors_in_words(request: web.Request, handler: Handler) -> web.StreamR
     if request.path.startswith("/v1/"):
         return await errors_as_json(request, handler)
     try:
-        return await handler(request)
+        response = await handler(request)
     except PhalanxError as error:
-        return web.Response(status=STATUS_OF.get(type(error), 500), text=str(error))
+        response = web.Response(status=STATUS_OF.get(type(error), 500), text=str(error))
     except web.RequestPayloadError:
         return web.Response(status=400, text="Failed to decode body")
-    except web.HTTPNotFound as error:
-        is_ours = error.text not in (None, "404: Not Found")
-        return web.Response(status=404, text=error.text if is_ours else "404 Not Found.")
-    except web.HTTPNotImplemented as error:
-        is_ours = error.text not in (None, "501: Not Implemented")
-        return web.Response(status=501, text=error.text if is_ours else "501 Not Implemented.")
+    except web.HTTPException as error:
+        if error.status >= 400 and error.text == f"{error.status}: {error.reason}":
+            error.text = f"{error.status} {error.reason}."
+        raise
+    if isinstance(response, web.Response) and response.status >= 400 and not response.body:
+        response.text = f"{response.status} {response.reason}."  # as Mesos says the obvious
+    return response
