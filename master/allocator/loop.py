@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import structlog
 
@@ -171,6 +172,23 @@ class Allocator:
         return metrics(
             self._cluster, self._stock, self.runs, self.run_seconds, self.latency_seconds
         )
+
+    def excluded(self) -> dict[str, Any]:
+        """Return the agents that each framework's offer constraints leave out, by role.
+
+        In the shape of Mesos' ``/allocator/offer_constraints_debug``.
+        """
+        for _ in self._stock.look(None, self._clock.now()):
+            pass
+        return {
+            framework.id: {
+                "suppressed_roles": sorted(framework.suppressed),
+                "excluded_by_attribute_constraints": {
+                    role: self._stock.excluded(framework, role) for role in framework.roles
+                },
+            }
+            for framework in self._cluster.frameworks.values()
+        }
 
     def _work(self, agents: Iterable[str] | None, *, is_batch: bool) -> Iterator[None]:
         """Carry out one run, with a pause wherever others may work."""

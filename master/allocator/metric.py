@@ -55,6 +55,7 @@ def metrics(
     found: dict[str, float] = {
         f"{prefix}/allocation_runs": float(runs),
         f"{prefix}/event_queue_dispatches": 0.0,
+        "allocator/event_queue_dispatches": 0.0,
         **run_seconds.figures(f"{prefix}/allocation_run_ms"),
         **latency.figures(f"{prefix}/allocation_run_latency_ms"),
     }
@@ -73,6 +74,11 @@ def metrics(
         held = _tree(standing.held, role)
         share = dominant_share(held, standing.total, weight=standing.weights.get(role, 1.0))
         found[f"{prefix}/roles/{role}/shares/dominant"] = share
+    for role, consumed in stock.consumption().items():
+        for name, amount in consumed.items():
+            if amount:
+                at = f"{prefix}/quota/roles/{role}/resources/{name}/consumed"
+                found[at] = amount / 1000
     for role, quota in stock.quotas().items():
         held = _tree(standing.held, role)
         for name in quota.guarantees.keys() | quota.limits.keys():

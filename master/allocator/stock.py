@@ -241,10 +241,15 @@ class Stock:
 
     def consumed(self) -> dict[str, Counter[str]]:
         """Return what counts against the quota of each tree of roles that has one."""
-        quotas = self._cluster.quotas
-        if not quotas:
-            return {}
-        found = {top: Counter(self.reserved.get(top, ())) for top in quotas}
+        return self._consumed(self._cluster.quotas) if self._cluster.quotas else {}
+
+    def consumption(self) -> dict[str, Counter[str]]:
+        """Return what would count against a quota of each top-level role that has anything."""
+        roles = {role for its in self._cluster.frameworks.values() for role in its.unreserved}
+        return self._consumed({top_of(role) for role in roles} | self.reserved.keys())
+
+    def _consumed(self, tops: Iterable[str]) -> dict[str, Counter[str]]:
+        found = {top: Counter(self.reserved.get(top, ())) for top in tops}
         for framework in self._cluster.frameworks.values():
             for role, scalars in framework.unreserved.items():
                 sums = found.get(top_of(role))
@@ -252,6 +257,16 @@ class Stock:
                     for name, amount in scalars.items():
                         sums[name] += amount
         return found
+
+    def excluded(self, framework: Framework, role: str) -> list[str]:
+        """Return the ids of the agents that a framework's constraints leave out in a role."""
+        constraints = self._constraints(framework)
+        if constraints is None:
+            return list(self._entries)
+        constraint = constraints.get(role)
+        if constraint is None:
+            return []
+        return [id for id, its in self._entries.items() if not constraint.admits(its.features)]
 
     def forget(self) -> None:
         """Drop what is known of frameworks that are over."""

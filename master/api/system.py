@@ -27,6 +27,7 @@ def pages() -> list[Page]:
         Page("/logging/toggle", toggle, is_open=True, is_exact=True, realm="readwrite"),
         Page("/system/stats.json", stats, is_open=True, is_exact=True, realm=None),
         Page("/registrar(1)/registry", registry, is_exact=True),
+        Page("/allocator/offer_constraints_debug", constraints, is_exact=True),
         Page("/help", help_page, is_open=True, realm=None),
     ]
 
@@ -111,6 +112,11 @@ async def registry(request: web.Request) -> web.Response:
     """Answer what is durable."""
     leader = leader_of(request)
     return json_answer(registry_json(leader.cluster, leader.registry.records, leader.info))
+
+
+async def constraints(request: web.Request) -> web.Response:
+    """Answer which agents each framework's offer constraints leave out."""
+    return json_answer({"frameworks": leader_of(request).allocator.excluded()})
 
 
 async def help_page(request: web.Request) -> web.Response:

@@ -266,6 +266,12 @@ def test_constraints_choose_agents() -> None:
     framework.constraints = from_json(OfferConstraints, {"role_constraints": groups})
     assert agents_of(world.run()["f"]) == ["on-r2"]
 
+    told = world.allocator.excluded()["f"]
+    assert told == {
+        "suppressed_roles": [],
+        "excluded_by_attribute_constraints": {"*": ["on-r1"]},
+    }
+
     framework.constraints = None
     assert agents_of(world.run()["f"]) == ["on-r1"]
 
@@ -641,5 +647,6 @@ def test_metrics_have_mesos_names() -> None:
     assert found[f"{prefix}/quota/roles/eng/resources/cpus/guarantee"] == 1.0
     assert found[f"{prefix}/quota/roles/eng/resources/cpus/limit"] == 8.0
     assert found[f"{prefix}/quota/roles/eng/resources/cpus/offered_or_allocated"] == 4.0
+    assert found[f"{prefix}/quota/roles/eng/resources/cpus/consumed"] == 4.0
     world.decline(framework, 60.0)
     assert world.allocator.metrics()[f"{prefix}/offer_filters/roles/eng/dev/active"] == 1.0
