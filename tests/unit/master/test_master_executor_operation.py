@@ -388,6 +388,43 @@ async def test_offer_that_is_echoed_back_is_always_taken(lab: Lab, is_refined: b
     assert agent.used == agent.total
 
 
+async def test_shared_volume_is_offered_while_it_is_used_and_destroyed_when_it_is_not(
+    lab: Lab,
+) -> None:
+    agent, wire = await lab.agent()
+    capabilities = [{"type": name} for name in (*REFINED, "SHARED_RESOURCES")]
+    framework, stream = lab.framework(capabilities=capabilities)
+    shared = volume(10) | {"shared": {}}
+    offer = lab.offer(stream)
+    launch = {"task_infos": [lab.task(offer, scalar("cpus", 1), shared)]}
+    lab.accept(
+        framework,
+        offer,
+        named("RESERVE", resources=[reserved("disk", 10)]),
+        named("CREATE", volumes=[shared]),
+        {"type": "LAUNCH", "launch": launch},
+    )
+
+    for id in ("t2", "t3"):
+        offer = lab.offer(stream)
+        assert [item["disk"]["persistence"]["id"] for item in offer["resources"] if "disk" in item]
+        task = lab.task(offer, scalar("cpus", 1), shared)
+        assert task["task_id"]["value"] == id
+        lab.accept(framework, offer, {"type": "LAUNCH", "launch": {"task_infos": [task]}})
+    offer = lab.offer(stream)
+    lab.accept(framework, offer, named("DESTROY", volumes=[shared]))
+    [refused] = events(stream, "UPDATE_OPERATION_STATUS")
+    for id in list(framework.tasks):
+        lab.update(agent, framework, id, "TASK_FINISHED")
+    offer = lab.offer(stream)
+    lab.accept(framework, offer, named("DESTROY", volumes=[shared]))
+
+    assert "Persistent volumes in use" in refused["status"]["message"]
+    assert len(events(wire, "APPLY_OPERATION")) == 3
+    assert not agent.total.volumes
+    assert agent.used == Resources()
+
+
 async def test_operations_are_reconciled(lab: Lab) -> None:
     agent, _ = await lab.agent()
     framework, stream = lab.framework()
