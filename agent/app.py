@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from phalanx.agent.api.routes import build_app
-from phalanx.agent.api.view import View, build_version
+from phalanx.agent.api.view import COMPATIBLE_VERSION, View, build_version
 from phalanx.agent.client import MasterClient
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
@@ -46,7 +46,7 @@ from phalanx.agent.roster import Roster
 from phalanx.agent.station import Station
 from phalanx.agent.task.sender import UpdateSender
 from phalanx.core.api.serve import Listener, serve
-from phalanx.core.config import Loader, rendered
+from phalanx.core.config import Loader
 from phalanx.core.daemon import run_daemon
 from phalanx.core.detector import open_detector
 from phalanx.core.error import ConfigError, ContainerError
@@ -70,6 +70,7 @@ def main(arguments: Sequence[str]) -> int:
             program="phalanx agent",
             about="Run the tasks of one node.",
             environ_prefix="MESOS",
+            version=COMPATIBLE_VERSION,
         )
         config = loader.load(arguments)
         configure_log(
@@ -97,7 +98,7 @@ async def run_agent(config: AgentConfig) -> None:
 
 
 async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> None:
-    doors = Doors.read(config.realms, config.http_credentials)
+    doors = Doors.read(config.realms, config.http_credentials, config.closed)
     stack.callback(os.close, hold(layout))
     is_rebooted = note_boot(layout, BOOT_ID.read_text().strip())
     before = recover_info(layout, is_strict=config.strict)
@@ -139,12 +140,23 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
     )
     stack.push_async_callback(operations.close)
     docker = _docker(config, layout, stack)
-    station = _station(config, layout, sender, docker)
+    store = config.docker_store_dir or layout.images
+    remove_unfinished(store)
+    images = Images(config.docker_registry, store)
+    mesos = build_containerizer(config, layout, images)
+    containerizer = Composed(
+        mesos, docker, config.containerizers, config.default_container, config.variables
+    )
+    station = _station(config, layout, sender, images, containerizer)
     executors = Executors(
         station,
         group,
         {},
-        timing=Timing(),
+        timing=Timing(
+            registration=config.seconds("executor_registration_timeout"),
+            reregistration=config.seconds("executor_reregistration_timeout"),
+            shutdown_grace=config.seconds("executor_shutdown_grace_period"),
+        ),
         new_container_id=lambda: str(uuid4()),
         agent_info=lambda: link.info,
         tell=link.tell,
@@ -189,7 +201,7 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
     view = View(
         station=station,
         roster=roster,
-        flags=rendered(config),
+        flags=config.flags(),
         agent_info=lambda: link.info,
         master=lambda: client.master,
         start_time=started,
@@ -201,9 +213,12 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
     )
     verbosity = Verbosity()
     stack.callback(verbosity.reset)
-    app = build_app(view, doors, verbosity)
+    app = build_app(
+        view, doors, verbosity, heartbeat_seconds=config.seconds("http_heartbeat_interval")
+    )
     await stack.enter_async_context(serve(app, Listener(str(config.listening), config.port)))
     beside = [group.create_task(client.beat()), group.create_task(collector.run())]
+    beside.append(group.create_task(mesos.watch_disks()))
     if docker is not None:
         beside.append(group.create_task(_tidy(docker)))
     leaving = asyncio.Event()
@@ -278,17 +293,14 @@ def _station(
     config: AgentConfig,
     layout: Layout,
     sender: UpdateSender,
-    docker: DockerContainerizer | None,
+    images: Images,
+    containerizer: Composed,
 ) -> Station:
-    store = config.docker_store_dir or layout.images
-    remove_unfinished(store)
-    images = Images(config.docker_registry, store)
-    mesos = build_containerizer(config, layout, images)
     return Station(
         ip=str(config.address),
         port=config.advertise_port or config.port,
         layout=layout,
-        containerizer=Composed(mesos, docker, config.containerizers),
+        containerizer=containerizer,
         images=images,
         sender=sender,
         clock=time.time,

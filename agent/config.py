@@ -10,20 +10,27 @@ from pathlib import Path
 from typing import Self
 
 from phalanx.agent.offering import parse_attributes, parse_resources
-from phalanx.core.config import MasterAddress, check_port, fixed, setting
+from phalanx.core.config import MasterAddress, check_port, fixed, rendered, setting
 from phalanx.core.error import ConfigError, InvalidError
 from phalanx.core.log import check_level
+from phalanx.mesos.credential import parse_firewall
 from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.v1.codec import from_json
-from phalanx.mesos.v1.mesos import DomainInfo
+from phalanx.mesos.v1.mesos import ContainerInfo, DomainInfo
 
 LOG_FILE = "phalanx-agent.log"
+LONGEST_REREGISTRATION = 15.0  # seconds
 NO_MODULES = "modules are libraries for another program"
 NO_AUTHENTICATION = "callers are authenticated over HTTP alone"
 BASIC_ALONE = "HTTP basic is the one way"
 CONTAINERIZERS = ("mesos", "docker")
 DURATIONS = (
     "disk_watch_interval",
+    "executor_registration_timeout",
+    "executor_reregistration_timeout",
+    "executor_shutdown_grace_period",
+    "http_heartbeat_interval",
+    "recovery_timeout",
     "docker_remove_delay",
     "docker_stop_timeout",
     "gc_delay",
@@ -134,6 +141,41 @@ class AgentConfig:
         default=Path("/var/run/mesos/isolators/docker/volume"),
     )
     docker_volume_chown: bool = fixed("volumes of Docker keep their owners", default=False)
+
+    default_container_info: str = setting(
+        "ContainerInfo of every task and executor that has none", default="", metavar="JSON"
+    )
+    default_container_dns: str = fixed(
+        "name servers come from a network's plugin or --resolv-conf", default=""
+    )
+
+    # Executors
+    executor_registration_timeout: str = setting(
+        "how long an executor may take to subscribe", default="1mins"
+    )
+    executor_reregistration_timeout: str = setting(
+        "how long executors have to subscribe again after the agent's restart", default="2secs"
+    )
+    executor_reregistration_retry_interval: str = setting(
+        "accepted for Mesos' sake: executors come back by themselves", default=""
+    )
+    executor_shutdown_grace_period: str = setting(
+        "how long an executor may take to end that was told to", default="5secs"
+    )
+    executor_environment_variables: str = setting(
+        "variables of every command and executor, below their own", default="", metavar="JSON"
+    )
+    http_command_executor: bool = setting(
+        "accepted for Mesos' sake: commands have no executor of their own", default=False
+    )
+    http_executor_domain_sockets: bool = fixed("executors speak TCP", default=False)
+    domain_socket_location: str = fixed("executors speak TCP", default="")
+    http_heartbeat_interval: str = setting(
+        "time between heartbeats of streams of containers' output", default="30secs"
+    )
+    recovery_timeout: str = setting(
+        "how long executors go on without the agent, as they are told", default="15mins"
+    )
 
     # Recovery
     recover: str = setting(
@@ -280,6 +322,12 @@ class AgentConfig:
     registration_backoff_factor: str = setting(
         "accepted for Mesos' sake: a lost master is looked for after 0.1 to 2 s", default="1secs"
     )
+    authentication_timeout_min: str = setting(
+        "accepted for Mesos' sake: nobody is authenticated", default="5secs"
+    )
+    authentication_timeout_max: str = setting(
+        "accepted for Mesos' sake: nobody is authenticated", default="1mins"
+    )
     authentication_backoff_factor: str = setting(
         "accepted for Mesos' sake: nobody is authenticated", default="1secs"
     )
@@ -330,7 +378,9 @@ class AgentConfig:
     jwt_secret_key: str = fixed(NO_AUTHENTICATION, default="")
     acls: str = fixed("callers are not authorized", default="")
     authorizer: str = fixed("callers are not authorized", default="local")
-    firewall_rules: str = fixed("no page can be closed", default="")
+    firewall_rules: str = setting(
+        'pages to close, as JSON: {"disabled_endpoints":{"paths":["/files/browse"]}}', default=""
+    )
     modules: str = fixed(NO_MODULES, default="")
     modules_dir: str = fixed(NO_MODULES, default="")
     hooks: str = fixed(NO_MODULES, default="")
@@ -358,6 +408,11 @@ class AgentConfig:
     xfs_project_range: str = setting(
         "accepted for Mesos' sake: disks are measured", default="[5000-10000]"
     )
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Return the paths of the pages that nobody may see."""
+        return parse_firewall(self.firewall_rules)
 
     @property
     def realms(self) -> Mapping[str, str]:
@@ -426,6 +481,39 @@ class AgentConfig:
             raise ConfigError(f"--domain: {error}") from error
 
     @property
+    def default_container(self) -> ContainerInfo | None:
+        """Return the container of what asks for none."""
+        text = self.default_container_info
+        try:
+            return from_json(ContainerInfo, json.loads(text)) if text else None
+        except (InvalidError, ValueError) as error:
+            raise ConfigError(f"--default-container-info: {error}") from error
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Return the variables of every command and executor."""
+        text = self.executor_environment_variables
+        try:
+            found = json.loads(text) if text else {}
+        except ValueError as error:
+            raise ConfigError(f"--executor-environment-variables: {error}") from error
+        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+            raise ConfigError(f"--executor-environment-variables: {text!r}: is no object of texts")
+        return found
+
+    def flags(self) -> Mapping[str, str]:
+        """Return the settings as ``/flags`` shows them, with what follows from them."""
+        return dict(
+            sorted(
+                {
+                    **rendered(self),
+                    "runtime_dir": str(self.runtime),
+                    "cgroups_root": self.cgroups,
+                }.items()
+            )
+        )
+
+    @property
     def log_file(self) -> Path | None:
         """Return the file that the log is to be read from, if there is one."""
         if self.external_log_file is not None:
@@ -449,9 +537,15 @@ class AgentConfig:
         check_port("port", self.port)
         check_port("advertise-port", self.advertise_port or 0)
         check_level(self.logging_level)
+        self.closed  # noqa: B018 - raises when it can't be parsed
         parse_resources(self.resources, self.default_role)
         parse_attributes(self.attributes)
         self.domain_info  # noqa: B018 - raises when it can't be parsed
+        self.default_container  # noqa: B018 - raises when it can't be parsed
+        self.variables  # noqa: B018 - raises when it can't be parsed
+        if self.seconds("executor_reregistration_timeout") > LONGEST_REREGISTRATION:
+            text = self.executor_reregistration_timeout
+            raise ConfigError(f"--executor-reregistration-timeout: {text!r}: is above 15secs")
         for name in DURATIONS:
             self.seconds(name)
         for name, given, known in (

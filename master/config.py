@@ -17,6 +17,7 @@ from phalanx.master.allocator.sorter import DRF, RANDOM
 from phalanx.master.identity import master_info
 from phalanx.master.roles.weight import parsed_weights
 from phalanx.master.scheduler.framework_info import Policy
+from phalanx.mesos.credential import parse_firewall
 from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.size import parse_size
 from phalanx.mesos.v1.mesos import DomainInfo, MasterInfo
@@ -224,7 +225,9 @@ class MasterConfig:
     )
     acls: str = fixed("callers are not authorized", default="")
     authorizers: str = fixed("callers are not authorized", default="local")
-    firewall_rules: str = fixed("no page can be closed", default="")
+    firewall_rules: str = setting(
+        'pages to close, as JSON: {"disabled_endpoints":{"paths":["/files/browse"]}}', default=""
+    )
     rate_limits: str = fixed("frameworks are not limited", default="")
     root_submissions: bool = setting("whether frameworks of the user root are taken", default=True)
     roles: str = setting(
@@ -245,6 +248,7 @@ class MasterConfig:
         check_port("port", self.port)
         check_port("advertise-port", self.advertise_port or 0)
         check_level(self.logging_level)
+        self.closed  # noqa: B018 - raises when it can't be parsed
         for key in DURATIONS:
             self._seconds(key)
         self.offer_rules  # noqa: B018 - raises when it can't be parsed
@@ -311,6 +315,11 @@ class MasterConfig:
             return parsed_weights(self.weights)
         except InvalidError as error:
             raise ConfigError(f"--weights: {error}") from error
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Return the paths of the pages that nobody may see."""
+        return parse_firewall(self.firewall_rules)
 
     @property
     def realms(self) -> Mapping[str, str]:

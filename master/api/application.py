@@ -29,7 +29,9 @@ def build_app(seat: Seat) -> web.Application:
     )
     app[SEAT] = seat
     app[DOORS] = Doors.read(
-        seat.config.realms, seat.config.http_credentials or seat.config.credentials
+        seat.config.realms,
+        seat.config.http_credentials or seat.config.credentials,
+        seat.config.closed,
     )
     app[MAY_SEND] = lambda: seat.is_certain()
 

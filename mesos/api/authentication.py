@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from phalanx.core.api.error import Handler
-from phalanx.mesos.api.route import page_of
+from phalanx.mesos.api.route import PAGES, page_of
 from phalanx.mesos.credential import Doors
 
 PRINCIPAL: web.RequestKey[str] = web.RequestKey("principal", str)
@@ -17,7 +17,7 @@ def principal_of(request: web.Request) -> str | None:
 
 @web.middleware
 async def known_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer 401 to strangers where the page's realm asks who calls.
+    """Answer 403 for closed pages, and 401 to strangers where a page's realm asks who calls.
 
     Of our own paths below ``/v1/``, what changes something is of the realm
     "readwrite"; agents and planes are not asked.
@@ -25,6 +25,8 @@ async def known_only(request: web.Request, handler: Handler) -> web.StreamRespon
     doors = request.app.get(DOORS)
     if doors is None:
         return await handler(request)
+    if doors.closed and _is_closed(request, doors):
+        raise web.HTTPForbidden(text=f"Endpoint '{request.path}' is disabled")
     realm = doors.realms.get(_realm(request) or "")
     if realm is not None:
         principal = doors.principal(request.headers.get("Authorization"))
@@ -33,6 +35,14 @@ async def known_only(request: web.Request, handler: Handler) -> web.StreamRespon
             return web.Response(status=401, text="401 Unauthorized.", headers=headers)
         request[PRINCIPAL] = principal
     return await handler(request)
+
+
+def _is_closed(request: web.Request, doors: Doors) -> bool:
+    """Tell whether a path is closed, or whatever page it is another name of."""
+    page, pages = page_of(request), request.app[PAGES]
+    return request.path in doors.closed or (
+        page is not None and any(pages.find(path) is page for path in doors.closed)
+    )
 
 
 def _realm(request: web.Request) -> str | None:

@@ -20,7 +20,7 @@ from phalanx.mesos.api.authentication import DOORS, known_only, principal_of
 from phalanx.mesos.api.call import accepted, agree, read_call
 from phalanx.mesos.api.route import Page, Pages, attach
 from phalanx.mesos.api.streaming import read_calls, respond
-from phalanx.mesos.credential import Doors, parse_credentials
+from phalanx.mesos.credential import Doors, parse_credentials, parse_firewall
 from phalanx.mesos.recordio import RecordDecoder, encode_record
 from phalanx.mesos.stream import Record, Stream
 from phalanx.mesos.v1.codec import decode, encode
@@ -503,6 +503,41 @@ async def test_a_realm_asks_who_calls(
         assert (asked, text) == ('Basic realm="mesos-agent-readonly"', "401 Unauthorized.")
     if status == 200:
         assert text == ("bob" if headers else "None")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/slave(1)/state", 403),
+        ("/state.json", 403),
+        ("/state/x", 403),
+        ("/v1/networks", 403),
+        ("/free", 200),
+        ("/nosuch", 404),
+    ],
+)
+async def test_closed_pages_are_for_nobody(
+    client: aiohttp.ClientSession, path: str, status: int
+) -> None:
+    closed = parse_firewall('{"disabled_endpoints":{"paths":["/state","/v1/networks"]}}')
+    app = web.Application(middlewares=[errors_in_words, known_only])
+    app[DOORS] = Doors({}, {}, closed)
+    attach(app, Pages("slave(1)", [Page("/state", state), Page("/free", state)]))
+    async with (
+        serve(app, Listener("127.0.0.1", 0)) as (where,),
+        client.get(f"http://{where}{path}") as response,
+    ):
+        text = await response.text()
+
+    assert response.status == status
+    if status == 403 and not path.startswith("/v1/"):
+        assert text == f"Endpoint '{path}' is disabled"
+
+
+@pytest.mark.parametrize("text", ["{", '{"disabled_endpoints":[]}', "/state"])
+def test_bad_firewall_rules_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--firewall-rules: "):
+        parse_firewall(text)
 
 
 @settings(
