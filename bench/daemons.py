@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -43,20 +43,28 @@ def master(work_dir: Path, port: int, *more: str) -> Iterator[subprocess.Popen[b
 @contextmanager
 def fleet(count: int, ports: Sequence[int]) -> Iterator[subprocess.Popen[bytes]]:
     """Run *count* simulated agents of the masters at *ports*, registered when this is entered."""
-    masters = ",".join(f"{HOST}:{port}" for port in ports)
+    with fleet_of(count, [f"{HOST}:{port}" for port in ports]) as process:
+        yield process
+
+
+@contextmanager
+def fleet_of(count: int, masters: Sequence[str], *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run *count* simulated agents of the masters at HOST:PORT, registered when this is entered."""
     module = [sys.executable, "-Im", "phalanx.labs.simulated.command"]
-    with running([*module, "--count", str(count), "--master", masters]) as process:
+    where = ["--count", str(count), "--master", ",".join(masters)]
+    with running([*module, *where, *more]) as process:
         next_report(process)
         yield process
 
 
-def next_report(process: subprocess.Popen[bytes]) -> float:
-    """Wait until all simulated agents are (back) there; return how long it took, in seconds."""
+def next_report(process: subprocess.Popen[bytes]) -> Mapping[str, float]:
+    """Wait until all simulated agents are (back) there; return when, and how long it took."""
     assert process.stdout is not None  # a pipe, as asked for
     line = process.stdout.readline()
     if not line:
         raise SystemExit("the simulated agents have ended")
-    return float(json.loads(line)["seconds"])
+    report: Mapping[str, float] = json.loads(line)
+    return report
 
 
 def is_up(port: int) -> bool:

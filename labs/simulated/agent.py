@@ -32,6 +32,7 @@ from phalanx.mesos.v1.mesos import (
     NetworkInfo,
     OperationStatus,
     Task,
+    TaskID,
     TaskInfo,
     TaskState,
     TaskStatus,
@@ -98,6 +99,29 @@ class SimulatedAgent:
                 address=str(self.address),
             ),
         )
+
+    def hold(self, framework: FrameworkInfo, count: int, resources: Resources) -> None:
+        """Hold so many tasks that run as if a leader before this one had launched them."""
+        assert framework.id is not None  # both are registered
+        assert self.info.id is not None
+        self._frameworks[framework.id.value] = framework
+        for number in range(count):
+            name = f"held-{self.index}-{number}"
+            launch = TaskInfo(
+                name=name,
+                task_id=TaskID(value=name),
+                agent_id=self.info.id,
+                resources=resources.messages(role="*"),
+            )
+            task = self._task(framework.id, launch, None)
+            status = self._status(task, TaskState.TASK_RUNNING)
+            task = msgspec.structs.replace(
+                task,
+                state=status.state,
+                statuses=(status,),
+                status_update_state=status.state,
+            )
+            self.held[framework.id.value, name] = Held(task)
 
     def resend(self) -> list[AgentCall]:
         """Return the updates that nobody has acknowledged, for a new stream."""

@@ -1,7 +1,8 @@
 """``python -m phalanx.labs.simulated.command``: many simulated agents in one process.
 
 Prints one JSON line when all are registered, and again whenever all are back
-after a change of leader: how many, and the seconds since the first was lost.
+after a change of leader: how many, the seconds since the first was lost, and
+when the first, half of them and all were back, by the machine's monotonic clock.
 """
 
 import argparse
@@ -23,21 +24,33 @@ from phalanx.labs.simulated.connection import Connection
 from phalanx.mesos.agent_protocol import HEARTBEAT_SECONDS, AgentCall, AgentEvent
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import decode, encode
-from phalanx.mesos.v1.mesos import AgentInfo
+from phalanx.mesos.v1.mesos import AgentInfo, FrameworkID, FrameworkInfo
 
 FIRST_ADDRESS = IPv4Address("10.64.0.1")
 HEARTBEAT = encode(AgentCall(type="HEARTBEAT"))
 RETRY_SECONDS = (0.1, 1.0)
+TASK = Resources.parse("cpus:0.1;mem:32")
 
 
 class Fleet:
     """Every simulated agent of this process, and how many are registered."""
 
-    def __init__(self, masters: Sequence[HostPort], agents: Sequence[SimulatedAgent]) -> None:
+    def __init__(
+        self,
+        masters: Sequence[HostPort],
+        agents: Sequence[SimulatedAgent],
+        *,
+        tasks: int = 0,
+        framework: FrameworkInfo | None = None,
+    ) -> None:
+        """Prepare; each agent holds so many *tasks* of *framework* once it is registered."""
         self._masters = masters
         self._agents = agents
         self._registered: set[int] = set()
         self._since = time.monotonic()
+        self._entered: list[float] = []
+        self._tasks = tasks
+        self._framework = framework
 
     async def run(self) -> None:
         """Keep every agent registered until cancelled."""
@@ -59,6 +72,8 @@ class Fleet:
                     await connection.send(map(encode, agent.take(event)))
                     if event.type == "SUBSCRIBED":
                         wait = RETRY_SECONDS[0]
+                        if self._framework is not None and not agent.held:
+                            agent.hold(self._framework, self._tasks, TASK)
                         self._enter(agent.index)
                         beating = asyncio.create_task(_beat(connection))
             except (OSError, TimeoutError, UnavailableError, ProtocolError, EOFError):
@@ -73,13 +88,21 @@ class Fleet:
 
     def _enter(self, index: int) -> None:
         self._registered.add(index)
+        self._entered.append(time.monotonic())
         if len(self._registered) == len(self._agents):
-            seconds = round(time.monotonic() - self._since, 3)
-            print(json.dumps({"registered": len(self._agents), "seconds": seconds}), flush=True)
+            report = {
+                "registered": len(self._agents),
+                "seconds": round(self._entered[-1] - self._since, 3),
+                "first": self._entered[0],
+                "half": self._entered[len(self._entered) // 2],
+                "all": self._entered[-1],
+            }
+            print(json.dumps(report), flush=True)
 
     def _leave(self, index: int) -> None:
         if len(self._registered) == len(self._agents):
             self._since = time.monotonic()
+            self._entered.clear()
         self._registered.discard(index)
 
 
@@ -111,11 +134,18 @@ def main() -> None:
     parser.add_argument(
         "--resources", default="cpus:64;mem:262144;disk:1000000;ports:[31000-32000]"
     )
+    parser.add_argument("--tasks", type=int, default=0, help="running on each from the start")
+    parser.add_argument("--framework", help="id of the framework whose tasks they are")
     given = parser.parse_args()
     pairs = (text.rpartition(":") for text in given.master.split(","))
     masters = [HostPort(host, int(port)) for host, _, port in pairs]
     with suppress(KeyboardInterrupt):
-        uvloop.run(Fleet(masters, make_agents(given.count, given.resources)).run())
+        framework = None
+        if given.framework is not None:
+            id = FrameworkID(value=given.framework)
+            framework = FrameworkInfo(user="root", name="held", id=id, failover_timeout=1e6)
+        agents = make_agents(given.count, given.resources)
+        uvloop.run(Fleet(masters, agents, tasks=given.tasks, framework=framework).run())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""How soon 2,000 simulated agents with 10,000 tasks are back after the leader is killed."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from claim import Bound, Figure
+from daemons import fleet_of, next_report
+
+from phalanx.labs.ensemble import Ensemble
+from phalanx.labs.wait import wait_until
+
+AGENTS = 2000
+TASKS = 5  # on each agent
+NET = IPv4Address("127.201.7.0")
+SESSION_SECONDS = 10.0
+FLAGS = ("--logging_level=warning", "--agent_ping_timeout=60secs")
+MEBIBYTE = 1024 * 1024
+
+
+def measure() -> Sequence[Figure]:
+    """Kill the leader of two masters; three ZooKeeper servers, one process of agents."""
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ensemble = stack.enter_context(Ensemble(place, NET, masters=2, flags=FLAGS))
+        tasks = ("--tasks", str(TASKS), "--framework", "held-0000")
+        began = time.monotonic()
+        agents = stack.enter_context(fleet_of(AGENTS, list(map(str, ensemble.hosts)), *tasks))
+        registered = time.monotonic() - began
+        old = ensemble.await_leader()
+        killed = time.monotonic()
+        ensemble.kill(old)
+        if not wait_until(lambda: ensemble.leader() is not None, seconds=60):
+            raise SystemExit("nobody leads")
+        leads = time.monotonic()
+        report = next_report(agents)
+        new = ensemble.await_leader()
+        memory = peak_bytes(ensemble.pid(new)) / MEBIBYTE
+    seconds, most = "s", Bound.OURS_AT_MOST
+    return [
+        Figure(f"{AGENTS:,} agents register for the first time", seconds, registered, most, 20.0),
+        Figure(
+            "kill -9 to the next leader (session 10 s)",
+            seconds,
+            leads - killed,
+            most,
+            SESSION_SECONDS + 5,
+        ),
+        Figure("leader to the first agent", seconds, max(0, report["first"] - leads), most, 2.0),
+        Figure("leader to half of them", seconds, max(0, report["half"] - leads), most, 6.0),
+        Figure("leader to all of them", seconds, max(0, report["all"] - leads), most, 10.0),
+        Figure("memory of the new leader, at most", "MiB", memory, most, 1024.0),
+    ]
+
+
+def peak_bytes(pid: int) -> float:
+    """Return the most memory that a process ever had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return float(line.split()[1]) * 1024
