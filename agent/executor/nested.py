@@ -174,16 +174,16 @@ class Nested:
             if ended is None or not ended.has_ended:
                 raise NotFoundError(_unknown(name))
             return ended.exit
-        if self._containerizer.find(name).init is None:
+        found = self._containerizer.find(name)
+        if found.init is None or ("." in name and found.exit is not None):
             raise NotFoundError(_unknown(name))
         return await self._containerizer.wait(name)
 
     def kill(self, container_id: ContainerID, number: int) -> None:
         """Send a signal to a container; raise NotFoundError for one that does not run."""
         name = _name(container_id)
-        found = self._containerizer.find(name)
         called = self._called.get(name)
-        if found.init is None and (called is None or called.has_ended):
+        if not self._runs(name) and (called is None or called.has_ended):
             raise NotFoundError(f"Container {name} cannot be found (or is already killed)")
         if number == 9:  # SIGKILL ends what is nested in it as well
             self._containerizer.kill(name)
@@ -198,7 +198,7 @@ class Nested:
         name = _name(container_id)
         called = self._called.get(name)
         if called is None:
-            if self._containerizer.find(name).init is not None:
+            if self._runs(name):
                 raise ConflictError(f"Container {name} is not of this call's kind, or still runs")
             return
         if not called.has_ended:

@@ -242,10 +242,12 @@ class Node:
 
     async def emptied(self) -> None:
         """Wait until no container, network or checkpoint of a task is left."""
-        meta = self.base / "work" / "meta" / "slaves" / AGENT.value / "frameworks"
+        meta = self.base / "work" / "meta" / "slaves" / AGENT.value
         networks = self.runtime / "isolators" / "network" / "cni"
+        places = ((meta, "frameworks/*/executors/*"), (networks, "*"))
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while self.containers() or any(any(top.glob("*")) for top in (meta, networks)):  # noqa: ASYNC110 - another process removes them
+            # Other processes remove them.
+            while self.containers() or any(any(top.glob(text)) for top, text in places):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
     async def call(self, kind: str, **parts: Any) -> tuple[int, Any]:

@@ -211,7 +211,7 @@ async def test_several_tasks_share_one_executor_and_its_cgroup(lead: Any, up: An
     await lead.reached("t1", "KILLED")
     assert "KILLED" not in lead.states("t2")
     async with asyncio.timeout(30):
-        while int(limit.read_text()) != 96 * 1024 * 1024:  # noqa: ASYNC110 - the kernel holds it
+        while int(limit.read_text()) != 96 * 1024 * 1024:  # noqa: ASYNC110 - not in this process
             await asyncio.sleep(0.02)
 
 
@@ -390,7 +390,7 @@ async def test_a_wrong_call_is_refused(
 ) -> None:
     await run(lead, "t1", executor=executor(command="import time; time.sleep(1000)"))
     async with asyncio.timeout(30):
-        while not [*(up.runtime / "containers").glob("*/started")]:  # noqa: ASYNC110 - other processes write it
+        while not [*(up.runtime / "containers").glob("*/started")]:  # noqa: ASYNC110 - not in this process
             await asyncio.sleep(0.02)
     body = {"framework_id": {"value": FRAMEWORK}, "executor_id": {"value": "e1"}} | call
 

@@ -76,7 +76,7 @@ async def test_the_tasks_of_a_group_share_one_address(lead: Any, up: Any) -> Non
         return [(up.sandbox("pod") / "tasks" / name / "stdout").read_text() for name in "ab"]
 
     async with asyncio.timeout(30):
-        while "9.9.9.1" not in outputs()[0] or outputs()[0] != outputs()[1]:  # noqa: ASYNC110 - the tasks write it
+        while "9.9.9.1" not in outputs()[0] or outputs()[0] != outputs()[1]:  # noqa: ASYNC110 - not in this process
             await asyncio.sleep(0.02)
     assert os.readlink("/proc/self/ns/net") not in outputs()[0]
     calls = (up.base / "net" / "calls").read_text().splitlines()
@@ -235,7 +235,7 @@ async def test_a_pod_outlives_its_agent(lead: Any, up: Any) -> None:
     await up.end(signal.SIGKILL)
     (up.sandbox("pod") / "tasks" / "a" / "go").touch()
     async with asyncio.timeout(30):
-        while not [*(up.runtime / "containers").glob("*.*/exit")]:  # noqa: ASYNC110 - other processes write it
+        while not [*(up.runtime / "containers").glob("*.*/exit")]:  # noqa: ASYNC110 - not in this process
             await asyncio.sleep(0.02)
 
     await up.start(lead.port)
