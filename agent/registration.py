@@ -34,6 +34,7 @@ def hold(layout: Layout) -> int:
     """
     try:
         layout.meta.mkdir(parents=True, exist_ok=True)
+        layout.meta.chmod(0o700)  # tasks' environments may hold secrets
         descriptor = os.open(layout.meta / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """Several containerizers as one: each launch goes to the first that takes it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from phalanx.agent.container.containerizer import Containerizer, Exit, Found, Running
@@ -9,9 +9,9 @@ from phalanx.agent.container.request import ContainerRequest
 from phalanx.agent.docker.containerizer import DockerContainerizer
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.mesos import CommandInfo, ResourceStatistics, Scalar
+from phalanx.mesos.v1.mesos import CommandInfo, ContainerInfo, ResourceStatistics, Scalar
 
-KNOWN = ("mesos", "docker")
+ROOTS = ("task", "executor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,21 @@ class Composed:
     mesos: Containerizer
     docker: DockerContainerizer | None
     names: Sequence[str] = ("mesos",)
+    default: ContainerInfo | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     async def launch(self, request: ContainerRequest) -> Running:
-        """Start a container; raise ContainerError in plain words."""
+        """Start a container; raise ContainerError in plain words.
+
+        A task or an executor that says nothing of its container gets the *default*
+        one, and every one the *variables* that it does not set itself.
+        """
+        if request.kind in ROOTS:
+            request = replace(
+                request,
+                container=request.container or self.default,
+                environment={**self.variables, **request.environment},
+            )
         if self.docker is not None:
             root = request.id.partition(".")[0]
             if self.docker.takes(request) or (request.parent and self.docker.has(root)):

@@ -36,6 +36,8 @@ from phalanx.agent.container.spec import (
 from phalanx.agent.container.traffic import network_statistics
 from phalanx.agent.fetch.fetcher import Fetcher
 from phalanx.agent.files import read_json, write_whole
+from phalanx.agent.image.config import resolve_user
+from phalanx.agent.image.scope import resolve
 from phalanx.agent.image.store import Image, Images
 from phalanx.agent.layout import Layout
 from phalanx.agent.namespace import make_memory_disk, release_mount
@@ -136,19 +138,29 @@ class MesosContainerizer:
             image = None
             if name is not None:
                 image = await self.images.provision(name, is_cached=is_cached(request))
-            await self._fetch(request, launch)
+            user = self._run_as(request, image)
+            await self._fetch(request, user, launch)
             async with self._slots:
-                return await self._launch(request, image, launch)
+                return await self._launch(request, image, user, launch)
         except (OSError, InvalidError) as error:
             raise ContainerError(str(error)) from error
         finally:
             self._launches.pop(request.id, None)
 
-    async def _fetch(self, request: ContainerRequest, launch: _Launch) -> None:
+    def _run_as(self, request: ContainerRequest, image: Image | None) -> User:
+        """Return who a container's command runs as; an image's User only where that is set."""
+        is_named = request.command is not None and request.command.user is not None
+        if image is None or image.config.user is None or is_named:
+            return self._user(request.user)
+        if not self.ways.takes_image_user:
+            return self._user(request.user)
+        tables = [_table(image.rootfs, name) for name in ("passwd", "group")]
+        return User(*resolve_user(image.config.user, *tables))
+
+    async def _fetch(self, request: ContainerRequest, user: User, launch: _Launch) -> None:
         """Make the sandbox and bring into it what the command needs."""
         if request.kind == "debug":
             return
-        user = self._user(request.user)
         _make_sandbox(request.sandbox, user)
         uris = request.command.uris if request.command else ()
         if not uris:
@@ -168,12 +180,11 @@ class MesosContainerizer:
             raise
 
     async def _launch(
-        self, request: ContainerRequest, image: Image | None, launch: _Launch
+        self, request: ContainerRequest, image: Image | None, user: User, launch: _Launch
     ) -> Running:
         """Make everything that the container needs, then the container."""
         if request.kind == "debug":
             return await self._debug(request, launch)
-        user = self._user(request.user)
         _refuse_unwanted(launch)
         terms = await self._terms(request)
         networks, place = await self._place(request, image, user)
@@ -543,6 +554,15 @@ def find_user(name: str) -> User:
     except KeyError as error:
         raise ContainerError(f"user: {name!r}: is not known on this machine") from error
     return User(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(name, found.pw_gid)))
+
+
+def _table(root: Path, name: str) -> str:
+    """Return a table of an image's accounts; none there is empty."""
+    place = resolve(root, ("etc",)) / name
+    try:
+        return "" if place.is_symlink() else place.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _ends(request: ContainerRequest) -> Ends | None:

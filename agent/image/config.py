@@ -15,6 +15,7 @@ class ImageConfig:
     cmd: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     working_dir: str | None = None
+    user: str | None = None
 
 
 def parse_config(raw: Mapping[str, Any]) -> ImageConfig:
@@ -31,7 +32,36 @@ def parse_config(raw: Mapping[str, Any]) -> ImageConfig:
         cmd=_words(found, "Cmd"),
         environment=tuple((name, value) for name, _, value in pairs if name),
         working_dir=directory,
+        user=_user(found),
     )
+
+
+def _user(found: Mapping[str, Any]) -> str | None:
+    user = found.get("User") or None
+    if user is not None and not isinstance(user, str):
+        raise ContainerError(f"image configuration: User: {user!r}: is not a name")
+    return user
+
+
+def resolve_user(user: str, passwd: str, group: str) -> tuple[int, int]:
+    """Return the ids of an image's User, ``NAME[:GROUP]``, by its own tables; pure.
+
+    Raises ContainerError for a name that they don't have.
+    """
+    name, _, group_name = user.partition(":")
+    accounts = [line.split(":") for line in passwd.splitlines()]
+    entry = next((row for row in accounts if len(row) > 3 and name in (row[0], row[2])), None)
+    if entry is None and not name.isdecimal():
+        raise ContainerError(f"image configuration: User: {user!r}: is not in its /etc/passwd")
+    uid = int(entry[2]) if entry is not None else int(name)
+    gid = int(entry[3]) if entry is not None else 0
+    if group_name:
+        groups = [line.split(":") for line in group.splitlines()]
+        found = next((r for r in groups if len(r) > 2 and group_name in (r[0], r[2])), None)
+        if found is None and not group_name.isdecimal():
+            raise ContainerError(f"image configuration: User: {user!r}: is not in its /etc/group")
+        gid = int(found[2]) if found is not None else int(group_name)
+    return uid, gid
 
 
 def layer_digests(raw: Mapping[str, Any]) -> tuple[str, ...]:

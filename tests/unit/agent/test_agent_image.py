@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
-from phalanx.agent.image.config import ImageConfig, image_command, layer_digests, parse_config
+from phalanx.agent.image.config import (
+    ImageConfig,
+    image_command,
+    layer_digests,
+    parse_config,
+    resolve_user,
+)
 from phalanx.agent.image.layer import Budget, apply_layer
 from phalanx.agent.image.manifest import (
     REF_NAME,
@@ -503,3 +509,27 @@ def test_what_was_cut_short_is_removed_and_what_is_under_way_is_not(tmp_path: Pa
     os.close(busy)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".new-busy", "digest"]
     remove_unfinished(tmp_path / "nosuch")
+
+
+PASSWD = "root:x:0:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n"
+GROUP = "root:x:0:\nteam:x:50:\n"
+
+
+@pytest.mark.parametrize(
+    ("user", "ids"),
+    [
+        ("web", (33, 34)),
+        ("33", (33, 34)),
+        ("1000", (1000, 0)),
+        ("web:team", (33, 50)),
+        ("7:8", (7, 8)),
+    ],
+)
+def test_an_images_user_is_found_in_its_own_tables(user: str, ids: tuple[int, int]) -> None:
+    assert resolve_user(user, PASSWD, GROUP) == ids
+
+
+@pytest.mark.parametrize("user", ["nobody", "web:nogroup"])
+def test_an_images_user_that_it_does_not_have_is_refused(user: str) -> None:
+    with pytest.raises(ContainerError, match=r"User: .*: is not in its /etc/"):
+        resolve_user(user, PASSWD, GROUP)
