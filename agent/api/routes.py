@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from phalanx.agent.api.container import DESK, Desk, attach_input, call_container
+from phalanx.agent.api.container import DESK, HEARTBEAT_SECONDS, Desk, attach_input, call_container
 from phalanx.agent.api.executor import EXECUTORS, post_executor
 from phalanx.agent.api.files import FILES, Files
 from phalanx.agent.api.files import pages as file_pages
@@ -93,7 +93,11 @@ async def get_metrics(request: web.Request) -> web.Response:
 
 
 def build_app(
-    view: View, doors: Doors | None = None, verbosity: Verbosity | None = None
+    view: View,
+    doors: Doors | None = None,
+    verbosity: Verbosity | None = None,
+    *,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
 ) -> web.Application:
     """Build the application; *view* is asked anew for each request.
 
@@ -109,7 +113,7 @@ def build_app(
     app[FILES] = Files(view.places)
     app[READS] = Reads(view, app[FILES], app[VERBOSITY])
     app[EXECUTORS] = view.roster.executors
-    app[DESK] = Desk(view.roster.executors, view.station.layout)
+    app[DESK] = Desk(view.roster.executors, view.station.layout, heartbeat_seconds)
     drawn: Mapping[str, Callable[[], Any]] = {
         "/state": view.state,
         "/flags": lambda: {"flags": dict(view.flags)},

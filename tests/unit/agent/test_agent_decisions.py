@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from phalanx.agent.api.files import resolve
 from phalanx.agent.api.form import attributes_form, resources_form, task_form
 from phalanx.agent.client import leader_url
 from phalanx.agent.config import AgentConfig
@@ -19,7 +18,7 @@ from phalanx.agent.station import hostname_of
 from phalanx.agent.task.ending import ending, words_of
 from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
 from phalanx.core.config import HostPort, MasterAddress
-from phalanx.core.error import ConfigError, InvalidError, NotFoundError
+from phalanx.core.error import ConfigError, InvalidError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import (
@@ -340,19 +339,3 @@ def test_a_command_tasks_executor_is_not_named() -> None:
     form = task_form(task)
 
     assert (form["executor_id"], form["slave_id"], form["role"]) == ("", "S0", "*")
-
-
-@pytest.mark.parametrize("text", ["{root}/../secret", "/etc/passwd", "{root}/link", "{root}/none"])
-def test_nothing_outside_of_the_sandboxes_is_there(text: str, tmp_path: Path) -> None:
-    root = tmp_path / "slaves"
-    root.mkdir()
-    (tmp_path / "secret").touch()
-    (root / "link").symlink_to(tmp_path / "secret")
-
-    with pytest.raises(NotFoundError):
-        resolve(root, text.format(root=root))
-
-
-def test_a_query_without_path_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidError, match="path=value"):
-        resolve(tmp_path, None)
