@@ -1,7 +1,8 @@
 """What an ACCEPT comes to: steps in order, refusals, and what is left; pure (§1.4)."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ParamSpec
 
 import msgspec
 
@@ -35,6 +36,8 @@ from phalanx.mesos.v1.mesos import (
     TaskState,
     TaskStatus,
 )
+
+P = ParamSpec("P")
 
 INVALID = "REASON_TASK_INVALID"
 GROUP_INVALID = "REASON_TASK_GROUP_INVALID"
@@ -246,7 +249,7 @@ class _Sequence:
                 continue
             executor = prepared_executor(given.executor, self.bench.framework_id, self.bench.role)
             task = prepared(given, executor, self.bench.role)
-            if wrong := task_problem(task, self.bench):
+            if wrong := _in_words(task_problem, task, self.bench):
                 self._refuse((given,), wrong, INVALID)
                 continue
             self._use(executor, (task,))
@@ -266,7 +269,7 @@ class _Sequence:
                 prepared(task, prepared_executor(task.executor, framework_id, role), role)
                 for task in tasks
             )
-            problem = group_problem(executor, own, self.bench)
+            problem = _in_words(group_problem, executor, own, self.bench)
         if problem is not None:
             self._refuse(tasks, problem, GROUP_INVALID)
             return
@@ -325,6 +328,14 @@ class _Sequence:
                     agent_id=task.agent_id.value,
                 )
             )
+
+
+def _in_words(rule: Callable[P, str | None], *args: P.args, **kwargs: P.kwargs) -> str | None:
+    """Return a rule's problem, and in its place that of resources that don't add up."""
+    try:
+        return rule(*args, **kwargs)
+    except InvalidError as error:
+        return str(error)
 
 
 def _gained(now: Resources, before: Resources) -> Resources:

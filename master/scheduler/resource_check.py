@@ -13,9 +13,15 @@ from phalanx.mesos.v1.mesos import DiskInfo, ReservationInfo, Resource, ValueTyp
 
 def form_problem(resources: Iterable[Resource]) -> str | None:
     """Return what is wrong with the form of resources: what can't be counted at all."""
+    types: dict[str, ValueType] = {}
     for resource in resources:
         if problem := _form(resource):
             return f"Resource '{words_of_message(resource)}' is invalid: {problem}"
+        if types.setdefault(resource.name, resource.type) is not resource.type:
+            return (
+                f"Resources with the same name ('{resource.name}') but different types are not"
+                " allowed"
+            )
     return None
 
 

@@ -1,9 +1,10 @@
 """What an ACCEPT comes to: operations in order, each against what those before it left."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phalanx.core.error import InvalidError
 from phalanx.master.scheduler.accept import (
     Convert,
     Outcome,
@@ -480,3 +481,89 @@ def test_nothing_is_gained_or_lost(operations: list[Json]) -> None:
     whole = result.unused + result.converted + used
     assert whole.plain == AVAILABLE.plain
     assert result.unused in AVAILABLE
+
+
+def maybe(**fields: st.SearchStrategy[object]) -> st.SearchStrategy[Json]:
+    """Return objects that have some of the fields."""
+    return st.fixed_dictionaries({}, optional=dict(fields))
+
+
+ROLES = st.sampled_from(["*", "web", "web/a", "q", "a//b", ""])
+STEPS = maybe(
+    type=st.sampled_from(["STATIC", "DYNAMIC", "UNKNOWN"]),
+    role=ROLES,
+    principal=st.sampled_from(["p", "q"]),
+)
+VALUES = st.one_of(st.floats(allow_nan=False), st.sampled_from([0, -1, 1, 1e-9, 1e18, 1e308]))
+ENDS = st.integers(0, 2**64 - 1)
+STRANGE = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["cpus", "mem", "disk", "gpus", "ports", ""]),
+        "type": st.sampled_from(["SCALAR", "RANGES", "SET", "TEXT"]),
+    },
+    optional={
+        "scalar": st.builds(lambda value: {"value": value}, VALUES),
+        "ranges": st.builds(
+            lambda spans: {"range": [{"begin": begin, "end": end} for begin, end in spans]},
+            st.lists(st.tuples(ENDS, ENDS), max_size=3),
+        ),
+        "set": st.builds(lambda items: {"item": items}, st.lists(st.sampled_from("ab"))),
+        "role": ROLES,
+        "reservation": STEPS,
+        "reservations": st.lists(STEPS, max_size=3),
+        "allocation_info": maybe(role=ROLES),
+        "disk": maybe(
+            persistence=st.sampled_from([{"id": "v"}, {"id": ""}]),
+            volume=st.sampled_from(
+                [
+                    {"container_path": "p", "mode": "RW"},
+                    {"container_path": "p", "mode": "RO", "host_path": "/"},
+                ]
+            ),
+            source=st.sampled_from([{"type": "MOUNT", "mount": {"root": "/m"}}, {"type": "RAW"}]),
+        ),
+        "revocable": st.just({}),
+        "shared": st.just({}),
+    },
+)
+SOME = st.lists(STRANGE, max_size=3)
+STRANGE_TASK = st.builds(
+    lambda resources, more: task("t", *resources) | more,
+    SOME,
+    maybe(
+        command=st.sampled_from([None, {}, {"shell": False}]),
+        executor=st.builds(lambda own: EXECUTOR | {"resources": own, "type": "CUSTOM"}, SOME),
+        limits=st.builds(lambda value: {"cpus": {"value": value}}, VALUES),
+    ),
+)
+WILD = st.one_of(
+    st.builds(launch, STRANGE_TASK),
+    st.builds(lambda one, own: group(EXECUTOR | {"resources": own}, one), STRANGE_TASK, SOME),
+    st.builds(lambda r, s: named("RESERVE", resources=r, source=s), SOME, SOME),
+    st.builds(lambda r: named("UNRESERVE", resources=r), SOME),
+    st.builds(lambda r: named("CREATE", volumes=r), SOME),
+    st.builds(lambda r: named("DESTROY", volumes=r), SOME),
+    st.builds(lambda v, a: named("GROW_VOLUME", volume=v, addition=a), STRANGE, STRANGE),
+    st.builds(
+        lambda v, less: named("SHRINK_VOLUME", volume=v, subtract={"value": less}),
+        STRANGE,
+        VALUES,
+    ),
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(WILD, max_size=3))
+def test_whatever_is_asked_for_is_carried_out_or_refused_in_words(operations: list[Json]) -> None:
+    parsed = []
+    for operation in operations:
+        try:
+            parsed.append(from_json(Operation, operation))
+        except InvalidError:
+            return  # answered 400 before
+
+    result = outcome(parsed, bench(), wall=1.0)
+
+    assert all(status.message for status in result.refusals)
+    assert all(status.message for status in result.failures)
+    assert len(result.steps) + len(result.refusals) + len(result.failures) == len(operations)
