@@ -8,6 +8,7 @@ from random import Random
 
 import structlog
 
+from phalanx.core.collector import calm_collector, collect_now_and_then
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store
 from phalanx.master.agents.agents import Agents, Terms
@@ -101,6 +102,7 @@ class Leader:
 
     async def run(self) -> None:
         """Lead until cancelled."""
+        calm_collector()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.agents.watch())
             group.create_task(self.allocator.run())
@@ -110,6 +112,7 @@ class Leader:
             group.create_task(self._open())
             group.create_task(self._offer(len(self.cluster.recovered)))
             group.create_task(self._prune())
+            group.create_task(collect_now_and_then())
 
     async def _expire(self) -> None:
         while True:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from phalanx.core.verbosity import Verbosity
 from phalanx.master.clock import Clock
 from phalanx.master.config import MasterConfig
 from phalanx.master.leader import Leader
+from phalanx.master.operator.files import VirtualFiles
 from phalanx.mesos.v1.mesos import MasterInfo
 
 
@@ -23,6 +25,9 @@ class Seat:
         self.holder: MasterInfo | None = None
         self.is_certain: Callable[[], bool] = lambda: True
         self._leader: Leader | None = None
+        self.verbosity = Verbosity()
+        log_file = config.log_file
+        self.files = VirtualFiles({} if log_file is None else {"/master/log": log_file})
 
     @property
     def leader(self) -> Leader | None:

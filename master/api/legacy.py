@@ -6,7 +6,6 @@ from phalanx.master.api.door import SEAT, leader_of
 from phalanx.master.api.slices import answer_pieces
 from phalanx.master.operator import legacy
 from phalanx.master.operator.role import roles_of_cluster
-from phalanx.master.operator.snapshot import snapshot_of
 from phalanx.mesos.api.answer import json_answer
 from phalanx.mesos.api.route import Page
 
@@ -27,7 +26,7 @@ async def get_state(request: web.Request) -> web.StreamResponse:
     """Answer everything."""
     seat, leader = request.app[SEAT], leader_of(request)
     pieces = legacy.state_json(
-        snapshot_of(leader.cluster),
+        await leader.reads.snapshot(leader.cluster),
         leader.info,
         leader.reads.tasks.read(),
         leader.reads.slaves.read(),
@@ -42,7 +41,7 @@ async def get_state_summary(request: web.Request) -> web.StreamResponse:
     """Answer counts."""
     leader = leader_of(request)
     name = leader.config.cluster or None
-    taken = snapshot_of(leader.cluster)
+    taken = await leader.reads.snapshot(leader.cluster)
     pieces = legacy.state_summary_json(taken, leader.info.hostname or "", name)
     return await answer_pieces(request, pieces, leader.reads)
 
@@ -50,7 +49,9 @@ async def get_state_summary(request: web.Request) -> web.StreamResponse:
 async def get_slaves(request: web.Request) -> web.StreamResponse:
     """Answer the agents, or the one that is asked for."""
     leader = leader_of(request)
-    pieces = legacy.slaves_json(snapshot_of(leader.cluster), request.query.get("slave_id"))
+    pieces = legacy.slaves_json(
+        await leader.reads.snapshot(leader.cluster), request.query.get("slave_id")
+    )
     return await answer_pieces(request, pieces, leader.reads)
 
 
@@ -58,7 +59,7 @@ async def get_frameworks(request: web.Request) -> web.StreamResponse:
     """Answer the frameworks, or the one that is asked for."""
     leader = leader_of(request)
     pieces = legacy.frameworks_json(
-        snapshot_of(leader.cluster),
+        await leader.reads.snapshot(leader.cluster),
         leader.reads.tasks.read(),
         request.query.get("framework_id"),
     )
@@ -68,7 +69,7 @@ async def get_frameworks(request: web.Request) -> web.StreamResponse:
 async def get_tasks(request: web.Request) -> web.StreamResponse:
     """Answer one page of the tasks."""
     leader = leader_of(request)
-    pieces = legacy.tasks_json(snapshot_of(leader.cluster), request.query)
+    pieces = legacy.tasks_json(await leader.reads.snapshot(leader.cluster), request.query)
     return await answer_pieces(request, pieces, leader.reads)
 
 

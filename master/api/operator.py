@@ -333,15 +333,17 @@ async def post_operator(request: web.Request) -> web.StreamResponse:
     seat, leader = request.app[SEAT], leader_of(request)
     call = await read_call(request, Call)
     kind = call.type
-    if kind is None or kind == "UNKNOWN":
+    if kind is None:
         raise _missing("type")
+    if kind == "UNKNOWN":
+        raise web.HTTPNotImplemented
     if kind in WITH_MEMBER and getattr(call, kind.lower()) is None:
         raise _missing(kind.lower())
     if kind == "SUBSCRIBE":
         return await _subscribe(request, leader)
     media = accepted(request)
     if kind in v1.LONG:
-        taken = snapshot_of(leader.cluster)
+        taken = await leader.reads.snapshot(leader.cluster)
         pieces = (
             v1.long_json(kind, taken)
             if media is Media.JSON
@@ -386,8 +388,9 @@ async def _first_record(leader: Leader, taken: Snapshot, media: Media) -> AsyncI
         )
     )
     chunks = [chunk async for chunk in in_slices(pieces, leader.reads)]
-    yield b"%d\n" % sum(map(len, chunks))
-    for chunk in chunks:
+    head, *more = chunks  # what is short goes out as one piece, for clients that count on it
+    yield b"%d\n%b" % (sum(map(len, chunks)), head)
+    for chunk in more:
         yield chunk
 
 

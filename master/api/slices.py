@@ -25,10 +25,9 @@ async def answer_pieces(
     reads.touch()
     chunks = in_slices(pieces, reads)
     first = await anext(chunks, b"")
-    second = await anext(chunks, None)
-    if second is None:
+    if len(first) < FIRST_BYTES:
         return web.Response(body=first, headers={"Content-Type": media.value})
-    return await _stream(request, first, second, chunks, media)
+    return await _stream(request, first, chunks, media)
 
 
 async def in_slices(pieces: Iterator[bytes], reads: Reads) -> AsyncIterator[bytes]:
@@ -54,7 +53,7 @@ async def in_slices(pieces: Iterator[bytes], reads: Reads) -> AsyncIterator[byte
 
 
 async def _stream(
-    request: web.Request, first: bytes, second: bytes, rest: AsyncIterator[bytes], media: Media
+    request: web.Request, first: bytes, rest: AsyncIterator[bytes], media: Media
 ) -> web.StreamResponse:
     headers = {"Content-Type": media.value}
     callback = request.query.get("jsonp") if media is Media.JSON else None
@@ -80,8 +79,7 @@ async def _stream(
                 await response.write(chunk)
 
     try:
-        for chunk in (first, second):
-            await send(chunk)
+        await send(first)
         async for chunk in rest:
             await send(chunk)
         if callback is not None:

@@ -17,6 +17,7 @@ from phalanx.master.maintenance.schedule import (
     check_schedule,
     is_machine,
     machines_of,
+    normal,
     started,
     stopped,
     unavailability_of,
@@ -61,7 +62,7 @@ class Maintenance:
         if stored is None:
             return
         row = msgspec.json.decode(stored.value, type=Row)
-        down = {id: MachineInfo(id=id, mode=DOWN) for id in row.down}
+        down = {normal(id): MachineInfo(id=id, mode=DOWN) for id in row.down}
         self._cluster.schedule = row.schedule
         self._cluster.machines = machines_of(row.schedule, down)
 

@@ -1,0 +1,29 @@
+"""How often Python looks for cycles: with a large heap a full look stops the loop for long.
+
+The master's tables hold millions of objects that make no cycles; looking through
+all of them takes 0.4 s at 100,000 tasks, and the interpreter's own settings do
+so whenever a large answer is written. What is young is still looked through
+often; the rest at times of our own choice.
+"""
+
+import asyncio
+import gc
+
+YOUNG = 10_000  # objects made, less those freed, before the young ones are looked through
+MIDDLE = 10  # such looks before those that stayed are looked through again
+NEVER = 1_000_000
+FULL_SECONDS = 900.0
+
+
+def calm_collector() -> None:
+    """Leave full looks to ``collect_now_and_then``; what a process begins with is left out."""
+    gc.set_threshold(YOUNG, MIDDLE, NEVER)
+    gc.collect()
+    gc.freeze()
+
+
+async def collect_now_and_then(every_seconds: float = FULL_SECONDS) -> None:
+    """Look for cycles everywhere now and then, until cancelled."""
+    while True:
+        await asyncio.sleep(every_seconds)
+        gc.collect()
