@@ -13,7 +13,7 @@ from phalanx.core.store.store import Store
 from phalanx.master.carry import carried_through
 from phalanx.master.event import Bus, NetworkChanged
 from phalanx.master.network.definition import NetworkSpec, new_network
-from phalanx.master.network.lease import lease_subnet
+from phalanx.master.network.lease import free_subnets
 from phalanx.master.network.policy import PolicySpec, new_policy
 from phalanx.net.model.lease import lease_vip
 from phalanx.net.model.objects import Network, Policy, SubnetLease, VipLease
@@ -39,6 +39,8 @@ class NetworkRegistry:
         self._bus = bus
         self._vip_range = vip_range
         self._lock = asyncio.Lock()
+        self._waiting: dict[IPv4Address, asyncio.Future[None]] = {}
+        self._leasing: asyncio.Task[None] | None = None
         self._nodes: set[IPv4Address] = set()  # leased to since we lead, and not freed
         self.networks: Mapping[str, Network] = {}
         self.subnets: Mapping[str, SubnetLease] = {}
@@ -126,16 +128,49 @@ class NetworkRegistry:
             self._bus.publish(NetworkChanged())
         log.info("network_deleted", network=name)
 
-    @carried_through
     async def lease_node(self, node: IPv4Address) -> None:
-        """Lease a node a subnet of every network that it has none of yet."""
-        async with self._lock:
-            self._nodes.add(node)
-            for network in self.networks.values():
-                if f"{network.name}/{node}" not in self.subnets:
-                    leases = await self._lease(network, [node])
-                    self.subnets = {**self.subnets, **leases}
-            self._bus.publish(NetworkChanged())
+        """Lease a node a subnet of every network that it has none of yet.
+
+        Nodes that come while others are leased to are leased to together.
+        """
+        if node in self._nodes and not self._lacks(node):
+            return
+        future = self._waiting.get(node)
+        if future is None:
+            future = self._waiting[node] = asyncio.get_running_loop().create_future()
+        if self._leasing is None or self._leasing.done():
+            self._leasing = asyncio.ensure_future(self._lease_waiting())
+        await asyncio.shield(future)
+
+    def _lacks(self, node: IPv4Address) -> list[Network]:
+        return [
+            network
+            for network in self.networks.values()
+            if f"{network.name}/{node}" not in self.subnets
+        ]
+
+    async def _lease_waiting(self) -> None:
+        while self._waiting:
+            async with self._lock:
+                waiting, self._waiting = self._waiting, {}
+                self._nodes.update(waiting)
+                error: UnavailableError | None = None
+                for network in self.networks.values():
+                    missing = [node for node in waiting if network in self._lacks(node)]
+                    try:
+                        self._remember(await self._lease(network, missing))
+                    except UnavailableError as failure:
+                        error = failure
+                self._bus.publish(NetworkChanged())
+            for future in waiting.values():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+                    future.exception()  # whoever asked may have hung up: nobody need look
+
+    def _remember(self, leases: Mapping[str, SubnetLease]) -> None:
+        self.subnets = {**self.subnets, **leases}
 
     @carried_through
     async def free_node(self, node: IPv4Address) -> None:
@@ -199,21 +234,36 @@ class NetworkRegistry:
         self, network: Network, nodes: Iterable[IPv4Address]
     ) -> Mapping[str, SubnetLease]:
         """Return new leases of *network* for *nodes*, written; a full network leaves some out."""
-        taken = {lease.subnet for lease in self.leases_of(network.name)}
-        leases = {}
+        nodes = list(nodes)
+        free = free_subnets(network, {lease.subnet for lease in self.leases_of(network.name)})
+        leases = []
         for node in nodes:
             try:
-                subnet = lease_subnet(network, taken)
+                leases.append(SubnetLease(network.name, node, next(free)))
             except UnavailableError as error:
+                left = nodes[len(leases) :]
                 log.warning(
-                    "subnet_refused", network=network.name, node=str(node), error=str(error)
+                    "subnet_refused",
+                    network=network.name,
+                    nodes=list(map(str, left)),
+                    error=str(error),
                 )
-                continue
-            lease = SubnetLease(network.name, node, subnet)
-            await self._write(SUBNETS, _lease_key(lease), lease)
-            taken.add(subnet)
-            leases[lease.key] = lease
-        return leases
+                break
+        written = await asyncio.gather(
+            *(self._write(SUBNETS, _lease_key(lease), lease) for lease in leases),
+            return_exceptions=True,
+        )
+        made = {
+            lease.key: lease
+            for lease, outcome in zip(leases, written, strict=True)
+            if outcome is None
+        }
+        for outcome in written:
+            if outcome is not None:
+                if network.name in self.networks:
+                    self._remember(made)  # they are there, whatever became of the others
+                raise outcome
+        return made
 
     async def _write(self, kind: str, name: str, value: msgspec.Struct) -> None:
         await self._store.put(f"{kind}/{name}", msgspec.json.encode(value, enc_hook=str))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from phalanx.core.error import ConflictError, InvalidError, UnavailableError
 from phalanx.master.network.definition import NetworkSpec, lowest_vni, new_network
-from phalanx.master.network.lease import lease_subnet
+from phalanx.master.network.lease import free_subnets
 from phalanx.master.network.policy import PolicySpec, new_policy, parse_ports, render_ports
 from phalanx.net.model.objects import Network, Policy, Protocol
 
@@ -88,7 +88,7 @@ def test_collision_with_another_network_is_a_conflict() -> None:
 def test_lowest_free_subnet_is_leased(taken: set[int]) -> None:
     network = msgspec.structs.replace(DCOS, subnet=IPv4Network("9.1.0.0/16"))
 
-    subnet = lease_subnet(network, {IPv4Network(f"9.1.{third}.0/24") for third in taken})
+    subnet = next(free_subnets(network, {IPv4Network(f"9.1.{third}.0/24") for third in taken}))
 
     assert subnet == IPv4Network(f"9.1.{min(set(range(256)) - taken)}.0/24")
 
@@ -97,7 +97,7 @@ def test_full_network_has_no_subnet_left() -> None:
     network = Network("tiny", IPv4Network("9.1.0.0/23"), 24, 1024, 1450)
 
     with pytest.raises(UnavailableError, match=r"all 2 subnets of 9\.1\.0\.0/23 are leased"):
-        lease_subnet(network, set(network.subnet.subnets(new_prefix=24)))
+        next(free_subnets(network, set(network.subnet.subnets(new_prefix=24))))
 
 
 def policy(**fields: object) -> Policy:
