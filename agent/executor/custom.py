@@ -367,6 +367,7 @@ class CustomExecutor:
             agent_ip=around.station.ip,
             agent_port=around.station.port,
             shutdown_grace=around.timing.grace(executor),
+            recovery_timeout=around.timing.recovery,
         )
         command = executor.command
         return ContainerRequest(

@@ -18,14 +18,14 @@ class Whereabouts:
     agent_id: str
     agent_ip: str
     agent_port: int
-    shutdown_grace: float = 5.0
-    recovery_timeout: float = 900.0
+    shutdown_grace: float
+    recovery_timeout: float
     backoff_max: float = 2.0
 
 
 def executor_environment(
     executor: ExecutorInfo, framework: FrameworkInfo, where: Whereabouts
-) -> Mapping[str, str]:
+) -> dict[str, str]:
     """Return what an executor is told of itself, its framework and its agent."""
     endpoint = f"{where.agent_ip}:{where.agent_port}"
     environment = {

@@ -267,6 +267,7 @@ class Pod:
             agent_ip=around.station.ip,
             agent_port=around.station.port,
             shutdown_grace=around.timing.grace(executor),
+            recovery_timeout=around.timing.recovery,
         )
         return ContainerRequest(
             container_id=id_message(record.container_id),

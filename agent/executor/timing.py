@@ -14,6 +14,7 @@ class Timing:
     registration: float = 60.0  # from its container's start to its first subscription
     reregistration: float = 2.0  # from the agent's start to a subscription again
     shutdown_grace: float = 5.0  # from SHUTDOWN to the end of its container
+    recovery: float = 900.0  # how long executors are told to go on without the agent
     heartbeat: float = HEARTBEAT_SECONDS
 
     def grace(self, executor: ExecutorInfo) -> float:
