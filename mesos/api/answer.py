@@ -77,6 +77,9 @@ async def errors_in_words(request: web.Request, handler: Handler) -> web.StreamR
         response = web.Response(status=STATUS_OF.get(type(error), 500), text=str(error))
     except web.RequestPayloadError:
         return web.Response(status=400, text="Failed to decode body")
+    except web.HTTPRedirection as error:
+        error.body = b""  # what there is to say is in its Location
+        raise
     except web.HTTPException as error:
         if error.status >= 400 and error.text == f"{error.status}: {error.reason}":
             error.text = f"{error.status} {error.reason}."
