@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import msgspec
@@ -60,6 +60,9 @@ class Kind:
     size: int = 0
     disk: DiskInfo | None = field(default=None, compare=False)
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.volume, self.reservations))  # what tells most kinds apart
+
     @property
     def is_reserved(self) -> bool:
         """Tell whether the resource is reserved, statically or dynamically."""
@@ -105,10 +108,10 @@ class Resources:
         cls, scalars: Mapping[str, int], ranges: Mapping[str, Iterable[Span]] | None = None
     ) -> "Resources":
         """Return unreserved resources: thousandths of scalars, spans of ranges."""
-        amounts: dict[Kind, Amount] = {Kind(n): a for n, a in scalars.items() if a > 0}
+        amounts: dict[Kind, Amount] = {_plain(n): a for n, a in scalars.items() if a > 0}
         for name, spans in (ranges or {}).items():
             if merged := _merged(spans):
-                amounts[Kind(name)] = merged
+                amounts[_plain(name)] = merged
         return cls(amounts)
 
     @classmethod
@@ -141,7 +144,8 @@ class Resources:
             except ValueError as error:
                 raise InvalidError(f"resource {part!r}: {error}") from error
             if amount:
-                _add(amounts, Kind(name, _static(role or default_role)), amount)
+                reservations = _static(role or default_role)
+                _add(amounts, Kind(name, reservations) if reservations else _plain(name), amount)
         return cls(amounts)
 
     def messages(
@@ -366,6 +370,8 @@ def summed(parts: Iterable[Resources]) -> Resources:
 
 def _read(message: Resource) -> tuple[Kind, Amount]:
     amount = _read_amount(message)
+    if _is_plain(message):
+        return _plain(message.name), amount
     disk = message.disk
     volume = disk.persistence.id if disk is not None and disk.persistence is not None else None
     kind = Kind(
@@ -381,6 +387,24 @@ def _read(message: Resource) -> tuple[Kind, Amount]:
     if kind.is_shared and isinstance(amount, int) and amount:
         return replace(kind, size=amount), 1
     return kind, amount
+
+
+def _is_plain(message: Resource) -> bool:
+    return (
+        message.disk is None
+        and not message.reservations
+        and message.reservation is None
+        and message.role in (None, DEFAULT)
+        and message.revocable is None
+        and message.shared is None
+        and message.provider_id is None
+    )
+
+
+@lru_cache(maxsize=1024)
+def _plain(name: str) -> Kind:
+    """Return the kind of unreserved resources; one object, so that most look-ups end at once."""
+    return Kind(name)
 
 
 def _read_amount(message: Resource) -> Amount:
