@@ -74,6 +74,10 @@ def view_delta(old: View, new: View) -> tuple[tuple[Object, ...], tuple[Ref, ...
         after: Mapping[str, Object] = getattr(new, field)
         if before is after:
             continue
-        upserts += [item for key, item in after.items() if before.get(key) != item]
-        removals += [(kind, key) for key in before if key not in after]
+        # Nearly all are the very same objects: to compare those by value would cost the most.
+        fresh = [(key, item) for key, item in after.items() if before.get(key) is not item]
+        upserts += [item for key, item in fresh if before.get(key) != item]
+        added = sum(key not in before for key, _ in fresh)
+        if len(before) + added != len(after):
+            removals += [(kind, key) for key in before if key not in after]
     return tuple(upserts), tuple(removals)
