@@ -39,7 +39,7 @@ from phalanx.mesos.v1.agent import (
     WaitNestedContainerAnswer,
 )
 from phalanx.mesos.v1.codec import Message
-from phalanx.mesos.v1.media import decode_as, encode_as
+from phalanx.mesos.v1.media import RECORDIO, decode_as, encode_as
 from phalanx.mesos.v1.mesos import (
     ContainerID,
     ExecutorID,
@@ -295,6 +295,9 @@ async def attach_input(request: web.Request, terms: Terms) -> web.Response:
         async for record in read_records(request):
             call = decode_as(terms.content, Call, record)
             if attachment is None:
+                if call.type not in (None, "ATTACH_CONTAINER_INPUT"):
+                    words = f"Streaming 'Content-Type' {RECORDIO} is not supported for"
+                    raise web.HTTPUnsupportedMediaType(text=f"{words} {call.type} call")
                 attachment = await attach(_run(desk, target(call)))
                 continue
             frame = input_frame(call)

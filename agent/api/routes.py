@@ -24,7 +24,7 @@ from phalanx.mesos.api.route import Page, Pages, attach
 from phalanx.mesos.credential import Doors
 from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.v1.agent import Call, Response
-from phalanx.mesos.v1.media import decode_as
+from phalanx.mesos.v1.media import RECORDIO, decode_as
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 VIEW: web.AppKey[View] = web.AppKey("view", View)
@@ -44,6 +44,15 @@ async def post_v1(request: web.Request) -> web.StreamResponse:
         return await attach_input(request, terms)
     call = decode_as(terms.content, Call, await read_body(request))
     kind = call.type
+    if kind == "UNKNOWN":
+        raise web.HTTPNotImplemented
+    if kind == "ATTACH_CONTAINER_INPUT":
+        if call.attach_container_input is None:
+            raise InvalidError(
+                "Failed to validate agent::Call: Expecting 'attach_container_input' to be present"
+            )
+        text = f"Expecting 'Content-Type' to be {RECORDIO} for {kind} call"
+        raise web.HTTPUnsupportedMediaType(text=text)
     called = await call_container(request, call, terms)
     if called is not None:
         return called

@@ -50,7 +50,9 @@ def target(call: Call) -> ContainerID:
 def attached(call: Call) -> AttachContainerInput:
     """Return the input that a record carries; raise InvalidError for any other call."""
     if call.type != "ATTACH_CONTAINER_INPUT" or call.attach_container_input is None:
-        raise InvalidError("Expecting 'attach_container_input' to be present")
+        raise InvalidError(
+            "Failed to validate agent::Call: Expecting 'attach_container_input' to be present"
+        )
     return call.attach_container_input
 
 
