@@ -342,6 +342,7 @@ class CustomExecutor:
             for task in tuple(self.tasks.values()):
                 await task.tell(end)
         self._log.info("executor_ended", status=exit.status, error=exit.error)
+        await asyncio.sleep(0)  # what was told of the tasks goes first
         await self._around.exited(self.record.key, exit.status or 0)
         await self._clear()
 

@@ -5,11 +5,17 @@ import base64
 import json
 import os
 import signal
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+
+from phalanx.mesos.recordio import RecordDecoder
+from phalanx.mesos.v1.codec import from_json
+from phalanx.mesos.v1.executor import Call, Event
+from phalanx.mesos.v1.protobuf import decode_protobuf, encode_protobuf
 
 FRAMEWORK = "fw-0000"
 
@@ -398,6 +404,120 @@ async def test_a_wrong_call_is_refused(
         url = f"{up.url}/api/v1/executor"
         async with session.post(url, json=body) as answer:
             assert (answer.status, words in await answer.text()) == (status, True)
+
+
+class Voice:
+    """An executor's end of the API in protobuf, spoken from outside of its container."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = f"{url}/api/v1/executor"
+
+    def _post(self, **rest: Any) -> Any:
+        base = {"framework_id": {"value": FRAMEWORK}, "executor_id": {"value": "e1"}}
+        raw = encode_protobuf(from_json(Call, base | rest))
+        headers = {"Content-Type": "application/x-protobuf", "Accept": "application/x-protobuf"}
+        return self._session.post(self._url, data=raw, headers=headers)
+
+    async def call(self, **rest: Any) -> int:
+        async with self._post(**rest) as answer:
+            return int(answer.status)
+
+    async def update(self, name: str, state: str, number: int) -> int:
+        return await self.call(type="UPDATE", update=said(name, state, number))
+
+    async def subscribe(self, **rest: Any) -> AsyncGenerator[Event, None]:
+        async with self._post(type="SUBSCRIBE", subscribe=rest) as answer:
+            assert answer.status == 200
+            assert answer.headers["Content-Type"] == "application/x-protobuf"
+            decoder = RecordDecoder()
+            async for chunk in answer.content.iter_any():
+                for record in decoder.feed(chunk):
+                    yield decode_protobuf(Event, record)
+
+
+def said(name: str, state: str, number: int) -> dict[str, Any]:
+    uuid = base64.b64encode(bytes([number]) * 16).decode()
+    return {"status": {"task_id": {"value": name}, "state": f"TASK_{state}", "uuid": uuid}}
+
+
+@pytest.fixture
+async def voice(lead: Any, up: Any) -> AsyncIterator[Voice]:
+    """A voice for an executor whose process says nothing."""
+    await run(lead, "t1", executor=executor(command="import time; time.sleep(1000)"))
+    async with asyncio.timeout(30):
+        while not [*(up.runtime / "containers").glob("*/started")]:  # noqa: ASYNC110 - not in this process
+            await asyncio.sleep(0.02)
+    async with aiohttp.ClientSession() as session:
+        yield Voice(session, up.url)
+
+
+async def test_protobuf_is_spoken(lead: Any, voice: Voice) -> None:
+    events = voice.subscribe()
+    first, second = await anext(events), await anext(events)
+    assert first.subscribed is not None
+    assert second.launch is not None
+
+    answered = await voice.update("t1", "RUNNING", 1)
+
+    assert (first.type, second.launch.task.task_id.value, answered) == ("SUBSCRIBED", "t1", 202)
+    third = await anext(events)
+    assert third.acknowledged is not None
+    assert third.acknowledged.uuid == bytes([1]) * 16
+    assert (await lead.reached("t1", "RUNNING")).uuid == bytes([1]) * 16
+
+
+async def test_an_update_that_comes_twice_counts_once(lead: Any, voice: Voice) -> None:
+    events = voice.subscribe()
+    await anext(events), await anext(events)
+    await voice.update("t1", "RUNNING", 1)
+    await voice.update("t1", "RUNNING", 1)
+    await anext(events), await anext(events)
+
+    again = voice.subscribe(
+        unacknowledged_tasks=[task("t1")], unacknowledged_updates=[said("t1", "RUNNING", 1)]
+    )
+
+    assert (await anext(again)).type == "SUBSCRIBED"
+    assert (await anext(again)).type == "ACKNOWLEDGED"
+    assert [event async for event in events] == []  # the second connection replaced the first
+    assert await voice.update("t1", "FINISHED", 2) == 202
+    await lead.reached("t1", "FINISHED")
+    assert [status.uuid for status in lead.of("t1")] == [bytes([1]) * 16, bytes([2]) * 16]
+
+
+async def test_a_task_that_never_reached_the_executor_is_told_as_lost(
+    lead: Any, voice: Voice
+) -> None:
+    events = voice.subscribe()
+    await anext(events), await anext(events)
+
+    again = voice.subscribe()
+
+    assert (await anext(again)).type == "SUBSCRIBED"
+    end = await lead.ended("t1")
+    assert (end.state, end.reason) == ("TASK_LOST", "REASON_AGENT_RESTARTED")
+
+
+async def test_an_executor_that_says_staging_is_shut_down(lead: Any, voice: Voice) -> None:
+    events = voice.subscribe()
+    await anext(events), await anext(events)
+
+    await voice.update("t1", "STAGING", 1)
+
+    assert (await anext(events)).type == "SHUTDOWN"
+
+
+async def test_after_the_connection_is_gone_nothing_is_taken(lead: Any, voice: Voice) -> None:
+    events = voice.subscribe()
+    await anext(events), await anext(events)
+    await events.aclose()
+
+    async with asyncio.timeout(30):
+        while await voice.call(type="HEARTBEAT") != 403:  # noqa: ASYNC110 - not in this process
+            await asyncio.sleep(0.02)
+
+    assert await voice.update("t1", "RUNNING", 1) == 403
 
 
 async def test_kill_before_the_executor_is_there(lead: Any, up: Any) -> None:
