@@ -93,12 +93,13 @@ class Resources:
     ``b in a`` tells whether *b* fits into *a*.
     """
 
-    __slots__ = ("_amounts", "_loose", "_ranges", "_scalars")
+    __slots__ = ("_amounts", "_is_loose", "_loose", "_ranges", "_scalars")
 
     def __init__(self, amounts: Mapping[Kind, Amount] | None = None) -> None:
         self._amounts: Mapping[Kind, Amount] = amounts or {}
         self._scalars: Mapping[str, int] | None = None
         self._loose: Mapping[str, int] | None = None
+        self._is_loose: bool | None = None  # None until somebody asks
         self._ranges: Mapping[str, Spans] | None = None
 
     # Making and showing
@@ -158,11 +159,10 @@ class Resources:
         which can't say a refined reservation: such ones are written refined.
         """
         allocation = None if role is None else AllocationInfo(role=role)
-        return tuple(
-            message
-            for kind, amount in self._amounts.items()
-            for message in _write(kind, amount, allocation, is_refined=is_refined)
-        )
+        messages: list[Resource] = []
+        for kind, amount in self._amounts.items():
+            messages += _write(kind, amount, allocation, is_refined=is_refined)
+        return tuple(messages)
 
     def items(self) -> Iterable[tuple[Kind, Amount]]:
         """Return every kind with its amount."""
@@ -183,11 +183,18 @@ class Resources:
     def loose_scalars(self) -> Mapping[str, int]:
         """Return the thousandths of what is neither reserved nor revocable nor shared."""
         if self._loose is None:
-            if all(kind.is_loose for kind in self._amounts):
+            if self.is_loose:
                 self._loose = self.scalars
             else:
                 self._loose = self.where(lambda kind: kind.is_loose).scalars
         return self._loose
+
+    @property
+    def is_loose(self) -> bool:
+        """Tell whether nothing is reserved, revocable or shared."""
+        if self._is_loose is None:
+            self._is_loose = all(kind.is_loose for kind in self._amounts)
+        return self._is_loose
 
     @property
     def ranges(self) -> Mapping[str, Spans]:
@@ -304,7 +311,9 @@ class Resources:
                 amounts[kind] = left
             else:
                 del amounts[kind]
-        return Resources(amounts)
+        found = Resources(amounts)
+        found._is_loose = self._is_loose or None  # a part of what is loose is loose
+        return found
 
     def __contains__(self, other: "Resources") -> bool:
         """Tell whether *other* fits into these; one holding of a shared volume is enough."""
@@ -443,7 +452,16 @@ def _static(role: str) -> tuple[ReservationInfo, ...]:
 
 def _write(
     kind: Kind, amount: Amount, allocation: AllocationInfo | None, *, is_refined: bool
-) -> Iterator[Resource]:
+) -> tuple[Resource, ...]:
+    if isinstance(amount, int) and kind.is_loose and kind.disk is None and kind.provider is None:
+        plain = Resource(  # nearly all that is ever offered
+            name=kind.name,
+            type=ValueType.SCALAR,
+            scalar=Scalar(value=amount / 1000),
+            role=None if is_refined else DEFAULT,
+            allocation_info=allocation,
+        )
+        return (plain,)
     form: dict[str, Any] = {"name": kind.name, "allocation_info": allocation}
     if is_refined or len(kind.reservations) > 1:
         form["reservations"] = kind.reservations
@@ -460,13 +478,11 @@ def _write(
     if isinstance(amount, int):
         value = Scalar(value=(kind.size if kind.is_shared else amount) / 1000)
         message = Resource(type=ValueType.SCALAR, scalar=value, **form)
-        for _ in range(amount if kind.is_shared else 1):
-            yield message
-    elif isinstance(amount, tuple):
+        return (message,) * (amount if kind.is_shared else 1)
+    if isinstance(amount, tuple):
         ranges = Ranges(range=tuple(Range(begin=b, end=e) for b, e in amount))
-        yield Resource(type=ValueType.RANGES, ranges=ranges, **form)
-    else:
-        yield Resource(type=ValueType.SET, set=Set(item=tuple(sorted(amount))), **form)
+        return (Resource(type=ValueType.RANGES, ranges=ranges, **form),)
+    return (Resource(type=ValueType.SET, set=Set(item=tuple(sorted(amount))), **form),)
 
 
 def _from_json_array(text: str, default_role: str) -> Iterator[Resource]:

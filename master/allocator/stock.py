@@ -148,10 +148,8 @@ class Stock:
 
     def _spare(self, agent: Agent, entry: _Entry) -> Spare | None:
         free = agent.free
-        is_loose = agent.total.loose_scalars is agent.total.scalars
-        if not is_loose:
+        if not agent.total.is_loose:
             free = _with_shared(free, agent)
-            is_loose = all(kind.is_loose for kind in free)
         if not free:
             return None
         blocked = 0
@@ -172,7 +170,7 @@ class Stock:
             is_remote=region is not None
             and self._rules.region is not None
             and region != self._rules.region,
-            is_loose=is_loose,
+            is_loose=free.is_loose,
             features=entry.features,
         )
 
@@ -337,7 +335,7 @@ def _thousandths(scalars: Mapping[str, Scalar]) -> dict[str, int]:
 
 def _reserved(total: Resources) -> Mapping[str, Quantities]:
     """Return what is reserved to each tree of roles."""
-    if total.loose_scalars is total.scalars:
+    if total.is_loose:
         return {}
     sums: dict[str, Counter[str]] = {}
     for role, resources in total.by_role().items():

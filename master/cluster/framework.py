@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from phalanx.master.cluster.task import has_capability, roles_of
+from phalanx.master.cluster.task import roles_of
 from phalanx.mesos.resources import Kind
 from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.mesos import FrameworkInfo, Task
@@ -38,6 +38,7 @@ class Framework:
     # What its tasks and executors use, by role: amounts of each kind of scalar, by the Cluster.
     held: dict[str, dict[Kind, int]] = field(default_factory=dict)
     unreserved: dict[str, dict[str, int]] = field(default_factory=dict)
+    _capabilities: tuple[FrameworkInfo, frozenset[str]] | None = None  # asked for each offer
 
     @property
     def id(self) -> str:
@@ -57,4 +58,8 @@ class Framework:
 
     def has(self, capability: str) -> bool:
         """Tell whether it declares a capability."""
-        return has_capability(self.info, capability)
+        known = self._capabilities
+        if known is None or known[0] is not self.info:
+            names = frozenset(its.type or "" for its in self.info.capabilities)
+            known = self._capabilities = (self.info, names)
+        return capability in known[1]
