@@ -1090,7 +1090,7 @@ async def test_the_api_shows_what_runs(master: FakeMaster, ready: Agent) -> None
         tasks = (await call("GET_TASKS"))["get_tasks"]["launched_tasks"]
         agent_info = (await call("GET_AGENT"))["get_agent"]["agent_info"]
         containers = (await call("GET_CONTAINERS"))["get_containers"]["containers"]
-        unsupported = await call("GET_OPERATIONS")
+        unsupported = await call("MARK_RESOURCE_PROVIDER_GONE")
         unknown = await call("NOSUCH")
 
     assert state["id"] == AGENT.value
