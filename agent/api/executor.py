@@ -10,6 +10,7 @@ from phalanx.mesos.api.call import accepted, read_call
 from phalanx.mesos.api.streaming import respond
 from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.executor import Call, Event, Subscribe
+from phalanx.mesos.v1.media import Media
 
 EXECUTORS: web.AppKey[Executors] = web.AppKey("executors", Executors)
 
@@ -17,8 +18,8 @@ EXECUTORS: web.AppKey[Executors] = web.AppKey("executors", Executors)
 async def post_executor(request: web.Request) -> web.StreamResponse:
     """Take one call of an executor."""
     call = await read_call(request, Call)
-    media = accepted(request)
     check_call(call)
+    media = accepted(request) if call.type == "SUBSCRIBE" else Media.JSON
     executors = request.app[EXECUTORS]
     executor = _executor(executors, call)
     if call.type == "SUBSCRIBE":
