@@ -10,6 +10,8 @@ import pytest
 from phalanx.core.config import Loader, ZooKeeperAddress
 from phalanx.core.error import ConfigError
 from phalanx.master.agents.limit import Rate
+from phalanx.master.allocator.constraint import RegexLimits
+from phalanx.master.allocator.rule import Timing
 from phalanx.master.app import main
 from phalanx.master.config import MasterConfig
 from phalanx.master.discovery import discovered
@@ -45,6 +47,43 @@ def test_defaults_are_those_of_mesos() -> None:
     assert config.reregister_seconds == 600.0
     assert config.default_networks == {"dcos": IPv4Network("9.0.0.0/8")}
     assert list(config.offer_rules.minimums) == [{"cpus": 10}, {"mem": 32000}]
+
+
+def test_flags_of_the_allocator_keep_mesos_meaning() -> None:
+    config = load(
+        "--role_sorter=random",
+        "--fair_sharing_excluded_resource_names=gpus, disk",
+        "--no-filter_gpu_resources",
+        "--offer_timeout=90secs",
+        "--offer_constraints_re2_max_mem=8KB",
+        "--offer_constraints_re2_max_program_size=7",
+        '--domain={"fault_domain":{"region":{"name":"eu"},"zone":{"name":"eu-1"}}}',
+    )
+
+    rules = config.offer_rules
+    assert (rules.role_sorter, rules.framework_sorter) == ("random", "drf")
+    assert rules.unfair == {"gpus", "disk"}
+    assert not rules.filters_gpus
+    assert rules.regex == RegexLimits(8192, 7)
+    assert rules.region == "eu"
+    assert config.offer_timing == Timing(1.0, 90.0)
+    assert load().offer_timing == Timing(1.0, None)
+    assert load().offer_rules.regex == RegexLimits(4096, 100)
+
+
+@pytest.mark.parametrize(
+    ("flag", "problem"),
+    [
+        ("--role-sorter=fair", "--role-sorter: 'fair': is not drf or random"),
+        ("--framework-sorter=", "--framework-sorter: ''"),
+        ("--offer-timeout=soon", "--offer-timeout: 'soon'"),
+        ("--offer-constraints-re2-max-mem=4", "--offer-constraints-re2-max-mem: '4'"),
+        ("--min-allocatable-resources=cpus", "--min-allocatable-resources: "),
+    ],
+)
+def test_flags_of_the_allocator_that_cannot_be_are_refused(flag: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        load(flag)
 
 
 def test_underscores_and_environment_work_too() -> None:
