@@ -59,6 +59,20 @@ async def run(
     return Finished(process.returncode or 0, out, err)
 
 
+async def open_spawner() -> asyncio.subprocess.Process:
+    """Start the process that forks supervisors; it ends when its standard input does."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-S",
+        str(SUPERVISOR),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
 async def run_worker(program: Path, given: bytes) -> Finished:
     """Run a program of ours that needs the standard library only, to its end."""
     return await run([sys.executable, "-I", str(program)], given=given, timeout_seconds=None)

@@ -39,13 +39,43 @@ LOOKS = 40
 LOOK_MILLISECONDS = 50
 
 CHUNK = 64 * 1024
+MOST_WORDS = 3000  # of an error: what is reported is one write to a pipe that others share
+
+
+def spawn() -> int:
+    """Fork a supervisor for each line of standard input, until there are no more.
+
+    A line is a JSON list: a number, then the arguments. What a supervisor reports
+    follows the number, on our standard output.
+    """
+    import signal  # only here: a supervisor that is started alone does without
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin.buffer:
+        number, *arguments = json.loads(line)
+        if os.fork():
+            continue
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        status = 1
+        with suppress(Exception):
+            status = supervise(arguments, b"%d " % number)
+        os._exit(status)
+    return 0
 
 
 def main(arguments: list[str]) -> int:
+    """Supervise one container, or fork supervisors for as many as are asked for."""
+    if not arguments:
+        return spawn()
+    return 0 if os.fork() else supervise(arguments)
+
+
+def supervise(arguments: list[str], prefix: bytes = b"") -> int:
     """Supervise one container from its start to its end."""
     run, runc, root, most, what, container_id, *ends = arguments
-    if os.fork():
-        return 0
     os.setsid()
     os.chdir("/")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -55,7 +85,7 @@ def main(arguments: list[str]) -> int:
         if int(most) and ends[0] != "console":
             outputs = [Output(path, int(most)) for path in ends[1:]]
     except OSError as failure:
-        report({"exit": {"error": f"{run}: {failure.strerror}"}})
+        report({"exit": {"error": f"{run}: {failure.strerror}"}}, prefix)
         return 1
     error = start(run, [runc, "--root", root], what, container_id, ends, outputs)
     pid = 0
@@ -73,9 +103,9 @@ def main(arguments: list[str]) -> int:
         end = {"error": error, "finished": time.time()}
         with suppress(OSError):
             write(run, "exit", end)
-        report({"exit": end})
+        report({"exit": end}, prefix)
         return 1
-    report({"started": started})
+    report({"started": started}, prefix)
     status, killed = wait(pid, outputs)
     end = {"status": status, "finished": time.time(), **killed}
     with suppress(OSError):  # who finds no such file takes the container for killed
@@ -187,7 +217,7 @@ def last_error(log: str) -> str | None:
     try:
         with open(log) as file:
             lines = file.read().splitlines()
-        return str(json.loads(lines[-1])["msg"])
+        return str(json.loads(lines[-1])["msg"])[:MOST_WORDS]
     except (OSError, IndexError, ValueError, KeyError):
         return None
 
@@ -295,10 +325,10 @@ def write(run: str, name: str, value: "dict[str, Any]") -> None:
     os.rename(temporary, os.path.join(run, name))
 
 
-def report(value: "dict[str, Any]") -> None:
+def report(value: "dict[str, Any]", prefix: bytes) -> None:
     """Tell whoever launched us, if he is still there, and let go of the pipe."""
     with suppress(OSError):
-        os.write(1, json.dumps(value).encode() + b"\n")
+        os.write(1, prefix + json.dumps(value).encode() + b"\n")
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

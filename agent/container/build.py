@@ -17,6 +17,7 @@ from phalanx.agent.container.mesos import MesosContainerizer, Ways
 from phalanx.agent.container.privilege import Granted, names_of
 from phalanx.agent.container.runtime import Containers
 from phalanx.agent.container.secret import Secrets
+from phalanx.agent.container.spawner import Spawner
 from phalanx.agent.container.spec import Device, Terms
 from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
 from phalanx.agent.image.store import Images
@@ -50,6 +51,7 @@ def build_containerizer(config: AgentConfig, layout: Layout, images: Images) -> 
             layout,
             Cgroups(config.cgroups),
             config.runc,
+            Spawner(),
             _size("max-output-size", config.max_output_size),
         ),
         Networks(

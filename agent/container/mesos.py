@@ -458,6 +458,11 @@ class MesosContainerizer:
         for name in (*descendants(container_id, self.containers.known()), container_id):
             self.containers.kill(name)
 
+    async def close(self) -> None:
+        """End what is ours alone; containers go on."""
+        if self.containers.spawner is not None:
+            await self.containers.spawner.close()
+
     async def execute(
         self, container_id: str, command: CommandInfo, *, timeout_seconds: float | None
     ) -> int:

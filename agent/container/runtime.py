@@ -15,6 +15,7 @@ import structlog
 
 from phalanx.agent import session
 from phalanx.agent.container.cgroup import Cgroups
+from phalanx.agent.container.spawner import Spawner
 from phalanx.agent.container.spec import Terms, command_line, resource_limits
 from phalanx.agent.container.stray import strays
 from phalanx.agent.exec import run, supervise
@@ -75,6 +76,7 @@ class Containers:
     layout: Layout
     cgroups: Cgroups
     runc: str = "runc"
+    spawner: Spawner | None = None  # without one each supervisor is a program of its own
     most_output: int = 0  # bytes of each output before its file is put aside; 0 is no limit
 
     async def launch(
@@ -131,7 +133,8 @@ class Containers:
             pipes = [str(place / name) for name in names]
             arguments += ["console"] * 3 if ends.is_terminal else pipes
         try:
-            line = await supervise(arguments, timeout_seconds=LAUNCH_SECONDS)
+            start = self.spawner.supervise if self.spawner is not None else supervise
+            line = await start(arguments, timeout_seconds=LAUNCH_SECONDS)
         except TimeoutError as error:
             raise ContainerError(f"runc: did not start in {LAUNCH_SECONDS:g} s") from error
         try:

@@ -24,12 +24,21 @@ _decode = msgspec.json.Decoder().decode
 class Launcher:
     """Launches *count* tasks, each of *resources*, and acknowledges every update.
 
-    ``running`` holds when each task was running and its update on the way to be
-    acknowledged, in seconds of the monotonic clock.
+    With *container* each has that ContainerInfo; *one_by_one* accepts the next offer only
+    once the task before runs. ``running`` holds when each task was running and its update on
+    the way to be acknowledged, in seconds of the monotonic clock.
     """
 
     def __init__(
-        self, host: str, port: int, *, count: int, resources: Mapping[str, float], per_offer: int
+        self,
+        host: str,
+        port: int,
+        *,
+        count: int,
+        resources: Mapping[str, float],
+        per_offer: int,
+        container: Mapping[str, Any] | None = None,
+        one_by_one: bool = False,
     ) -> None:
         self.running: dict[str, float] = {}
         self.accepted: dict[str, float] = {}
@@ -42,6 +51,9 @@ class Launcher:
             {"name": name, "type": "SCALAR", "scalar": {"value": value}}
             for name, value in resources.items()
         ]
+        self._container = container
+        self._one_by_one = one_by_one
+        self._kept: list[dict[str, Any]] = []  # offers for later
         self._made = 0
         self._writers: list[asyncio.StreamWriter] = []
         self._next = 0
@@ -93,7 +105,10 @@ class Launcher:
                 self._framework_id = event["subscribed"]["framework_id"]["value"]
             case "OFFERS":
                 for offer in event["offers"]["offers"]:
-                    self._accept(offer)
+                    if self._one_by_one and len(self.running) < self._made:
+                        self._kept.append(offer)
+                    else:
+                        self._accept(offer)
             case "UPDATE":
                 self._update(event["update"]["status"])
 
@@ -117,6 +132,7 @@ class Launcher:
             "agent_id": offer["agent_id"],
             "resources": self._resources,
             "command": {"value": "sleep 3600"},
+            **({"container": self._container} if self._container is not None else {}),
         }
 
     def _update(self, status: dict[str, Any]) -> None:
@@ -131,6 +147,8 @@ class Launcher:
             )
         if state == "TASK_RUNNING":
             self.running.setdefault(id, time.monotonic())
+            if self._kept and len(self.running) == self._made:
+                self._accept(self._kept.pop(0))
         if len(self.running) == self._count or state in TERMINAL:
             self._done.set()
 

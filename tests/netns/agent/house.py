@@ -16,6 +16,7 @@ from phalanx.agent.container.mesos import MesosContainerizer, Ways
 from phalanx.agent.container.request import ContainerRequest, Kind, id_message
 from phalanx.agent.container.runtime import Containers
 from phalanx.agent.container.secret import Secrets
+from phalanx.agent.container.spawner import Spawner
 from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
 from phalanx.agent.image.store import Images
 from phalanx.agent.layout import Layout
@@ -32,6 +33,7 @@ class House:
         self.layout = Layout(base / "work", base / "run")
         self.cgroups = Cgroups(f"phxtest-{uuid4().hex[:8]}")
         self.bound = 0
+        self.spawner = Spawner()
         self.images: Path | None = None
         self.engine = self.made({})
 
@@ -39,7 +41,7 @@ class House:
         images = Images(self.images, self.layout.images)
         return MesosContainerizer(
             self.layout,
-            Containers(self.layout, self.cgroups, most_output=self.bound),
+            Containers(self.layout, self.cgroups, spawner=self.spawner, most_output=self.bound),
             Networks(self.layout.networks, None, Plugins((), 10.0)),
             images,
             Fetcher(FetchWays(self.layout.work / "fetch", **fetch)),
@@ -90,6 +92,7 @@ async def living(tmp_path: Path) -> AsyncIterator[House]:
     try:
         yield made
     finally:
+        await made.spawner.close()
         remove_all(made.layout.runtime, made.cgroups.root)
     assert not list(Path("/sys/fs/cgroup").glob(f"*/{made.cgroups.root}"))
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
