@@ -91,7 +91,7 @@ def agree(request: web.Request) -> Terms:
     accept = _accepted(request, "Accept")
     is_streaming_answer = accept is None
     if accept is None:
-        if not accepts(request.headers.get("Accept"), RECORDIO):
+        if not accepts(joined(request, "Accept"), RECORDIO):
             raise web.HTTPNotAcceptable(text=f"Expecting 'Accept' to allow {ANY}")
         accept = _accepted(request, ACCEPT)
         if accept is None:
@@ -100,6 +100,12 @@ def agree(request: web.Request) -> Terms:
         text = f"Expecting '{ACCEPT}' to be not set for non-streaming responses"
         raise web.HTTPNotAcceptable(text=text)
     return Terms(Media(header), accept, is_streaming_request, is_streaming_answer)
+
+
+def joined(request: web.Request, header: str) -> str | None:
+    """Return a header that lists things, however many times it came; None without it."""
+    given = request.headers.getall(header, [])
+    return ", ".join(given) if given else None
 
 
 def _content_type(request: web.Request) -> str:
@@ -112,5 +118,5 @@ def _content_type(request: web.Request) -> str:
 
 
 def _accepted(request: web.Request, header: str) -> Media | None:
-    given = request.headers.get(header)
+    given = joined(request, header)
     return next((media for media in Media if accepts(given, media)), None)

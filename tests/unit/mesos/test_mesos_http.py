@@ -212,6 +212,13 @@ async def test_either_content_type_is_answered_in_either(
     assert decode_as(media, Call, raw) == call
 
 
+async def test_accept_may_come_twice(base: str) -> None:
+    accept = ("Accept: text/html", "Accept: application/x-protobuf", "Connection: close")
+    said = await talk(base, post(b"{}", "Content-Type: application/json", *accept))
+
+    assert b"Content-Type: application/x-protobuf\r\n" in said
+
+
 @pytest.mark.parametrize("media", list(Media))
 async def test_a_mapping_is_answered_in_either(
     base: str, client: aiohttp.ClientSession, media: Media
