@@ -32,6 +32,7 @@ async def post_scheduler(request: web.Request) -> web.StreamResponse:
         raise web.HTTPNotImplemented(text="Received 'UNKNOWN' call")
     if call.type == "RECONCILE_OPERATIONS":
         accepted(request)  # raises for what Mesos does not answer in
+    leader.counts.called(framework.id, call.type or "")
     leader.calls.carry_out(framework, call)
     return web.Response(status=200 if call.type == "UPDATE_FRAMEWORK" else 202)
 
@@ -44,6 +45,9 @@ async def _subscribe(
             text=f"Subscribe calls should not include the '{STREAM_HEADER}' header"
         )
     framework, stream = leader.frameworks.subscribe(subscribe, media)
+    if framework is not None:
+        is_new = subscribe.framework_info.id is None
+        leader.counts.subscribed(framework.id, is_new=is_new)
     seat = request.app[SEAT]
 
     def ended() -> None:

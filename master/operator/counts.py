@@ -3,7 +3,6 @@
 from collections import Counter
 
 from phalanx.master.event import (
-    AgentRemoved,
     Bus,
     Change,
     FrameworkRemoved,
@@ -18,18 +17,42 @@ SOURCES = {
     "SOURCE_EXECUTOR": "source_executor",
 }
 
+# What calls of frameworks count as.
+OF_CALLS = {
+    "TEARDOWN": "master/messages_unregister_framework",
+    "DECLINE": "master/messages_decline_offers",
+    "REVIVE": "master/messages_revive_offers",
+    "SUPPRESS": "master/messages_suppress_offers",
+    "KILL": "master/messages_kill_task",
+    "ACKNOWLEDGE": "master/messages_status_update_acknowledgement",
+    "ACKNOWLEDGE_OPERATION_STATUS": "master/messages_operation_status_update_acknowledgement",
+    "RECONCILE": "master/messages_reconcile_tasks",
+    "RECONCILE_OPERATIONS": "master/messages_reconcile_operations",
+    "MESSAGE": "master/messages_framework_to_executor",
+    "REQUEST": "master/messages_resource_request",
+}
+
 
 class Counts:
-    """Counters of one leadership: by name, and of ended tasks by framework."""
+    """Counters of one leadership: by name, and of calls and ended tasks by framework."""
 
     def __init__(self, bus: Bus) -> None:
         self.named: Counter[str] = Counter()
         self.ended: dict[str, Counter[str]] = {}
+        self.calls: dict[str, Counter[str]] = {}
         bus.subscribe(self._note)
 
-    def add(self, name: str) -> None:
-        """Count one."""
-        self.named[name] += 1
+    def subscribed(self, framework_id: str, *, is_new: bool) -> None:
+        """Count a subscription."""
+        kind = "register" if is_new else "reregister"
+        self.named[f"master/messages_{kind}_framework"] += 1
+        self.calls.setdefault(framework_id, Counter())["SUBSCRIBE"] += 1
+
+    def called(self, framework_id: str, kind: str) -> None:
+        """Count a call of a subscribed framework."""
+        if kind in OF_CALLS:
+            self.named[OF_CALLS[kind]] += 1
+        self.calls.setdefault(framework_id, Counter())[kind] += 1
 
     def _note(self, change: Change) -> None:
         match change:
@@ -41,7 +64,6 @@ class Counts:
                     source = SOURCES.get(status.source or "", "source_slave")
                     reason = status.reason.lower().replace("agent", "slave")
                     self.named[f"master/{status.state.lower()}/{source}/{reason}"] += 1
-            case AgentRemoved():
-                self.named["master/slave_removals"] += 1
             case FrameworkRemoved(info=info) if info.id is not None:
                 self.ended.pop(info.id.value, None)
+                self.calls.pop(info.id.value, None)

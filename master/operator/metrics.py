@@ -36,6 +36,25 @@ OPERATION_STATES = (
     "dropped",
     "gone_by_operator",
 )
+CALLS = (
+    "SUBSCRIBE",
+    "TEARDOWN",
+    "ACCEPT",
+    "DECLINE",
+    "ACCEPT_INVERSE_OFFERS",
+    "DECLINE_INVERSE_OFFERS",
+    "REVIVE",
+    "SUPPRESS",
+    "KILL",
+    "SHUTDOWN",
+    "ACKNOWLEDGE",
+    "ACKNOWLEDGE_OPERATION_STATUS",
+    "RECONCILE",
+    "RECONCILE_OPERATIONS",
+    "MESSAGE",
+    "REQUEST",
+    "UPDATE_FRAMEWORK",
+)
 # What agents count, by the names of Mesos.
 OF_AGENTS = {
     "registrations": "master/slave_registrations",
@@ -130,7 +149,9 @@ def all_metrics(leader: "Leader", *, uptime: float) -> dict[str, float]:
         if "/" in name:
             found[name] = found.get(name, 0.0) + count
     for framework in cluster.frameworks.values():
-        found |= framework_metrics(framework, leader.counts.ended.get(framework.id, Counter()))
+        ended = leader.counts.ended.get(framework.id, Counter())
+        calls = leader.counts.calls.get(framework.id, Counter())
+        found |= framework_metrics(framework, ended, calls)
     return {name: float(value) for name, value in sorted(found.items())}
 
 
@@ -204,7 +225,9 @@ def operation_metrics(operations: Iterable[OperationRecord]) -> dict[str, float]
     return found
 
 
-def framework_metrics(framework: Framework, ended: Mapping[str, int]) -> dict[str, float]:
+def framework_metrics(
+    framework: Framework, ended: Mapping[str, int], calls: Mapping[str, int]
+) -> dict[str, float]:
     """Return the metrics of one framework; *ended* counts its tasks by their last states."""
     name = framework.info.name.replace("/", "%2F")
     prefix = f"master/frameworks/{name}/{framework.id}"
@@ -218,6 +241,9 @@ def framework_metrics(framework: Framework, ended: Mapping[str, int]) -> dict[st
             for role in framework.roles
         },
     }
+    found[f"{prefix}/calls"] = sum(calls.values())
+    for kind in CALLS:
+        found[f"{prefix}/calls/{kind.lower()}"] = calls.get(kind, 0)
     for state in LIVE:
         found[f"{prefix}/tasks/active/{state.lower()}"] = states[state]
     for state in sorted(TERMINAL):
