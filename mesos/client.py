@@ -174,7 +174,14 @@ class SchedulerClient:
                     if not chunk:
                         return
                     for record in decoder.feed(chunk):
-                        event = decode(Event, record)
+                        try:
+                            event = decode(Event, record)
+                        except InvalidError as error:
+                            if self._stream is None:
+                                raise
+                            # Asking again would bring the same event, and so on for ever.
+                            log.warning("event_unreadable", master=base, error=str(error))
+                            continue
                         if event.type == "SUBSCRIBED" and event.subscribed is not None:
                             silence = self._opened(base, response, event.subscribed)
                         yield event

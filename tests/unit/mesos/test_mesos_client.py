@@ -14,7 +14,7 @@ from phalanx.mesos.client import SchedulerClient
 from phalanx.mesos.recordio import encode_record
 from phalanx.mesos.v1.codec import encode
 from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo
-from phalanx.mesos.v1.scheduler import Event, Subscribe, Subscribed
+from phalanx.mesos.v1.scheduler import Error, Event, Subscribe, Subscribed
 
 SUBSCRIBED = Event(
     type="SUBSCRIBED",
@@ -43,8 +43,8 @@ STRANGE = {
 }
 
 
-async def first_event(strange: bytes) -> Event:
-    """Return the first event of a client whose master answers *strange* once."""
+async def first_event(strange: bytes, kind: str = "SUBSCRIBED") -> Event:
+    """Return the first event of a kind that a client hears whose master answers *strange* once."""
     answers = [strange]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,7 +64,7 @@ async def first_event(strange: bytes) -> Event:
         info = FrameworkInfo(user="u", name="n")
         async with aclosing(client.events(lambda: Subscribe(framework_info=info))) as events:
             async for event in events:
-                if event.type == "SUBSCRIBED":
+                if event.type == kind:
                     return event
     raise AssertionError("the events ended")
 
@@ -72,6 +72,13 @@ async def first_event(strange: bytes) -> Event:
 @pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
 async def test_a_strange_answer_is_left_for_the_next(strange: bytes) -> None:
     assert await first_event(strange) == SUBSCRIBED
+
+
+async def test_an_event_that_cannot_be_read_is_passed_over() -> None:
+    bad = encode_record(b'{"type":"UPDATE","update":{"status":{"state":"TASK_DANCING"}}}')
+    last = Event(type="ERROR", error=Error(message="enough"))
+
+    assert await first_event(GOOD + bad + encode_record(encode(last)), "ERROR") == last
 
 
 @settings(max_examples=40, deadline=None)
