@@ -134,12 +134,14 @@ def master_status(
     agent_id: str | None = None,
     latest: TaskStatus | None = None,
     unreachable_at: float | None = None,
+    executor_id: ExecutorID | None = None,
 ) -> TaskStatus:
     """Return a status that the master makes itself: no uuid, so nobody acknowledges it.
 
     Health, check, container and executor are copied from *latest*, the task's newest status.
     """
-    executor: ExecutorID | None = latest.executor_id if latest is not None else None
+    if executor_id is None and latest is not None:
+        executor_id = latest.executor_id
     return TaskStatus(
         task_id=TaskID(value=task_id),
         state=state,
@@ -147,7 +149,7 @@ def master_status(
         source="SOURCE_MASTER",
         reason=reason,
         agent_id=None if agent_id is None else AgentID(value=agent_id),
-        executor_id=executor,
+        executor_id=executor_id,
         timestamp=wall,
         healthy=latest.healthy if latest is not None else None,
         check_status=latest.check_status if latest is not None else None,

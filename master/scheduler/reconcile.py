@@ -81,4 +81,5 @@ def _latest(task: Task, wall: float) -> TaskStatus:
         message="Reconciliation: Latest task state",
         agent_id=task.agent_id.value,
         latest=latest_status(task),
+        executor_id=task.executor_id,
     )

@@ -384,6 +384,80 @@ async def test_a_task_from_offer_to_view_and_end(client: Client) -> None:
         assert view.frameworks != {}
 
 
+async def test_pod_and_reservation_from_offer_to_their_ends(client: Client) -> None:
+    agent = FakeAgent(client, address="198.18.0.2")
+    await agent.subscribe()
+    framework = FakeFramework(client, role="web")
+    await framework.subscribe()
+    offer = (await framework.next("OFFERS"))["offers"][0]
+    executor = {
+        "type": "CUSTOM",
+        "executor_id": {"value": "pod"},
+        "command": {"value": "run"},
+        "resources": [
+            {"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}},
+            {"name": "mem", "type": "SCALAR", "scalar": {"value": 64}},
+        ],
+    }
+    task = {
+        "name": "t",
+        "task_id": {"value": "t"},
+        "agent_id": offer["agent_id"],
+        "executor": executor,
+        "resources": [{"name": "mem", "type": "SCALAR", "scalar": {"value": 64}}],
+    }
+    reserve = {
+        "name": "cpus",
+        "type": "SCALAR",
+        "scalar": {"value": 1},
+        "role": "web",
+        "reservation": {},
+    }
+    operations = [
+        {"type": "LAUNCH", "launch": {"task_infos": [task]}},
+        {"type": "RESERVE", "id": {"value": "op"}, "reserve": {"resources": [reserve]}},
+    ]
+
+    await framework.call("ACCEPT", offer_ids=[offer["id"]], operations=operations)
+    run = await agent.next("RUN_TASK")
+    apply = await agent.next("APPLY_OPERATION")
+    mine = {"framework_id": framework.info["id"], "executor_id": {"value": "pod"}}
+    status = {
+        "operation_id": {"value": "op"},
+        "state": "OPERATION_FINISHED",
+        "uuid": {"value": UUID},
+    }
+    update = {
+        "operation_uuid": apply["operation_uuid"],
+        "framework_id": framework.info["id"],
+        "status": status,
+    }
+    for call in (
+        {"type": "OPERATION_UPDATE", "operation_update": update},
+        {"type": "MESSAGE", "message": mine | {"data": "YQ=="}},
+        {"type": "EXECUTOR_EXITED", "executor_exited": mine | {"status": 256}},
+    ):
+        assert await agent.call(call) == 202
+
+    assert run["task"]["executor"]["framework_id"] == framework.info["id"]
+    told = await framework.next("UPDATE_OPERATION_STATUS")
+    assert told["status"] == status | {"agent_id": offer["agent_id"]}
+    where = {"agent_id": offer["agent_id"], "executor_id": {"value": "pod"}}
+    assert await framework.next("MESSAGE") == where | {"data": "YQ=="}
+    assert await framework.next("FAILURE") == where | {"status": 256}
+    await framework.call(
+        "ACKNOWLEDGE_OPERATION_STATUS",
+        agent_id=offer["agent_id"],
+        operation_id={"value": "op"},
+        uuid=UUID,
+    )
+    assert (await agent.next("ACKNOWLEDGE_OPERATION"))["status_uuid"] == UUID
+    await framework.call("RECONCILE")
+    answer = (await framework.next("UPDATE"))["status"]
+    assert (answer["state"], answer["executor_id"]) == ("TASK_STAGING", {"value": "pod"})
+    assert (await framework.call("UNKNOWN"))[0] == 501
+
+
 async def test_streams_have_the_headers_that_clients_look_for(client: Client) -> None:
     framework = FakeFramework(client)
     await framework.subscribe()
