@@ -207,6 +207,10 @@ async def _streamed(request: web.Request, call: Call, terms: Terms) -> web.Strea
         is_new = await desk.nested.launch(wish)
     except ContainerError as error:
         return web.Response(status=400, text=f"Failed to launch container: {error}")
+    except asyncio.CancelledError:
+        with suppress(NotFoundError):
+            desk.nested.kill(session.container_id, SIGKILL)
+        raise
     if not is_new:
         return web.Response(status=202)
     try:

@@ -1,5 +1,7 @@
 """``POST /api/v1/executor``: what executors tell us, and what we stream to them (§2.1)."""
 
+import asyncio
+
 from aiohttp import web
 
 from phalanx.agent.executor.call import check_call
@@ -24,7 +26,12 @@ async def post_executor(request: web.Request) -> web.StreamResponse:
     executor = _executor(executors, call)
     if call.type == "SUBSCRIBE":
         stream = Stream("", media=media)
-        await executor.subscribe(stream, call.subscribe or Subscribe())
+        try:
+            await executors.carry_out(executor.subscribe(stream, call.subscribe or Subscribe()))
+        except asyncio.CancelledError:
+            stream.close()
+            executor.lose(stream)
+            raise
         return await respond(
             request,
             stream,
@@ -35,7 +42,7 @@ async def post_executor(request: web.Request) -> web.StreamResponse:
     if not executor.is_subscribed:
         raise web.HTTPForbidden(text="Executor is not subscribed")
     if call.update is not None and call.type == "UPDATE":
-        await executor.update(call.update)
+        await executors.carry_out(executor.update(call.update))
     elif call.message is not None and call.type == "MESSAGE":
         framework_id, executor_id = call.framework_id.value, call.executor_id.value
         await executors.hear(framework_id, executor_id, call.message.data)

@@ -193,6 +193,8 @@ class CustomExecutor:
     async def subscribe(self, stream: Stream, call: Subscribe) -> None:
         """Take a connection of the executor; an earlier one ends."""
         async with self._lock:
+            if stream.is_closed:
+                return  # it is gone already
             if self._stream is not None:
                 self._stream.close()
             self._stream = stream

@@ -1,9 +1,10 @@
 """All executors of this agent, and what master and executors ask of them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
@@ -251,6 +252,10 @@ class Executors:
             await self._tell(AgentCall(type="MESSAGE", message=message))
         except UnavailableError as error:
             log.info("message_not_sent", executor=executor_id, error=str(error))
+
+    async def carry_out(self, deed: Coroutine[Any, Any, None]) -> None:
+        """Do something to its end, even if whoever asked for it hangs up."""
+        await asyncio.shield(self._group.create_task(deed))
 
     async def update_framework(self, order: UpdateFramework) -> None:
         """Take what a framework is now."""

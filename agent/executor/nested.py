@@ -148,17 +148,24 @@ class Nested:
         if name in self._called or self._containerizer.find(name).init is not None:
             return False
         request = self._request(name, wish)
-        called = Called(kind=request.kind, sandbox=str(request.sandbox))
-        self._keep(name, called)
+        self._keep(name, Called(kind=request.kind, sandbox=str(request.sandbox)))
+        # Whoever asks may hang up at any time: what is begun is carried through.
+        error = await asyncio.shield(self._group.create_task(self._start(name, request)))
+        if error is not None:
+            raise error
+        return True
+
+    async def _start(self, name: str, request: ContainerRequest) -> ContainerError | None:
+        """Start a container; return why it could not be."""
         try:
             await self._containerizer.launch(request)
-        except ContainerError:
+        except ContainerError as error:
             self._forget(name)
             self._group.create_task(_awaited(self._remove(name)))
-            raise
+            return error
         log.info("container_launched", container=name, kind=request.kind)
         self._attend(name)
-        return True
+        return None
 
     async def wait(self, container_id: ContainerID) -> Exit:
         """Wait for a container's end; raise NotFoundError for one that we don't know."""

@@ -54,7 +54,7 @@ def launch(task):
         update(task["task_id"], "TASK_FINISHED")
     if do == "finish-later":
         while not os.path.exists("go"):
-            time.sleep(0.02)
+            time.sleep(0.02)  # waits: for the test to say go
         update(task["task_id"], "TASK_FINISHED")
 def take(event):
     events.write(json.dumps(event) + "\n")
@@ -358,7 +358,7 @@ async def test_without_checkpoints_an_executor_does_not_outlive_its_agent(
 
 
 async def test_an_executor_that_does_not_come_back_is_destroyed(lead: Any, up: Any) -> None:
-    deaf = EXECUTOR.replace("time.sleep(0.1)\n", "time.sleep(1000)\n")
+    deaf = EXECUTOR.replace("time.sleep(0.1)", "time.sleep(1000)")
     aware = framework(capabilities=[{"type": "PARTITION_AWARE"}])
     await run(lead, "t1", framework=aware, executor=executor(command=deaf))
     await lead.reached("t1", "RUNNING")
@@ -394,7 +394,7 @@ async def test_an_executor_that_does_not_come_back_is_destroyed(lead: Any, up: A
 async def test_a_wrong_call_is_refused(
     lead: Any, up: Any, call: dict[str, Any], status: int, words: str
 ) -> None:
-    await run(lead, "t1", executor=executor(command="import time; time.sleep(1000)"))
+    await run(lead, "t1", executor=executor(command="import signal; signal.pause()"))
     async with asyncio.timeout(30):
         while not [*(up.runtime / "containers").glob("*/started")]:  # noqa: ASYNC110 - not in this process
             await asyncio.sleep(0.02)
@@ -444,7 +444,7 @@ def said(name: str, state: str, number: int) -> dict[str, Any]:
 @pytest.fixture
 async def voice(lead: Any, up: Any) -> AsyncIterator[Voice]:
     """A voice for an executor whose process says nothing."""
-    await run(lead, "t1", executor=executor(command="import time; time.sleep(1000)"))
+    await run(lead, "t1", executor=executor(command="import signal; signal.pause()"))
     async with asyncio.timeout(30):
         while not [*(up.runtime / "containers").glob("*/started")]:  # noqa: ASYNC110 - not in this process
             await asyncio.sleep(0.02)
@@ -521,7 +521,7 @@ async def test_after_the_connection_is_gone_nothing_is_taken(lead: Any, voice: V
 
 
 async def test_kill_before_the_executor_is_there(lead: Any, up: Any) -> None:
-    await run(lead, "t1", executor=executor(command="import time; time.sleep(1000)"))
+    await run(lead, "t1", executor=executor(command="import signal; signal.pause()"))
 
     await lead.say("KILL_TASK", framework_id={"value": FRAMEWORK}, task_id={"value": "t1"})
 

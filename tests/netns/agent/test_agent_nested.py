@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -344,6 +345,27 @@ async def test_a_session_ends_with_its_connection(
     text = f"{parent['value']}.{name['value']}"
     async with asyncio.timeout(30):
         while text in up.containers():  # noqa: ASYNC110 - not in this process
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.1, 0.2])
+async def test_whoever_hangs_up_while_a_session_begins_leaves_nothing(
+    up: Any, parent: dict[str, Any], client: aiohttp.ClientSession, seconds: float
+) -> None:
+    name = child(parent)
+    with suppress(TimeoutError):
+        async with (
+            asyncio.timeout(seconds),
+            client.post(
+                f"{up.url}/api/v1",
+                json=session_call(name, shell("sleep 1000")),
+                headers=STREAMING,
+            ),
+        ):
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(30):
+        while up.containers() != [parent["value"]]:  # noqa: ASYNC110 - not in this process
             await asyncio.sleep(0.02)
 
 
