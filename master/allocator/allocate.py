@@ -9,13 +9,14 @@ Two stages: first what trees of roles lack of their guarantees, then the rest
 by fair share.
 
 Whoever wanted nothing of an agent's latest offer stands behind all others
-there until one of them uses some of it: a framework that is furthest behind
-and always declines keeps nobody from being asked.
+there, as long as it is no more, until one of them uses some of it: a framework
+that is furthest behind and always declines keeps nobody from being asked.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
 from phalanx.master.allocator.constraint import Features, RoleConstraint
 from phalanx.master.allocator.filter import Refused
@@ -34,8 +35,9 @@ class Spare:
     """What is free on an agent, and who may have none of it.
 
     *blocked* are the bits of clients whose filters cover all that is free,
-    *partial* the other filters; *passed* those of clients that wanted nothing
-    of the latest offers. *is_loose* says that all of it is for everybody.
+    *partial* the other filters; *passed* the bits of clients that wanted
+    nothing of as much in the latest offers, *partly_passed* those that wanted
+    nothing of less. *is_loose* says that all of it is for everybody.
     """
 
     agent_id: str
@@ -43,6 +45,7 @@ class Spare:
     blocked: int = 0
     partial: tuple[Refused, ...] = ()
     passed: int = 0
+    partly_passed: tuple[Refused, ...] = ()
     has_gpus: bool = False
     is_remote: bool = False
     is_loose: bool = True
@@ -128,6 +131,15 @@ def is_worth(scalars: Quantities, minimums: Sequence[Quantities]) -> bool:
     )
 
 
+class _Choice(NamedTuple):
+    """Who is granted what, if anybody; the bits of all looked at, of those that had passed."""
+
+    client: Client | None
+    resources: Resources
+    seen: int
+    passed: int
+
+
 class _Run:
     """The state of one allocation under way."""
 
@@ -182,31 +194,32 @@ class _Run:
             wanted &= self._remote
         if wanted and not is_worth(left.scalars, market.minimums):
             wanted &= self._choosy
-        rounds = [wanted & ~spare.passed]
-        if market.is_batch and spare.passed:
-            rounds.append(wanted & spare.passed)
-        for number, asked in enumerate(rounds):
+        asked, later = wanted & ~spare.passed, wanted & spare.passed
+        for is_second in (False, True) if market.is_batch else (False,):
+            if is_second:
+                asked = later
             while asked and left:
-                found = self._choice(spare, left, asked, is_first=is_first)
-                if found is None:
+                found = self._choice(spare, left, asked, is_first=is_first, is_second=is_second)
+                later |= found.passed
+                client, resources = found.client, found.resources
+                if client is None:
                     break
-                client, resources, seen = found
                 grants.append(
-                    Grant(client.framework_id, client.role, id, resources, is_second=number == 1)
+                    Grant(client.framework_id, client.role, id, resources, is_second=is_second)
                 )
                 self._charge(client, resources)
-                asked &= ~seen
+                asked &= ~found.seen
                 self._served[id] = self._served.get(id, 0) | client.bit
                 left = self._left[id] = left - resources if resources is not left else Resources()
 
     def _choice(
-        self, spare: Spare, left: Resources, asked: int, *, is_first: bool
-    ) -> tuple[Client, Resources, int] | None:
-        """Return the first client in order, its part, and the bits of all that were looked at.
+        self, spare: Spare, left: Resources, asked: int, *, is_first: bool, is_second: bool
+    ) -> "_Choice":
+        """Return the first client in order that may have some of *left*.
 
         Who gets nothing of *left* gets nothing of less either.
         """
-        seen = 0
+        seen = passed = 0
         parts: dict[tuple[str, bool, bool, bool], Resources] = {}
         for ranked in self._ranking.order(asked):
             client = self._clients[ranked.bit]
@@ -230,10 +243,13 @@ class _Run:
                 minimums = self._market.minimums if client.minimums is None else client.minimums
                 if not is_worth(part.scalars, minimums):
                     continue
-            if any(mask & client.bit and part in refused for refused, mask in spare.partial):
+            if _covers(spare.partial, client, part):
                 continue
-            return client, part, seen
-        return None
+            if not is_second and _covers(spare.partly_passed, client, part):
+                passed |= client.bit
+                continue
+            return _Choice(client, part, seen, passed)
+        return _Choice(None, Resources(), seen, passed)
 
     def _charge(self, client: Client, resources: Resources) -> None:
         self._ranking.charge(client, resources.scalars)
@@ -243,6 +259,10 @@ class _Run:
         top = top_of(client.role)
         if self.lacking & client.bit and not self._budget.is_lacking(top):
             self.lacking &= ~self._by_top[top]
+
+
+def _covers(refused: Sequence[Refused], client: Client, part: Resources) -> bool:
+    return any(mask & client.bit and part in what for what, mask in refused)
 
 
 def _usable(

@@ -15,6 +15,7 @@ from phalanx.mesos.resources import Resources
 
 DEFAULT_SECONDS = 5.0
 GREATEST_SECONDS = 31_536_000.0
+MOST_PASSES = 4  # different resources of one agent, of which it is known who did not want them
 
 Refused = tuple[Resources, int]  # what, and the bits of the clients that refuse it
 ClientKey = tuple[str, str]  # framework id and role
@@ -57,7 +58,7 @@ class FilterTable:
         self._buckets: dict[str, list[_Bucket]] = {}
         self._views: dict[str, tuple[Refused, ...]] = {}
         self._agents: defaultdict[int, set[str]] = defaultdict(set)  # where a slot has filters
-        self._passed: dict[str, int] = {}
+        self._passed: dict[str, tuple[Refused, ...]] = {}
         self._inverse: dict[tuple[str, str], float] = {}
 
     def slot(self, framework_id: str, role: str) -> int:
@@ -81,13 +82,13 @@ class FilterTable:
         """Keep *refused* of an agent, or less, from a client *until* a time; None for no filter.
 
         With *is_pass* the client wanted nothing of the offer: whoever else may
-        have the agent's resources comes before it the next time. Without, it
-        used some of it: everybody's turn at the agent begins anew.
+        have as much of the agent, or less, comes before it the next time.
+        Without, it used some of it: everybody's turn at the agent begins anew.
         """
         slot = self.slot(*client)
         bit = 1 << slot
         if is_pass:
-            self._passed[agent_id] = self._passed.get(agent_id, 0) | bit
+            self._passed[agent_id] = _with_pass(self._passed.get(agent_id, ()), refused, bit)
         else:
             self._passed.pop(agent_id, None)
         if until is None or not refused:
@@ -122,16 +123,16 @@ class FilterTable:
             self._views[agent_id] = found
         return found
 
-    def passed(self, agent_id: str) -> int:
-        """Return the bits of the clients that wanted nothing of the agent's latest offers."""
-        return self._passed.get(agent_id, 0)
+    def passed(self, agent_id: str) -> tuple[Refused, ...]:
+        """Return what was wanted by whom not at all in the latest offers of an agent.
 
-    def settle(self, agent_id: str, passed: int) -> None:
-        """Note who still stands behind the others at an agent."""
-        if passed:
-            self._passed[agent_id] = passed
-        else:
-            self._passed.pop(agent_id, None)
+        The same object while nothing changes.
+        """
+        return self._passed.get(agent_id, ())
+
+    def begin_anew(self, agent_id: str) -> None:
+        """Let nobody stand behind the others at an agent any more."""
+        self._passed.pop(agent_id, None)
 
     def active(self) -> Counter[str]:
         """Return the number of live filters by role."""
@@ -193,8 +194,9 @@ class FilterTable:
                 if slot in bucket.until:
                     self._forget(agent_id, bucket, slot)
         bit = 1 << slot
-        for agent_id in [agent_id for agent_id, mask in self._passed.items() if mask & bit]:
-            self.settle(agent_id, self._passed[agent_id] & ~bit)
+        for agent_id, passed in self._passed.items():
+            if any(mask & bit for _, mask in passed):
+                self._passed[agent_id] = tuple((what, mask & ~bit) for what, mask in passed)
 
     def _expire(self, agent_id: str, bucket: _Bucket, now: float) -> None:
         for slot in [slot for slot, until in bucket.until.items() if until <= now]:
@@ -213,3 +215,13 @@ class FilterTable:
             self._agents[slot].discard(agent_id)
         if not buckets:
             del self._buckets[agent_id]
+
+
+def _with_pass(passed: tuple[Refused, ...], refused: Resources, bit: int) -> tuple[Refused, ...]:
+    others = []
+    for what, mask in passed:
+        if what is refused or what == refused:
+            bit |= mask
+        else:
+            others.append((what, mask))
+    return (*others[1 - MOST_PASSES :], (refused, bit))

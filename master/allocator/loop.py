@@ -242,7 +242,7 @@ class Allocator:
             self.offers_made += 1
             self._stock.counts[framework_id, grant.role] += 1
             if grant.is_second:
-                self._cluster.filters.settle(agent.id, 0)
+                self._cluster.filters.begin_anew(agent.id)
             if self._timing.offer_seconds is not None:
                 self._deadlines.append((self._clock.now() + self._timing.offer_seconds, offer.id))
             messages.append(offer_message(offer, framework, agent))

@@ -39,7 +39,7 @@ class _Entry:
     is_known: bool
     is_open: bool
     view: tuple[Refused, ...]
-    passed: int
+    passed: tuple[Refused, ...]
     features: Features
     spare: Spare | None
     owned: Quantities
@@ -114,7 +114,7 @@ class Stock:
                 and old.is_known is is_known
                 and old.is_open is is_open
             )
-            if is_same and old.view is view and old.passed == passed:
+            if is_same and old.view is view and old.passed is passed:
                 return old.spare
         features = (
             old.features if old is not None and old.info is agent.info else Features.of(agent.info)
@@ -152,20 +152,16 @@ class Stock:
             free = _with_shared(free, agent)
         if not free:
             return None
-        blocked = 0
-        partial: tuple[Refused, ...] = ()
-        for refused, mask in entry.view:
-            if free in refused:
-                blocked |= mask
-            else:
-                partial = (*partial, (refused, mask))
+        blocked, partial = _split(free, entry.view)
+        passed, partly_passed = _split(free, entry.passed)
         region = entry.features.region
         return Spare(
             agent.id,
             free,
             blocked,
             partial,
-            entry.passed,
+            passed,
+            partly_passed,
             has_gpus="gpus" in agent.total.scalars,
             is_remote=region is not None
             and self._rules.region is not None
@@ -317,6 +313,18 @@ class Stock:
                 ready = None
             known = self._compiled[framework.id] = framework.constraints, ready
         return known[1]
+
+
+def _split(free: Resources, refused: Iterable[Refused]) -> tuple[int, tuple[Refused, ...]]:
+    """Return the bits of those that refused all that is *free*, and the refusals of less."""
+    whole = 0
+    parts = []
+    for what, mask in refused:
+        if free in what:
+            whole |= mask
+        else:
+            parts.append((what, mask))
+    return whole, tuple(parts)
 
 
 def _minimums(framework: Framework, role: str) -> tuple[Quantities, ...] | None:

@@ -345,6 +345,22 @@ def test_who_passed_comes_after_all_others_and_only_on_the_timer() -> None:
     assert run([agent("a", FREE, passed=3)], clients, is_batch=False) == ()
 
 
+def test_who_passed_on_its_part_stands_behind_for_that_part() -> None:
+    free = Resources.parse("cpus:1;mem:64") + reserved("cpus:2", "ops")
+    clients = [client("greedy", "web", 0), client("modest", "x", 1, held={"cpus": 9000})]
+
+    def grants(passed: Resources, *, is_batch: bool = True) -> list[tuple[str, bool]]:
+        spare = agent("a", free, partly_passed=((passed, 1),))
+        found = run([spare], clients if is_batch else clients[:1], is_batch=is_batch)
+        return [(grant.framework_id, grant.is_second) for grant in found]
+
+    assert grants(FREE) == [("modest", False)]
+    assert grants(Resources.parse("cpus:0.5;mem:64")) == [("greedy", False)]  # there is more now
+    assert grants(FREE, is_batch=False) == []
+    alone = run([agent("a", free, partly_passed=((FREE, 1),))], clients[:1])
+    assert [(grant.framework_id, grant.is_second) for grant in alone] == [("greedy", True)]
+
+
 # What always holds
 
 amounts = st.integers(0, 4000)

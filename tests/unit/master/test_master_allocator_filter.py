@@ -53,6 +53,14 @@ def blocked(table: FilterTable, agent: str, free: Resources, now: float = 0.0) -
     return mask
 
 
+def passed(table: FilterTable, free: Resources = FREE) -> int:
+    mask = 0
+    for what, bits in table.passed("a"):
+        if free in what:
+            mask |= bits
+    return mask
+
+
 def bit(table: FilterTable, framework: str, role: str = "*") -> int:
     return 1 << table.slot(framework, role)
 
@@ -102,7 +110,7 @@ def test_revival_drops_the_filters_of_its_roles_alone() -> None:
     table.revive("f", ["x"])
 
     assert blocked(table, "a", FREE) == bit(table, "f", "y")
-    assert table.passed("a") == bit(table, "f", "y")
+    assert passed(table) == bit(table, "f", "y")
     assert table.active() == {"x": 0, "y": 1}
 
 
@@ -114,18 +122,27 @@ def test_bits_of_a_framework_that_is_over_are_given_to_another() -> None:
 
     assert bit(table, "g") == old
     assert blocked(table, "a", FREE) == 0
-    assert table.passed("a") == 0
+    assert passed(table) == 0
 
 
 def test_use_of_an_offer_begins_the_turns_anew() -> None:
     table = FilterTable()
     table.refuse(("f", "*"), "a", FREE, None)
-    assert table.passed("a") == bit(table, "f")
+    assert passed(table) == bit(table, "f")
+    assert passed(table, FREE + FREE) == 0
 
     table.refuse(("g", "*"), "a", FREE, 5.0, is_pass=False)
 
-    assert table.passed("a") == 0
+    assert passed(table) == 0
     assert blocked(table, "a", FREE) == bit(table, "g")
+
+
+def test_only_the_latest_passes_are_kept() -> None:
+    table = FilterTable()
+    for amount in range(1, 9):
+        table.refuse(("f", "*"), "a", Resources.parse(f"cpus:{amount}"), None)
+
+    assert [what.scalar("cpus") for what, _ in table.passed("a")] == [5, 6, 7, 8]
 
 
 def test_inverse_refusals_end() -> None:

@@ -378,6 +378,25 @@ def test_who_declines_without_a_filter_is_asked_again_by_the_timer_alone() -> No
     assert agents_of(world.run()["f"]) == ["a1"]
 
 
+def test_more_than_was_passed_on_is_offered_by_share_again() -> None:
+    world = World()
+    agent = world.agent("a1")
+    poor = world.framework("poor", "x")
+    world.run()
+    world.decline(poor)
+    rich = world.framework("rich", "y")
+    world.agent("a2", "cpus:1;mem:64")
+    world.cluster.filters.refuse(("poor", "x"), "a2", Resources.parse("cpus:1;mem:64"), None)
+    assert agents_of(world.run("a1", "a2")["rich"]) == ["a1", "a2"]
+    for id in list(rich.offers):
+        if world.cluster.offers[id].agent_id == "a1":
+            world.cluster.remove_offer(world.cluster.offers[id])
+
+    agent.total += Resources.parse("cpus:1")  # rich holds a2, poor nothing
+
+    assert agents_of(world.run("a1")["poor"]) == ["a1"]
+
+
 def test_one_greedy_framework_does_not_starve_the_others() -> None:
     """It holds nothing, so its share is always the least, and it declines without a filter."""
     world = World()
