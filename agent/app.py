@@ -27,6 +27,7 @@ from phalanx.agent.discovery import discovered
 from phalanx.agent.docker.containerizer import DockerContainerizer, DockerWays
 from phalanx.agent.executor.executors import Executors
 from phalanx.agent.executor.timing import Timing
+from phalanx.agent.fetch.fetcher import Fetcher
 from phalanx.agent.files import write_whole
 from phalanx.agent.gc import Collector, Patience
 from phalanx.agent.image.store import Images, remove_unfinished
@@ -139,11 +140,12 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
         new_uuid=lambda: uuid4().bytes,
     )
     stack.push_async_callback(operations.close)
-    docker = _docker(config, layout, stack)
     store = config.docker_store_dir or layout.images
     remove_unfinished(store)
     images = Images(config.docker_registry, store)
     mesos = build_containerizer(config, layout, images)
+    stack.push_async_callback(mesos.close)
+    docker = _docker(config, layout, mesos.fetcher, stack)
     containerizer = Composed(
         mesos, docker, config.containerizers, config.default_container, config.variables
     )
@@ -259,7 +261,7 @@ def _networks(config: AgentConfig, layout: Layout) -> Networks:
 
 
 def _docker(
-    config: AgentConfig, layout: Layout, stack: AsyncExitStack
+    config: AgentConfig, layout: Layout, fetcher: Fetcher, stack: AsyncExitStack
 ) -> DockerContainerizer | None:
     """Return the containerizer of Docker if the settings name it; raise ConfigError."""
     if "docker" not in config.containerizers:
@@ -286,7 +288,8 @@ def _docker(
         kills_orphans=config.docker_kill_orphans,
         config=credentials,
     )
-    return DockerContainerizer(layout, engine, _networks(config, layout), ways, time.time)
+    networks = _networks(config, layout)
+    return DockerContainerizer(layout, engine, networks, ways, time.time, fetcher)
 
 
 def _station(

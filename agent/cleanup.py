@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from phalanx.agent.container.cgroup import Cgroups
+from phalanx.agent.docker.request import ENDED, container_name, network_name
 from phalanx.agent.exec import run_blocking
 from phalanx.agent.files import read_json
 from phalanx.agent.layout import Layout
@@ -29,11 +30,23 @@ def remove_all(runtime_dir: Path, cgroups_root: str, runc: str = "runc") -> None
     for place in _children(layout.runc):
         command = [runc, "--root", str(layout.runc), "delete", "--force", place.name]
         run_blocking(command, timeout_seconds=DELETE_SECONDS)
+    for place in _children(layout.docker):
+        _kill_group(read_json(place / "supervisor"))
+        _remove_from_engine(place)
     for place in _children(layout.networks):
         release_mount(place / "ns")
     Cgroups(cgroups_root).remove()
-    for top in (layout.containers, layout.runc, runtime_dir / "isolators"):
+    for top in (layout.containers, layout.runc, layout.docker, runtime_dir / "isolators"):
         shutil.rmtree(top, ignore_errors=True)
+
+
+def _remove_from_engine(place: Path) -> None:
+    """Remove a container from the Docker engine that its run directory names, with its network."""
+    facts = read_json(place / "facts.json") or {}
+    container_id = place.name.removeprefix(ENDED)
+    names = [container_name(container_id), network_name(container_id)]
+    command = ["docker", "-H", f"unix://{facts.get('socket')}", "rm", "--force", "--volumes"]
+    run_blocking([*command, *names], timeout_seconds=DELETE_SECONDS)
 
 
 def _children(directory: Path) -> list[Path]:

@@ -18,10 +18,12 @@ from phalanx.agent.cni.attach import Networks, named
 from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
 from phalanx.agent.container.mesos import find_user
 from phalanx.agent.container.request import ContainerRequest
-from phalanx.agent.container.spec import command_line
+from phalanx.agent.container.spec import User, command_line
 from phalanx.agent.docker import attendant
 from phalanx.agent.docker.request import (
+    ENDED,
     PERIOD_MICROSECONDS,
+    SANDBOX,
     Joining,
     Surroundings,
     amounts_of,
@@ -36,9 +38,11 @@ from phalanx.agent.docker.request import (
     pause_words,
 )
 from phalanx.agent.exec import supervise
+from phalanx.agent.fetch.fetcher import Fetcher
 from phalanx.agent.files import read_json, write_whole
 from phalanx.agent.layout import Layout
 from phalanx.agent.process import Process, ended, is_alive, kill
+from phalanx.agent.volume.persistent import path_of
 from phalanx.core.error import ContainerError, InvalidError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import Message, decode, encode
@@ -59,7 +63,6 @@ log = structlog.get_logger()
 ATTENDANT = Path(attendant.__file__)
 START_SECONDS = 120.0
 FACTS = "facts.json"
-ENDED = ".ended-"
 NANOSECONDS = 1e9
 NET_FILES = ("hosts", "hostname", "resolv.conf")
 
@@ -98,6 +101,7 @@ class DockerContainerizer:
     networks: Networks
     ways: DockerWays
     clock: Callable[[], float]
+    fetcher: Fetcher
     _unwanted: set[str] = field(init=False, default_factory=set)
     _launching: set[str] = field(init=False, default_factory=set)
 
@@ -128,12 +132,17 @@ class DockerContainerizer:
         join = joining(container, docker)
         named(join.networks)
         check_ports(request, join.networks)
-        self._make_sandbox(request)
+        user = self._make_sandbox(request)
         place = self._run(request.id)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._note(request, join, ())
         if docker.force_pull_image or not await self.engine.has_image(docker.image):
             await self.engine.pull(docker.image, self.ways.config)
+        self._refuse_unwanted(request.id)
+        uris = request.command.uris if request.command is not None else ()
+        if uris:
+            name = request.user or "root"
+            await self.fetcher.fetch(request.id, uris, request.sandbox, name, user)
         self._refuse_unwanted(request.id)
         networks = await self._join(request, join)
         self._note(request, join, networks)
@@ -144,6 +153,7 @@ class DockerContainerizer:
             environment=environment(request, ip=_first_address(networks)),
             has_quota=self.ways.has_quota,
             files=self._files(request.id) if join.mode == "cni" else {},
+            mounts=persistent_mounts(request, self.layout.work),
         )
         await self.engine.create(create_words(request, around))
         self._refuse_unwanted(request.id)
@@ -191,11 +201,14 @@ class DockerContainerizer:
             raise ContainerError("docker: the container has no process")
         return init
 
-    def _make_sandbox(self, request: ContainerRequest) -> None:
+    def _make_sandbox(self, request: ContainerRequest) -> User:
+        """Make the sandbox and return whose it is."""
         request.sandbox.mkdir(parents=True, exist_ok=True)
+        user = User(os.getuid(), os.getgid(), tuple(os.getgroups()))
         if request.user is not None and self.ways.switches_user:
             user = find_user(request.user)
-            os.chown(request.sandbox, user.uid, user.gid)
+        os.chown(request.sandbox, user.uid, user.gid)
+        return user
 
     def _files(self, container_id: str) -> dict[str, str]:
         home = self.layout.networks / container_id
@@ -372,6 +385,18 @@ class DockerContainerizer:
             self._facts(container_id), resources=resources.messages(), limits=dict(limits)
         )
         write_whole(self._run(container_id) / FACTS, encode(facts))
+
+
+def persistent_mounts(request: ContainerRequest, work: Path) -> tuple[str, ...]:
+    """Return the persistent volumes among what a container has, as ``-v`` takes them."""
+    mounts = []
+    for resource in request.resources.volumes.messages():
+        asked = resource.disk.volume if resource.disk is not None else None
+        if asked is not None:
+            point = asked.container_path
+            inside = point if point.startswith("/") else f"{SANDBOX}/{point}"
+            mounts.append(f"{path_of(resource, str(work))}:{inside}:{asked.mode.lower()}")
+    return tuple(mounts)
 
 
 def statistics_of(

@@ -20,6 +20,7 @@ from phalanx.mesos.v1.mesos import (
 SANDBOX = "/mnt/mesos/sandbox"
 PREFIX = "mesos-"
 NETWORK_SUFFIX = ".network"
+ENDED = ".ended-"  # before the name of a run directory that is kept for the delay
 OWNER_LABEL = "phalanx.agent"
 LEAST_SHARES = 2
 SHARES_PER_CPU = 1024

@@ -11,7 +11,7 @@ from phalanx.agent.files import checkpointing, write_whole
 from phalanx.agent.operation.ledger import Ledger, Page, recovered
 from phalanx.agent.operation.volume import carry_out
 from phalanx.agent.task.stream import retry_seconds
-from phalanx.core.error import ConfigError, InvalidError, UnavailableError
+from phalanx.core.error import ConfigError, ContainerError, InvalidError, UnavailableError
 from phalanx.mesos.agent_protocol import AcknowledgeOperation, ApplyOperation, OperationUpdate
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import decode, encode
@@ -79,7 +79,7 @@ class Operations:
             if record.latest_status.state == "OPERATION_FINISHED":
                 try:
                     await asyncio.to_thread(carry_out, self._work, order.operation)
-                except (OSError, InvalidError) as error:
+                except (ContainerError, OSError) as error:
                     ledger, record = self.ledger.failed(record, str(error))
             await self._keep(ledger)
             log.info(

@@ -24,6 +24,7 @@ from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.container.request import ContainerRequest
 from phalanx.agent.docker.containerizer import DockerContainerizer, DockerWays
 from phalanx.agent.docker.engine import Engine
+from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
 from phalanx.agent.health.outcome import TcpProbe
 from phalanx.agent.health.probe import probe
 from phalanx.agent.health.target import Inside
@@ -213,9 +214,9 @@ async def place(tmp_path: Path, socket_path: Path) -> AsyncIterator[Place]:
     )
     client = Engine(socket_path)
     ways = DockerWays(ip="127.0.0.1", owner=str(layout.runtime), remove_delay_seconds=0.0)
-    made = Place(
-        tmp_path, socket_path, DockerContainerizer(layout, client, networks, ways, time.time)
-    )
+    fetcher = Fetcher(FetchWays(tmp_path / "fetch", cache_bytes=0, stall_seconds=10.0))
+    containers = DockerContainerizer(layout, client, networks, ways, time.time, fetcher)
+    made = Place(tmp_path, socket_path, containers)
     try:
         yield made
     finally:
@@ -490,3 +491,99 @@ async def test_a_command_that_is_not_there_is_told(place: Place) -> None:
 
     with pytest.raises(ContainerError, match="no such file or directory"):
         await place.containers.launch(request)
+
+
+FRAMEWORK = {"user": "root", "name": "test", "id": {"value": "fw-0000"}, "checkpoint": True}
+
+
+def docker_task(name: str, script: str, **more: Any) -> dict[str, Any]:
+    docker = {"image": "tiny", **more.pop("docker", {"network": "NONE"})}
+    return {
+        "name": name,
+        "task_id": {"value": name},
+        "agent_id": {"value": "master-S0"},
+        "resources": [
+            {"name": kind, "type": "SCALAR", "scalar": {"value": amount}}
+            for kind, amount in (("cpus", 0.1), ("mem", 32.0))
+        ],
+        "command": {"value": script, **more.pop("command", {})},
+        "container": {"type": "DOCKER", "docker": docker, **more.pop("container", {})},
+        **more,
+    }
+
+
+@pytest.fixture
+async def both(lead: Any, node: Any, socket_path: Path) -> Any:
+    """An agent with both containerizers that has registered."""
+    node.flags = ["--containerizers=mesos,docker", f"--docker-socket={socket_path}"]
+    node.flags.append("--docker-remove-delay=0secs")
+    await node.start(lead.port)
+    await lead.until(lambda: lead.subscribes)
+    return node
+
+
+async def test_a_task_of_docker_lives_as_any_other(lead: Any, both: Any) -> None:
+    """On a network of ours, checked, through a restart of the agent, to its kill."""
+    check = {"type": "COMMAND", "command": {"command": {"value": "exit 7"}}}
+    asked = docker_task(
+        "t",
+        "echo up; trap 'exit 0' TERM; while :; do sleep 0.05; done",
+        docker={"network": "USER"},
+        container={"network_infos": [{"name": "net"}]},
+        check={**check, "delay_seconds": 0.0, "interval_seconds": 0.1},
+    )
+    await lead.say("RUN_TASK", framework_info=FRAMEWORK, task=asked)
+    running = await lead.reached("t", "RUNNING")
+    [facts] = json.loads(running.data)
+    assert facts["State"]["Running"]
+    [network] = running.container_status.network_infos
+    assert (network.name, bool(network.ip_addresses)) == ("net", True)
+    await lead.until(lambda: any(_code(status) == 7 for status in lead.of("t")))
+    _, shown = await both.call("GET_CONTAINERS")
+    [container] = shown["get_containers"]["containers"]
+    assert container["resource_statistics"]["mem_limit_bytes"] == 32 << 20
+
+    await both.end(signal.SIGKILL)
+    await both.start(lead.port)
+    await lead.until(lambda: len(lead.subscribes) == 2)
+    assert [task.state for task in lead.subscribes[-1].tasks] == ["TASK_RUNNING"]
+    await lead.say("KILL_TASK", framework_id={"value": "fw-0000"}, task_id={"value": "t"})
+    assert (await lead.ended("t")).state == "TASK_KILLED"
+    assert (both.sandbox("t") / "stdout").read_text() == "up\n"
+    await both.emptied()
+
+
+def _code(status: Any) -> int | None:
+    check = status.check_status
+    return check.command.exit_code if check is not None and check.command is not None else None
+
+
+async def test_what_is_asked_is_fetched_before_a_container_of_docker(
+    lead: Any, both: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "given").write_text("words")
+    asked = docker_task(
+        "t",
+        "cat /mnt/mesos/sandbox/given",
+        command={"uris": [{"value": str(tmp_path / "given"), "extract": False}]},
+    )
+    await lead.say("RUN_TASK", framework_info=FRAMEWORK, task=asked)
+    await lead.ended("t")
+
+    assert (both.sandbox("t") / "stdout").read_text() == "words"
+
+
+async def test_without_its_containerizer_a_task_of_docker_is_refused(lead: Any, up: Any) -> None:
+    await lead.say("RUN_TASK", framework_info=FRAMEWORK, task=docker_task("t", "true"))
+    ended = await lead.ended("t")
+
+    assert ended.reason == "REASON_CONTAINER_LAUNCH_FAILED"
+    assert "None of the enabled containerizers" in ended.message
+
+
+async def test_an_agent_without_the_engine_it_names_does_not_start(lead: Any, node: Any) -> None:
+    node.flags = ["--containerizers=mesos,docker", f"--docker-socket={node.base / 'none'}"]
+    await node.start(lead.port)
+
+    assert await node.process.wait() == 2
+    assert "--containerizers: docker: unix://" in node.log.read_text()

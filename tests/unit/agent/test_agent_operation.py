@@ -11,7 +11,6 @@ from phalanx.agent.files import CheckpointError
 from phalanx.agent.layout import Layout
 from phalanx.agent.operation.ledger import Ledger, Page, recovered
 from phalanx.agent.operation.operations import Operations, read_ledger
-from phalanx.agent.operation.volume import volume_path
 from phalanx.agent.registration import changes, forget_id, keep_id, kept_id, recover_info
 from phalanx.core.error import ConfigError, InvalidError, UnavailableError
 from phalanx.mesos.agent_protocol import AcknowledgeOperation, ApplyOperation, OperationUpdate
@@ -24,7 +23,6 @@ from phalanx.mesos.v1.mesos import (
     DrainConfig,
     DurationInfo,
     Operation,
-    Resource,
 )
 
 BASE = Resources.parse("cpus:4;mem:1024;disk:1000")
@@ -105,28 +103,6 @@ def test_a_ledger_is_recovered_on_more_resources_and_not_on_too_few() -> None:
     assert recovered(None, BASE) == Ledger(BASE, BASE)
     with pytest.raises(InvalidError, match="lack"):
         recovered(page, Resources.parse("cpus:8;disk:100"))
-
-
-@pytest.mark.parametrize(
-    ("source", "path"),
-    [
-        (None, "/w/volumes/roles/web/v1"),
-        ({"type": "PATH", "path": {"root": "/d"}}, "/d/volumes/roles/web/v1"),
-        ({"type": "PATH", "path": {"root": "d"}}, "/w/d/volumes/roles/web/v1"),
-        ({"type": "MOUNT", "mount": {"root": "/m"}}, "/m"),
-    ],
-)
-def test_volumes_lie_where_their_disk_is(source: dict[str, Any] | None, path: str) -> None:
-    form = volume()
-    if source is not None:
-        form["disk"]["source"] = source
-
-    assert volume_path(Path("/w"), from_json(Resource, form)) == Path(path)
-
-
-def test_a_volume_s_name_leads_nowhere_else() -> None:
-    with pytest.raises(InvalidError, match="has characters"):
-        volume_path(Path("/w"), from_json(Resource, volume("../../x")))
 
 
 class Sent:
