@@ -128,7 +128,7 @@ def slaves_json(snapshot: Snapshot, wanted: str | None = None) -> Iterator[bytes
     yield b'{"slaves":['
     yield from _listed(
         encode(full_slave_json(agent))
-        for agent in snapshot.agents
+        for agent in snapshot.agents()
         if wanted is None or agent.id == wanted
     )
     recovered = [item for item in snapshot.recovered if wanted is None or item.id == wanted]
@@ -330,7 +330,7 @@ def state_json(
     flags: Mapping[str, str],
 ) -> Iterator[bytes]:
     """Yield ``/state`` of the leading master."""
-    active = sum(agent.is_active for agent in snapshot.agents)
+    active, inactive, unreachable = snapshot.standing()
     domain = {} if master.domain is None else {"domain": to_json(master.domain)}
     head: Json = {
         "version": VERSION,
@@ -341,8 +341,8 @@ def state_json(
         "hostname": master.hostname,
         "capabilities": list(CAPABILITIES),
         "activated_slaves": float(active),
-        "deactivated_slaves": float(len(snapshot.agents) - active),
-        "unreachable_slaves": float(snapshot.unreachable),
+        "deactivated_slaves": float(inactive),
+        "unreachable_slaves": float(unreachable),
         **domain,
         **({"cluster": flags["cluster"]} if flags.get("cluster") else {}),
         "leader": master.pid,
@@ -357,7 +357,7 @@ def state_json(
         "flags": dict(flags),
     }
     yield encode(head)[:-1] + b',"slaves":['
-    yield from _listed(slaves.get(agent.id, agent) for agent in snapshot.agents)
+    yield from _listed(slaves.get(agent.id, agent) for agent in snapshot.agents())
     yield b'],"recovered_slaves":%b,"frameworks":' % encode(_recovered(snapshot.recovered))
     yield from _frameworks(snapshot.frameworks, tasks)
     yield b',"completed_frameworks":'
@@ -393,7 +393,7 @@ def state_summary_json(snapshot: Snapshot, hostname: str, name: str | None) -> I
             | _counts(by_agent.get(agent.id, Counter()))
             | {"framework_ids": sorted(frameworks_of.get(agent.id, ()))}
         )
-        for agent in snapshot.agents
+        for agent in snapshot.agents()
     )
     yield b'],"frameworks":['
     for number, framework in enumerate(snapshot.frameworks):

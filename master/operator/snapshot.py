@@ -4,10 +4,10 @@ Taking a snapshot copies references only: tasks, resources and infos are never
 changed in place. It is written out in slices while the cluster goes on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
@@ -55,8 +55,13 @@ class AgentFacts(NamedTuple):
         return is_here and not self.is_deactivated
 
 
-# What is taken over as it is; there are many agents, and every microsecond of each counts.
-_facts = attrgetter(
+Row = tuple[Any, ...]  # AgentFacts, less its offers
+ID, LIVENESS, STREAM, DEACTIVATED = map(
+    AgentFacts._fields.index, ("id", "liveness", "stream", "is_deactivated")
+)
+
+# There are many agents, and every microsecond of each counts.
+_row: Callable[[Agent], Row] = attrgetter(
     "id",
     "info",
     "address",
@@ -114,28 +119,51 @@ class RecoveredFacts(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """Everything that ``/state`` and GET_STATE tell, of one moment."""
+    """Everything that ``/state`` and GET_STATE tell, of one moment.
 
-    agents: tuple[AgentFacts, ...]
-    unreachable: int
+    What is made of it is made later, in slices: *rows* is what was taken of
+    every agent, the unreachable ones too, and *offers* every offer.
+    """
+
+    rows: tuple[Row, ...]
+    offers: Mapping[str, Outstanding]
     recovered: tuple[RecoveredFacts, ...]
     frameworks: tuple[FrameworkFacts, ...]
     completed: tuple[FrameworkFacts, ...]
-    # By id, of those that are offered: an offer names its agent's host.
+    # By id: an offer names its agent's host.
     hosts: Mapping[str, Agent]
+
+    def agents(self) -> Iterator[AgentFacts]:
+        """Yield the registered agents."""
+        offers: dict[str, tuple[Outstanding, ...]] = {}
+        for offer in self.offers.values():
+            offers[offer.agent_id] = (*offers.get(offer.agent_id, ()), offer)
+        for row in self.rows:
+            if row[LIVENESS] is not Liveness.UNREACHABLE:
+                yield AgentFacts._make((*row, offers.get(row[ID], ())))
+
+    def standing(self) -> tuple[int, int, int]:
+        """Return how many agents are active, registered but not active, and unreachable."""
+        active = unreachable = 0
+        for row in self.rows:
+            if row[LIVENESS] is Liveness.UNREACHABLE:
+                unreachable += 1
+            elif row[LIVENESS] is Liveness.ALIVE and row[STREAM] is not None:
+                active += not row[DEACTIVATED]
+        return active, len(self.rows) - active - unreachable, unreachable
 
 
 def snapshot_of(cluster: Cluster) -> Snapshot:
     """Return the cluster as it is now."""
-    agents = reachable(cluster)
+    agents = cluster.agents.values()
     executors: dict[str, list[ExecutorFacts]] = {}
     for agent in agents:
         if agent.executors:
             for (framework_id, _), info in agent.executors.items():
                 executors.setdefault(framework_id, []).append(ExecutorFacts(info, agent.id))
     return Snapshot(
-        agents=tuple([agent_facts(agent, cluster) for agent in agents]),
-        unreachable=len(cluster.agents) - len(agents),
+        rows=tuple(map(_row, agents)),
+        offers=dict(cluster.offers),
         recovered=tuple(
             RecoveredFacts(item.id, item.info, item.address) for item in cluster.recovered.values()
         ),
@@ -143,7 +171,7 @@ def snapshot_of(cluster: Cluster) -> Snapshot:
             framework_facts(item, cluster, tuple(executors.get(item.id, ())))
             for item in cluster.frameworks.values()
         ),
-        completed=tuple(framework_facts(item, cluster) for item in cluster.completed.values()),
+        completed=tuple(framework_facts(item, cluster, ()) for item in cluster.completed.values()),
         hosts=dict(cluster.agents),
     )
 
@@ -153,7 +181,7 @@ def agent_facts(agent: Agent, cluster: Cluster) -> AgentFacts:
     offers: tuple[Outstanding, ...] = ()
     if agent.offers:
         offers = tuple([cluster.offers[id] for id in agent.offers])
-    return AgentFacts._make((*_facts(agent), offers))
+    return AgentFacts._make((*_row(agent), offers))
 
 
 def framework_facts(

@@ -232,7 +232,7 @@ def frameworks_json(snapshot: Snapshot) -> Iterator[bytes]:
 def agents_json(snapshot: Snapshot) -> Iterator[bytes]:
     """Yield the value of ``get_agents``."""
     yield b'{"agents":['
-    yield from _listed(agent_message(item) for item in snapshot.agents)
+    yield from _listed(agent_message(item) for item in snapshot.agents())
     yield b'],"recovered_agents":['
     yield from _listed(item.info for item in snapshot.recovered)
     yield b"]}"
@@ -317,7 +317,7 @@ def frameworks_parts(snapshot: Snapshot) -> Iterator[GetFrameworksAnswer]:
 def agents_parts(snapshot: Snapshot) -> Iterator[GetAgentsAnswer]:
     """Yield GET_AGENTS in parts that merge to the whole."""
     yield GetAgentsAnswer(recovered_agents=tuple(item.info for item in snapshot.recovered))
-    for facts in snapshot.agents:
+    for facts in snapshot.agents():
         yield GetAgentsAnswer(agents=(agent_message(facts),))
 
 
