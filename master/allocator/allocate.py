@@ -171,6 +171,7 @@ class _Run:
         """Go through all agents once."""
         spares = list(self._market.spares)
         self._rng.shuffle(spares)
+        yield ()
         for start in range(0, len(spares), STEP_AGENTS):
             grants: list[Grant] = []
             for spare in spares[start : start + STEP_AGENTS]:

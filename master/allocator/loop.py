@@ -215,6 +215,7 @@ class Allocator:
     def _offer_all(self, spares: Sequence[Spare], *, is_batch: bool) -> Iterator[None]:
         by_framework: dict[str, list[Grant]] = {}
         market = self._stock.market(spares, is_batch=is_batch)
+        yield
         for grants in steps(market, self._rng):
             for grant in grants:
                 by_framework.setdefault(grant.framework_id, []).append(grant)
