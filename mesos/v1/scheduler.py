@@ -23,6 +23,7 @@ from phalanx.mesos.v1.mesos import (
     TaskID,
     TaskStatus,
 )
+from phalanx.mesos.v1.mesos import Request as ResourceRequest
 from phalanx.mesos.v1.wire import I32, U32, n, names
 
 EventType = Annotated[
@@ -352,7 +353,7 @@ class ReconcileOperations(Message, frozen=True, kw_only=True):
 class Request(Message, frozen=True, kw_only=True):
     """``mesos.v1.scheduler.Call.Request``."""
 
-    requests: Annotated[tuple["Request", ...], n(1)] = ()
+    requests: Annotated[tuple[ResourceRequest, ...], n(1)] = ()
 
 
 class UpdateFramework(Message, frozen=True, kw_only=True):

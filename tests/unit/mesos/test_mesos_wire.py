@@ -176,6 +176,17 @@ def test_any_json_is_a_message_or_refused(value: object) -> None:
             id="map",
         ),
         pytest.param(
+            Call,
+            '{"type":"REQUEST","request":{"requests":{"agent_id":{"value":"a"}}}}',
+            Call(
+                type="REQUEST",
+                request=scheduler.Request(
+                    requests=(mesos.Request(agent_id=AgentID(value="a")),),
+                ),
+            ),
+            id="request-of-the-same-name",
+        ),
+        pytest.param(
             Labels, '{"labels":{"key":"k"}}', Labels(labels=(mesos.Label(key="k"),)), id="lone"
         ),
     ],
