@@ -15,7 +15,7 @@ from phalanx.master.identity import agent_pid
 from phalanx.master.scheduler.bench import Bench
 from phalanx.master.scheduler.operation_check import RULES, resources_of_operation
 from phalanx.master.scheduler.operations import PENDING
-from phalanx.master.scheduler.post import rescind
+from phalanx.master.scheduler.post import rescind, rescind_shared
 from phalanx.master.scheduler.resource_check import form_problem
 from phalanx.master.scheduler.wording import words_of
 from phalanx.mesos.agent_protocol import AgentEvent, ApplyOperation
@@ -58,6 +58,7 @@ class Operations:
                 f"{words_of(agent.free, None)} does not contain"
                 f" {words_of(conversion.consumed, None)}"
             )
+        rescind_shared(self._cluster, agent, conversion.consumed)
         self._cluster.convert(agent, conversion)
         uuid = self._new_uuid()
         agent.operations[uuid] = OperationRecord(

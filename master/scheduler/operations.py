@@ -11,7 +11,7 @@ from phalanx.master.allocator.poke import Poke
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
-from phalanx.master.scheduler.post import rescind, send_operation_status
+from phalanx.master.scheduler.post import rescind, rescind_shared, send_operation_status
 from phalanx.mesos.agent_protocol import (
     AcknowledgeOperation,
     AgentEvent,
@@ -49,6 +49,7 @@ class Conversions:
     ) -> None:
         """Apply *operation* to the books, remember it, and tell the agent to carry it out."""
         assert framework.info.id is not None  # every framework of the cluster has one
+        rescind_shared(self._cluster, agent, conversion.consumed)
         self._cluster.convert(agent, conversion)
         uuid = self._new_uuid()
         agent.operations[uuid] = OperationRecord(

@@ -1,8 +1,10 @@
 """What the master tells frameworks; to one that is not subscribed nothing is said."""
 
+from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.offer import Outstanding
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import AgentID, ExecutorID, OfferID, OperationStatus, TaskStatus
 from phalanx.mesos.v1.scheduler import (
     Event,
@@ -31,6 +33,14 @@ def rescind(cluster: Cluster, offers: list[Outstanding]) -> None:
         cluster.remove_offer(offer)
         framework = cluster.frameworks[offer.framework_id]
         tell(framework, Event(type="RESCIND", rescind=Rescind(offer_id=OfferID(value=offer.id))))
+
+
+def rescind_shared(cluster: Cluster, agent: Agent, volumes: Resources) -> None:
+    """Withdraw the offers that hold one of the shared *volumes*, which are to go."""
+    kinds = set(volumes.shared)
+    if kinds:
+        offers = cluster.offers_of(agent)
+        rescind(cluster, [offer for offer in offers if not kinds.isdisjoint(offer.resources)])
 
 
 def send_failure(cluster: Cluster, agent_id: str) -> None:

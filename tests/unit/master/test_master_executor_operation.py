@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
@@ -423,6 +424,30 @@ async def test_shared_volume_is_offered_while_it_is_used_and_destroyed_when_it_i
     assert len(events(wire, "APPLY_OPERATION")) == 3
     assert not agent.total.volumes
     assert agent.used == Resources()
+
+
+async def test_destroying_a_shared_volume_rescinds_the_other_offers_of_it(lab: Lab) -> None:
+    await lab.agent()
+    capabilities = [{"type": name} for name in (*REFINED, "SHARED_RESOURCES")]
+    framework, stream = lab.framework(capabilities=capabilities)
+    shared = volume(10) | {"shared": {}}
+    offer = lab.offer(stream)
+    lab.accept(
+        framework,
+        offer,
+        named("RESERVE", resources=[reserved("disk", 10)]),
+        named("CREATE", volumes=[shared]),
+    )
+    offer = lab.offer(stream)
+    other, others = lab.framework(capabilities=capabilities)
+    [held] = [item for item in lab.cluster.offers.values() if item.framework_id == framework.id]
+    twin = replace(held, id="twin", framework_id=other.id, resources=held.resources.shared)
+    lab.cluster.add_offer(twin)
+
+    lab.accept(framework, offer, named("DESTROY", volumes=[shared]))
+
+    assert events(others, "RESCIND") == [{"offer_id": {"value": "twin"}}]
+    assert lab.cluster.offers == {}
 
 
 async def test_operations_are_reconciled(lab: Lab) -> None:
