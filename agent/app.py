@@ -55,6 +55,7 @@ from phalanx.core.log import configure_log
 from phalanx.core.verbosity import Verbosity
 from phalanx.mesos.credential import Doors
 from phalanx.mesos.resources import Resources
+from phalanx.mesos.size import parse_size
 from phalanx.mesos.v1.mesos import AgentInfo
 
 log = structlog.get_logger()
@@ -212,6 +213,7 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
         collector=collector,
         log_file=config.log_file,
         recovery_seconds=time.time() - started,
+        cache=lambda: (parse_size(config.fetcher_cache_size), mesos.fetcher.cache_used_bytes),
     )
     verbosity = Verbosity()
     stack.callback(verbosity.reset)

@@ -41,6 +41,8 @@ def all_metrics(view: View) -> dict[str, float]:
         "gc/path_removals_pending": float(collector.pending),
         "gc/path_removals_succeeded": float(collector.succeeded),
         "gc/path_removals_failed": float(collector.failed),
+        "containerizer/fetcher/cache_size_total_bytes": float(view.cache()[0]),
+        "containerizer/fetcher/cache_size_used_bytes": float(view.cache()[1]),
         "resource_provider_manager/events/disconnect": 0.0,
         "resource_provider_manager/events/subscribe": 0.0,
         "resource_provider_manager/subscribed": 0.0,

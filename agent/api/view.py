@@ -82,6 +82,7 @@ class View:
     collector: Collector
     log_file: Path | None = None
     recovery_seconds: float = 0.0
+    cache: Callable[[], tuple[int, int]] = lambda: (0, 0)  # bytes that the fetcher may keep, keeps
 
     def held(self) -> list[Task]:
         """Return the tasks that we hold, ended ones that nobody acknowledged too."""
