@@ -24,4 +24,5 @@ def names(numbers: Mapping[str, int]) -> Meta:
 I32 = Annotated[int, Meta(ge=-(2**31), lt=2**31, extra={"kind": "int32"})]
 I64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1, extra={"kind": "int64"})]
 U32 = Annotated[int, Meta(ge=0, lt=2**32, extra={"kind": "uint32"})]
-U64 = Annotated[int, Meta(ge=0, extra={"kind": "uint64"})]
+# msgspec can't be told of a bound above this; what lies beyond is for the lenient way to judge.
+U64 = Annotated[int, Meta(ge=0, le=2**63 - 1, extra={"kind": "uint64"})]

@@ -152,6 +152,12 @@ def test_any_json_is_a_message_or_refused(value: object) -> None:
             mesos.TimeInfo(nanoseconds=2**63 - 1),
             id="int-as-text",
         ),
+        pytest.param(
+            mesos.Range,
+            '{"begin":0,"end":18446744073709551615}',
+            mesos.Range(begin=0, end=2**64 - 1),
+            id="greatest-uint64",
+        ),
         pytest.param(TaskID, '{"value":"a","value":"b"}', TaskID(value="b"), id="last-key-wins"),
         pytest.param(
             FrameworkInfo,
@@ -211,6 +217,12 @@ def test_forms_that_mesos_takes(kind: type[Message], body: str, message: Message
         pytest.param(TaskID, '{"value":"\\ud800"}', "parse body into JSON: ", id="half-a-pair"),
         pytest.param(
             mesos.TimeInfo, '{"nanoseconds":1e30}', "Value out of range for", id="too-great"
+        ),
+        pytest.param(
+            mesos.Range, '{"begin":0,"end":18446744073709551616}', "Value out of range", id="uint65"
+        ),
+        pytest.param(
+            mesos.Range, f'{{"begin":0,"end":{"9" * 400}}}', "Value out of range|JSON", id="googol"
         ),
         pytest.param(
             mesos.TimeInfo, f'{{"nanoseconds":{"9" * 6000}}}', "parse body into JSON", id="huge"
