@@ -12,7 +12,7 @@ from phalanx.mesos.v1.media import Media, accepts_gzip
 
 SLICE_SECONDS = 0.002  # of writing, before others get on
 FIRST_BYTES = 32 * 1024
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 128 * 1024
 DEAF_SECONDS = 60.0  # a reader that takes nothing for so long is cut
 GZIP_LEVEL = 1
 GZIP = 16 + zlib.MAX_WBITS
