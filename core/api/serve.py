@@ -12,6 +12,10 @@ from phalanx.core.error import ConfigError
 
 log = structlog.get_logger()
 
+# Connections that wait to be accepted. Thousands of agents come at once to a new leader, and one
+# that finds no room believes to be connected and waits for minutes.
+BACKLOG = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -51,7 +55,7 @@ async def _open(runner: web.AppRunner, place: Listener | Path) -> Listener | Pat
         place.unlink(missing_ok=True)
         site = web.UnixSite(runner, str(place))
     else:
-        site = web.TCPSite(runner, place.host, place.port)
+        site = web.TCPSite(runner, place.host, place.port, backlog=BACKLOG)
     try:
         await site.start()
     except OSError as error:

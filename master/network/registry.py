@@ -133,7 +133,8 @@ class NetworkRegistry:
 
         Nodes that come while others are leased to are leased to together.
         """
-        if node in self._nodes and not self._lacks(node):
+        if not self._lock.locked() and not self._lacks(node):
+            self._nodes.add(node)
             return
         future = self._waiting.get(node)
         if future is None:
@@ -235,7 +236,10 @@ class NetworkRegistry:
     ) -> Mapping[str, SubnetLease]:
         """Return new leases of *network* for *nodes*, written; a full network leaves some out."""
         nodes = list(nodes)
-        free = free_subnets(network, {lease.subnet for lease in self.leases_of(network.name)})
+        if not nodes:
+            return {}
+        taken = {each.subnet for each in self.subnets.values() if each.network == network.name}
+        free = free_subnets(network, taken)
         leases = []
         for node in nodes:
             try:
