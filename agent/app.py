@@ -284,6 +284,7 @@ def _docker(
     ways = DockerWays(
         ip=str(config.address),
         owner=str(layout.runtime),
+        ip6=str(config.ip6) if config.ip6 is not None else None,
         has_quota=config.cgroups_enable_cfs,
         switches_user=config.switch_user,
         remove_delay_seconds=config.seconds("docker_remove_delay"),

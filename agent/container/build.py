@@ -64,6 +64,7 @@ def build_containerizer(config: AgentConfig, layout: Layout, images: Images) -> 
         Volumes(images, Secrets(config.secrets_dir), forced),
         Ways(
             ip=str(config.address),
+            ip6=str(config.ip6) if config.ip6 is not None else None,
             launches=LAUNCHES_PER_CORE * (os.cpu_count() or 1),
             resolv_conf=config.resolv_conf,
             switches_user=config.switch_user,

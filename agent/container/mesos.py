@@ -90,6 +90,7 @@ class Ways:
 
     ip: str
     launches: int
+    ip6: str | None = None
     resolv_conf: Path | None = None
     switches_user: bool = True
     takes_image_user: bool = False
@@ -236,7 +237,7 @@ class MesosContainerizer:
             holder = self._holder(request.id)
             networks = self.find(request.parent).networks
         else:
-            networks = (NetworkInfo(ip_addresses=(IPAddress(ip_address=self.ways.ip),)),)
+            networks = (own_network(self.ways.ip, self.ways.ip6),)
         home = self.layout.networks / holder if holder else None
         linux = (request.container.linux_info if request.container else None) or LinuxInfo()
         shared = self._shared(request, linux)
@@ -550,6 +551,14 @@ class MesosContainerizer:
         )
         with suppress(OSError):
             write_whole(self.layout.run(container_id) / FACTS, encode(facts))
+
+
+def own_network(ip: str, ip6: str | None = None) -> NetworkInfo:
+    """Return what the status of a container in the agent's own network says."""
+    addresses = [IPAddress(protocol="IPv4", ip_address=ip)]
+    if ip6 is not None:
+        addresses.append(IPAddress(protocol="IPv6", ip_address=ip6))
+    return NetworkInfo(ip_addresses=tuple(addresses))
 
 
 def find_user(name: str) -> User:

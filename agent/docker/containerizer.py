@@ -16,7 +16,7 @@ import structlog
 
 from phalanx.agent.cni.attach import Networks, named
 from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
-from phalanx.agent.container.mesos import find_user
+from phalanx.agent.container.mesos import find_user, own_network
 from phalanx.agent.container.request import ContainerRequest
 from phalanx.agent.container.spec import User, command_line
 from phalanx.agent.docker import attendant
@@ -48,7 +48,6 @@ from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import (
     CommandInfo,
-    IPAddress,
     NetworkInfo,
     Resource,
     ResourceStatistics,
@@ -85,6 +84,7 @@ class DockerWays:
 
     ip: str
     owner: str  # what tells this agent's containers from everybody else's
+    ip6: str | None = None
     has_quota: bool = False
     switches_user: bool = True
     remove_delay_seconds: float = 6 * 3600.0
@@ -165,7 +165,7 @@ class DockerContainerizer:
     async def _join(self, request: ContainerRequest, join: Joining) -> tuple[NetworkInfo, ...]:
         """Make a container's network before the container; return what its status says of it."""
         if join.mode == "host":
-            return (NetworkInfo(ip_addresses=(IPAddress(ip_address=self.ways.ip),)),)
+            return (own_network(self.ways.ip, self.ways.ip6),)
         if join.mode == "none":
             return ()
         given = request.container.hostname if request.container else None

@@ -244,3 +244,16 @@ async def test_a_task_may_run_for_no_longer_than_it_said(lead: Any, up: Any) -> 
     ended = await lead.ended("t")
 
     assert (ended.state, ended.reason) == (*("TASK_FAILED", "REASON_MAX_COMPLETION_TIME_REACHED"),)
+
+
+async def test_tasks_on_the_agents_network_have_both_its_addresses(lead: Any, node: Any) -> None:
+    node.flags = ["--ip6=fd00::7"]
+    await node.start(lead.port)
+    await lead.until(lambda: lead.subscribes)
+    await lead.say("RUN_TASK", framework_info=FRAMEWORK, task=task("t", "sleep 100"))
+    status = await lead.reached("t", "RUNNING")
+
+    [network] = status.container_status.network_infos
+    assert [(item.protocol, item.ip_address) for item in network.ip_addresses] == [
+        *(("IPv4", "127.0.0.1"), ("IPv6", "fd00::7")),
+    ]
