@@ -27,6 +27,8 @@ open("env.json", "w").write(json.dumps(dict(os.environ)))
 host, port = os.environ["MESOS_AGENT_ENDPOINT"].split(":")
 fid = {"value": os.environ["MESOS_FRAMEWORK_ID"]}
 eid = {"value": os.environ["MESOS_EXECUTOR_ID"]}
+def patience():
+    time.sleep(0.1)  # waits: before it subscribes again
 unacked, tasks, events = {}, {}, open("events", "a", buffering=1)
 def call(kind, **rest):
     body = json.dumps({"type": kind, "framework_id": fid, "executor_id": eid, **rest})
@@ -87,7 +89,7 @@ while True:
         pass
     if os.environ["MESOS_CHECKPOINT"] != "1":
         os._exit(1)
-    time.sleep(0.1)
+    patience()
 """
 
 
@@ -358,7 +360,7 @@ async def test_without_checkpoints_an_executor_does_not_outlive_its_agent(
 
 
 async def test_an_executor_that_does_not_come_back_is_destroyed(lead: Any, up: Any) -> None:
-    deaf = EXECUTOR.replace("time.sleep(0.1)", "time.sleep(1000)")
+    deaf = EXECUTOR.replace("    patience()\n", "    threading.Event().wait()\n")
     aware = framework(capabilities=[{"type": "PARTITION_AWARE"}])
     await run(lead, "t1", framework=aware, executor=executor(command=deaf))
     await lead.reached("t1", "RUNNING")
