@@ -19,6 +19,7 @@ from phalanx.master.roles.weight import parsed_weights
 from phalanx.master.scheduler.framework_info import Policy
 from phalanx.mesos.credential import parse_firewall
 from phalanx.mesos.duration import parse_duration
+from phalanx.mesos.role import DEFAULT
 from phalanx.mesos.size import parse_size
 from phalanx.mesos.v1.mesos import DomainInfo, MasterInfo
 
@@ -437,7 +438,8 @@ class MasterConfig:
     def policy(self) -> Policy:
         """Return which frameworks are taken."""
         roles = frozenset(role.strip() for role in self.roles.split(",") if role.strip())
-        return Policy(roles or None, self.root_submissions, self.offer_rules.regex)
+        allowed = roles | {DEFAULT} if roles else None
+        return Policy(allowed, self.root_submissions, self.offer_rules.regex)
 
     @property
     def offer_timing(self) -> Timing:

@@ -119,6 +119,14 @@ def test_old_names_of_flags_work() -> None:
     assert load(MESOS_SLAVE_REREGISTER_TIMEOUT="11mins").reregister_seconds == 660.0
 
 
+def test_frameworks_that_are_taken_can_be_limited() -> None:
+    assert load().policy.roles is None
+    limited = load("--roles=web, ops", "--no-root_submissions").policy
+
+    assert limited.roles == {"*", "web", "ops"}
+    assert not limited.takes_root
+
+
 def test_flags_are_strings_as_mesos_shows_them() -> None:
     flags = load("--log_dir=/var/log/x", "--quorum=2").flags()
 
