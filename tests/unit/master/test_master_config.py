@@ -123,7 +123,7 @@ def test_frameworks_that_are_taken_can_be_limited() -> None:
     assert load().policy.roles is None
     limited = load("--roles=web, ops", "--no-root_submissions").policy
 
-    assert limited.roles == {"*", "web", "ops"}
+    assert limited.roles == frozenset({"*", "web", "ops"})
     assert not limited.takes_root
 
 
