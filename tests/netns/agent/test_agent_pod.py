@@ -264,6 +264,32 @@ async def test_a_running_pod_goes_on_and_takes_more_after_a_restart(lead: Any, u
     await up.emptied()
 
 
+async def test_without_checkpoints_a_pod_does_not_outlive_its_agent(lead: Any, up: Any) -> None:
+    plain = {"checkpoint": False, "capabilities": [{"type": "PARTITION_AWARE"}]}
+    await group(lead, task("a", "sleep 1000"), task("b", "sleep 1000"), framework=plain)
+    await lead.reached("a", "RUNNING")
+    await lead.reached("b", "RUNNING")
+    await up.end(signal.SIGKILL)
+
+    await up.start(lead.port)
+
+    ends = [await lead.ended("a"), await lead.ended("b")]
+    assert {end.state for end in ends} == {"TASK_GONE"}
+    assert {end.reason for end in ends} == {"REASON_AGENT_RESTARTED"}
+    await up.emptied()
+
+
+async def test_a_framework_that_is_gone_leaves_no_pod(lead: Any, up: Any) -> None:
+    await group(lead, task("a", "trap '' TERM; sleep 1000"), task("b", "sleep 1000"))
+    await lead.reached("a", "RUNNING")
+
+    await lead.say("SHUTDOWN_FRAMEWORK", framework_id=FRAMEWORK)
+
+    assert (await lead.ended("a")).state == "TASK_KILLED"
+    assert (await lead.ended("b")).state == "TASK_KILLED"
+    await up.emptied()
+
+
 async def test_a_pod_that_dies_takes_its_tasks_along(lead: Any, up: Any) -> None:
     await group(lead, task("a", "sleep 1000"))
     await lead.reached("a", "RUNNING")
