@@ -1,9 +1,11 @@
 """How soon 2,000 simulated agents with 10,000 tasks are back after the leader is killed."""
 
+import json
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -11,13 +13,12 @@ from claim import Bound, Figure
 from daemons import fleet_of, next_report
 
 from phalanx.labs.ensemble import Ensemble
-from phalanx.labs.wait import wait_until
 
 AGENTS = 2000
 TASKS = 5  # on each agent
 NET = IPv4Address("127.201.7.0")
 SESSION_SECONDS = 10.0
-FLAGS = ("--logging_level=warning", "--agent_ping_timeout=60secs")
+FLAGS = ("--agent_ping_timeout=60secs",)
 MEBIBYTE = 1024 * 1024
 
 
@@ -33,11 +34,9 @@ def measure() -> Sequence[Figure]:
         old = ensemble.await_leader()
         killed = time.monotonic()
         ensemble.kill(old)
-        if not wait_until(lambda: ensemble.leader() is not None, seconds=60):
-            raise SystemExit("nobody leads")
-        leads = time.monotonic()
         report = next_report(agents)
         new = ensemble.await_leader()
+        elected = moment_of_election(ensemble.log(new)) - (time.time() - time.monotonic())
         memory = peak_bytes(ensemble.pid(new)) / MEBIBYTE
     seconds, most = "s", Bound.OURS_AT_MOST
     return [
@@ -45,15 +44,22 @@ def measure() -> Sequence[Figure]:
         Figure(
             "kill -9 to the next leader (session 10 s)",
             seconds,
-            leads - killed,
+            elected - killed,
             most,
-            SESSION_SECONDS + 5,
+            SESSION_SECONDS + 2,
         ),
-        Figure("leader to the first agent", seconds, max(0, report["first"] - leads), most, 2.0),
-        Figure("leader to half of them", seconds, max(0, report["half"] - leads), most, 6.0),
-        Figure("leader to all of them", seconds, max(0, report["all"] - leads), most, 10.0),
+        Figure("election to the first agent", seconds, report["first"] - elected, most, 3.0),
+        Figure("election to half of them", seconds, report["half"] - elected, most, 7.0),
+        Figure("election to all of them", seconds, report["all"] - elected, most, 10.0),
         Figure("memory of the new leader, at most", "MiB", memory, most, 1024.0),
     ]
+
+
+def moment_of_election(log: str) -> float:
+    """Return when a master was elected last, by the clock on the wall."""
+    events = (json.loads(line) for line in log.splitlines() if '"leader_elected"' in line)
+    elected = [event["timestamp"] for event in events if event["is_me"]]
+    return datetime.fromisoformat(elected[-1]).timestamp()
 
 
 def peak_bytes(pid: int) -> float:
