@@ -370,7 +370,7 @@ class Calls:
         acknowledge(agent, framework.info.id, its.task_id, its.uuid)
 
     def _reconcile(self, framework: Framework, reconcile: Reconcile) -> None:
-        known = self._known(framework)
+        known = self._known(framework, reconcile.tasks)
         wall = self._clock.wall()
         answers = (
             explicit_answers(reconcile.tasks, known, framework.info, wall)
@@ -380,8 +380,14 @@ class Calls:
         for status in answers:
             send_update(framework, status)
 
-    def _known(self, framework: Framework) -> Known:
-        agents = self._cluster.agents.values()
+    def _known(self, framework: Framework, asked: Sequence[ReconcileTask]) -> Known:
+        """Return what is known of the framework's tasks, and of the agents that may matter."""
+        ids = {item.agent_id.value for item in asked if item.agent_id is not None}
+        for item in asked:
+            stranded = framework.unreachable.get(item.task_id.value)
+            if stranded is not None:
+                ids.add(stranded.agent_id.value)
+        agents = [agent for id in ids if (agent := self._cluster.agents.get(id)) is not None]
         unreachable = {
             agent.id: agent.unreachable_since or 0.0
             for agent in agents

@@ -14,8 +14,9 @@ REASON = "REASON_RECONCILIATION"
 class Known:
     """What the master knows of a framework's tasks, and of agents.
 
-    *unreachable_agents* are with the time (wall) since when; *recovered* are
-    those of the registry that have not come back to this leader yet.
+    *registered* and *unreachable_agents*, these with the time (wall) since when,
+    need hold only agents that are asked about; *recovered* are those of the
+    registry that have not come back to this leader yet.
     """
 
     tasks: Mapping[str, Task]
