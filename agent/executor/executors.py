@@ -1,6 +1,7 @@
 """All executors of this agent, and what master and executors ask of them."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
@@ -325,4 +326,8 @@ class Executors:
             await self._tell(AgentCall(type="EXECUTOR_EXITED", executor_exited=exited))
 
     def _gone(self, container_id: str) -> None:
-        self.runs.pop(container_id, None)
+        executor = self.runs.pop(container_id, None)
+        if executor is not None:
+            now = self.station.clock()
+            with suppress(OSError):  # whoever collects sandboxes counts from their end
+                os.utime(executor.sandbox, (now, now))
