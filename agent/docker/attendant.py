@@ -34,6 +34,10 @@ NO_CONTENT = 204
 NOT_MODIFIED = 304
 
 
+class GoneError(OSError):
+    """The engine knows no such container."""
+
+
 def main(arguments: "list[str]") -> int:
     """Attend one container from its start to its end."""
     run, engine, container, out, err = arguments
@@ -70,10 +74,9 @@ def follow(run: str, engine: str, container: str, files: "list[int]") -> "dict[s
             write(run, "following", identity(os.getpid()))
             report({})
             facts = inspect(engine, container)
-        except FileNotFoundError as error:
-            if error.filename is None:  # the container, not the engine's socket
-                report({})
-                return {"status": 9, "finished": time.time()}
+        except GoneError:
+            report({})
+            return {"status": 9, "finished": time.time()}
         except OSError:
             pass
         else:
@@ -111,7 +114,7 @@ def attach(engine: str, container: str) -> socket.socket:
         head += more
     status = int(head.split(None, 2)[1])
     if status == NOT_FOUND:
-        raise FileNotFoundError(2, "the container is gone")
+        raise GoneError("the container is gone")
     if status not in (101, 200):
         raise OSError("attach: " + head.split(b"\r\n", 1)[0].decode())
     return connected
@@ -129,7 +132,7 @@ def inspect(engine: str, container: str) -> "dict[str, Any]":
     """Return what the engine knows of a container; raise OSError."""
     status, body = ask(engine, "GET", f"/containers/{container}/json")
     if status == NOT_FOUND:
-        raise FileNotFoundError(2, "the container is gone")
+        raise GoneError("the container is gone")
     if status != 200:
         raise OSError(str(body.get("message", status)))
     return body

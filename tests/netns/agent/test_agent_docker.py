@@ -37,6 +37,7 @@ from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import CommandInfo, ContainerID, ContainerInfo, Scalar
 
 PATIENCE_SECONDS = 60.0
+ENGINES: dict[Path, tuple[str, list[asyncio.subprocess.Process]]] = {}
 PROGRAMS = ("sh", "cat", "sleep", "ls", "hostname", "env", "ip", "head", "tail", "kill", "echo")
 
 
@@ -79,13 +80,10 @@ async def docker(socket: Path, *words: str, given: bytes = b"") -> str:
     return out.decode()
 
 
-@asynccontextmanager
-async def engine(base: Path) -> AsyncIterator[Path]:
-    """Run a Docker engine without any network of its own; yield its socket."""
-    base.mkdir(parents=True, exist_ok=True)
+async def start_engine(base: Path, parent: str) -> asyncio.subprocess.Process:
+    """Start a Docker engine without any network of its own and wait until it answers."""
     socket = base / "docker.sock"
-    parent = f"phxtest-docker-{os.getpid()}"
-    with (base / "log").open("wb") as log:
+    with (base / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             *("dockerd", "--data-root", str(base / "data"), "--exec-root", str(base / "exec")),
             *("-H", f"unix://{socket}", "--pidfile", str(base / "pid"), "--bridge=none"),
@@ -94,13 +92,33 @@ async def engine(base: Path) -> AsyncIterator[Path]:
             stderr=log,
             start_new_session=True,
         )
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            with suppress(RuntimeError):
+                await docker(socket, "version")
+                return process
+            await asyncio.sleep(0.1)  # waits: the engine tells nobody that it is up
+
+
+async def stop_engine(process: asyncio.subprocess.Process) -> None:
+    """End an engine and what it started."""
+    containerd = _containerd(process.pid)
+    process.send_signal(signal.SIGTERM)
+    await process.wait()
+    for child in containerd:
+        await ended(child)
+
+
+@asynccontextmanager
+async def engine(base: Path) -> AsyncIterator[Path]:
+    """Run a Docker engine; yield its socket, and leave nothing of it."""
+    base.mkdir(parents=True, exist_ok=True)
+    socket = base / "docker.sock"
+    parent = f"phxtest-docker-{uuid4().hex[:8]}"
+    process = await start_engine(base, parent)
+    running = [process]
+    ENGINES[socket] = (parent, running)
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                with suppress(RuntimeError):
-                    await docker(socket, "version")
-                    break
-                await asyncio.sleep(0.1)  # waits: the engine tells nobody that it is up
         await docker(socket, "import", "-", "tiny:latest", given=host_image())
         yield socket
     finally:
@@ -108,11 +126,7 @@ async def engine(base: Path) -> AsyncIterator[Path]:
             names = (await docker(socket, "ps", "-aq")).split()
             if names:
                 await docker(socket, "rm", "--force", *names)
-        containerd = _containerd(process.pid)
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
-        for child in containerd:
-            await ended(child)
+        await stop_engine(running[-1])
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             if line.split()[4].startswith(str(base)):
                 release_mount(Path(line.split()[4]))
@@ -383,6 +397,26 @@ async def test_a_lost_attendant_is_followed_by_another(place: Place) -> None:
 
     assert (await waiting).status == 4 << 8
     assert place.said(request.id) == "one\ntwo\n"
+
+
+async def test_an_engine_that_restarts_tells_the_end_of_its_containers(
+    place: Place, tmp_path: Path
+) -> None:
+    """An engine that ends takes its containers with it; the attendant asks until it is back."""
+    async with engine(tmp_path / "own") as own:
+        containers = replace(place.containers, engine=Engine(own))
+        request = place.request("echo up; trap 'exit 9' TERM; while :; do sleep 0.05; done")
+        await containers.launch(request)
+        await eventually(lambda: place.said(request.id) == "up\n")
+        parent, running = ENGINES[own]
+        waiting = asyncio.create_task(containers.wait(request.id))
+        await stop_engine(running[-1])
+        running.append(await start_engine(own.parent, parent))
+
+        async with asyncio.timeout(30.0):
+            assert (await waiting).status == 9 << 8
+        await containers.remove(request.id)
+        containers.engine.close()
 
 
 async def test_an_ended_container_is_kept_for_the_delay(place: Place) -> None:
