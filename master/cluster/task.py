@@ -99,7 +99,7 @@ def staged(launch: TaskInfo, info: FrameworkInfo) -> Task:
         container=launch.container,
         health_check=launch.health_check,
         kill_policy=launch.kill_policy,
-        user=user or info.user or None,
+        user=user or None,  # only what was asked for by name, as in Mesos
         limits=launch.limits,
     )
 
