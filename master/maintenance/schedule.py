@@ -146,11 +146,3 @@ def without(schedule: Schedule, ids: Iterable[MachineID]) -> Schedule:
 def shown(id: MachineID) -> str:
     """Return a machine's id as messages quote it."""
     return encode(id).decode()
-
-
-def is_agent_down(machines: Machines, hostname: str, address: IPv4Address) -> bool:
-    """Tell whether an agent's machine is down for maintenance: it must not register."""
-    return any(
-        machine.mode == DOWN and is_machine(machine.id, hostname, address)
-        for machine in machines.values()
-    )

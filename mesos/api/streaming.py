@@ -53,6 +53,9 @@ async def respond(
         await response.prepare(request)
         if preamble is not None:
             async for chunk in preamble:
+                if not may_send():
+                    stream.drop()
+                    break
                 await response.write(chunk)
         # Each record is one chunk, as in Mesos: there are clients that take one for the other.
         async for record in stream.records():
