@@ -1174,3 +1174,32 @@ async def test_an_agent_lives_in_the_network_of_its_node(agent: Agent, ns: str) 
 
     assert int(output(agent, "host")) == node.stat().st_ino
     assert int(output(agent, "own")) != node.stat().st_ino
+
+
+async def test_what_a_command_needs_is_fetched_first(master: FakeMaster, ready: Agent) -> None:
+    (ready.base / "word").write_text("fetched\n")
+
+    def needing(name: str, file: str) -> TaskInfo:
+        uris = [{"value": f"file://{ready.base}/{file}"}]
+        return shell(name, "", command={"value": "cat word", "uris": uris})
+
+    await master.run_task(needing("c1", "word"))
+    await master.run_task(needing("c2", "nothing"))
+    await master.reached("c1", TaskState.TASK_FINISHED)
+    failed = await master.reached("c2", TaskState.TASK_FAILED)
+
+    assert output(ready, "c1") == "fetched\n"
+    assert failed.reason == "REASON_CONTAINER_LAUNCH_FAILED"
+    assert "Failed to fetch all URIs for container" in (failed.message or "")
+    assert "nothing: No such file or directory" in (failed.message or "")
+
+
+async def test_the_status_of_a_limit_has_the_limit(master: FakeMaster, ready: Agent) -> None:
+    script = "import os; x = bytearray(os.urandom(1)) * (80 << 20)"
+    await master.run_task(shell("c1", f"python3 -c '{script}'"))
+
+    failed = await master.reached("c1", TaskState.TASK_FAILED)
+
+    assert failed.limitation is not None
+    assert [item.name for item in failed.limitation.resources] == ["mem"]
+    assert "MEMORY STATISTICS" in (failed.message or "")
