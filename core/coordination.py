@@ -43,7 +43,12 @@ def alone_on_disk(file: Path, stack: AsyncExitStack) -> Coordination:
 
 
 async def through_zookeeper(
-    address: ZooKeeperAddress, store: str, stack: AsyncExitStack, *, session_seconds: float
+    address: ZooKeeperAddress,
+    store: str,
+    stack: AsyncExitStack,
+    *,
+    session_seconds: float,
+    store_seconds: float | None = None,
 ) -> Coordination:
     """Return the coordination of peers that meet in ZooKeeper.
 
@@ -53,7 +58,7 @@ async def through_zookeeper(
     # Only here: whoever is alone need not pay for kazoo.
     from phalanx.core.zookeeper import ZooKeeper, ZooKeeperElection, ZooKeeperStore
 
-    session = ZooKeeper(address, session_seconds=session_seconds)
+    session = ZooKeeper(address, session_seconds=session_seconds, store_seconds=store_seconds)
     await stack.enter_async_context(session)
     election = ZooKeeperElection(session)
     kept = ZooKeeperStore(session, f"{session.path}/{store}")

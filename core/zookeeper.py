@@ -58,10 +58,15 @@ class ZooKeeper:
     """
 
     def __init__(
-        self, address: ZooKeeperAddress, *, session_seconds: float = SESSION_SECONDS
+        self,
+        address: ZooKeeperAddress,
+        *,
+        session_seconds: float = SESSION_SECONDS,
+        store_seconds: float | None = None,
     ) -> None:
         self.path = address.path
         self.session_seconds = session_seconds
+        self.store_seconds = STORE_SECONDS if store_seconds is None else store_seconds
         self.client = KazooClient(
             hosts=address.hosts,
             timeout=session_seconds,
@@ -168,12 +173,12 @@ class ZooKeeper:
             raise UnavailableError(f"zookeeper: {error or type(error).__name__}") from error
 
     async def persist(self, request: Callable[[], IAsyncResult]) -> Any:  # noqa: ANN401 - likewise
-        """Send a request that may be repeated, until a server answers or STORE_SECONDS are over."""
+        """Send a request that may be repeated, until it is answered or the store's time is over."""
         last: UnavailableError | None = None
         try:
-            async with asyncio.timeout(STORE_SECONDS):
+            async with asyncio.timeout(self.store_seconds):
                 while True:
-                    if not await self.connected(STORE_SECONDS):
+                    if not await self.connected(self.store_seconds):
                         break
                     try:
                         return await self.ask(request)
@@ -294,8 +299,9 @@ class ZooKeeperStore:
         made, until the time of a store is over.
         """
         unsure: set[str] = set()
+        seconds = self._session.store_seconds
         try:
-            async with asyncio.timeout(STORE_SECONDS):
+            async with asyncio.timeout(seconds):
                 while True:
                     try:
                         outcomes = await self._commit_once(batch, unsure)
@@ -306,7 +312,7 @@ class ZooKeeperStore:
                     if outcomes is not None:
                         return outcomes
         except TimeoutError as error:
-            raise UnavailableError(f"zookeeper: no answer in {STORE_SECONDS:g} s") from error
+            raise UnavailableError(f"zookeeper: no answer in {seconds:g} s") from error
 
     async def _commit_once(
         self, batch: Sequence[Change], unsure: set[str]

@@ -76,7 +76,13 @@ async def _coordination(config: MasterConfig, stack: AsyncExitStack) -> Coordina
     """Return election and store: ZooKeeper's with ``--zk``, else those of a master alone."""
     if config.zk is not None:
         seconds = config.zk_session_seconds
-        return await through_zookeeper(config.zk, "registry", stack, session_seconds=seconds)
+        return await through_zookeeper(
+            config.zk,
+            "registry",
+            stack,
+            session_seconds=seconds,
+            store_seconds=config.store_seconds,
+        )
     if config.registry == "in_memory":
         return alone(MemoryStore())
     return alone_on_disk(config.work_dir / REGISTRY_FILE, stack)
@@ -133,14 +139,19 @@ async def _join(me: MasterInfo, config: MasterConfig, store: Store) -> None:
 
 
 async def _lead(seat: Seat, me: MasterInfo, coordination: Coordination) -> None:
-    leader = await recover(
-        seat.config,
-        me,
-        coordination.fenced(),
-        seat.clock,
-        new_id=lambda: str(uuid4()),
-        rng=Random(),
-    )
+    seconds = seat.config.fetch_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            leader = await recover(
+                seat.config,
+                me,
+                coordination.fenced(),
+                seat.clock,
+                new_id=lambda: str(uuid4()),
+                rng=Random(),
+            )
+    except TimeoutError as error:
+        raise UnavailableError(f"the registry was not read within {seconds:g} s") from error
     seat.leader = leader
     async with asyncio.TaskGroup() as group:
         group.create_task(leader.run())

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address
+from itertools import count
 from uuid import uuid4
 
 import uvloop
@@ -29,6 +30,7 @@ from phalanx.mesos.v1.mesos import AgentInfo, FrameworkID, FrameworkInfo
 FIRST_ADDRESS = IPv4Address("10.64.0.1")
 HEARTBEAT = encode(AgentCall(type="HEARTBEAT"))
 RETRY_SECONDS = (0.1, 1.0)
+RESEND_BEATS = 10  # reference mesos §4.5: a first repetition after 10 s
 TASK = Resources.parse("cpus:0.1;mem:32")
 
 
@@ -75,7 +77,7 @@ class Fleet:
                         if self._framework is not None and not agent.held:
                             agent.hold(self._framework, self._tasks, TASK)
                         self._enter(agent.index)
-                        beating = asyncio.create_task(_beat(connection))
+                        beating = asyncio.create_task(_beat(connection, agent))
             except (OSError, TimeoutError, UnavailableError, ProtocolError, EOFError):
                 pass  # another master, or the same one a little later
             finally:
@@ -106,18 +108,21 @@ class Fleet:
         self._registered.discard(index)
 
 
-async def _beat(connection: Connection) -> None:
+async def _beat(connection: Connection, agent: SimulatedAgent) -> None:
+    """Give signs of life, and now and then send again what nobody has acknowledged."""
     with suppress(OSError):
-        while True:
+        for beat in count(1):
             await connection.send((HEARTBEAT,))
+            if beat % RESEND_BEATS == 0:
+                await connection.send(map(encode, agent.resend()))
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
-def make_agents(count: int, resources: str) -> list[SimulatedAgent]:
-    """Return *count* agents, each with *resources* and an address of its own."""
+def make_agents(number: int, resources: str) -> list[SimulatedAgent]:
+    """Return *number* agents, each with *resources* and an address of its own."""
     offered = Resources.parse(resources).messages()
     agents = []
-    for index in range(count):
+    for index in range(number):
         address = FIRST_ADDRESS + index
         info = AgentInfo(hostname=f"simulated-{index}", port=5051, resources=offered)
         agents.append(
