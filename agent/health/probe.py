@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
@@ -99,6 +100,8 @@ async def _ask(network: Path | None, url: str) -> tuple[int, str]:
         raise ContainerError("answer has no status line") from error
     finally:
         writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
     return status, location
 
 

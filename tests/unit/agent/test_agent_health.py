@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,14 +68,17 @@ class Here:
 async def answering(*pages: bytes, host: str = "127.0.0.1") -> AsyncIterator[tuple[int, list[str]]]:
     """Serve raw *pages* in turn, one for each connection; yield the port and what was asked."""
     left, asked = list(pages), list[str]()
+    serving = set[asyncio.Task[None] | None]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         asked.append((await reader.readline()).decode().strip())
         while (await reader.readline()).strip():
             continue
         writer.write(left.pop(0))
-        await writer.drain()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, host, 0)
     try:
@@ -83,6 +86,7 @@ async def answering(*pages: bytes, host: str = "127.0.0.1") -> AsyncIterator[tup
     finally:
         server.close()
         await server.wait_closed()
+        await asyncio.gather(*(task for task in serving if task is not None))
 
 
 @pytest.mark.parametrize(
