@@ -244,8 +244,15 @@ class Containers:
         limits: Mapping[str, Scalar],
         terms: Terms,
     ) -> None:
-        """Hold a container's cgroup to other amounts; raise ContainerError in runc's words."""
+        """Hold a container's cgroup to other amounts; raise ContainerError in runc's words.
+
+        The hard limit of memory is only ever raised: what is used can't be taken back.
+        """
         held = resource_limits(resources, limits, terms)
+        now = self.cgroups.statistics(container_id).get("mem_limit_bytes", 0)
+        memory = held.get("memory", {})
+        for key in memory.keys() & {"limit", "swap"}:
+            memory[key] = max(memory[key], now)
         command = [self.runc, "--root", str(self.layout.runc), "update", "--resources", "-"]
         try:
             done = await run(

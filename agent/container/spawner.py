@@ -22,6 +22,11 @@ class Spawner:
         self._last = 0
         self._starting = asyncio.Lock()
 
+    @property
+    def is_running(self) -> bool:
+        """Tell whether there is such a process."""
+        return self._process is not None and self._process.returncode is None
+
     async def supervise(self, arguments: Sequence[str], *, timeout_seconds: float) -> bytes:
         """Start a supervisor and return what it reports; raise TimeoutError, ContainerError."""
         loop = asyncio.get_running_loop()
@@ -42,13 +47,14 @@ class Spawner:
 
     async def _writer(self) -> asyncio.StreamWriter:
         async with self._starting:
-            if self._process is None or self._process.returncode is not None:
+            process = self._process
+            if process is None or process.returncode is not None:
                 await self.close()
-                self._process = await open_spawner()
-                self._reading = asyncio.create_task(self._read(self._process))
-            if self._process.stdin is None:
+                process = self._process = await open_spawner()
+                self._reading = asyncio.create_task(self._read(process))
+            if process.stdin is None:
                 raise ContainerError("supervisor: could not be started")
-            return self._process.stdin
+            return process.stdin
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         """Hand each report to whoever waits for it; fail them all at the end."""

@@ -165,6 +165,12 @@ async def test_what_is_held_of_a_container_changes_with_an_update(house: House) 
     assert found.mem_limit_bytes == 128 * 1024**2
     assert found.cpus_limit == 1.0
 
+    await house.engine.update("c1", Resources.parse("cpus:1;mem:64"), {})
+
+    found = await house.engine.statistics("c1")
+    assert found.mem_limit_bytes == 128 * 1024**2
+    assert found.mem_soft_limit_bytes == 64 * 1024**2
+
 
 async def test_what_is_kept_of_a_container_is_for_nobody_else(house: House) -> None:
     await house.start("c1", "sleep 600")
@@ -172,3 +178,29 @@ async def test_what_is_kept_of_a_container_is_for_nobody_else(house: House) -> N
 
     assert place.stat().st_mode & 0o077 == 0
     assert json.loads((place / "config.json").read_text())["process"]["env"]
+
+
+async def test_a_killed_spawner_costs_no_container_and_is_replaced(house: House) -> None:
+    first = await house.start("c1", "sleep 600")
+    supervisor = house.layout.run("c1") / "supervisor"
+    pid = int(json.loads(supervisor.read_text())["pid"])
+    [spawner] = [
+        int(path.name) for path in Path("/proc").glob("[0-9]*") if is_spawner(int(path.name))
+    ]
+
+    os.kill(spawner, signal.SIGKILL)
+    await eventually(lambda: start_time(spawner) is None)
+    await eventually(lambda: not house.spawner.is_running)
+    await house.start("c2", "sleep 600")
+
+    assert start_time(first) is not None
+    assert start_time(pid) is not None
+
+
+def is_spawner(pid: int) -> bool:
+    try:
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return int(parent) == os.getpid() and command.endswith(b"supervisor.py\0")
