@@ -297,6 +297,25 @@ async def test_without_zookeeper_nobody_leads_and_all_comes_back_with_it(world: 
     assert before <= world.scheduler.running
 
 
+async def test_a_leader_that_zookeeper_does_not_answer_steps_down(world: World) -> None:
+    """Servers that are stopped refuse nothing and answer nothing, as behind a broken wire."""
+    old = await world.await_leader()
+    before = world.scheduler.running
+    try:
+        for name in ("z1", "z2", "z3"):
+            world.ensemble.send(name, signal.SIGSTOP)
+        await until(lambda: not world.ensemble.is_alive(old), "the leader to step down", seconds=20)
+    finally:
+        for name in ("z1", "z2", "z3"):
+            world.ensemble.send(name, signal.SIGCONT)
+
+    await world.await_leader(other_than=old)
+    await asyncio.to_thread(world.ensemble.start, old)
+    await world.grow(10)
+    await world.settled()
+    assert before <= world.scheduler.running
+
+
 def serves(ensemble: Ensemble, name: str) -> bool:
     try:
         return "Mode: " in ask(None, ensemble.host(name), 2181, "srvr")
