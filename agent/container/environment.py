@@ -26,20 +26,20 @@ def task_environment(
     """Return what a command task is told of itself, its framework and its agent."""
     endpoint = f"{agent_ip}:{agent_port}"
     allocation = task.resources[0].allocation_info if task.resources else None
+    checkpointing = {"MESOS_RECOVERY_TIMEOUT": "15mins", "MESOS_SUBSCRIPTION_BACKOFF_MAX": "2secs"}
     return {
         "LIBPROCESS_PORT": "0",
         "MESOS_AGENT_ENDPOINT": endpoint,
         "MESOS_ALLOCATION_ROLE": (allocation and allocation.role) or framework.role or "*",
-        "MESOS_CHECKPOINT": "1",
+        "MESOS_CHECKPOINT": "1" if framework.checkpoint else "0",
         "MESOS_EXECUTOR_ID": task.task_id.value,
         "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "5secs",
         "MESOS_FRAMEWORK_ID": framework.id.value if framework.id else "",
         "MESOS_HTTP_COMMAND_EXECUTOR": "0",
-        "MESOS_RECOVERY_TIMEOUT": "15mins",
         "MESOS_SLAVE_ID": task.agent_id.value,
         "MESOS_SLAVE_PID": f"slave(1)@{endpoint}",
-        "MESOS_SUBSCRIPTION_BACKOFF_MAX": "2secs",
         "MESOS_TASK_ID": task.task_id.value,
+        **(checkpointing if framework.checkpoint else {}),
     }
 
 

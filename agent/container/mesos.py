@@ -17,7 +17,7 @@ from phalanx.agent.cni.attach import Networks, named
 from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
 from phalanx.agent.container.disk import disk_quotas, rendered, used_bytes
 from phalanx.agent.container.environment import Surroundings, container_environment
-from phalanx.agent.container.mount import host_mounts
+from phalanx.agent.container.mount import TEMPORARY, host_mounts
 from phalanx.agent.container.request import ContainerRequest, descendants, lineage
 from phalanx.agent.container.runtime import Containers, Ended, Ends
 from phalanx.agent.container.spec import (
@@ -252,6 +252,7 @@ class MesosContainerizer:
             network=str(self.networks.namespace(holder)) if holder else None,
             files=self._files(home),
             host_mounts=host_mounts(Path("/proc/self/mountinfo").read_text()),
+            temporary=tuple(point for point in TEMPORARY if Path(point).is_dir()),
             image=self._root(request.id, image) if image else None,
             joined=joined,
             shared=shared,

@@ -1,10 +1,11 @@
-"""Which of the host's file systems a container sees (read-only)."""
+"""Which of the host's file systems a container sees, read-only but for what is temporary."""
 
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 PRIVATE = ("/proc", "/sys", "/dev", "/run", "/tmp")
+TEMPORARY = ("/tmp", "/var/tmp")
 NOT_FILES = frozenset({"nsfs", "proc", "sysfs", "cgroup", "cgroup2", "devtmpfs", "devpts"})
 
 _OCTAL = re.compile(r"\\([0-7]{3})")

@@ -66,6 +66,7 @@ class Place:
     network: str | None  # path of its network namespace; None shares the agent's
     files: Mapping[str, str]  # files bound over the root file system's, by their path in it
     host_mounts: tuple[str, ...] = ("/",)
+    temporary: tuple[str, ...] = ("/tmp",)  # the host's directories that it may write to
     image: ImageRoot | None = None  # instead of the host's mounts
     joined: Mapping[str, str] = field(default_factory=dict)  # namespaces by kind, as paths
     shared: frozenset[str] = frozenset()  # kinds of namespaces that stay the agent's
@@ -335,15 +336,19 @@ def _own(place: Place) -> list[dict[str, Any]]:
         ("/tmp", "tmpfs", "tmpfs", "nosuid,nodev,mode=1777"),
         ("/run", "tmpfs", "tmpfs", "nosuid,nodev,mode=755"),
     )
-    mounts = [
-        {"destination": point, "type": kind, "source": source, "options": options.split(",")}
+    mounts = {
+        point: {"destination": point, "type": kind, "source": source, "options": options.split(",")}
         for point, kind, source, options in rows
-        if point != "/run" or place.image is None  # an image may have files there
-    ]
-    if place.shm is None:
-        return mounts
-    shm = _bind(place.shm, "/dev/shm", "rw")
-    return [shm if mount["destination"] == "/dev/shm" else mount for mount in mounts]
+    }
+    if place.image is not None:
+        del mounts["/run"]  # an image may have files there
+    else:
+        # what anybody may write is the host's, as in Mesos: programs find their files there
+        del mounts["/tmp"]
+        mounts |= {point: _bind(point, point, "rw") for point in place.temporary}
+    if place.shm is not None:
+        mounts["/dev/shm"] = _bind(place.shm, "/dev/shm", "rw")
+    return list(mounts.values())
 
 
 def _files(place: Place) -> list[dict[str, Any]]:

@@ -66,8 +66,9 @@ def test_cpu_and_memory_limits_stand_in_the_cgroup(cluster: Cluster, app: Any) -
     assert f'"limit":{48 << 20}' in done.stdout, done.stdout + done.stderr
 
 
-def test_only_the_sandbox_is_writable(cluster: Cluster, app: Any) -> None:
-    app("writer", "touch here && touch /tmp/there && ! touch /etc/nowhere && exec sleep 1d")
+def test_only_the_sandbox_and_what_is_temporary_is_writable(cluster: Cluster, app: Any) -> None:
+    temporary = "touch /tmp/there$$ && rm /tmp/there$$"
+    app("writer", f"touch here && {temporary} && ! touch /etc/nowhere && exec sleep 1d")
 
     assert cluster.await_app("writer", 1)
 

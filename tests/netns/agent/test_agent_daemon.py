@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -421,17 +422,29 @@ async def test_arguments_reach_a_command_without_shell(master: FakeMaster, ready
 async def test_a_container_sees_the_host_read_only_and_itself_alone(
     master: FakeMaster, ready: Agent
 ) -> None:
-    command = "touch /etc/x /usr/x; ls /proc | grep -c '^[0-9]*$'; touch /tmp/own && ls /tmp"
+    command = "touch /etc/x /usr/x; ls /proc | grep -c '^[0-9]*$'; ls -A /run"
     await master.run_task(shell("alone", command))
 
     await master.reached("alone", TaskState.TASK_FINISHED)
 
     words = output(ready, "alone").split()
     assert int(words[0]) < 8
-    assert "own" in words[1:]
-    assert not Path("/tmp/own").exists()
+    assert not words[1:]
     assert not Path("/etc/x").exists()
     assert not Path("/usr/x").exists()
+
+
+@pytest.mark.parametrize("directory", ["/tmp", "/var/tmp"])
+async def test_what_is_temporary_is_the_hosts(
+    master: FakeMaster, ready: Agent, directory: str
+) -> None:
+    with TemporaryDirectory(prefix="phxtest-", dir=directory) as place:
+        Path(place, "program").write_text("echo ran >$1/answer")
+        await master.run_task(shell("temporary", f"sh {place}/program {place}"))
+
+        await master.reached("temporary", TaskState.TASK_FINISHED)
+
+        assert Path(place, "answer").read_text() == "ran\n"
 
 
 async def test_volumes_are_mounted_as_asked(master: FakeMaster, ready: Agent) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from phalanx.agent.container.environment import (
     SEARCH_PATH,
@@ -112,6 +113,7 @@ def test_the_root_is_read_only_and_the_sandbox_is_not() -> None:
     assert binds(config) == {
         "/": ("/", ["bind", "ro"]),
         "/home": ("/home", ["bind", "ro"]),
+        "/tmp": ("/tmp", ["bind", "rw"]),
         "/var/sandbox": ("/var/sandbox", ["bind", "rw"]),
         "/etc/hosts": ("/state/hosts", ["bind", "ro"]),
     }
@@ -338,6 +340,17 @@ def test_a_task_is_told_of_itself_and_its_agent() -> None:
     assert found["MESOS_FRAMEWORK_ID"] == "fw"
     assert found["MESOS_AGENT_ENDPOINT"] == "10.0.0.1:5051"
     assert found["MESOS_ALLOCATION_ROLE"] == "eng"
+    assert found["MESOS_CHECKPOINT"] == "0"
+    assert "MESOS_RECOVERY_TIMEOUT" not in found
+
+
+def test_a_task_is_told_that_its_framework_checkpoints() -> None:
+    checkpointing = structs.replace(FRAMEWORK, checkpoint=True)
+
+    found = task_environment(a_task(), checkpointing, "10.0.0.1", 5051)
+
+    assert found["MESOS_CHECKPOINT"] == "1"
+    assert found["MESOS_RECOVERY_TIMEOUT"] == "15mins"
 
 
 @pytest.mark.parametrize(
