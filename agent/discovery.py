@@ -8,8 +8,8 @@ from phalanx.agent.config import AgentConfig
 from phalanx.agent.exec import run
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError, ContainerError
+from phalanx.core.hostname import name_of
 
-LOOKUP_SECONDS = 2.0
 COMMAND_SECONDS = 30.0
 SOMEWHERE = HostPort("192.0.2.1", 9)  # of no machine; only the route to it counts
 
@@ -59,17 +59,3 @@ async def address_towards(host: HostPort) -> IPv4Address:
         except OSError:
             return IPv4Address("127.0.0.1")
         return IPv4Address(probe.getsockname()[0])
-
-
-async def name_of(address: IPv4Address) -> str | None:
-    """Return the name of an address if it leads back to it; None for one without, or too late."""
-    if address.is_unspecified:
-        return None
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(LOOKUP_SECONDS):
-            name, _ = await loop.getnameinfo((str(address), 0), socket.NI_NAMEREQD)
-            found = await loop.getaddrinfo(name, 0, family=socket.AF_INET)
-    except (OSError, TimeoutError):
-        return None
-    return name if str(address) in {place[4][0] for place in found} else None

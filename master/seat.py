@@ -6,7 +6,7 @@ from phalanx.core.verbosity import Verbosity
 from phalanx.master.clock import Clock
 from phalanx.master.config import MasterConfig
 from phalanx.master.leader import Leader
-from phalanx.master.operator.files import VirtualFiles
+from phalanx.mesos.file import VirtualFiles
 from phalanx.mesos.v1.mesos import MasterInfo
 
 
@@ -27,7 +27,8 @@ class Seat:
         self._leader: Leader | None = None
         self.verbosity = Verbosity()
         log_file = config.log_file
-        self.files = VirtualFiles({} if log_file is None else {"/master/log": log_file})
+        places = {} if log_file is None else {"/master/log": log_file}
+        self.files = VirtualFiles(lambda: places)
 
     @property
     def leader(self) -> Leader | None:

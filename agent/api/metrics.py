@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from phalanx.agent.api.system import machine_metrics
 from phalanx.agent.api.view import View
+from phalanx.mesos.machine import machine_metrics
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import TaskState
 

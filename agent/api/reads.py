@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 from typing import Any
 
-from phalanx.agent.api.files import Files
 from phalanx.agent.api.metrics import all_metrics
 from phalanx.agent.api.view import View, build_version
 from phalanx.core.error import InvalidError
 from phalanx.core.verbosity import Verbosity
+from phalanx.mesos.file import VirtualFiles
 from phalanx.mesos.v1.agent import Call
 from phalanx.mesos.v1.codec import to_json
 from phalanx.mesos.v1.mesos import TERMINAL, ExecutorInfo, FrameworkInfo
@@ -29,7 +29,7 @@ NO_PROVIDERS = frozenset(
 class Reads:
     """Answers each call with the body of its answer, or None for one that has no body."""
 
-    def __init__(self, view: View, files: Files, verbosity: Verbosity) -> None:
+    def __init__(self, view: View, files: VirtualFiles, verbosity: Verbosity) -> None:
         self._view = view
         self._files = files
         self._verbosity = verbosity

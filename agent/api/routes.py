@@ -8,21 +8,22 @@ from aiohttp import web
 
 from phalanx.agent.api.container import DESK, HEARTBEAT_SECONDS, Desk, attach_input, call_container
 from phalanx.agent.api.executor import EXECUTORS, post_executor
-from phalanx.agent.api.files import FILES, Files
-from phalanx.agent.api.files import pages as file_pages
 from phalanx.agent.api.metrics import all_metrics
 from phalanx.agent.api.reads import NO_PROVIDERS, Reads
-from phalanx.agent.api.system import VERBOSITY
-from phalanx.agent.api.system import pages as system_pages
 from phalanx.agent.api.view import View, build_version
 from phalanx.core.error import InvalidError
 from phalanx.core.verbosity import Verbosity
 from phalanx.mesos.api.answer import answer_with, dressed, errors_in_words, json_answer
 from phalanx.mesos.api.authentication import DOORS, known_only
 from phalanx.mesos.api.call import agree, read_body
+from phalanx.mesos.api.file import FILES
+from phalanx.mesos.api.file import pages as file_pages
 from phalanx.mesos.api.route import Page, Pages, attach
+from phalanx.mesos.api.system import VERBOSITY
+from phalanx.mesos.api.system import pages as system_pages
 from phalanx.mesos.credential import Doors
 from phalanx.mesos.duration import parse_duration
+from phalanx.mesos.file import VirtualFiles
 from phalanx.mesos.v1.agent import Call, Response
 from phalanx.mesos.v1.media import RECORDIO, decode_as
 
@@ -119,7 +120,7 @@ def build_app(
         app[DOORS] = doors
     app[VIEW] = view
     app[VERBOSITY] = verbosity or Verbosity()
-    app[FILES] = Files(view.places)
+    app[FILES] = VirtualFiles(view.places)
     app[READS] = Reads(view, app[FILES], app[VERBOSITY])
     app[EXECUTORS] = view.roster.executors
     app[DESK] = Desk(view.roster.executors, view.station.layout, heartbeat_seconds)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from phalanx.agent.api.files import sandbox_places
 from phalanx.agent.api.form import (
     amounts_form,
     attributes_form,
@@ -24,6 +23,7 @@ from phalanx.agent.life import Life
 from phalanx.agent.operation.ledger import Ledger
 from phalanx.agent.registration import CAPABILITIES
 from phalanx.agent.roster import Roster
+from phalanx.agent.sandbox import sandbox_places
 from phalanx.agent.station import Station
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from phalanx.master.api import change, files, legacy, network, system
+from phalanx.master.api import change, legacy, network, system
 from phalanx.master.api.agent import post_agent, post_agent_calls
 from phalanx.master.api.door import SEAT, leader_only
 from phalanx.master.api.operator import post_operator
@@ -10,6 +10,8 @@ from phalanx.master.api.scheduler import post_scheduler
 from phalanx.master.seat import Seat
 from phalanx.mesos.agent_protocol import CALLS_PATH
 from phalanx.mesos.agent_protocol import PATH as AGENT_PATH
+from phalanx.mesos.api import file as file_api
+from phalanx.mesos.api import system as system_api
 from phalanx.mesos.api.answer import dressed, errors_in_words
 from phalanx.mesos.api.authentication import DOORS, known_only
 from phalanx.mesos.api.route import Page, Pages, attach
@@ -28,6 +30,7 @@ def build_app(seat: Seat) -> web.Application:
         client_max_size=MAX_BODY_BYTES,
     )
     app[SEAT] = seat
+    app[file_api.FILES], app[system_api.VERBOSITY] = seat.files, seat.verbosity
     app[DOORS] = Doors.read(
         seat.config.realms,
         seat.config.http_credentials or seat.config.credentials,
@@ -44,10 +47,9 @@ def build_app(seat: Seat) -> web.Application:
         Page("/api/v1", post_operator, realm="readwrite"),
         Page("/api/v1/scheduler", post_scheduler, realm="scheduler"),
     ]
-    attach(
-        app,
-        Pages("master", [*api, *legacy.pages(), *change.pages(), *files.pages(), *system.pages()]),
-    )
+    shared = [*file_api.pages(is_open=True), *system_api.pages(is_open=True)]
+    ours = [*legacy.pages(), *change.pages(), *system.pages()]
+    attach(app, Pages("master", [*api, *ours, *shared]))
     app.router.add_post(AGENT_PATH, post_agent)
     app.router.add_post(CALLS_PATH, post_agent_calls)
     app.add_routes(network.routes())

@@ -1,13 +1,12 @@
-"""Pages of the daemon itself: health, version, flags, metrics, log level, load (§3.4)."""
+"""Pages of the daemon itself: health, version, flags, metrics (reference mesos §3.4)."""
 
-import asyncio
 from html import escape
 
 from aiohttp import web
 
 from phalanx.core.error import InvalidError
 from phalanx.master.api.door import SEAT, base_of, leader_of
-from phalanx.master.operator.metrics import all_metrics, follower_metrics, machine_metrics
+from phalanx.master.operator.metrics import all_metrics, follower_metrics
 from phalanx.master.operator.registry import registry_json
 from phalanx.master.operator.v1 import version_info
 from phalanx.mesos.api.answer import json_answer
@@ -24,8 +23,6 @@ def pages() -> list[Page]:
         Page("/flags", flags, is_open=True, is_exact=True),
         Page("/metrics/snapshot", metrics, is_open=True, is_exact=True),
         Page("/redirect", redirect, is_open=True, is_exact=True, realm=None),
-        Page("/logging/toggle", toggle, is_open=True, is_exact=True, realm="readwrite"),
-        Page("/system/stats.json", stats, is_open=True, is_exact=True, realm=None),
         Page("/registrar(1)/registry", registry, is_exact=True),
         Page("/allocator/offer_constraints_debug", constraints, is_exact=True),
         Page("/help", help_page, is_open=True, realm=None),
@@ -67,45 +64,6 @@ async def redirect(request: web.Request) -> web.Response:
     if holder is None:
         raise web.HTTPServiceUnavailable(text="No leader elected")
     raise web.HTTPTemporaryRedirect(base_of(holder))
-
-
-async def toggle(request: web.Request) -> web.Response:
-    """Tell the level of the log, or raise it for a while."""
-    verbosity = request.app[SEAT].verbosity
-    level, duration = request.query.get("level"), request.query.get("duration")
-    if level is None and duration is None:
-        return web.Response(text=f"{verbosity.level}\n")
-    if level is None:
-        raise InvalidError("Expecting 'level=value' in query.\n")
-    if duration is None:
-        raise InvalidError("Expecting 'duration=value' in query.\n")
-    try:
-        number = int(level)
-    except ValueError as error:
-        raise InvalidError(f"Failed to convert '{level}' to number.\n") from error
-    if number < 0:
-        raise InvalidError(f"Invalid level '{number}'.\n")
-    try:
-        seconds = parse_duration(duration)
-    except InvalidError as error:
-        raise InvalidError(f"{error}.\n") from error
-    verbosity.set(number, seconds)
-    return web.Response()
-
-
-async def stats(_request: web.Request) -> web.Response:
-    """Answer load, processors and memory of this machine."""
-    found = await asyncio.to_thread(machine_metrics)
-    return json_answer(
-        {
-            "avg_load_15min": found["system/load_15min"],
-            "avg_load_1min": found["system/load_1min"],
-            "avg_load_5min": found["system/load_5min"],
-            "cpus_total": int(found["system/cpus_total"]),
-            "mem_free_bytes": int(found["system/mem_free_bytes"]),
-            "mem_total_bytes": int(found["system/mem_total_bytes"]),
-        }
-    )
 
 
 async def registry(request: web.Request) -> web.Response:

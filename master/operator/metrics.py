@@ -1,14 +1,13 @@
 """``/metrics/snapshot``: one number a name, as Mesos names them (reference mesos §3.4)."""
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.operator.snapshot import reachable
+from phalanx.mesos.machine import machine_metrics
 from phalanx.mesos.v1.mesos import TERMINAL, OperationRecord, TaskState
 
 if TYPE_CHECKING:  # it is wired of what this module tells about
@@ -249,23 +248,6 @@ def framework_metrics(
     for state in sorted(TERMINAL):
         found[f"{prefix}/tasks/terminal/{state.lower()}"] = ended.get(state, 0)
     return found
-
-
-def machine_metrics() -> dict[str, float]:
-    """Return load, processors and memory of this machine."""
-    one, five, fifteen = os.getloadavg()
-    memory = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        key, _, value = line.partition(":")
-        memory[key] = int(value.split()[0]) * 1024
-    return {
-        "system/cpus_total": float(os.cpu_count() or 1),
-        "system/load_1min": one,
-        "system/load_5min": five,
-        "system/load_15min": fifteen,
-        "system/mem_free_bytes": float(memory["MemFree"]),
-        "system/mem_total_bytes": float(memory["MemTotal"]),
-    }
 
 
 def follower_metrics(*, uptime: float) -> dict[str, float]:

@@ -8,16 +8,19 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from phalanx.agent.api.files import FILES, PAGE_BYTES, Files, pages, sandbox_places
 from phalanx.agent.api.form import amounts_form, by_role_form, by_role_full, full_form
 from phalanx.agent.api.metrics import resource_metrics
-from phalanx.agent.api.system import VERBOSITY, machine_metrics
-from phalanx.agent.api.system import pages as system_pages
+from phalanx.agent.sandbox import sandbox_places
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.error import InvalidError, NotFoundError
 from phalanx.core.verbosity import Verbosity
 from phalanx.mesos.api.answer import errors_in_words
+from phalanx.mesos.api.file import FILES, pages
 from phalanx.mesos.api.route import Pages, attach
+from phalanx.mesos.api.system import VERBOSITY
+from phalanx.mesos.api.system import pages as system_pages
+from phalanx.mesos.file import PAGE_BYTES, VirtualFiles
+from phalanx.mesos.machine import machine_metrics
 from phalanx.mesos.resources import Resources
 
 
@@ -32,12 +35,12 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def files(runs: tuple[Path, Path]) -> Files:
-    return Files(lambda: sandbox_places({("f", "e"): [run for run in runs if run.is_dir()]}))
+def files(runs: tuple[Path, Path]) -> VirtualFiles:
+    return VirtualFiles(lambda: sandbox_places({("f", "e"): [run for run in runs if run.is_dir()]}))
 
 
 def test_a_sandbox_is_known_by_its_path_and_by_latest(
-    files: Files, runs: tuple[Path, Path]
+    files: VirtualFiles, runs: tuple[Path, Path]
 ) -> None:
     first, last = runs
     for path, said in (
@@ -50,7 +53,7 @@ def test_a_sandbox_is_known_by_its_path_and_by_latest(
 
 
 def test_links_inside_a_sandbox_are_followed_and_none_leads_out(
-    files: Files, runs: tuple[Path, Path]
+    files: VirtualFiles, runs: tuple[Path, Path]
 ) -> None:
     """A task's directory of a pod is a link to its container's."""
     _, last = runs
@@ -65,7 +68,7 @@ def test_links_inside_a_sandbox_are_followed_and_none_leads_out(
             files.resolve(path)
 
 
-def test_what_was_collected_is_gone(files: Files, runs: tuple[Path, Path]) -> None:
+def test_what_was_collected_is_gone(files: VirtualFiles, runs: tuple[Path, Path]) -> None:
     (runs[0] / "stdout").unlink()
     (runs[0] / "tasks").rmdir()
     runs[0].rmdir()
@@ -74,7 +77,7 @@ def test_what_was_collected_is_gone(files: Files, runs: tuple[Path, Path]) -> No
         files.resolve(str(runs[0]))
 
 
-def test_a_listing_has_what_ls_tells(files: Files, runs: tuple[Path, Path]) -> None:
+def test_a_listing_has_what_ls_tells(files: VirtualFiles, runs: tuple[Path, Path]) -> None:
     found = {info.path: info for info in files.browse(str(runs[0]))}
 
     assert sorted(found) == [f"{runs[0]}/stdout", f"{runs[0]}/tasks"]
@@ -83,7 +86,7 @@ def test_a_listing_has_what_ls_tells(files: Files, runs: tuple[Path, Path]) -> N
 
 
 @pytest.fixture
-async def url(files: Files) -> AsyncIterator[str]:
+async def url(files: VirtualFiles) -> AsyncIterator[str]:
     app = web.Application(middlewares=[errors_in_words])
     app[FILES], app[VERBOSITY] = files, Verbosity()
     attach(app, Pages("slave(1)", [*pages(), *system_pages()]))
@@ -151,7 +154,7 @@ async def test_the_log_level_is_told_and_raised(url: str) -> None:
             assert (await response.json())["cpus_total"] == os.cpu_count()
 
 
-def test_a_directory_is_not_read(files: Files, runs: tuple[Path, Path]) -> None:
+def test_a_directory_is_not_read(files: VirtualFiles, runs: tuple[Path, Path]) -> None:
     with pytest.raises(InvalidError):
         files.read(str(runs[0]), 0, None)
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from phalanx.agent.config import AgentConfig
-from phalanx.agent.discovery import address_towards, discovered, name_of
+from phalanx.agent.discovery import address_towards, discovered
 from phalanx.agent.offering import Machine, offered_resources
 from phalanx.core.config import HostPort, Loader
 from phalanx.core.error import ConfigError
+from phalanx.core.hostname import name_of
 from phalanx.mesos.resources import Resources
 
 MACHINE = Machine(cpus=2, memory_megabytes=4096, disk_megabytes=20480)

@@ -3,21 +3,25 @@
 import grp
 import os
 import pwd
-import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from phalanx.core.error import NotFoundError
+from phalanx.core.error import InvalidError, NotFoundError
 from phalanx.mesos.v1.mesos import FileInfo, TimeInfo
 
 PAGE_BYTES = 16 * 4096  # the most that one read returns
 
+Places = Callable[[], Mapping[str, Path]]
+
 
 class VirtualFiles:
-    """Real files and directories by the paths that clients name them with."""
+    """Real files and directories by the paths that clients name them with.
 
-    def __init__(self, places: Mapping[str, Path]) -> None:
-        self.places = dict(places)
+    *places* is asked anew each time: sandboxes come and go.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
 
     def resolve(self, path: str) -> Path:
         """Return the real path; raise NotFoundError, without words as Mesos does.
@@ -25,13 +29,17 @@ class VirtualFiles:
         Nothing outside of the places is there, whatever links say.
         """
         wanted = "/" + path.strip("/")
-        for virtual, real in self.places.items():
-            if wanted == virtual or wanted.startswith(f"{virtual}/"):
-                home = real.resolve()
-                found = (home / wanted[len(virtual) :].lstrip("/")).resolve()
-                if found.is_relative_to(home) and found.exists():
-                    return found
-        raise NotFoundError
+        places = self.places()
+        virtual = wanted
+        while virtual not in places:
+            virtual = virtual.rpartition("/")[0]
+            if not virtual:
+                raise NotFoundError
+        home = places[virtual].resolve()
+        found = (home / wanted[len(virtual) :].lstrip("/")).resolve()
+        if not found.is_relative_to(home) or not found.exists():
+            raise NotFoundError
+        return found
 
     def browse(self, path: str) -> tuple[FileInfo, ...]:
         """Return what is in a directory, by name; a file has nothing in it."""
@@ -42,19 +50,17 @@ class VirtualFiles:
         return tuple(_info(child, f"{head}/{child.name}") for child in sorted(real.iterdir()))
 
     def read(self, path: str, offset: int, length: int | None) -> tuple[int, bytes]:
-        """Return a file's size and at most ``PAGE_BYTES`` of it; raise NotFoundError."""
+        """Return a file's size and at most ``PAGE_BYTES`` of it.
+
+        Raises NotFoundError, and InvalidError for a directory.
+        """
         real = self.resolve(path)
         if real.is_dir():
-            raise NotFoundError
+            raise InvalidError("Cannot read a directory.\n")
         with real.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(min(offset, size))
             return size, file.read(PAGE_BYTES if length is None else min(length, PAGE_BYTES))
-
-
-def mode_text(info: FileInfo) -> str:
-    """Return a file's mode as ``ls`` writes it."""
-    return stat.filemode(info.mode or 0)
 
 
 def _info(real: Path, path: str) -> FileInfo:

@@ -1,32 +1,34 @@
-"""``/files/*``: the master's log, page by page (reference mesos §3.4)."""
+"""Files of a daemon over HTTP: ``/files/*`` (reference mesos §3.4)."""
 
 import asyncio
+import stat
 from typing import Any
 
 from aiohttp import web
 
-from phalanx.core.error import InvalidError, NotFoundError
-from phalanx.master.api.door import SEAT
-from phalanx.master.operator.files import mode_text
+from phalanx.core.error import InvalidError
 from phalanx.mesos.api.answer import json_answer
 from phalanx.mesos.api.route import Page
+from phalanx.mesos.file import VirtualFiles
 from phalanx.mesos.v1.mesos import FileInfo
 
+FILES: web.AppKey[VirtualFiles] = web.AppKey("files", VirtualFiles)
 
-def pages() -> list[Page]:
-    """Return the pages of files; every master answers them."""
+
+def pages(*, is_open: bool = False) -> list[Page]:
+    """Return the pages of files; open ones are answered by masters that do not lead, too."""
     return [
-        Page("/files/browse", browse, is_open=True, is_exact=True),
-        Page("/files/read", read, is_open=True, is_exact=True),
-        Page("/files/download", download, is_open=True, is_exact=True),
-        Page("/files/debug", debug, is_open=True, is_exact=True),
+        Page("/files/browse", browse, is_open=is_open, is_exact=True),
+        Page("/files/read", read, is_open=is_open, is_exact=True),
+        Page("/files/download", download, is_open=is_open, is_exact=True),
+        Page("/files/debug", debug, is_open=is_open, is_exact=True),
     ]
 
 
 async def browse(request: web.Request) -> web.Response:
     """List a directory."""
-    infos = request.app[SEAT].files.browse(_path(request))
-    return json_answer([_listed(info) for info in infos])
+    found = await asyncio.to_thread(request.app[FILES].browse, _path(request))
+    return json_answer([_listed(info) for info in found])
 
 
 async def read(request: web.Request) -> web.Response:
@@ -37,7 +39,7 @@ async def read(request: web.Request) -> web.Response:
         raise InvalidError(f"Negative offset provided: {offset}.\n")
     if length < -1:
         raise InvalidError(f"Negative length provided: {length}.\n")
-    files = request.app[SEAT].files
+    files = request.app[FILES]
     if offset == -1:
         size, _ = await asyncio.to_thread(files.read, path, 0, 0)
         return json_answer({"data": "", "offset": size})
@@ -48,10 +50,7 @@ async def read(request: web.Request) -> web.Response:
 
 async def download(request: web.Request) -> web.StreamResponse:
     """Send a whole file."""
-    try:
-        path = request.app[SEAT].files.resolve(_path(request))
-    except NotFoundError as error:
-        raise web.HTTPNotFound from error
+    path = request.app[FILES].resolve(_path(request))
     if path.is_dir():
         raise InvalidError("Cannot download a directory.\n")
     headers = {
@@ -63,8 +62,8 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 async def debug(request: web.Request) -> web.Response:
     """Tell which real path each virtual one stands for."""
-    places = request.app[SEAT].files.places
-    return json_answer({virtual: str(real) for virtual, real in places.items()})
+    places = request.app[FILES].places()
+    return json_answer({virtual: str(places[virtual]) for virtual in sorted(places)})
 
 
 def _path(request: web.Request) -> str:
@@ -86,7 +85,7 @@ def _number(request: web.Request, key: str) -> int:
 def _listed(info: FileInfo) -> dict[str, Any]:
     return {
         "gid": info.gid,
-        "mode": mode_text(info),
+        "mode": stat.filemode(info.mode or 0),
         "mtime": (info.mtime.nanoseconds if info.mtime is not None else 0) // 1_000_000_000,
         "nlink": info.nlink,
         "path": info.path,

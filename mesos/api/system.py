@@ -1,8 +1,6 @@
 """Pages of the daemon itself: log level and load (reference mesos §3.4)."""
 
 import asyncio
-import os
-from pathlib import Path
 
 from aiohttp import web
 
@@ -11,34 +9,17 @@ from phalanx.core.verbosity import Verbosity
 from phalanx.mesos.api.answer import json_answer
 from phalanx.mesos.api.route import Page
 from phalanx.mesos.duration import parse_duration
+from phalanx.mesos.machine import machine_metrics
 
 VERBOSITY: web.AppKey[Verbosity] = web.AppKey("verbosity", Verbosity)
-MEMORY = Path("/proc/meminfo")
 
 
-def pages() -> list[Page]:
-    """Return the pages of the daemon."""
+def pages(*, is_open: bool = False) -> list[Page]:
+    """Return the pages of the daemon; open ones are answered by masters that do not lead, too."""
     return [
-        Page("/logging/toggle", toggle, is_exact=True, realm="readwrite"),
-        Page("/system/stats.json", stats, is_exact=True, realm=None),
+        Page("/logging/toggle", toggle, is_open=is_open, is_exact=True, realm="readwrite"),
+        Page("/system/stats.json", stats, is_open=is_open, is_exact=True, realm=None),
     ]
-
-
-def machine_metrics() -> dict[str, float]:
-    """Return load, processors and memory of this machine."""
-    one, five, fifteen = os.getloadavg()
-    memory = {}
-    for line in MEMORY.read_text().splitlines():
-        key, _, value = line.partition(":")
-        memory[key] = int(value.split()[0]) * 1024
-    return {
-        "system/cpus_total": float(os.cpu_count() or 1),
-        "system/load_1min": one,
-        "system/load_5min": five,
-        "system/load_15min": fifteen,
-        "system/mem_free_bytes": float(memory["MemFree"]),
-        "system/mem_total_bytes": float(memory["MemTotal"]),
-    }
 
 
 async def toggle(request: web.Request) -> web.Response:
@@ -51,13 +32,17 @@ async def toggle(request: web.Request) -> web.Response:
         raise InvalidError("Expecting 'level=value' in query.\n")
     if duration is None:
         raise InvalidError("Expecting 'duration=value' in query.\n")
-    if not level.isdecimal():
-        raise InvalidError(f"Failed to convert '{level}' to number.\n")
+    try:
+        number = int(level)
+    except ValueError as error:
+        raise InvalidError(f"Failed to convert '{level}' to number.\n") from error
+    if number < 0:
+        raise InvalidError(f"Invalid level '{number}'.\n")
     try:
         seconds = parse_duration(duration)
     except InvalidError as error:
         raise InvalidError(f"{error}.\n") from error
-    verbosity.set(int(level), seconds)
+    verbosity.set(number, seconds)
     return web.Response()
 
 
