@@ -4,9 +4,9 @@ from ipaddress import IPv4Address
 from itertools import count
 from uuid import NAMESPACE_OID, uuid5
 
+from phalanx.mesos.build import VERSION
 from phalanx.mesos.v1.mesos import Address, DomainInfo, MasterCapability, MasterInfo
 
-VERSION = "1.11.0"  # of the Mesos interface that we offer; clients compare it
 CAPABILITIES = ("AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2")
 AGENT_CAPABILITIES = (
     "MULTI_ROLE",

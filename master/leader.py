@@ -27,6 +27,7 @@ from phalanx.master.masters import Masters
 from phalanx.master.network.registry import NetworkRegistry
 from phalanx.master.operator.counts import Counts
 from phalanx.master.operator.events import Watchers
+from phalanx.master.operator.metrics import all_metrics
 from phalanx.master.operator.operations import Operations
 from phalanx.master.operator.reads import Reads
 from phalanx.master.roles.roles import Roles
@@ -98,6 +99,18 @@ class Leader:
                 *(a.address for a in agents),
                 *(r.address for r in recovered),
             }
+        )
+
+    def metrics(self, *, uptime: float) -> dict[str, float]:
+        """Return every metric by its name; *uptime* is the process', in seconds."""
+        return all_metrics(
+            self.cluster,
+            self.counts,
+            uptime=uptime,
+            subscribers=len(self.watchers),
+            agents=self.agents.counts,
+            updates=self.updates.counts,
+            allocator=self.allocator.metrics(),
         )
 
     async def run(self) -> None:

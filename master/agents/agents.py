@@ -17,7 +17,6 @@ from phalanx.master.agents.holdings import Holdings
 from phalanx.master.agents.limit import Limit, Rate
 from phalanx.master.agents.liveness import liveness_after
 from phalanx.master.agents.locks import Locks
-from phalanx.master.agents.post import shutdown, shutdown_event, shutdown_framework, tell
 from phalanx.master.agents.reconcile import Tasks
 from phalanx.master.agents.registry import (
     GONE,
@@ -33,9 +32,10 @@ from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster, Recovered
 from phalanx.master.event import AgentAdded, AgentUpdated
 from phalanx.master.identity import Identities
+from phalanx.master.post.agent import shutdown, shutdown_event, shutdown_framework, tell
+from phalanx.master.post.framework import rescind, send_failure
 from phalanx.master.scheduler.framework_info import id_problem
 from phalanx.master.scheduler.frameworks import Frameworks
-from phalanx.master.scheduler.post import rescind, send_failure
 from phalanx.mesos.agent_protocol import (
     HEARTBEAT_SECONDS,
     AgentEvent,

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import structlog
 
-from phalanx.master.agents.post import update_framework
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.event import ExecutorKey
-from phalanx.master.scheduler.post import tell
+from phalanx.master.post.agent import update_framework
+from phalanx.master.post.framework import tell
 from phalanx.mesos.v1.mesos import (
     AgentID,
     ExecutorInfo,

@@ -18,7 +18,7 @@ from phalanx.master.cluster.task import (
     resources_of,
     with_status,
 )
-from phalanx.master.scheduler.post import send_update
+from phalanx.master.post.framework import send_update
 from phalanx.mesos.v1.mesos import FrameworkID, Task, TaskState, TaskStatus
 
 log = structlog.get_logger()

@@ -4,12 +4,12 @@ from collections import Counter
 
 import structlog
 
-from phalanx.master.agents.post import acknowledge
 from phalanx.master.allocator.poke import Poke
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.task import is_over, with_status
-from phalanx.master.scheduler.post import send_executor_failure, send_message, send_update
+from phalanx.master.post.agent import acknowledge
+from phalanx.master.post.framework import send_executor_failure, send_message, send_update
 from phalanx.mesos.agent_protocol import AgentMessage, AgentUpdate, ExecutorExited
 
 log = structlog.get_logger()

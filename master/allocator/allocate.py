@@ -19,9 +19,9 @@ from random import Random
 from typing import NamedTuple
 
 from phalanx.master.allocator.constraint import Features, RoleConstraint
-from phalanx.master.allocator.filter import Refused
 from phalanx.master.allocator.quota import Budget, Quota, within
 from phalanx.master.allocator.sorter import Ranking, Standing
+from phalanx.master.cluster.filter import Refused
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.role import DEFAULT, ancestors, top_of
 

@@ -11,7 +11,7 @@ from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.offer import OutstandingInverse, agent_url
 from phalanx.master.identity import Identities
-from phalanx.master.scheduler.post import tell
+from phalanx.master.post.framework import tell
 from phalanx.mesos.v1.mesos import AgentID, FrameworkID, InverseOffer, OfferID
 from phalanx.mesos.v1.scheduler import Event, InverseOffers, RescindInverseOffer
 

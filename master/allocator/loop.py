@@ -24,7 +24,7 @@ from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.offer import Outstanding, offer_message
 from phalanx.master.identity import Identities
-from phalanx.master.scheduler.post import rescind, tell
+from phalanx.master.post.framework import rescind, tell
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import Offer
 from phalanx.mesos.v1.scheduler import Event, Offers

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from phalanx.core.error import InvalidError
 from phalanx.master.allocator.allocate import Client, Market, Quantities, Spare
 from phalanx.master.allocator.constraint import Features, RoleConstraint, compiled
-from phalanx.master.allocator.filter import Refused
 from phalanx.master.allocator.quota import Quota
 from phalanx.master.allocator.rule import Rules
 from phalanx.master.allocator.sorter import Standing
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
+from phalanx.master.cluster.filter import Refused
 from phalanx.master.cluster.framework import Framework
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.role import top_of

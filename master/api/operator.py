@@ -13,7 +13,6 @@ from phalanx.master.api.slices import answer_pieces, in_slices
 from phalanx.master.leader import Leader
 from phalanx.master.operator import v1
 from phalanx.master.operator.events import HEARTBEAT, HEARTBEAT_SECONDS
-from phalanx.master.operator.metrics import all_metrics
 from phalanx.master.operator.snapshot import Snapshot, snapshot_of
 from phalanx.master.roles.quota import quota_status
 from phalanx.master.roles.weight import weight_infos
@@ -21,6 +20,7 @@ from phalanx.master.seat import Seat
 from phalanx.mesos.api.answer import answer
 from phalanx.mesos.api.call import accepted, agree, read_call
 from phalanx.mesos.api.streaming import respond
+from phalanx.mesos.build import build_info
 from phalanx.mesos.v1.master import (
     Call,
     Event,
@@ -63,7 +63,7 @@ def _flags(seat: Seat, _leader: Leader, _call: Call) -> Response:
 
 
 def _metrics(seat: Seat, leader: Leader, _call: Call) -> Response:
-    found = v1.pairs_of_metrics(all_metrics(leader, uptime=seat.uptime))
+    found = v1.pairs_of_metrics(leader.metrics(uptime=seat.uptime))
     return Response(get_metrics=GetMetricsAnswer(metrics=found))
 
 
@@ -115,9 +115,7 @@ def _level(seat: Seat, _leader: Leader, _call: Call) -> Response:
 READS: Mapping[str, Read] = {
     "GET_HEALTH": lambda *_: Response(get_health=GetHealthAnswer(healthy=True)),
     "GET_FLAGS": _flags,
-    "GET_VERSION": lambda *_: Response(
-        get_version=GetVersionAnswer(version_info=v1.version_info())
-    ),
+    "GET_VERSION": lambda *_: Response(get_version=GetVersionAnswer(version_info=build_info())),
     "GET_METRICS": _metrics,
     "GET_LOGGING_LEVEL": _level,
     "LIST_FILES": _list_files,

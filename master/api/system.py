@@ -6,11 +6,11 @@ from aiohttp import web
 
 from phalanx.core.error import InvalidError
 from phalanx.master.api.door import SEAT, base_of, leader_of
-from phalanx.master.operator.metrics import all_metrics, follower_metrics
+from phalanx.master.operator.metrics import follower_metrics
 from phalanx.master.operator.registry import registry_json
-from phalanx.master.operator.v1 import version_info
 from phalanx.mesos.api.answer import json_answer
 from phalanx.mesos.api.route import PAGES, Page
+from phalanx.mesos.build import build_info
 from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.v1.codec import to_json
 
@@ -36,7 +36,7 @@ async def health(_request: web.Request) -> web.Response:
 
 async def version(_request: web.Request) -> web.Response:
     """Answer the version."""
-    return json_answer(to_json(version_info()))
+    return json_answer(to_json(build_info()))
 
 
 async def flags(request: web.Request) -> web.Response:
@@ -55,7 +55,7 @@ async def metrics(request: web.Request) -> web.Response:
     seat = request.app[SEAT]
     if seat.leader is None:
         return json_answer(follower_metrics(uptime=seat.uptime))
-    return json_answer(all_metrics(seat.leader, uptime=seat.uptime))
+    return json_answer(seat.leader.metrics(uptime=seat.uptime))
 
 
 async def redirect(request: web.Request) -> web.Response:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from phalanx.master.allocator.filter import FilterTable
 from phalanx.master.cluster.agent import Agent
+from phalanx.master.cluster.filter import FilterTable
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.offer import Outstanding, OutstandingInverse
 from phalanx.master.cluster.task import executor_role, is_over, key_of, resources_of, role_of

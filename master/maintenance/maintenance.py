@@ -23,7 +23,7 @@ from phalanx.master.maintenance.schedule import (
     unavailability_of,
     without,
 )
-from phalanx.master.scheduler.post import rescind, tell
+from phalanx.master.post.framework import rescind, tell
 from phalanx.mesos.v1.maintenance import ClusterStatus, DrainingMachine, Schedule
 from phalanx.mesos.v1.mesos import MachineID, MachineInfo, OfferID
 from phalanx.mesos.v1.scheduler import Event, RescindInverseOffer

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from phalanx.master.cluster.task import role_of
-from phalanx.master.identity import AGENT_CAPABILITIES, CAPABILITIES, VERSION, agent_pid
+from phalanx.master.identity import AGENT_CAPABILITIES, CAPABILITIES, agent_pid
 from phalanx.master.operator.fragment import Fragments, Reading
 from phalanx.master.operator.role import RoleFacts
 from phalanx.master.operator.snapshot import (
@@ -33,6 +33,7 @@ from phalanx.master.operator.tally import (
 )
 from phalanx.master.roles.consumption import as_numbers
 from phalanx.master.roles.quota import thousandths
+from phalanx.mesos.build import build_info
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import encode_value, to_json
 from phalanx.mesos.v1.mesos import (
@@ -333,7 +334,7 @@ def state_json(
     active, inactive, unreachable = snapshot.standing()
     domain = {} if master.domain is None else {"domain": to_json(master.domain)}
     head: Json = {
-        "version": VERSION,
+        **to_json(build_info()),
         "start_time": start_time,
         "elected_time": elected_time,
         "id": master.id,

@@ -2,16 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
+from phalanx.master.operator.counts import Counts
 from phalanx.master.operator.snapshot import reachable
 from phalanx.mesos.machine import machine_metrics
 from phalanx.mesos.v1.mesos import TERMINAL, OperationRecord, TaskState
-
-if TYPE_CHECKING:  # it is wired of what this module tells about
-    from phalanx.master.leader import Leader
 
 LIVE = tuple(state for state in TaskState if state not in TERMINAL)
 SCALARS = ("cpus", "gpus", "mem", "disk")
@@ -119,14 +116,26 @@ COUNTED = (
 )
 
 
-def all_metrics(leader: "Leader", *, uptime: float) -> dict[str, float]:
-    """Return every metric of the leading master, by name."""
-    cluster, updates = leader.cluster, leader.updates.counts
+def all_metrics(
+    cluster: Cluster,
+    counts: Counts,
+    *,
+    uptime: float,
+    subscribers: int,
+    agents: Mapping[str, int],
+    updates: Mapping[str, int],
+    allocator: Mapping[str, float],
+) -> dict[str, float]:
+    """Return every metric of the leading master, by name.
+
+    *uptime* is in seconds; *subscribers* are open operator streams; *agents*,
+    *updates* and *allocator* are what those parts of the master have counted.
+    """
     found: dict[str, float] = dict.fromkeys(COUNTED, 0.0)
     found |= {
         "master/elected": 1.0,
         "master/uptime_secs": uptime,
-        "master/operator_event_stream_subscribers": len(leader.watchers),
+        "master/operator_event_stream_subscribers": subscribers,
         "master/valid_status_updates": updates.get("valid", 0),
         "master/invalid_status_updates": updates.get("invalid", 0),
         "master/messages_status_update": updates.get("valid", 0) + updates.get("invalid", 0),
@@ -137,19 +146,19 @@ def all_metrics(leader: "Leader", *, uptime: float) -> dict[str, float]:
     }
     found |= machine_metrics()
     found |= cluster_metrics(cluster)
-    found |= leader.allocator.metrics()
+    found |= allocator
     for key, name in OF_AGENTS.items():
-        found[name] = leader.agents.counts.get(key, 0)
-    found["master/messages_register_slave"] = leader.agents.counts.get("registrations", 0)
-    found["master/messages_reregister_slave"] = leader.agents.counts.get("reregistrations", 0)
+        found[name] = agents.get(key, 0)
+    found["master/messages_register_slave"] = agents.get("registrations", 0)
+    found["master/messages_reregister_slave"] = agents.get("reregistrations", 0)
     for state in TERMINAL:
-        found[f"master/{metric_of(state)}"] = leader.counts.named[f"tasks:{state}"]
-    for name, count in leader.counts.named.items():
+        found[f"master/{metric_of(state)}"] = counts.named[f"tasks:{state}"]
+    for name, count in counts.named.items():
         if "/" in name:
             found[name] = found.get(name, 0.0) + count
     for framework in cluster.frameworks.values():
-        ended = leader.counts.ended.get(framework.id, Counter())
-        calls = leader.counts.calls.get(framework.id, Counter())
+        ended = counts.ended.get(framework.id, Counter())
+        calls = counts.calls.get(framework.id, Counter())
         found |= framework_metrics(framework, ended, calls)
     return {name: float(value) for name, value in sorted(found.items())}
 

@@ -5,17 +5,17 @@ from collections.abc import Callable
 import structlog
 
 from phalanx.core.error import ConflictError, InvalidError
-from phalanx.master.agents.post import tell
 from phalanx.master.allocator.poke import Poke
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.offer import Outstanding
 from phalanx.master.identity import agent_pid
+from phalanx.master.post.agent import tell
+from phalanx.master.post.framework import rescind, rescind_shared
 from phalanx.master.scheduler.bench import Bench
 from phalanx.master.scheduler.operation_check import RULES, resources_of_operation
 from phalanx.master.scheduler.operations import PENDING
-from phalanx.master.scheduler.post import rescind, rescind_shared
 from phalanx.master.scheduler.resource_check import form_problem
 from phalanx.master.scheduler.wording import words_of
 from phalanx.mesos.agent_protocol import AgentEvent, ApplyOperation

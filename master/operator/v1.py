@@ -10,7 +10,7 @@ from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.offer import Outstanding, OutstandingInverse
 from phalanx.master.cluster.task import time_info
-from phalanx.master.identity import AGENT_CAPABILITIES, VERSION, agent_pid
+from phalanx.master.identity import AGENT_CAPABILITIES, agent_pid
 from phalanx.master.operator.role import roles_of_cluster
 from phalanx.master.operator.snapshot import (
     AgentFacts,
@@ -49,17 +49,11 @@ from phalanx.mesos.v1.mesos import (
     OfferID,
     Role,
     Task,
-    VersionInfo,
 )
 from phalanx.mesos.v1.scheduler import OfferConstraints
 
 CAPABILITIES = tuple(AgentCapability(type=name) for name in AGENT_CAPABILITIES)
 SLICE = 64  # messages of one piece
-
-
-def version_info() -> VersionInfo:
-    """Return what GET_VERSION tells."""
-    return VersionInfo(version=VERSION)
 
 
 def pairs_of_flags(flags: Mapping[str, str]) -> tuple[Flag, ...]:

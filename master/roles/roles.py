@@ -11,10 +11,10 @@ from phalanx.core.store.store import Store
 from phalanx.master.carry import carried_through
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.offer import Outstanding
+from phalanx.master.post.framework import rescind
 from phalanx.master.roles.consumption import Scalars, capacity, consumed_by_top_role
 from phalanx.master.roles.quota import exceeds, guaranteed, requested, updated
 from phalanx.master.roles.weight import checked_weights
-from phalanx.master.scheduler.post import rescind
 from phalanx.mesos.role import top_of
 from phalanx.mesos.v1.mesos import WeightInfo
 from phalanx.mesos.v1.quota import QuotaConfig, QuotaRequest

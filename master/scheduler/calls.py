@@ -4,7 +4,17 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from phalanx.master.agents.post import (
+from phalanx.master.allocator.poke import Poke
+from phalanx.master.clock import Clock
+from phalanx.master.cluster.agent import Agent
+from phalanx.master.cluster.cluster import Cluster
+from phalanx.master.cluster.filter import refusal_seconds
+from phalanx.master.cluster.framework import Framework
+from phalanx.master.cluster.offer import Outstanding
+from phalanx.master.cluster.task import staged, time_info
+from phalanx.master.event import ExecutorKey
+from phalanx.master.identity import agent_pid
+from phalanx.master.post.agent import (
     acknowledge,
     kill_task,
     message_executor,
@@ -12,16 +22,7 @@ from phalanx.master.agents.post import (
     run_task,
     shutdown_executor,
 )
-from phalanx.master.allocator.filter import refusal_seconds
-from phalanx.master.allocator.poke import Poke
-from phalanx.master.clock import Clock
-from phalanx.master.cluster.agent import Agent
-from phalanx.master.cluster.cluster import Cluster
-from phalanx.master.cluster.framework import Framework
-from phalanx.master.cluster.offer import Outstanding
-from phalanx.master.cluster.task import staged, time_info
-from phalanx.master.event import ExecutorKey
-from phalanx.master.identity import agent_pid
+from phalanx.master.post.framework import send_operation_status, send_update
 from phalanx.master.scheduler.accept import (
     Convert,
     Run,
@@ -35,7 +36,6 @@ from phalanx.master.scheduler.accept import (
 from phalanx.master.scheduler.bench import Bench
 from phalanx.master.scheduler.frameworks import Frameworks
 from phalanx.master.scheduler.operations import Conversions
-from phalanx.master.scheduler.post import send_operation_status, send_update
 from phalanx.master.scheduler.reconcile import Known, explicit_answers, implicit_answers
 from phalanx.mesos.agent_protocol import KillTask
 from phalanx.mesos.resources import Resources, summed

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import structlog
 
 from phalanx.core.error import InvalidError
-from phalanx.master.agents.post import shutdown_framework, update_framework
 from phalanx.master.allocator.constraint import compiled
 from phalanx.master.allocator.poke import Poke
 from phalanx.master.clock import Clock
@@ -15,6 +14,8 @@ from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.task import latest_status, master_status, with_status
 from phalanx.master.event import FrameworkUpdated
 from phalanx.master.identity import Identities
+from phalanx.master.post.agent import shutdown_framework, update_framework
+from phalanx.master.post.framework import rescind, tell
 from phalanx.master.scheduler.framework_info import (
     Policy,
     check_info,
@@ -22,7 +23,6 @@ from phalanx.master.scheduler.framework_info import (
     renewed,
     with_id,
 )
-from phalanx.master.scheduler.post import rescind, tell
 from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.media import Media
 from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo, MasterInfo, Task, TaskState

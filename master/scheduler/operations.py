@@ -6,12 +6,12 @@ import msgspec
 import structlog
 
 from phalanx.core.error import InvalidError
-from phalanx.master.agents.post import tell as tell_agent
 from phalanx.master.allocator.poke import Poke
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
-from phalanx.master.scheduler.post import rescind, rescind_shared, send_operation_status
+from phalanx.master.post.agent import tell as tell_agent
+from phalanx.master.post.framework import rescind, rescind_shared, send_operation_status
 from phalanx.mesos.agent_protocol import (
     AcknowledgeOperation,
     AgentEvent,

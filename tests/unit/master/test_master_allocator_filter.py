@@ -15,9 +15,9 @@ from phalanx.master.allocator.constraint import (
     compiled,
     regex,
 )
-from phalanx.master.allocator.filter import FilterTable, refusal_seconds
 from phalanx.master.allocator.quota import Budget, Quota, within
 from phalanx.master.allocator.whitelist import parse_whitelist, read_whitelist
+from phalanx.master.cluster.filter import FilterTable, refusal_seconds
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import AgentInfo, Resource

@@ -16,7 +16,7 @@ from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
 from phalanx.master.leader import Leader, recover
 from phalanx.master.operator import legacy, v1
-from phalanx.master.operator.metrics import all_metrics, follower_metrics
+from phalanx.master.operator.metrics import follower_metrics
 from phalanx.master.operator.role import roles_of_cluster
 from phalanx.master.operator.snapshot import snapshot_of
 from phalanx.mesos.agent_protocol import AgentSubscribe, AgentUpdate
@@ -371,7 +371,7 @@ async def test_outstanding_offers_are_shown_with_their_role(leader: Leader) -> N
 
 
 async def test_metrics_are_numbers_under_mesos_names(leader: Leader) -> None:
-    found = all_metrics(leader, uptime=3.0)
+    found = leader.metrics(uptime=3.0)
 
     assert found["master/elected"] == 1.0
     assert found["master/tasks_running"] == 1.0

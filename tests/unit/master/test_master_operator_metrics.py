@@ -11,7 +11,6 @@ from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
 from phalanx.master.leader import Leader, recover
-from phalanx.master.operator.metrics import all_metrics
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.scheduler import Subscribe
 
@@ -95,7 +94,7 @@ async def leader() -> Leader:
 
 
 async def test_every_name_is_there_from_the_beginning(leader: Leader) -> None:
-    found = all_metrics(leader, uptime=1.0)
+    found = leader.metrics(uptime=1.0)
 
     assert [name for name in NAMES if name not in found] == []
     assert all(isinstance(value, float) for value in found.values())
@@ -107,7 +106,7 @@ async def test_names_are_documented(leader: Leader) -> None:
 
     undocumented = [
         name
-        for name in all_metrics(leader, uptime=1.0)
+        for name in leader.metrics(uptime=1.0)
         if not any(group.fullmatch(name) for group in groups)
     ]
 
@@ -122,7 +121,7 @@ async def test_calls_are_counted_in_all_and_by_framework(leader: Leader) -> None
     leader.counts.subscribed(framework.id, is_new=True)
     leader.counts.called(framework.id, "DECLINE")
 
-    found = all_metrics(leader, uptime=1.0)
+    found = leader.metrics(uptime=1.0)
 
     prefix = f"master/frameworks/a%2Fb/{framework.id}"
     assert found["master/messages_register_framework"] == 1.0
@@ -133,4 +132,4 @@ async def test_calls_are_counted_in_all_and_by_framework(leader: Leader) -> None
 
     leader.frameworks.remove(framework, "test")
 
-    assert not any(name.startswith(prefix) for name in all_metrics(leader, uptime=1.0))
+    assert not any(name.startswith(prefix) for name in leader.metrics(uptime=1.0))

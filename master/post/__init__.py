@@ -1,0 +1,1 @@
+"""What the master tells others, one module for each kind of listener."""
