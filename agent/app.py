@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from phalanx.agent.api.routes import build_app
-from phalanx.agent.api.view import COMPATIBLE_VERSION, View, build_version
+from phalanx.agent.api.view import View
 from phalanx.agent.client import MasterClient
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
@@ -53,6 +53,7 @@ from phalanx.core.detector import open_detector
 from phalanx.core.error import ConfigError, ContainerError
 from phalanx.core.log import configure_log
 from phalanx.core.verbosity import Verbosity
+from phalanx.mesos.build import VERSION
 from phalanx.mesos.credential import Doors
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.size import parse_size
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
             program="phalanx agent",
             about="Run the tasks of one node.",
             environ_prefix="MESOS",
-            version=COMPATIBLE_VERSION,
+            version=VERSION,
         )
         config = loader.load(arguments)
         configure_log(
@@ -126,9 +127,8 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
     session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
     detector = await open_detector(config.master, stack)
     group = await stack.enter_async_context(asyncio.TaskGroup())
-    version = str(build_version()["version"])
     address = str(config.advertise_ip) if config.advertise_ip is not None else None
-    link = Link(layout, info, version, time.time, address)
+    link = Link(layout, info, VERSION, time.time, address)
     if agent_id is not None:
         link.drainage.recover()
     sender = UpdateSender(link.send_update, link.done)

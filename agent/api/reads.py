@@ -6,9 +6,10 @@ from inspect import isawaitable
 from typing import Any
 
 from phalanx.agent.api.metrics import all_metrics
-from phalanx.agent.api.view import View, build_version
+from phalanx.agent.api.view import View
 from phalanx.core.error import InvalidError
 from phalanx.core.verbosity import Verbosity
+from phalanx.mesos.build import build_info
 from phalanx.mesos.file import VirtualFiles
 from phalanx.mesos.v1.agent import Call
 from phalanx.mesos.v1.codec import to_json
@@ -35,7 +36,7 @@ class Reads:
         self._verbosity = verbosity
         self._draws: Mapping[str, Draw] = {
             "GET_HEALTH": lambda _: {"healthy": True},
-            "GET_VERSION": lambda _: {"version_info": build_version()},
+            "GET_VERSION": lambda _: {"version_info": to_json(build_info())},
             "GET_FLAGS": self._flags,
             "GET_METRICS": self._metrics,
             "GET_LOGGING_LEVEL": lambda _: {"level": verbosity.level},

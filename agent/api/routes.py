@@ -10,7 +10,7 @@ from phalanx.agent.api.container import DESK, HEARTBEAT_SECONDS, Desk, attach_in
 from phalanx.agent.api.executor import EXECUTORS, post_executor
 from phalanx.agent.api.metrics import all_metrics
 from phalanx.agent.api.reads import NO_PROVIDERS, Reads
-from phalanx.agent.api.view import View, build_version
+from phalanx.agent.api.view import View
 from phalanx.core.error import InvalidError
 from phalanx.core.verbosity import Verbosity
 from phalanx.mesos.api.answer import answer_with, dressed, errors_in_words, json_answer
@@ -21,10 +21,12 @@ from phalanx.mesos.api.file import pages as file_pages
 from phalanx.mesos.api.route import Page, Pages, attach
 from phalanx.mesos.api.system import VERBOSITY
 from phalanx.mesos.api.system import pages as system_pages
+from phalanx.mesos.build import build_info
 from phalanx.mesos.credential import Doors
 from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.file import VirtualFiles
 from phalanx.mesos.v1.agent import Call, Response
+from phalanx.mesos.v1.codec import to_json
 from phalanx.mesos.v1.media import RECORDIO, decode_as
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -133,7 +135,7 @@ def build_app(
         Page("/api/v1", post_v1, realm="readwrite"),
         Page("/api/v1/executor", post_executor, realm="executor"),
         Page("/health", get_health, realm=None),
-        Page("/version", _page(build_version), realm=None),
+        Page("/version", _page(lambda: to_json(build_info())), realm=None),
         Page("/containers", get_containers),
         Page("/containerizer/debug", get_debug),
         Page("/metrics/snapshot", get_metrics),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +25,7 @@ from phalanx.agent.roster import Roster
 from phalanx.agent.sandbox import sandbox_places
 from phalanx.agent.station import Station
 from phalanx.core.error import ContainerError
+from phalanx.mesos.build import build_info
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import to_json
 from phalanx.mesos.v1.mesos import (
@@ -36,17 +36,6 @@ from phalanx.mesos.v1.mesos import (
     FrameworkInfo,
     Task,
 )
-
-COMPATIBLE_VERSION = "1.11.0"
-
-
-def build_version() -> dict[str, Any]:
-    """Return the Mesos version that we are compatible with, and our own."""
-    try:
-        own = version("phalanx")
-    except PackageNotFoundError:
-        own = "0"
-    return {"version": COMPATIBLE_VERSION, "git_tag": f"phalanx-{own}", "build_user": "phalanx"}
 
 
 @dataclass(slots=True)
@@ -180,7 +169,7 @@ class View:
         info, total, used = self.agent_info(), self.ledger().total, self.used()
         master = self.master()
         form = {
-            **build_version(),
+            **to_json(build_info()),
             "start_time": self.start_time,
             "id": info.id.value if info.id else "",
             "pid": f"slave(1)@{self.station.ip}:{self.station.port}",

@@ -881,6 +881,14 @@ async def test_operator_call_is_answered_under_its_own_name(client: Client, kind
     assert isinstance(body, dict)
 
 
+async def test_every_page_with_a_version_tells_of_the_build(client: Client) -> None:
+    pages = [(await client.get(path))[1] for path in ("/version", "/state")]
+    answer = (await client.operator("GET_VERSION"))[1]
+
+    for told in (*pages, answer["version_info"]):
+        assert {"version", "build_date", "build_time", "build_user", "git_tag"} <= set(told)
+
+
 async def test_operator_calls_that_cannot_be_answered(client: Client) -> None:
     assert await client.operator("NOSUCH") == (
         400,
