@@ -254,6 +254,11 @@ class AgentConfig:
     switch_user: bool = setting(
         "run commands as the user they name, not as the agent's", default=True
     )
+    host_filesystem: str = setting(
+        "the host's file systems in containers without an image: rw, writable as for their user "
+        "on the host; ro, read-only beside /tmp and /var/tmp",
+        default="rw",
+    )
     image_user: bool = setting(
         "run the command of an image as the image's User where it names none", default=False
     )
@@ -553,6 +558,7 @@ class AgentConfig:
             ("isolation", self.isolation, ISOLATORS),
             ("image-providers", self.image_providers, ("docker",)),
             ("launcher", (self.launcher,), ("linux", "posix")),
+            ("host-filesystem", (self.host_filesystem,), ("rw", "ro")),
             ("recover", (self.recover,), ("reconnect", "cleanup")),
             ("reconfiguration-policy", (self.reconfiguration_policy,), ("equal", "additive")),
         ):

@@ -68,6 +68,8 @@ def agent_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
             "attributes": f"segment:{node.segment}",
             "cgroups-root": place.node_cgroup(node.name),
             "resolv-conf": home / "resolv.conf",
+            # A lab's nodes are one machine, and its tasks are root there.
+            "host-filesystem": "ro",
         }
     )
 

@@ -69,6 +69,7 @@ def build_containerizer(config: AgentConfig, layout: Layout, images: Images) -> 
             resolv_conf=config.resolv_conf,
             switches_user=config.switch_user,
             takes_image_user=config.image_user,
+            is_host_writable=config.host_filesystem == "rw",
             terms=_terms(config),
             profiles=config.seccomp_config_dir,
             profile=config.seccomp_profile_name,

@@ -42,7 +42,7 @@ from phalanx.agent.image.store import Image, Images
 from phalanx.agent.layout import Layout
 from phalanx.agent.namespace import make_memory_disk, release_mount
 from phalanx.agent.session.process_io import terminal
-from phalanx.agent.volume.mounting import Volumes
+from phalanx.agent.volume.mounting import Volumes, check_targets
 from phalanx.agent.volume.plan import wanted_volumes
 from phalanx.core.error import ContainerError, InvalidError
 from phalanx.mesos.resources import Resources
@@ -98,6 +98,7 @@ class Ways:
     profiles: Path | None = None  # where seccomp profiles are
     profile: str | None = None
     shm_bytes: int = 64 * 1024**2
+    is_host_writable: bool = True  # for containers without an image
     keeps_ipc: bool = False  # for itself
     keeps_pid: bool = False
     disk_seconds: float = 15.0
@@ -243,6 +244,8 @@ class MesosContainerizer:
         shared = self._shared(request, linux)
         inside = str(request.sandbox) if image is None else IMAGE_SANDBOX
         wanted = wanted_volumes(request, inside, str(self.layout.work))
+        if image is None:
+            check_targets(wanted, inside)
         run = self.layout.run(request.id)
         run.mkdir(mode=0o700, parents=True, exist_ok=True)
         return networks, Place(
@@ -256,6 +259,7 @@ class MesosContainerizer:
             image=self._root(request.id, image) if image else None,
             joined=joined,
             shared=shared,
+            is_writable=self.ways.is_host_writable,
             volumes=await self.volumes.ready(wanted, run, user),
             shm=await self._shm(request, linux, joined, shared),
             shm_bytes=(linux.shm_size or 0) * MEGABYTE or self.ways.shm_bytes,

@@ -66,7 +66,8 @@ class Place:
     network: str | None  # path of its network namespace; None shares the agent's
     files: Mapping[str, str]  # files bound over the root file system's, by their path in it
     host_mounts: tuple[str, ...] = ("/",)
-    temporary: tuple[str, ...] = ("/tmp",)  # the host's directories that it may write to
+    is_writable: bool = True  # as far as its user may write on the host
+    temporary: tuple[str, ...] = ("/tmp",)  # the host's directories that are writable anyway
     image: ImageRoot | None = None  # instead of the host's mounts
     joined: Mapping[str, str] = field(default_factory=dict)  # namespaces by kind, as paths
     shared: frozenset[str] = frozenset()  # kinds of namespaces that stay the agent's
@@ -316,7 +317,8 @@ def _root(place: Place) -> list[dict[str, Any]]:
         layers = (("lowerdir", image.lower), ("upperdir", image.upper), ("workdir", image.work))
         options = [f"{name}={escaped(path)}" for name, path in layers]
         return [{"destination": "/", "type": "overlay", "source": "overlay", "options": options}]
-    return [_bind(point, point, "ro") for point in place.host_mounts]
+    mode = "rw" if place.is_writable else "ro"
+    return [_bind(point, point, mode) for point in place.host_mounts]
 
 
 def escaped(path: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phalanx.agent.container.mount import PRIVATE, is_below
 from phalanx.agent.container.secret import Secrets
 from phalanx.agent.container.spec import User, escaped
 from phalanx.agent.image.store import Images
@@ -86,6 +87,21 @@ class Volumes:
                 f"volume {volume.target!r}: host path {volume.source!r}: does not exist"
             )
         path.mkdir(parents=True)
+
+
+def check_targets(wanted: Sequence[Wanted], sandbox: str) -> None:
+    """Raise ContainerError for a place that is not there in a root that is the host's.
+
+    Below the sandbox it is made; anywhere else making it would change the host (reference
+    mesos §6.2), and so it would where a link in the sandbox leads out of it.
+    """
+    top = os.path.realpath(sandbox)
+    for volume in wanted:
+        if not is_below(volume.target, (sandbox,)):
+            if not is_below(volume.target, PRIVATE) and not os.path.exists(volume.target):
+                raise ContainerError(f"volume {volume.target!r}: is not there on the host")
+        elif os.path.commonpath([os.path.realpath(volume.target), top]) != top:
+            raise ContainerError(f"volume {volume.target!r}: leads out of the sandbox")
 
 
 def _own(volume: Wanted, user: User) -> None:

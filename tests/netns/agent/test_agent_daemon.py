@@ -22,6 +22,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 from aiohttp import web
+from msgspec import structs
 
 from phalanx.agent.cleanup import remove_all
 from phalanx.agent.namespace import open_socket
@@ -242,7 +243,7 @@ class Agent:
         plugin.chmod(0o755)
         (self.base / "configs" / "net.conf").write_text(json.dumps(config))
 
-    async def start(self, *masters: int) -> None:
+    async def start(self, *masters: int, more: tuple[str, ...] = ()) -> None:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self.prefix,
@@ -260,6 +261,7 @@ class Agent:
                 f"--docker-registry={self.images}",
                 "--resources=cpus:2;mem:2048;ports:[31000-32000]",
                 "--attributes=rack:r1",
+                *more,
                 stderr=log,
             )
 
@@ -419,19 +421,47 @@ async def test_arguments_reach_a_command_without_shell(master: FakeMaster, ready
     assert output(ready, "argv") == "a b $HOME\n"
 
 
-async def test_a_container_sees_the_host_read_only_and_itself_alone(
-    master: FakeMaster, ready: Agent
+async def test_a_container_may_see_the_host_read_only_and_itself_alone(
+    master: FakeMaster, agent: Agent
 ) -> None:
+    await agent.start(master.port, more=("--host-filesystem=ro",))
+    await master.until(lambda: master.subscribes)
     command = "touch /etc/x /usr/x; ls /proc | grep -c '^[0-9]*$'; ls -A /run"
     await master.run_task(shell("alone", command))
 
     await master.reached("alone", TaskState.TASK_FINISHED)
 
-    words = output(ready, "alone").split()
+    words = output(agent, "alone").split()
     assert int(words[0]) < 8
     assert not words[1:]
     assert not Path("/etc/x").exists()
     assert not Path("/usr/x").exists()
+
+
+async def test_a_container_writes_on_the_host_as_its_user(master: FakeMaster, ready: Agent) -> None:
+    with TemporaryDirectory(prefix="phxtest-", dir="/var/lib") as place:
+        Path(place).chmod(0o755)
+        roots, nobodys = shell("roots", f"touch {place}/it"), shell("nobodys", f"touch {place}/no")
+        assert nobodys.command is not None
+        other = structs.replace(nobodys, command=structs.replace(nobodys.command, user="nobody"))
+        await master.run_task(roots)
+        await master.run_task(other)
+
+        await master.reached("roots", TaskState.TASK_FINISHED)
+        await master.reached("nobodys", TaskState.TASK_FAILED)
+
+        assert os.listdir(place) == ["it"]
+
+
+async def test_nothing_is_made_on_the_host_for_a_volume(master: FakeMaster, ready: Agent) -> None:
+    missing = ready.base / "missing"
+    volume = {"mode": "RW", "container_path": str(missing), "host_path": "/usr"}
+    await master.run_task(shell("v", "true", container={"type": "MESOS", "volumes": [volume]}))
+
+    status = await master.reached("v", TaskState.TASK_FAILED)
+
+    assert f"volume '{missing}': is not there on the host" in str(status.message)
+    assert not missing.exists()
 
 
 @pytest.mark.parametrize("directory", ["/tmp", "/var/tmp"])

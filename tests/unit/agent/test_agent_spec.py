@@ -1,5 +1,6 @@
 """oci_config and what it is made of are pure: tables of tasks and what runc is told."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,15 @@ def test_a_container_without_network_keeps_the_agents_network_and_name() -> None
     assert "hostname" not in config
 
 
-def test_the_root_is_read_only_and_the_sandbox_is_not() -> None:
-    config = oci_config(task(), PLACE, {})
+@pytest.mark.parametrize(("is_writable", "mode"), [(True, "rw"), (False, "ro")])
+def test_the_host_is_writable_or_all_but_what_is_temporary_is_not(
+    is_writable: bool, mode: str
+) -> None:
+    config = oci_config(task(), dataclasses.replace(PLACE, is_writable=is_writable), {})
 
     assert binds(config) == {
-        "/": ("/", ["bind", "ro"]),
-        "/home": ("/home", ["bind", "ro"]),
+        "/": ("/", ["bind", mode]),
+        "/home": ("/home", ["bind", mode]),
         "/tmp": ("/tmp", ["bind", "rw"]),
         "/var/sandbox": ("/var/sandbox", ["bind", "rw"]),
         "/etc/hosts": ("/state/hosts", ["bind", "ro"]),
@@ -444,11 +448,18 @@ MOUNTINFO = r"""22 27 0:21 / /proc rw - proc proc rw
 45 27 254:2 / /mnt/a\040b rw - xfs /dev/vdc rw
 46 27 254:2 / /home rw - xfs /dev/vdc rw
 47 27 0:30 / /runner rw - tmpfs tmpfs rw
+48 27 0:31 / /tmp rw - tmpfs tmpfs rw
+49 48 0:32 / /tmp/passing rw - tmpfs tmpfs rw
+50 27 254:3 / /var/lib/docker rw - ext4 /dev/vdd rw
+51 50 0:33 / /var/lib/docker/overlay2/a/merged rw - overlay overlay rw
 """
 
 
 def test_file_systems_of_the_host_are_found_outermost_first() -> None:
-    assert host_mounts(MOUNTINFO) == ("/", "/home", "/runner", "/mnt/a b", "/home/deep/er")
+    assert host_mounts(MOUNTINFO) == (
+        *("/", "/home", "/runner"),
+        *("/mnt/a b", "/home/deep/er", "/var/lib/docker"),
+    )
 
 
 def test_below_is_by_whole_names() -> None:

@@ -1,5 +1,6 @@
 """Volumes: what is asked for and where it comes from, as tables; and where persistent ones lie."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from phalanx.agent.container.disk import disk_quotas, rendered, used_bytes
 from phalanx.agent.container.request import ContainerRequest, Kind, id_message
+from phalanx.agent.volume.mounting import check_targets
 from phalanx.agent.volume.persistent import create_volume, destroy_volume, path_of
 from phalanx.agent.volume.plan import Wanted, wanted_volumes
 from phalanx.core.error import ContainerError
@@ -225,3 +227,29 @@ def test_a_file_with_several_names_counts_once(tmp_path: Path) -> None:
 )
 def test_sizes_are_rendered_as_mesos_does(size: int, words: str) -> None:
     assert rendered(size) == words
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        pytest.param("data", None, id="made-in-the-sandbox"),
+        pytest.param("inner/data", None, id="behind-a-link-that-stays"),
+        pytest.param("away/data", "leads out of the sandbox", id="behind-a-link-that-leads-out"),
+        pytest.param("away", "leads out of the sandbox", id="a-link-that-leads-out"),
+        pytest.param("/usr", None, id="there-on-the-host"),
+        pytest.param("/usr/nowhere/here", "is not there on the host", id="not-there"),
+        pytest.param("/run/service", None, id="below-what-is-the-containers-own"),
+    ],
+)
+def test_a_volume_makes_nothing_outside_the_sandbox(
+    tmp_path: Path, target: str, words: str | None
+) -> None:
+    sandbox = tmp_path / "sandbox"
+    (sandbox / "real").mkdir(parents=True)
+    (sandbox / "inner").symlink_to("real")
+    (sandbox / "away").symlink_to(tmp_path / "missing")
+    wanted = (Wanted("host", str(sandbox / target), "rw", "/srv"),)
+    refused = pytest.raises(ContainerError, match=words) if words else nullcontext()
+
+    with refused:
+        check_targets(wanted, str(sandbox))
