@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.config import AgentConfig
 from phalanx.agent.container.build import build_containerizer
 from phalanx.agent.container.composed import Composed
+from phalanx.agent.container.mesos import MesosContainerizer
 from phalanx.agent.discovery import discovered
 from phalanx.agent.docker.containerizer import DockerContainerizer, DockerWays
 from phalanx.agent.executor.executors import Executors
@@ -34,6 +36,7 @@ from phalanx.agent.image.store import Images, remove_unfinished
 from phalanx.agent.layout import Layout
 from phalanx.agent.link import AgentLeftError, Link
 from phalanx.agent.offering import Machine, offered_resources, parse_attributes
+from phalanx.agent.operation.ledger import Ledger
 from phalanx.agent.operation.operations import Operations, read_ledger
 from phalanx.agent.registration import (
     BOOT_ID,
@@ -57,7 +60,7 @@ from phalanx.mesos.build import VERSION
 from phalanx.mesos.credential import Doors
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.size import parse_size
-from phalanx.mesos.v1.mesos import AgentInfo
+from phalanx.mesos.v1.mesos import AgentID, AgentInfo
 
 log = structlog.get_logger()
 
@@ -100,9 +103,102 @@ async def run_agent(config: AgentConfig) -> None:
         log.info("left", message=str(group.exceptions[0]))
 
 
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Who this agent is: what it will register as, and what an earlier agent left of itself."""
+
+    info: AgentInfo
+    ledger: Ledger
+    is_rebooted: bool
+
+    @property
+    def id(self) -> AgentID | None:
+        """Return the id to go on under; None for a new agent."""
+        return self.info.id
+
+
+@dataclass(frozen=True, slots=True)
+class _Containers:
+    """What makes containers."""
+
+    mesos: MesosContainerizer
+    docker: DockerContainerizer | None
+    composed: Composed
+    images: Images
+
+
 async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> None:
     doors = Doors.read(config.realms, config.http_credentials, config.closed)
     stack.callback(os.close, hold(layout))
+    identity = _identity(config, layout)
+    # The master knows an agent by the address that it comes from.
+    connector = aiohttp.TCPConnector(local_addr=(str(config.listening), 0))
+    session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+    detector = await open_detector(config.master, stack)
+    group = await stack.enter_async_context(asyncio.TaskGroup())
+    link = _link(config, layout, identity)
+    sender = UpdateSender(link.send_update, link.done)
+    stack.push_async_callback(sender.close)
+    operations = Operations(
+        identity.ledger,
+        file=layout.ledger,
+        work=layout.work,
+        send=link.send_operation,
+        new_uuid=lambda: uuid4().bytes,
+    )
+    stack.push_async_callback(operations.close)
+    containers = _containers(config, layout, stack)
+    station = _station(config, layout, sender, containers)
+    roster = _roster(config, station, link, group)
+    roster.collector = collector = _collector(config, layout, roster)
+    client = MasterClient(
+        session,
+        detector,
+        subscribe=link.subscribe,
+        take=link.take,
+        lost=link.lost,
+        rng=random.Random(),
+    )
+    link.join(roster=roster, sender=sender, client=client, operations=operations)
+    started = time.time()
+    await _recover(config, layout, identity, roster, link)
+    view = View(
+        station=station,
+        roster=roster,
+        flags=config.flags(),
+        agent_info=lambda: link.info,
+        master=lambda: client.master,
+        start_time=started,
+        ledger=lambda: operations.ledger,
+        drain=lambda: link.drainage.now,
+        collector=collector,
+        log_file=config.log_file,
+        recovery_seconds=time.time() - started,
+        cache=lambda: (
+            parse_size(config.fetcher_cache_size),
+            containers.mesos.fetcher.cache_used_bytes,
+        ),
+    )
+    verbosity = Verbosity()
+    stack.callback(verbosity.reset)
+    app = build_app(
+        view, doors, verbosity, heartbeat_seconds=config.seconds("http_heartbeat_interval")
+    )
+    await stack.enter_async_context(serve(app, Listener(str(config.listening), config.port)))
+    beside = [client.beat(), collector.run(), containers.mesos.watch_disks()]
+    if containers.docker is not None:
+        beside.append(_tidy(containers.docker))
+    beside.append(_leave(_asked_to_leave(stack), link))
+    tasks = [group.create_task(work) for work in beside]
+    try:
+        await client.run()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _identity(config: AgentConfig, layout: Layout) -> _Identity:
+    """Return who we are; raise ConfigError where too much has changed for the id of before."""
     is_rebooted = note_boot(layout, BOOT_ID.read_text().strip())
     before = recover_info(layout, is_strict=config.strict)
     machine = read_machine(config.work_dir)
@@ -120,37 +216,32 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
         policy=config.reconfiguration_policy,
         is_rebooted=is_rebooted,
     )
-    info = msgspec.structs.replace(info, id=agent_id)
     ledger = read_ledger(layout.ledger, Resources.of(info.resources), is_strict=config.strict)
-    # The master knows an agent by the address that it comes from.
-    connector = aiohttp.TCPConnector(local_addr=(str(config.listening), 0))
-    session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-    detector = await open_detector(config.master, stack)
-    group = await stack.enter_async_context(asyncio.TaskGroup())
+    return _Identity(msgspec.structs.replace(info, id=agent_id), ledger, is_rebooted)
+
+
+def _link(config: AgentConfig, layout: Layout, identity: _Identity) -> Link:
     address = str(config.advertise_ip) if config.advertise_ip is not None else None
-    link = Link(layout, info, VERSION, time.time, address)
-    if agent_id is not None:
+    link = Link(layout, identity.info, VERSION, time.time, address)
+    if identity.id is not None:
         link.drainage.recover()
-    sender = UpdateSender(link.send_update, link.done)
-    stack.push_async_callback(sender.close)
-    operations = Operations(
-        ledger,
-        file=layout.ledger,
-        work=layout.work,
-        send=link.send_operation,
-        new_uuid=lambda: uuid4().bytes,
-    )
-    stack.push_async_callback(operations.close)
+    return link
+
+
+def _containers(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> _Containers:
     store = config.docker_store_dir or layout.images
     remove_unfinished(store)
     images = Images(config.docker_registry, store)
     mesos = build_containerizer(config, layout, images)
     stack.push_async_callback(mesos.close)
     docker = _docker(config, layout, mesos.fetcher, stack)
-    containerizer = Composed(
+    composed = Composed(
         mesos, docker, config.containerizers, config.default_container, config.variables
     )
-    station = _station(config, layout, sender, images, containerizer)
+    return _Containers(mesos, docker, composed, images)
+
+
+def _roster(config: AgentConfig, station: Station, link: Link, group: asyncio.TaskGroup) -> Roster:
     executors = Executors(
         station,
         group,
@@ -164,14 +255,17 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
         agent_info=lambda: link.info,
         tell=link.tell,
     )
-    roster = Roster(
+    return Roster(
         station,
         group,
         lambda: str(uuid4()),
         executors,
         most_completed=config.max_completed_executors_per_framework,
     )
-    collector = Collector(
+
+
+def _collector(config: AgentConfig, layout: Layout, roster: Roster) -> Collector:
+    return Collector(
         layout,
         Patience(
             config.seconds("gc_delay"),
@@ -181,19 +275,14 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
         in_use=roster.container_ids,
         clock=time.time,
     )
-    roster.collector = collector
-    client = MasterClient(
-        session,
-        detector,
-        subscribe=link.subscribe,
-        take=link.take,
-        lost=link.lost,
-        rng=random.Random(),
-    )
-    link.join(roster=roster, sender=sender, client=client, operations=operations)
-    started = time.time()
-    if agent_id is not None:
-        roster.recover(agent_id.value, is_rebooted=is_rebooted)
+
+
+async def _recover(
+    config: AgentConfig, layout: Layout, identity: _Identity, roster: Roster, link: Link
+) -> None:
+    """Take over what an earlier agent left; raise AgentLeftError if it was all to be removed."""
+    if identity.id is not None:
+        roster.recover(identity.id.value, is_rebooted=identity.is_rebooted)
     roster.remove_orphans()
     if config.recover == "cleanup":
         await roster.kill_all()
@@ -201,40 +290,15 @@ async def _run(config: AgentConfig, layout: Layout, stack: AsyncExitStack) -> No
         raise AgentLeftError("what an earlier agent left is removed")
     if link.drainage.now is not None:
         await roster.drain(link.drainage.now.config)
-    view = View(
-        station=station,
-        roster=roster,
-        flags=config.flags(),
-        agent_info=lambda: link.info,
-        master=lambda: client.master,
-        start_time=started,
-        ledger=lambda: operations.ledger,
-        drain=lambda: link.drainage.now,
-        collector=collector,
-        log_file=config.log_file,
-        recovery_seconds=time.time() - started,
-        cache=lambda: (parse_size(config.fetcher_cache_size), mesos.fetcher.cache_used_bytes),
-    )
-    verbosity = Verbosity()
-    stack.callback(verbosity.reset)
-    app = build_app(
-        view, doors, verbosity, heartbeat_seconds=config.seconds("http_heartbeat_interval")
-    )
-    await stack.enter_async_context(serve(app, Listener(str(config.listening), config.port)))
-    beside = [group.create_task(client.beat()), group.create_task(collector.run())]
-    beside.append(group.create_task(mesos.watch_disks()))
-    if docker is not None:
-        beside.append(group.create_task(_tidy(docker)))
-    leaving = asyncio.Event()
+
+
+def _asked_to_leave(stack: AsyncExitStack) -> asyncio.Event:
+    """Return what is set when SIGUSR1 comes."""
+    asked = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, leaving.set)
+    loop.add_signal_handler(signal.SIGUSR1, asked.set)
     stack.callback(loop.remove_signal_handler, signal.SIGUSR1)
-    beside.append(group.create_task(_leave(leaving, link)))
-    try:
-        await client.run()
-    finally:
-        for task in beside:
-            task.cancel()
+    return asked
 
 
 async def _leave(asked: asyncio.Event, link: Link) -> None:
@@ -299,15 +363,14 @@ def _station(
     config: AgentConfig,
     layout: Layout,
     sender: UpdateSender,
-    images: Images,
-    containerizer: Composed,
+    containers: _Containers,
 ) -> Station:
     return Station(
         ip=str(config.address),
         port=config.advertise_port or config.port,
         layout=layout,
-        containerizer=containerizer,
-        images=images,
+        containerizer=containers.composed,
+        images=containers.images,
         sender=sender,
         clock=time.time,
         new_uuid=lambda: uuid4().bytes,
