@@ -21,9 +21,9 @@ from phalanx.agent.api.view import View
 from phalanx.agent.client import MasterClient
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
+from phalanx.agent.composed import Composed
 from phalanx.agent.config import AgentConfig
 from phalanx.agent.container.build import build_containerizer
-from phalanx.agent.container.composed import Composed
 from phalanx.agent.container.mesos import MesosContainerizer
 from phalanx.agent.discovery import discovered
 from phalanx.agent.docker.containerizer import DockerContainerizer, DockerWays
