@@ -10,11 +10,9 @@ from pathlib import Path
 
 import structlog
 
-from phalanx.agent.layout import Layout
+from phalanx.agent.layout import LATEST, Layout
 
 log = structlog.get_logger()
-
-LATEST = "latest"
 
 
 def allowed_age(delay_seconds: float, headroom: float, usage: float) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from phalanx.core.error import InvalidError
 
 LONGEST_ID = 255  # bytes, as a file system counts
+LATEST = "latest"  # the link to the last of several directories
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Layout:
     @property
     def latest(self) -> Path:
         """Return the link to the agent id in use; an operator resets the agent by removing it."""
-        return self.agents / "latest"
+        return self.agents / LATEST
 
     @property
     def drain(self) -> Path:

@@ -20,6 +20,7 @@ from phalanx.agent.container.environment import Surroundings, container_environm
 from phalanx.agent.container.mount import TEMPORARY, host_mounts
 from phalanx.agent.container.request import ContainerRequest, descendants, lineage
 from phalanx.agent.container.runtime import Containers, Ended, Ends
+from phalanx.agent.container.sandbox import link_latest
 from phalanx.agent.container.spec import (
     IMAGE_SANDBOX,
     ImageRoot,
@@ -595,6 +596,7 @@ def _ends(request: ContainerRequest) -> Ends | None:
 def _make_sandbox(sandbox: Path, user: User) -> None:
     """Make a sandbox with its two outputs, all of them the user's."""
     sandbox.mkdir(parents=True, exist_ok=True)
+    link_latest(sandbox)
     os.chown(sandbox, user.uid, user.gid)
     for name in ("stdout", "stderr"):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW

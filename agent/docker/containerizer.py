@@ -18,6 +18,7 @@ from phalanx.agent.cni.attach import Networks, named
 from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
 from phalanx.agent.container.mesos import find_user, own_network
 from phalanx.agent.container.request import ContainerRequest
+from phalanx.agent.container.sandbox import link_latest
 from phalanx.agent.container.spec import User, command_line
 from phalanx.agent.docker import attendant
 from phalanx.agent.docker.request import (
@@ -204,6 +205,7 @@ class DockerContainerizer:
     def _make_sandbox(self, request: ContainerRequest) -> User:
         """Make the sandbox and return whose it is."""
         request.sandbox.mkdir(parents=True, exist_ok=True)
+        link_latest(request.sandbox)
         user = User(os.getuid(), os.getgid(), tuple(os.getgroups()))
         if request.user is not None and self.ways.switches_user:
             user = find_user(request.user)

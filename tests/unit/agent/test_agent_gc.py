@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phalanx.agent.container.sandbox import link_latest
 from phalanx.agent.gc import Collector, Patience, allowed_age, disk_usage
 from phalanx.agent.layout import Layout
 
@@ -98,3 +99,22 @@ def test_a_restarted_agent_goes_on_counting(tmp_path: Path) -> None:
 
 def test_the_disk_in_use_is_a_share(tmp_path: Path) -> None:
     assert 0.0 <= disk_usage(tmp_path) <= 1.0
+
+
+def test_latest_leads_to_the_last_run(tmp_path: Path) -> None:
+    first, second = (tmp_path / "runs" / name for name in ("one", "two"))
+    for run in (first, second):
+        run.mkdir(parents=True)
+        link_latest(run)
+
+    assert (tmp_path / "runs" / "latest").readlink() == Path("two")
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["latest", "one", "two"]
+
+
+def test_a_nested_sandbox_has_no_latest_beside_it(tmp_path: Path) -> None:
+    nested = tmp_path / "runs" / "one" / "containers" / "two"
+    nested.mkdir(parents=True)
+
+    link_latest(nested)
+
+    assert [path.name for path in nested.parent.iterdir()] == ["two"]
