@@ -31,7 +31,7 @@ from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
-from phalanx.master.leader import recover
+from phalanx.master.recovery import recover
 from phalanx.master.seat import Seat
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.resources import Resources

@@ -25,8 +25,8 @@ from phalanx.master.api.application import build_app
 from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.discovery import discovered
-from phalanx.master.leader import recover
 from phalanx.master.masters import Masters
+from phalanx.master.recovery import recover
 from phalanx.master.seat import Seat
 from phalanx.mesos.build import VERSION
 from phalanx.mesos.v1.codec import decode, encode

@@ -1,19 +1,14 @@
-"""A leading master: all its parts, from the recovery of the registry to the last loop."""
+"""A leading master: all its parts, and the loops that it runs."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from random import Random
 
 import structlog
 
 from phalanx.core.collector import calm_collector, collect_now_and_then
 from phalanx.core.error import UnavailableError
-from phalanx.core.store.store import Store
-from phalanx.master.agents.agents import Agents, Terms
-from phalanx.master.agents.holdings import Holdings
-from phalanx.master.agents.reconcile import Tasks
+from phalanx.master.agents.agents import Agents
 from phalanx.master.agents.registry import AgentRegistry
 from phalanx.master.agents.updates import Updates
 from phalanx.master.allocator.loop import Allocator
@@ -21,7 +16,6 @@ from phalanx.master.clock import Clock
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.config import MasterConfig
 from phalanx.master.event import Bus, MastersChanged
-from phalanx.master.identity import Identities
 from phalanx.master.maintenance.maintenance import Maintenance
 from phalanx.master.masters import Masters
 from phalanx.master.network.registry import NetworkRegistry
@@ -178,127 +172,3 @@ class Leader:
                 )
             except UnavailableError as error:
                 log.warning("registry_not_pruned", error=str(error))
-
-
-async def recover(
-    config: MasterConfig,
-    info: MasterInfo,
-    store: Store,
-    clock: Clock,
-    *,
-    new_id: Callable[[], str],
-    rng: Random,
-) -> Leader:
-    """Read the registry and return a leader that is ready to run.
-
-    Raises UnavailableError when the store can't be read or written.
-    """
-    bus = Bus()
-    cluster = Cluster(
-        bus,
-        max_completed_frameworks=config.max_completed_frameworks,
-        max_completed_tasks=config.max_completed_tasks_per_framework,
-    )
-    registry = AgentRegistry(store)
-    await registry.load()
-    networks = NetworkRegistry(store, bus, vip_range=config.vip_range)
-    await networks.load()
-    await networks.make_defaults(config.default_networks)
-    masters = Masters(store)
-    await masters.join(config.address, info)
-    await masters.load()
-    ids = Identities(info.id)
-    gate = Gate()
-    allocator = Allocator(
-        cluster,
-        ids,
-        clock,
-        timing=config.offer_timing,
-        rules=config.offer_rules,
-        whitelist=config.whitelist,
-        is_open=lambda: gate.has_offers,
-        rng=rng,
-    )
-    frameworks = Frameworks(
-        cluster,
-        ids,
-        clock,
-        info,
-        poke=allocator.poke,
-        new_stream_id=new_id,
-        policy=config.policy,
-    )
-    conversions = Conversions(cluster, poke=allocator.poke, new_uuid=ids.operation)
-    agents = Agents(
-        cluster,
-        registry,
-        frameworks,
-        Tasks(cluster, clock),
-        Holdings(cluster),
-        ids,
-        clock,
-        Terms(
-            suspect_seconds=config.suspect_seconds,
-            unreachable_seconds=config.unreachable_seconds,
-            removal_rate=config.removal_rate,
-            missing_share=config.recovery_removal_share,
-            domain=config.domain_info,
-            is_domain_required=config.require_agent_domain,
-        ),
-        lease=networks.lease_node,
-        poke=allocator.poke,
-        new_stream_id=new_id,
-    )
-    roles = Roles(cluster, store, poke=allocator.poke)
-    await roles.load(config.role_weights)
-    maintenance = Maintenance(cluster, store, poke=allocator.poke, shut_down=agents.shut_down)
-    await maintenance.load()
-    leader = Leader(
-        info=info,
-        config=config,
-        clock=clock,
-        elected=clock.wall(),
-        cluster=cluster,
-        registry=registry,
-        networks=networks,
-        frameworks=frameworks,
-        calls=Calls(
-            cluster,
-            frameworks,
-            conversions,
-            clock,
-            poke=allocator.poke,
-            interval=config.allocation_seconds,
-        ),
-        conversions=conversions,
-        agents=agents,
-        updates=Updates(cluster, poke=allocator.poke),
-        allocator=allocator,
-        publisher=Publisher(
-            cluster,
-            networks,
-            bus,
-            epoch=info.id,
-            leader=(config.address, config.public_hostname, info.port),
-            others=lambda: (
-                (address, other.hostname or str(address), other.port)
-                for address, other in masters.known.items()
-            ),
-        ),
-        masters=masters,
-        bus=bus,
-        watchers=Watchers(
-            cluster,
-            bus,
-            limit=config.max_operator_event_stream_subscribers,
-            new_stream_id=new_id,
-        ),
-        roles=roles,
-        maintenance=maintenance,
-        operations=Operations(cluster, clock, poke=allocator.poke, new_uuid=ids.operation),
-        counts=Counts(bus),
-        gate=gate,
-    )
-    agents.recover()
-    log.info("registry_recovered", agents=len(cluster.recovered), networks=len(networks.networks))
-    return leader

@@ -18,7 +18,8 @@ from phalanx.master.cluster.offer import OutstandingInverse
 from phalanx.master.cluster.task import is_over
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
-from phalanx.master.leader import Leader, recover
+from phalanx.master.leader import Leader
+from phalanx.master.recovery import recover
 from phalanx.mesos.agent_protocol import (
     AgentMessage,
     AgentSubscribe,

@@ -25,7 +25,7 @@ from phalanx.master.api.application import build_app
 from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
-from phalanx.master.leader import recover
+from phalanx.master.recovery import recover
 from phalanx.master.seat import Seat
 from phalanx.mesos.agent_protocol import STREAM_HEADER as AGENT_STREAM
 from phalanx.mesos.api.streaming import respond

@@ -20,9 +20,10 @@ from phalanx.master.clock import SystemClock
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
-from phalanx.master.leader import Leader, recover
+from phalanx.master.leader import Leader
 from phalanx.master.operator import legacy
 from phalanx.master.operator.snapshot import snapshot_of
+from phalanx.master.recovery import recover
 from phalanx.master.seat import Seat
 from phalanx.mesos.agent_protocol import AgentSubscribe
 from phalanx.mesos.recordio import RecordDecoder

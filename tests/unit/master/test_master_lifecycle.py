@@ -16,7 +16,8 @@ from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
-from phalanx.master.leader import Leader, recover
+from phalanx.master.leader import Leader
+from phalanx.master.recovery import recover
 from phalanx.mesos.agent_protocol import AgentSubscribe, AgentUpdate
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.resources import Resources

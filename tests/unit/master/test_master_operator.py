@@ -14,11 +14,12 @@ from phalanx.core.store.memory import MemoryStore
 from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
-from phalanx.master.leader import Leader, recover
+from phalanx.master.leader import Leader
 from phalanx.master.operator import legacy, v1
 from phalanx.master.operator.metrics import follower_metrics
 from phalanx.master.operator.role import roles_of_cluster
 from phalanx.master.operator.snapshot import snapshot_of
+from phalanx.master.recovery import recover
 from phalanx.mesos.agent_protocol import AgentSubscribe, AgentUpdate
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.v1.codec import from_json

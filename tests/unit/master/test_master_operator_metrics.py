@@ -10,7 +10,8 @@ from phalanx.core.store.memory import MemoryStore
 from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
-from phalanx.master.leader import Leader, recover
+from phalanx.master.leader import Leader
+from phalanx.master.recovery import recover
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.scheduler import Subscribe
 
