@@ -5,6 +5,8 @@ this module, and nobody waits in a thread for an answer.
 """
 
 import asyncio
+import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import (
     BadVersionError,
     KazooException,
+    NoAuthError,
     NodeExistsError,
     NoNodeError,
     RolledBackError,
@@ -37,6 +40,8 @@ log = structlog.get_logger()
 SESSION_SECONDS = 10.0
 STORE_SECONDS = 20.0  # after which a read or write that nobody answers has failed
 CANDIDATE = "json.info_"  # Mesos' label of a master's node (reference mesos §4.8)
+# Nothing else below the path is a candidate, whoever put it there.
+CANDIDATES = re.compile(re.escape(CANDIDATE) + r"\d{10}", re.ASCII)
 VALUE = b"="  # first byte of a node that holds a value; a node that is only a parent is empty
 MOST_BYTES = 900 * 1024  # of one value; ZooKeeper ends connections that carry more than 1 MiB
 RETRY = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
@@ -72,6 +77,8 @@ class ZooKeeper:
             timeout=session_seconds,
             connection_retry=RETRY,
             auth_data=[("digest", address.credentials)] if address.credentials else None,
+            # What happens to the session is told here, in our words.
+            logger=logging.Logger("kazoo", logging.CRITICAL),
         )
         # Whoever has credentials lets everybody read and nobody else write, as Mesos does.
         self.acl: Sequence[ACL] = (
@@ -169,8 +176,10 @@ class ZooKeeper:
             raise
         except TimeoutError as error:
             raise UnavailableError(f"zookeeper: no answer in {seconds:g} s") from error
+        except NoAuthError as error:
+            raise _RefusedError(f"zookeeper: {words_of(error)}") from error
         except (KazooException, KazooTimeoutError) as error:
-            raise UnavailableError(f"zookeeper: {error or type(error).__name__}") from error
+            raise UnavailableError(f"zookeeper: {words_of(error)}") from error
 
     async def persist(self, request: Callable[[], IAsyncResult]) -> Any:  # noqa: ANN401 - likewise
         """Send a request that may be repeated, until it is answered or the store's time is over."""
@@ -182,6 +191,8 @@ class ZooKeeper:
                         break
                     try:
                         return await self.ask(request)
+                    except _RefusedError:
+                        raise
                     except UnavailableError as error:
                         last = error
                     await asyncio.sleep(RETRY_SECONDS)
@@ -195,6 +206,17 @@ class ZooKeeper:
 
     def _note(self, state: str) -> None:
         log.info("zookeeper_session", state=str(state).lower())
+
+
+class _RefusedError(UnavailableError):
+    """Servers answer, and asking again will not change what they say."""
+
+
+def words_of(error: Exception) -> str:
+    """Return what an error of kazoo's says; most of them say nothing but their name."""
+    if isinstance(error, NoAuthError):
+        return "the nodes belong to another user, or the password is another"
+    return str(error) or type(error).__name__
 
 
 def waker(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[..., None]:
@@ -387,7 +409,7 @@ class ZooKeeperStore:
         )
         for failure in failures:
             if not isinstance(failure, known):
-                raise UnavailableError(f"zookeeper: {str(failure) or type(failure).__name__}")
+                raise UnavailableError(f"zookeeper: {words_of(failure)}")
         self._parents.clear()
         return False
 
@@ -438,7 +460,7 @@ class ZooKeeperElection:
         self._session.client.add_listener(wake)
         leader: bytes | None = None
         said: bytes | None = None
-        is_first = True
+        is_first, is_in_doubt = True, False
         period = self._session.session_seconds / 6
         try:
             while True:
@@ -447,9 +469,11 @@ class ZooKeeperElection:
                 try:
                     leader = await self._look(me, wake)
                     self._believed_until = asked + self._session.granted_seconds * CERTAIN
+                    is_in_doubt = False
                 except (UnavailableError, NoNodeError, NodeExistsError) as error:
-                    if leader is not None:
+                    if not is_in_doubt:
                         log.warning("zookeeper_in_doubt", error=str(error))
+                    is_in_doubt = True
                 if not self.is_certain():
                     leader = None
                 if is_first or leader != said:
@@ -504,8 +528,7 @@ class Candidates:
             partial(self._session.client.get_children_async, self._session.path, watch=wake),
             seconds=self._session.session_seconds,
         )
-        labelled = [child for child in children if child.startswith(CANDIDATE)]
-        return sorted(labelled, key=lambda name: name[-10:])
+        return sorted(child for child in children if CANDIDATES.fullmatch(child))
 
     async def leader(self, wake: Callable[..., None] | None = None) -> bytes | None:
         """Return the payload of the first candidate, None when nobody contends."""

@@ -28,7 +28,8 @@ def server_config(servers: Sequence[Node], node: Node, directory: Path) -> str:
         # Short ticks: a session, and with it a dead leader's seat, ends after 2 of them.
         "tickTime=1000",
         "initLimit=20",
-        "syncLimit=5",
+        # Servers miss a leader of theirs that is cut off after 2 ticks: sooner than sessions end.
+        "syncLimit=2",
         f"dataDir={directory}/data",
         f"clientPort={CLIENT_PORT}",
         f"clientPortAddress={node.address}",

@@ -6,8 +6,9 @@ The stream of events and the calls use two connections, as the API wants it.
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -24,12 +25,14 @@ from phalanx.mesos.v1.scheduler import Call, Event, Subscribe, Subscribed
 log = structlog.get_logger()
 
 PATH = "/api/v1/scheduler"
+LEADER_PATH = "/redirect"  # any master answers it with 307 to the leader (reference mesos §0.4)
 STREAM_HEADER = "Mesos-Stream-Id"
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 MISSED_HEARTBEATS = 5
 HEARTBEAT_SECONDS = 15.0  # until SUBSCRIBED says otherwise
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 3600.0  # whatever SUBSCRIBED says
 CALL_SECONDS = 10.0
+LOOK_SECONDS = 2.0  # between two looks at who leads, while a subscription stands
 LONGEST_WORDS = 500  # bytes of an error that are told
 RETRY_SECONDS = (0.1, 2.0)  # first and longest wait between two attempts
 MAX_REDIRECTS = 5
@@ -59,11 +62,16 @@ class SchedulerClient:
         detector: Detector,
         *,
         backoff: Callable[[int], float] = jittered_backoff,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        """Try what *detector* says, in turn; *backoff* gives the wait after so many failures."""
+        """Try what *detector* says, in turn; *backoff* gives the wait after so many failures.
+
+        While a subscription stands, who leads is looked up each *look_seconds*.
+        """
         self._session = session
         self._detector = detector
         self._backoff = backoff
+        self._look_seconds = look_seconds
         self._stream: _Stream | None = None
         self._calling = asyncio.Lock()
 
@@ -167,10 +175,10 @@ class SchedulerClient:
                     text = await _words(response)
                 raise UnavailableError(f"SUBSCRIBE: status {response.status}: {text}")
             decoder = RecordDecoder()
+            elsewhere = asyncio.ensure_future(self._elsewhere(base))
             try:
                 while True:
-                    async with asyncio.timeout(silence):
-                        chunk = await response.content.readany()
+                    chunk = await _next(response, silence, elsewhere)
                     if not chunk:
                         return
                     for record in decoder.feed(chunk):
@@ -186,8 +194,46 @@ class SchedulerClient:
                             silence = self._opened(base, response, event.subscribed)
                         yield event
             finally:
+                elsewhere.cancel()
                 self._stream = None
                 response.close()
+
+    async def _elsewhere(self, base: str) -> None:
+        """Return once another master leads than when this began, asked twice.
+
+        A master that was stopped, or whose host lost its network, closes no
+        connection: its silence would be noticed after five heartbeats only.
+        """
+        first = suspected = None
+        while True:
+            found = await self._leader(base)
+            if first is None:
+                first = found
+            elif found is None or found == first:
+                suspected = None
+            elif found == suspected:
+                return
+            else:
+                suspected = found
+            await asyncio.sleep(self._look_seconds)
+
+    async def _leader(self, base: str) -> str | None:
+        """Return who leads by the detector or by masters other than *base*; None if unknown."""
+        masters = await self._detector.masters()
+        if len(masters) == 1:
+            return masters[0].url
+        for master in masters:
+            if master.url == base:
+                continue
+            with suppress(aiohttp.ClientError, OSError, ProtocolError):
+                async with self._session.get(
+                    f"{master.url}{LEADER_PATH}",
+                    timeout=aiohttp.ClientTimeout(total=LOOK_SECONDS),
+                    allow_redirects=False,
+                ) as answer:
+                    if answer.status == 307:
+                        return redirected(master.url, answer.headers.get("Location", ""))
+        return None
 
     def _opened(self, base: str, response: aiohttp.ClientResponse, subscribed: Subscribed) -> float:
         """Note the subscription; return how long its silence may last, in seconds."""
@@ -198,6 +244,24 @@ class SchedulerClient:
         log.info("subscribed", master=base, framework_id=subscribed.framework_id.value)
         heartbeat = subscribed.heartbeat_interval_seconds or HEARTBEAT_SECONDS
         return max(SHORTEST_SECONDS, min(heartbeat, LONGEST_SECONDS)) * MISSED_HEARTBEATS
+
+
+async def _next(
+    response: aiohttp.ClientResponse, silence: float, elsewhere: asyncio.Future[None]
+) -> bytes:
+    """Return what comes next; raise TimeoutError for silence, UnavailableError for a new leader."""
+    reading = asyncio.ensure_future(response.content.readany())
+    try:
+        either: set[asyncio.Future[Any]] = {reading, elsewhere}
+        await asyncio.wait(either, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
+            return reading.result()
+        if elsewhere.done():
+            elsewhere.result()
+            raise UnavailableError("another master leads")
+        raise TimeoutError
+    finally:
+        reading.cancel()
 
 
 class _RedirectError(Exception):

@@ -53,5 +53,5 @@ def build_app(seat: Seat) -> web.Application:
     app.router.add_post(AGENT_PATH, post_agent)
     app.router.add_post(CALLS_PATH, post_agent_calls)
     app.add_routes(network.routes())
-    app.add_routes([feed_route(source)])
+    app.add_routes([feed_route(source, may_send=app[MAY_SEND])])
     return app

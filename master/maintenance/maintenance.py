@@ -24,6 +24,7 @@ from phalanx.master.maintenance.schedule import (
     without,
 )
 from phalanx.master.post.framework import rescind, tell
+from phalanx.master.row import understood
 from phalanx.mesos.v1.maintenance import ClusterStatus, DrainingMachine, Schedule
 from phalanx.mesos.v1.mesos import MachineID, MachineInfo, OfferID
 from phalanx.mesos.v1.scheduler import Event, RescindInverseOffer
@@ -58,10 +59,9 @@ class Maintenance:
 
     async def load(self) -> None:
         """Read the registry."""
-        stored = await self._store.get(KEY)
-        if stored is None:
+        row = understood(KEY, await self._store.get(KEY), Row)
+        if row is None:
             return
-        row = msgspec.json.decode(stored.value, type=Row)
         down = {normal(id): MachineInfo(id=id, mode=DOWN) for id in row.down}
         self._cluster.schedule = row.schedule
         self._cluster.machines = machines_of(row.schedule, down)

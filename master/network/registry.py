@@ -15,6 +15,7 @@ from phalanx.master.event import Bus, NetworkChanged
 from phalanx.master.network.definition import NetworkSpec, new_network
 from phalanx.master.network.lease import free_subnets
 from phalanx.master.network.policy import PolicySpec, new_policy
+from phalanx.master.row import understood
 from phalanx.net.model.lease import lease_vip
 from phalanx.net.model.objects import Network, Policy, SubnetLease, VipLease
 
@@ -41,6 +42,7 @@ class NetworkRegistry:
         self._lock = asyncio.Lock()
         self._waiting: dict[IPv4Address, asyncio.Future[None]] = {}
         self._leasing: asyncio.Task[None] | None = None
+        self._unread: set[str] = set()  # keys of rows that nobody can read
         self._nodes: set[IPv4Address] = set()  # leased to since we lead, and not freed
         self.networks: Mapping[str, Network] = {}
         self.subnets: Mapping[str, SubnetLease] = {}
@@ -50,8 +52,11 @@ class NetworkRegistry:
     async def load(self) -> None:
         """Read everything; leases of networks that are not there are erased.
 
-        Whoever made or deleted a network was ended before it was done.
+        Whoever made or deleted a network was ended before it was done. A row that
+        nobody can read is left where it is and left out; so are the leases of such
+        a network, and its name is taken.
         """
+        self._unread = set()
         self.networks = await self._read(NETWORKS, Network)
         self.policies = await self._read(POLICIES, Policy)
         self.vips = await self._read(VIPS, VipLease)
@@ -63,7 +68,8 @@ class NetworkRegistry:
             and lease.subnet.subnet_of(network.subnet)
         }
         for key in leases.keys() - self.subnets.keys():
-            await self._erase(SUBNETS, _lease_key(leases[key]))
+            if f"{NETWORKS}/{leases[key].network}" not in self._unread:
+                await self._erase(SUBNETS, _lease_key(leases[key]))
 
     async def make_defaults(self, defaults: Mapping[str, IPv4Network]) -> None:
         """Make the default networks, once in the life of a registry."""
@@ -93,6 +99,7 @@ class NetworkRegistry:
         *underlay* is every node's address; none of them may lie in the network.
         """
         async with self._lock:
+            self._check_unread(f"{NETWORKS}/{spec.name}")
             agents = {*nodes, *self._nodes}
             network = new_network(
                 spec, self.networks, vip_range=self._vip_range, nodes=[*agents, *underlay]
@@ -187,6 +194,7 @@ class NetworkRegistry:
     async def add_policy(self, spec: PolicySpec) -> Policy:
         """Let new connections through."""
         async with self._lock:
+            self._check_unread(f"{POLICIES}/{spec.name}")
             policy = new_policy(spec, self.policies, self.networks)
             await self._write(POLICIES, policy.name, policy)
             self.policies = {**self.policies, policy.name: policy}
@@ -277,10 +285,19 @@ class NetworkRegistry:
 
     async def _read(self, kind: str, of: type[Any]) -> dict[str, Any]:
         rows = await self._store.list(kind)
-        values: Iterable[Any] = (
-            msgspec.json.decode(row.value, type=of, dec_hook=_from_text) for row in rows.values()
-        )
-        return {value.key: value for value in values}
+        values = {}
+        for key, row in rows.items():
+            value: Any = understood(key, row, of, dec_hook=_from_text)
+            if value is None:
+                self._unread.add(key)
+            else:
+                values[value.key] = value
+        return values
+
+    def _check_unread(self, key: str) -> None:
+        """Raise ConflictError for a key whose row another version wrote, maybe."""
+        if key in self._unread:
+            raise ConflictError(f"{key}: the registry holds one that can't be read")
 
 
 def _from_text(kind: type[Any], value: object) -> object:

@@ -15,6 +15,7 @@ from phalanx.master.post.framework import rescind
 from phalanx.master.roles.consumption import Scalars, capacity, consumed_by_top_role
 from phalanx.master.roles.quota import exceeds, guaranteed, requested, updated
 from phalanx.master.roles.weight import checked_weights
+from phalanx.master.row import understood
 from phalanx.mesos.role import top_of
 from phalanx.mesos.v1.mesos import WeightInfo
 from phalanx.mesos.v1.quota import QuotaConfig, QuotaRequest
@@ -36,15 +37,10 @@ class Roles:
 
     async def load(self, weights: Mapping[str, float]) -> None:
         """Read the registry; *weights*, of the settings, only count while it has none."""
-        stored = await self._store.get(WEIGHTS)
-        if stored is None:
-            self._cluster.weights = dict(weights)
-        else:
-            self._cluster.weights = msgspec.json.decode(stored.value, type=dict[str, float])
-        stored = await self._store.get(QUOTAS)
-        if stored is not None:
-            configs = msgspec.json.decode(stored.value, type=tuple[QuotaConfig, ...])
-            self._cluster.quotas = {config.role: config for config in configs}
+        kept = understood(WEIGHTS, await self._store.get(WEIGHTS), dict[str, float])
+        self._cluster.weights = dict(weights) if kept is None else kept
+        configs = understood(QUOTAS, await self._store.get(QUOTAS), tuple[QuotaConfig, ...])
+        self._cluster.quotas = {config.role: config for config in configs or ()}
 
     @carried_through
     async def set_weights(self, infos: Sequence[WeightInfo]) -> None:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from aiohttp import ClientPayloadError, HttpVersion11, web
 
+from phalanx.core.api.cut import cut
 from phalanx.core.error import InvalidError, ProtocolError
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.stream import Stream
@@ -38,7 +39,8 @@ async def respond(
     *preamble* goes before everything that comes through the stream, which meanwhile keeps it.
     The stream itself says its content type. *on_end* is called in any case.
     Each piece is sent only while the application's MAY_SEND, if it has one, says
-    so: a leader that was stopped and deposed must not go on with what it had to say.
+    so: a leader that was stopped and deposed must not go on with what it had to say,
+    nor its kernel with what is on its way.
     """
     may_send = request.app.get(MAY_SEND, _always)
     _notice_death(request)
@@ -69,6 +71,8 @@ async def respond(
     finally:
         if beating is not None:
             beating.cancel()
+        if not may_send():
+            cut(request)
         on_end()
     return response
 

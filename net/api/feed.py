@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import HttpVersion11, web
 
+from phalanx.core.api.cut import cut
 from phalanx.core.error import InvalidError
 from phalanx.mesos.recordio import encode_record
 from phalanx.net.feed.record import Position, encode
@@ -13,9 +14,13 @@ PATH = "/v1/feed"
 LONGEST_NUMBER = 20  # digits
 
 
-def feed_route(source: Callable[[], FeedSource]) -> web.RouteDef:
+def feed_route(
+    source: Callable[[], FeedSource], *, may_send: Callable[[], bool] = lambda: True
+) -> web.RouteDef:
     """Return the route; *source* is asked anew for each reader and may raise UnavailableError.
 
+    Each record goes out only while *may_send* says so, else the connection is
+    cut: a leader that was stopped and deposed must not go on with its View.
     A reader resumes with ``?epoch=E&sequence=N``, the position of its last record.
     """
 
@@ -27,6 +32,9 @@ def feed_route(source: Callable[[], FeedSource]) -> web.RouteDef:
             response.enable_chunked_encoding()
         await response.prepare(request)
         async for record in records:
+            if not may_send():
+                cut(request)
+                break
             await response.write(encode_record(encode(record)))
         return response
 

@@ -54,6 +54,48 @@ async def test_candidates_stand_in_the_layout_of_mesos(address: ZooKeeperAddress
     assert children == [f"{CANDIDATE}0000000000"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "log_replicas",
+        "json.info_",
+        "json.info_!!!!!!!!!!",
+        "json.info_000000000",
+        "info_0000000000",
+    ],
+)
+async def test_other_nodes_beside_the_candidates_are_none(
+    address: ZooKeeperAddress, name: str
+) -> None:
+    async with asyncio.timeout(30), ZooKeeper(address) as session:
+        assert await session.connected(30)
+        await session.ensure(address.path)
+        await session.ask(lambda: session.client.create_async(f"{address.path}/{name}", b"?"))
+
+        await until(ZooKeeperElection(session).watch(b"me"), b"me")
+
+
+async def test_with_credentials_everybody_reads_and_nobody_else_writes(zookeeper: str) -> None:
+    path = f"/{uuid4()}"
+    mine = ZooKeeperAddress(zookeeper, path, "me:secret")
+    theirs = ZooKeeperAddress(zookeeper, path, "me:guessed")
+    async with asyncio.timeout(30), ZooKeeper(mine) as session, ZooKeeper(theirs) as other:
+        election = ZooKeeperElection(session)
+        await until(election.watch(b"me"), b"me")
+        node = election.node
+        assert node is not None
+        assert await other.connected(30)
+
+        stranger = ZooKeeperElection(other)
+        assert await anext(stranger.watch(b"stranger")) is None
+        assert not stranger.is_certain()
+        assert (await other.ask(lambda: other.client.get_async(node)))[0] == b"me"
+        with pytest.raises(UnavailableError, match="the password is another"):
+            await other.ask(lambda: other.client.delete_async(node))
+        with pytest.raises(UnavailableError, match="the password is another"):
+            await ZooKeeperStore(other, f"{path}/registry").put("a", b"b")
+
+
 async def test_who_loses_his_node_hears_that_nobody_leads_before_he_leads_again(
     address: ZooKeeperAddress,
 ) -> None:

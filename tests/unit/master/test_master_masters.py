@@ -35,3 +35,15 @@ async def test_a_master_that_comes_back_replaces_what_it_was() -> None:
 
     assert await masters.load()
     assert masters.known[M1].id == "another"
+
+
+async def test_rows_that_nobody_can_read_are_left_out() -> None:
+    store = MemoryStore()
+    await store.put("masters/nowhere", b"{}")
+    await store.put(f"masters/{M2}", b"\x00")
+    masters = Masters(store)
+    await masters.join(M1, master_info("one", M1, 5050, "m1"))
+
+    assert await masters.load()
+    assert masters.known.keys() == {M1}
+    assert not await masters.load()

@@ -185,6 +185,28 @@ async def test_leases_of_a_network_that_was_never_finished_do_not_come_back() ->
     assert leases(third, "blue") == {str(A2): "10.1.0.0/24"}
 
 
+@pytest.mark.parametrize("row", [b"", b"[]", b'{"name":"blue"}', b'{"subnet":"a"}'])
+async def test_rows_that_nobody_can_read_are_left_out_and_left_there(row: bytes) -> None:
+    store = MemoryStore()
+    before = opened(store)
+    await before.load()
+    await before.create(BLUE, nodes=[A1])
+    await before.create(NetworkSpec("green", "10.2.0.0/16"), nodes=[A1])
+    kept = dict(await store.list("subnets"))
+    for key in ("networks/blue", "policies/p", "vips/v", "subnets/green@1"):
+        await store.put(key, row)
+
+    registry = opened(store)
+    await registry.load()
+
+    assert registry.networks.keys() == {"green"}
+    assert leases(registry, "green") == leases(before, "green")
+    assert {key: (await store.list("subnets"))[key] for key in kept} == kept
+    with pytest.raises(ConflictError, match="can't be read"):
+        await registry.create(BLUE, nodes=[A1])
+    assert (await store.get("networks/blue")) is not None
+
+
 async def test_default_networks_are_made_once_in_a_registry() -> None:
     store = MemoryStore()
     registry = opened(store)

@@ -1,15 +1,18 @@
 """The scheduler's client against a server that answers strangely, and then well."""
 
 import asyncio
-from contextlib import aclosing, suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 
 import aiohttp
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phalanx.core.api.serve import Listener, serve
 from phalanx.core.config import HostPort
-from phalanx.core.detector import Listed
+from phalanx.core.detector import Detector, Listed
 from phalanx.mesos.client import SchedulerClient
 from phalanx.mesos.recordio import encode_record
 from phalanx.mesos.v1.codec import encode
@@ -87,3 +90,78 @@ def test_any_answer_is_left_for_the_next(rest: bytes, is_stream: bool) -> None:
     head = b"HTTP/1.1 200 OK\r\nMesos-Stream-Id: s\r\n\r\n" if is_stream else b"HTTP/1.1 "
 
     assert asyncio.run(first_event(head + rest)) == SUBSCRIBED
+
+
+class Told:
+    """A detector that says what it was told last."""
+
+    def __init__(self, host: HostPort) -> None:
+        self.host: HostPort | None = host
+
+    async def masters(self) -> Sequence[HostPort]:
+        return () if self.host is None else (self.host,)
+
+
+class SilentMasters:
+    """Masters that subscribe everybody, then say nothing, and send callers to *leader*."""
+
+    def __init__(self) -> None:
+        self.leader: HostPort | None = None
+        self.subscribed: list[int] = []
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/api/v1/scheduler", self._subscribe)
+        app.router.add_get("/redirect", self._redirect)
+        return app
+
+    async def _subscribe(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        self.subscribed.append(request.transport.get_extra_info("sockname")[1])
+        response = web.StreamResponse(headers={"Mesos-Stream-Id": "s"})
+        await response.prepare(request)
+        await response.write(encode_record(encode(SUBSCRIBED)))
+        await asyncio.Event().wait()
+        return response
+
+    async def _redirect(self, request: web.Request) -> web.Response:
+        if self.leader is None:
+            return web.Response(status=503)
+        return web.Response(status=307, headers={"Location": f"//{self.leader}"})
+
+
+async def subscribed_after_a_change(is_listed: bool) -> tuple[list[int], list[int]]:
+    """Return where a client was subscribed whose master falls silent as another is elected."""
+    masters = SilentMasters()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(asyncio.timeout(20))
+        hosts = []
+        for _ in range(3):
+            listener = Listener("127.0.0.1", 0)
+            (bound,) = await stack.enter_async_context(serve(masters.app(), listener))
+            assert isinstance(bound, Listener)
+            hosts.append(HostPort("127.0.0.1", bound.port))
+        told = Told(hosts[0])
+        detector: Detector = Listed(hosts) if is_listed else told
+        masters.leader = hosts[0]
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        client = SchedulerClient(session, detector, backoff=lambda _: 0.0, look_seconds=0.05)
+        info = FrameworkInfo(user="u", name="n")
+        events = client.events(lambda: Subscribe(framework_info=info))
+        async with aclosing(events):
+            await anext(events)
+            waiting = asyncio.ensure_future(anext(events))
+            for leader in (hosts[0], None):  # the same one, and nobody: no reason to leave
+                told.host = masters.leader = leader
+                done, _ = await asyncio.wait({waiting}, timeout=0.3)
+                assert not done
+            told.host = masters.leader = hosts[1]
+            await waiting
+    return masters.subscribed, [host.port for host in hosts]
+
+
+@pytest.mark.parametrize("is_listed", [False, True], ids=["detected", "listed"])
+async def test_a_silent_master_is_left_as_soon_as_another_leads(is_listed: bool) -> None:
+    subscribed, ports = await subscribed_after_a_change(is_listed)
+
+    assert subscribed == ports[:2]

@@ -4,7 +4,7 @@ import asyncio
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientError, ClientSession, web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,3 +180,24 @@ async def test_a_follower_sees_every_change_and_survives_its_source() -> None:
 
     assert isinstance(record, Delta)
     assert numbered.view == view.changed([task(2)])
+
+
+async def test_who_may_not_send_any_more_cuts_the_feed() -> None:
+    source = FeedSource()
+    source.publish(View().changed([task(1)]), epoch="e")
+    leads = True
+    app = web.Application()
+    app.add_routes([feed_route(lambda: source, may_send=lambda: leads)])
+    async with (
+        asyncio.timeout(10),
+        serve(app, Listener("127.0.0.1", 0)) as [place],
+        ClientSession() as session,
+        session.get(f"http://{place}/v1/feed") as said,
+    ):
+        first = await said.content.readany()
+        assert b'"SNAPSHOT"' in first
+
+        leads = False
+        source.publish(View().changed([task(1), task(2)]), epoch="e")
+        with pytest.raises(ClientError):
+            await said.content.read()
