@@ -31,6 +31,10 @@ Json = dict[str, Any]
 STATE = set(
     [
         "version",
+        "build_date",
+        "build_time",
+        "build_user",
+        "git_tag",
         "start_time",
         "elected_time",
         "id",
