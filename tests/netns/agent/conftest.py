@@ -238,7 +238,7 @@ class Node:
 
     def sandbox(self, executor: str) -> Path:
         executors = self.base / "work" / "slaves" / AGENT.value / "frameworks" / FRAMEWORK.value
-        [found] = (executors / "executors" / executor / "runs").glob("*")
+        found = (executors / "executors" / executor / "runs" / "latest").resolve(strict=True)
         return found
 
     async def emptied(self) -> None:

@@ -371,7 +371,7 @@ def shell(
 
 
 def output(agent: Agent, name: str) -> str:
-    [file] = (agent.base / "work" / "slaves").glob(f"*/frameworks/*/executors/{name}/runs/*/stdout")
+    [file] = (agent.base / "work" / "slaves").glob(f"*/frameworks/*/executors/{name}/runs/latest/stdout")
     return file.read_text()
 
 
@@ -901,7 +901,7 @@ async def test_a_container_outlives_its_agent(master: FakeMaster, ready: Agent) 
     assert again.agent_info.id == AGENT
     assert [(task.name, task.state) for task in again.tasks] == [("survivor", "TASK_RUNNING")]
     assert [framework.id for framework in again.frameworks] == [FRAMEWORK]
-    [sandbox] = (ready.base / "work" / "slaves").glob("*/frameworks/*/executors/*/runs/*")
+    [sandbox] = (ready.base / "work" / "slaves").glob("*/frameworks/*/executors/*/runs/latest")
     (sandbox / "stop").touch()
     end = await master.reached("survivor", TaskState.TASK_FAILED)
     assert end.message == "Command exited with status 7"
@@ -912,7 +912,7 @@ async def test_an_exit_without_an_agent_is_told_later(master: FakeMaster, ready:
     await master.run_task(shell("unseen", "while [ ! -e stop ]; do sleep 0.05; done; exit 9"))
     await master.reached("unseen", TaskState.TASK_RUNNING)
     [place] = ready.run_directories()
-    [sandbox] = (ready.base / "work" / "slaves").glob("*/frameworks/*/executors/*/runs/*")
+    [sandbox] = (ready.base / "work" / "slaves").glob("*/frameworks/*/executors/*/runs/latest")
 
     await ready.end(signal.SIGKILL)
     (sandbox / "stop").touch()
@@ -929,7 +929,7 @@ async def test_a_kill_goes_on_after_a_restart(master: FakeMaster, ready: Agent) 
     loop = 'trap "" TERM; while [ ! -e stop ]; do sleep 0.05; done'
     await master.run_task(shell("condemned", loop, kill_policy=policy))
     await master.reached("condemned", TaskState.TASK_RUNNING)
-    [sandbox] = (ready.base / "work" / "slaves").glob("*/frameworks/*/executors/*/runs/*")
+    [sandbox] = (ready.base / "work" / "slaves").glob("*/frameworks/*/executors/*/runs/latest")
     await master.kill_task("condemned")
     await master.reached("condemned", TaskState.TASK_KILLING)
 
