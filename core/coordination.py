@@ -56,7 +56,9 @@ async def through_zookeeper(
     detectors find nothing but candidates beside it.
     """
     # Only here: whoever is alone need not pay for kazoo.
-    from phalanx.core.zookeeper import ZooKeeper, ZooKeeperElection, ZooKeeperStore
+    from phalanx.core.zookeeper.election import ZooKeeperElection
+    from phalanx.core.zookeeper.session import ZooKeeper
+    from phalanx.core.zookeeper.store import ZooKeeperStore
 
     session = ZooKeeper(address, session_seconds=session_seconds, store_seconds=store_seconds)
     await stack.enter_async_context(session)

@@ -53,7 +53,8 @@ class ZooKeeperDetector:
 
     def __init__(self, address: ZooKeeperAddress, *, session_seconds: float = 10.0) -> None:
         # Only here: who is told of hosts need not pay for kazoo.
-        from phalanx.core.zookeeper import Candidates, ZooKeeper
+        from phalanx.core.zookeeper.election import Candidates
+        from phalanx.core.zookeeper.session import ZooKeeper
 
         self._session = ZooKeeper(address, session_seconds=session_seconds)
         self._candidates = Candidates(self._session)

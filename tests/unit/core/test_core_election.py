@@ -11,7 +11,9 @@ from phalanx.core.config import HostPort, MasterAddress, ZooKeeperAddress
 from phalanx.core.detector import Listed, ZooKeeperDetector, leader_of
 from phalanx.core.election import Standalone
 from phalanx.core.error import ProtocolError, UnavailableError
-from phalanx.core.zookeeper import CANDIDATE, ZooKeeper, ZooKeeperElection, ZooKeeperStore
+from phalanx.core.zookeeper.election import CANDIDATE, ZooKeeperElection
+from phalanx.core.zookeeper.session import ZooKeeper
+from phalanx.core.zookeeper.store import ZooKeeperStore
 
 NOBODY = ZooKeeperAddress("127.0.0.1:1", "/x")
 
@@ -141,7 +143,7 @@ async def test_a_session_lasts_no_longer_than_the_servers_grant(
 
 
 async def test_nobody_leads_while_no_server_answers() -> None:
-    async with asyncio.timeout(30), ZooKeeper(NOBODY) as session:
+    async with asyncio.timeout(30), ZooKeeper(NOBODY, store_seconds=0.2) as session:
         election = ZooKeeperElection(session)
 
         assert await anext(election.watch(b"me")) is None
@@ -150,9 +152,8 @@ async def test_nobody_leads_while_no_server_answers() -> None:
             await session.ask(lambda: session.client.get_async("/x"))
 
 
-async def test_a_store_says_that_no_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phalanx.core.zookeeper.STORE_SECONDS", 0.2)
-    async with ZooKeeper(NOBODY) as session:
+async def test_a_store_says_that_no_server_answers() -> None:
+    async with ZooKeeper(NOBODY, store_seconds=0.2) as session:
         store = ZooKeeperStore(session, "/x/registry")
 
         with pytest.raises(UnavailableError, match="zookeeper: no"):

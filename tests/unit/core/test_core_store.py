@@ -13,7 +13,9 @@ from phalanx.core.store.group import MOST_CHANGES, Change, GroupCommit, Outcome
 from phalanx.core.store.memory import MemoryStore
 from phalanx.core.store.sqlite import SqliteStore
 from phalanx.core.store.store import ABSENT, Store, Stored
-from phalanx.core.zookeeper import ZooKeeper, ZooKeeperElection, ZooKeeperStore
+from phalanx.core.zookeeper.election import ZooKeeperElection
+from phalanx.core.zookeeper.session import ZooKeeper
+from phalanx.core.zookeeper.store import ZooKeeperStore
 
 
 @pytest.fixture(params=["memory", "sqlite", "zookeeper"])

@@ -1,0 +1,1 @@
+"""ZooKeeper: a session, and the store and the election on it."""

@@ -1,0 +1,215 @@
+"""The durable store on ZooKeeper: keys are nodes, writes are fenced (reference mesos §4.8)."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kazoo.exceptions import (
+    BadVersionError,
+    NodeExistsError,
+    NoNodeError,
+    RolledBackError,
+    RuntimeInconsistency,
+)
+
+from phalanx.core.error import InvalidError, UnavailableError
+from phalanx.core.store.group import Change, GroupCommit, Outcome
+from phalanx.core.store.store import ABSENT, Stored, conflict
+from phalanx.core.zookeeper.session import RETRY_SECONDS, ZooKeeper, words_of
+
+VALUE = b"="  # first byte of a node that holds a value; a node that is only a parent is empty
+MOST_BYTES = 900 * 1024  # of one value; ZooKeeper ends connections that carry more than 1 MiB
+
+
+class ZooKeeperStore:
+    """A Store whose keys are nodes below a path; ZooKeeper's version plus one is ours.
+
+    With *fence*, the path of a node, every write is a transaction that happens
+    only while that node is there. The candidate node of a leader is there as
+    long as it leads, so that a deposed leader, however late it wakes up, can't
+    write. Reads are not fenced.
+    """
+
+    def __init__(self, session: ZooKeeper, path: str, *, fence: str | None = None) -> None:
+        self._session = session
+        self._client = session.client
+        self._path = path
+        self._fence = fence
+        self._parents: set[str] = set()
+        self._group = GroupCommit(self._commit)
+
+    def fenced_by(self, node: str) -> "ZooKeeperStore":
+        """Return the same store, which can be written only while *node* is there."""
+        return ZooKeeperStore(self._session, self._path, fence=node)
+
+    async def get(self, key: str) -> Stored | None:
+        """Return what is under *key*, or None."""
+        found = await self._read(f"{self._path}/{key}")
+        return None if found is None else found[0]
+
+    async def list(self, prefix: str) -> Mapping[str, Stored]:
+        """Return everything under *prefix* + ``/``, by full key."""
+        rows: dict[str, Stored] = {}
+        parents = [prefix]
+        while parents:
+            listed = await asyncio.gather(*(self._children(key) for key in parents))
+            keys = [
+                f"{parent}/{child}"
+                for parent, names in zip(parents, listed, strict=True)
+                for child in names
+            ]
+            found = await asyncio.gather(*(self._read(f"{self._path}/{key}") for key in keys))
+            parents = []
+            for key, answer in zip(keys, found, strict=True):
+                if answer is None:
+                    continue
+                row, has_children = answer
+                if row is not None:
+                    rows[key] = row
+                if has_children:
+                    parents.append(key)
+        return dict(sorted(rows.items()))
+
+    async def put(self, key: str, value: bytes, *, version: int | None = None) -> int:
+        """Write *value*; return its new version; ConflictError if *version* is not the current."""
+        if len(value) > MOST_BYTES:
+            raise InvalidError(f"{key}: {len(value)} bytes are more than {MOST_BYTES}")
+        return await self._group.submit(Change(key, value, version))
+
+    async def remove(self, key: str) -> None:
+        """Remove *key* if it is there; keys below it stay."""
+        await self._group.submit(Change(key, None))
+
+    async def close(self) -> None:
+        """Finish what is being written; the session is its opener's to end."""
+        await self._group.drain()
+
+    async def _read(self, node: str) -> tuple[Stored | None, bool] | None:
+        """Return the value of a node and whether it has children; None without the node."""
+        try:
+            data, stat = await self._session.persist(lambda: self._client.get_async(node))
+        except NoNodeError:
+            return None
+        has_children = stat.children_count > 0
+        if not data.startswith(VALUE):
+            return None, has_children
+        return Stored(data[len(VALUE) :], stat.version + 1), has_children
+
+    async def _children(self, key: str) -> Sequence[str]:
+        try:
+            return list(
+                await self._session.persist(
+                    lambda: self._client.get_children_async(f"{self._path}/{key}")
+                )
+            )
+        except NoNodeError:
+            return ()
+
+    async def _commit(self, batch: Sequence[Change]) -> Sequence[Outcome]:
+        """Write a batch in one transaction, again if somebody else was faster.
+
+        A connection that breaks leaves it open whether the transaction was
+        made: then it is tried again, and a change that is found made counts as
+        made, until the time of a store is over.
+        """
+        unsure: set[str] = set()
+        seconds = self._session.store_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        outcomes = await self._commit_once(batch, unsure)
+                    except _Unsure:
+                        unsure.update(change.key for change in batch)
+                        await asyncio.sleep(RETRY_SECONDS)
+                        continue
+                    if outcomes is not None:
+                        return outcomes
+        except TimeoutError as error:
+            raise UnavailableError(f"zookeeper: no answer in {seconds:g} s") from error
+
+    async def _commit_once(
+        self, batch: Sequence[Change], unsure: set[str]
+    ) -> Sequence[Outcome] | None:
+        """Return the outcomes, or None when the nodes changed under our hands."""
+        nodes = [f"{self._path}/{change.key}" for change in batch]
+        await self._make_parents(nodes)
+        found = await asyncio.gather(*(self._read(node) for node in nodes))
+        transaction = self._client.transaction()
+        if self._fence is not None:
+            transaction.check(self._fence, -1)
+        outcomes: list[Outcome] = []
+        for change, node, answer in zip(batch, nodes, found, strict=True):
+            row = None if answer is None else answer[0]
+            current = ABSENT if row is None else row.version
+            is_made = (change.key in unsure and row is not None and row.value == change.value) or (
+                change.value is None and row is None
+            )
+            if is_made:
+                outcomes.append(current)
+            elif change.version is not None and change.version != current:
+                outcomes.append(conflict(change.key, current, change.version))
+            elif change.value is not None:
+                outcomes.append(self._add_put(transaction, node, change.value, row, answer))
+            else:
+                outcomes.append(ABSENT)
+                if answer is not None and answer[1]:
+                    transaction.set_data(node, b"")
+                else:
+                    transaction.delete(node, current - 1)
+        if len(transaction.operations) <= (self._fence is not None):
+            return outcomes  # nothing is left to write
+        if await self._is_done(transaction):
+            return outcomes
+        return None
+
+    def _add_put(
+        self,
+        transaction: Any,  # noqa: ANN401 - kazoo has no types
+        node: str,
+        value: bytes,
+        row: Stored | None,
+        answer: tuple[Stored | None, bool] | None,
+    ) -> int:
+        """Add the put of one node to a transaction; return the version that it will have."""
+        if answer is None:
+            transaction.create(node, VALUE + value, acl=list(self._session.acl))
+            return ABSENT + 1
+        if row is None:  # a parent of other keys becomes a key; its version is unknown
+            transaction.set_data(node, VALUE + value)
+            return ABSENT + 1
+        transaction.set_data(node, VALUE + value, version=row.version - 1)
+        return row.version + 1
+
+    async def _is_done(self, transaction: Any) -> bool:  # noqa: ANN401 - kazoo has no types
+        """Commit; tell whether it was made; raise UnavailableError behind a broken fence."""
+        try:
+            answers = await self._session.ask(transaction.commit_async)
+        except UnavailableError as error:
+            raise _Unsure(str(error)) from error
+        failures = [answer for answer in answers if isinstance(answer, Exception)]
+        if not failures:
+            return True
+        if self._fence is not None and isinstance(answers[0], NoNodeError):
+            raise UnavailableError("zookeeper: this master leads no more and must not write")
+        known = (
+            NoNodeError,
+            NodeExistsError,
+            BadVersionError,
+            RolledBackError,
+            RuntimeInconsistency,
+        )
+        for failure in failures:
+            if not isinstance(failure, known):
+                raise UnavailableError(f"zookeeper: {words_of(failure)}")
+        self._parents.clear()
+        return False
+
+    async def _make_parents(self, nodes: Sequence[str]) -> None:
+        for parent in {node.rpartition("/")[0] for node in nodes} - self._parents:
+            await self._session.ensure(parent)
+            self._parents.add(parent)
+
+
+class _Unsure(Exception):
+    """Nobody knows whether a transaction was made."""
