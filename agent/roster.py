@@ -60,7 +60,11 @@ class Roster:
         self._new_container_id = new_container_id
 
     def recover(self, agent_id: str, *, is_rebooted: bool) -> None:
-        """Take up every task that an earlier agent left, those of executors too."""
+        """Take up every task that an earlier agent left, those of executors too.
+
+        What belongs to frameworks that do not checkpoint is forgotten: the master
+        has told of its end, or does so when we don't list it (reference mesos §4.3).
+        """
         station = self._station
         self.executors.recover(agent_id, is_rebooted=is_rebooted)
         frameworks = station.layout.agents / agent_id / "frameworks"
@@ -70,7 +74,7 @@ class Roster:
             if record is not None and record.executor_id is not None:
                 continue
             stream = recover(checkpoint.updates)
-            if record is None or stream.is_done:
+            if record is None or stream.is_done or not record.framework_info.checkpoint:
                 checkpoint.remove()
                 continue
             sandbox = station.layout.sandbox(agent_id, record.key, record.container_id)

@@ -22,7 +22,6 @@ from phalanx.agent.executor.conversation import (
 from phalanx.agent.executor.ending import (
     killed_before_launch,
     not_delivered,
-    not_kept,
     not_registered,
     not_returned,
     terminated,
@@ -160,18 +159,14 @@ class CustomExecutor:
             words = "The agent restarted while the executor was launched"
             await self._finish(Exit(), lost_in_restart(words))
         else:
-            await self._return(found.exit)
+            await self._return()
 
-    async def _return(self, exit: Exit | None) -> None:
+    async def _return(self) -> None:
         """Wait for an executor that may still be there."""
         timing = self._around.timing
         self._has_started = True
         is_aware = self.record.has_capability("PARTITION_AWARE")
-        if exit is None and not self.record.framework_info.checkpoint:
-            self._why = not_kept(is_partition_aware=is_aware)
-            self._talk = self._talk.shut()[0]
-            self._around.station.containerizer.kill(self.record.container_id)
-        elif self.home.has_subscribed:
+        if self.home.has_subscribed:
             seconds = timing.reregistration
             self._arm(seconds, not_returned(seconds, is_partition_aware=is_aware))
         else:

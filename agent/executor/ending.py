@@ -39,15 +39,6 @@ def not_returned(seconds: float, *, is_partition_aware: bool) -> Ending:
     )
 
 
-def not_kept(*, is_partition_aware: bool) -> Ending:
-    """Tell that a framework without checkpoints loses its executors when the agent restarts."""
-    return Ending(
-        gone(is_partition_aware=is_partition_aware),
-        "The agent restarted, and the framework does not checkpoint",
-        "REASON_AGENT_RESTARTED",
-    )
-
-
 def not_delivered(*, is_partition_aware: bool) -> Ending:
     """Tell that a task never reached its executor."""
     return Ending(

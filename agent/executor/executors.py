@@ -136,10 +136,17 @@ class Executors:
         return {record.framework_id: record.framework_info for record in records}
 
     def recover(self, agent_id: str, *, is_rebooted: bool) -> None:
-        """Take up every executor that an earlier agent left, with its tasks."""
+        """Take up every executor that an earlier agent left, with its tasks.
+
+        Those of frameworks that do not checkpoint end with the agent: they are
+        forgotten, and their containers belong to nobody.
+        """
         frameworks = self.station.layout.agents / agent_id / "frameworks"
         for directory in sorted(frameworks.glob("*/executors/*")):
             for record, home in read_executors(directory):
+                if not record.framework_info.checkpoint:
+                    home.remove()
+                    continue
                 executor = self._make(agent_id, record, home)
                 for place in sorted((home.run / "tasks").glob("*")):
                     self._recover_task(executor, Checkpoint(place))

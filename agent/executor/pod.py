@@ -14,7 +14,7 @@ import structlog
 
 from phalanx.agent.container.request import ContainerRequest, id_message
 from phalanx.agent.executor.around import Around
-from phalanx.agent.executor.ending import not_kept, too_late
+from phalanx.agent.executor.ending import too_late
 from phalanx.agent.executor.environment import Whereabouts, executor_environment
 from phalanx.agent.executor.holding import held_limits, held_resources
 from phalanx.agent.executor.pod_task import PodTask
@@ -143,13 +143,8 @@ class Pod:
             self._ready.set_exception(ContainerError("the pod has ended"))
             self._ready.exception()
             containers.kill(self.record.container_id)
-        is_kept = self.record.framework_info.checkpoint or found.exit is not None or is_rebooted
-        is_aware = self.record.has_capability("PARTITION_AWARE")
         for task in tuple(self.tasks.values()):
-            if not is_kept and not task.is_told:
-                self._start(task.lose(not_kept(is_partition_aware=is_aware)))
-            else:
-                self._start(task.resume(is_rebooted=is_rebooted))
+            self._start(task.resume(is_rebooted=is_rebooted))
         self._log.info("pod_recovered", tasks=len(self.tasks))
         await self._live()
 

@@ -47,11 +47,6 @@ class PodTask(TaskLife):
         """Return the id of the executor that it belongs to."""
         return self._executor.executor_id.value
 
-    @property
-    def is_told(self) -> bool:
-        """Tell whether its end has been told, also by an earlier agent."""
-        return self._station.sender.stream(self.record.key).is_terminated
-
     async def lose(self, end: Ending) -> None:
         """Tell that it is lost with its pod."""
         if not self.is_over:

@@ -299,8 +299,19 @@ class Agents:
             return
         self._cut(agent)
         rescind(self._cluster, self._cluster.offers_of(agent))
+        if agent.liveness is Liveness.SUSPECT:
+            self._forsake(agent)
         self._cluster.bus.publish(AgentUpdated(agent.id))
         log.info("agent_disconnected", agent=agent.id)
+
+    def _forsake(self, agent: Agent) -> None:
+        """Let go of what does not outlive the connection of its agent (reference mesos §4.3).
+
+        It is more than a moment's break: an agent that goes on is back before it is suspect.
+        """
+        self._tasks.forsake(agent)
+        self._holdings.forsake(agent)
+        self._poke((agent.id,))
 
     def hear(self, stream_id: str) -> Agent:
         """Return the agent of a stream and note its sign of life; it undoes a suspicion.
@@ -344,6 +355,8 @@ class Agents:
                 agent.liveness = Liveness.SUSPECT
                 rescind(self._cluster, self._cluster.offers_of(agent))
                 log.warning("agent_suspect", agent=agent.id, silence=round(now - agent.heard, 1))
+                if agent.stream is None:
+                    self._forsake(agent)
                 self._cluster.bus.publish(AgentUpdated(agent.id))
             if agent.drain is not None and agent.drain.state == DRAINING and _is_empty(agent):
                 drained.append(agent)

@@ -75,6 +75,13 @@ class Holdings:
             )
         agent.operations = held
 
+    def forsake(self, agent: Agent) -> None:
+        """Let go of the executors of frameworks that do not checkpoint; they end with the agent."""
+        for key in list(agent.executors):
+            framework = self._cluster.frameworks.get(key[0])
+            if framework is not None and not framework.info.checkpoint:
+                self._cluster.remove_executor(agent, key)
+
     def strand(self, agent: Agent) -> None:
         """Let go of what an agent holds that has become unreachable; it may tell of it again."""
         for record in agent.operations.values():

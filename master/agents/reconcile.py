@@ -18,8 +18,17 @@ from phalanx.master.cluster.task import (
     resources_of,
     with_status,
 )
+from phalanx.master.post.agent import tell
 from phalanx.master.post.framework import send_update
-from phalanx.mesos.v1.mesos import FrameworkID, Task, TaskState, TaskStatus
+from phalanx.mesos.agent_protocol import AgentEvent, KillTask
+from phalanx.mesos.v1.mesos import (
+    DurationInfo,
+    FrameworkID,
+    KillPolicy,
+    Task,
+    TaskState,
+    TaskStatus,
+)
 
 log = structlog.get_logger()
 
@@ -48,10 +57,13 @@ class Tasks:
             if framework is None:
                 over[task.framework_id.value] = task.framework_id
             elif task.task_id.value not in framework.tasks:
-                self._take(framework, task, is_news=is_news)
+                if _is_forsaken(framework, task):
+                    _kill(agent, task)
+                else:
+                    self._take(framework, task, is_news=is_news)
         for framework_id, task_id in agent.tasks - keys:
             framework = self._cluster.frameworks[framework_id]
-            self._miss(framework, framework.tasks[task_id])
+            self._miss(agent, framework, framework.tasks[task_id])
         for framework in self._cluster.frameworks.values():
             missing = [
                 task
@@ -83,16 +95,38 @@ class Tasks:
                 latest=latest_status(task),
             )
 
-    def _miss(self, framework: Framework, task: Task) -> None:
+    def _miss(self, agent: Agent, framework: Framework, task: Task) -> None:
         """End an active task that its agent does not know."""
         if is_over(task):
             self._cluster.complete_task(task)
+            return
+        if task.state is not TaskState.TASK_STAGING and not framework.info.checkpoint:
+            self._forsake(agent, framework, task)
             return
         was_launched = task.state is not TaskState.TASK_STAGING
         state = TaskState.TASK_GONE if was_launched else TaskState.TASK_DROPPED
         self._end(
             framework, task, lost_or(state, framework.info), "REASON_RECONCILIATION", _UNKNOWN
         )
+
+    def forsake(self, agent: Agent) -> None:
+        """End the tasks of frameworks that do not checkpoint: their agent is no longer connected.
+
+        Who comes back with one is told to kill it.
+        """
+        for framework_id, task_id in list(agent.tasks):
+            framework = self._cluster.frameworks[framework_id]
+            task = framework.tasks[task_id]
+            if framework.info.checkpoint or framework.is_recovered:
+                continue
+            if is_over(task):
+                self._cluster.complete_task(task)
+            else:
+                self._forsake(agent, framework, task)
+
+    def _forsake(self, agent: Agent, framework: Framework, task: Task) -> None:
+        why = f"Agent {agent.info.hostname} disconnected"
+        self._end(framework, task, TaskState.TASK_LOST, _DISCONNECTED, why)
 
     def strand(self, agent: Agent, since: float) -> None:
         """Make every task of an agent that falls silent unreachable, or lost."""
@@ -182,4 +216,21 @@ class Tasks:
         )
 
 
+def _is_forsaken(framework: Framework, task: Task) -> bool:
+    """Tell whether a task still runs whose framework was told that it is lost."""
+    if framework.info.checkpoint or is_over(task):
+        return False
+    return any(old.task_id == task.task_id for old in framework.completed)
+
+
+def _kill(agent: Agent, task: Task) -> None:
+    order = KillTask(
+        framework_id=task.framework_id,
+        task_id=task.task_id,
+        kill_policy=KillPolicy(grace_period=DurationInfo(nanoseconds=0)),
+    )
+    tell(agent, AgentEvent(type="KILL_TASK", kill_task=order))
+
+
+_DISCONNECTED = "REASON_AGENT_DISCONNECTED"
 _UNKNOWN = "Task is unknown to the agent"

@@ -174,12 +174,12 @@ class FakeMaster:
     def forget_stream(self) -> None:
         self._stream_id = ""
 
-    async def run_task(self, task: TaskInfo) -> None:
+    async def run_task(self, task: TaskInfo, *, checkpoint: bool = True) -> None:
         framework = FrameworkInfo(
             user="root",
             name="test",
             id=FRAMEWORK,
-            checkpoint=True,
+            checkpoint=checkpoint,
             capabilities=(Capability(type="TASK_KILLING_STATE"),),
         )
         order = RunTask(framework_info=framework, task=task)
@@ -371,7 +371,9 @@ def shell(
 
 
 def output(agent: Agent, name: str) -> str:
-    [file] = (agent.base / "work" / "slaves").glob(f"*/frameworks/*/executors/{name}/runs/latest/stdout")
+    [file] = (agent.base / "work" / "slaves").glob(
+        f"*/frameworks/*/executors/{name}/runs/latest/stdout"
+    )
     return file.read_text()
 
 
@@ -922,6 +924,26 @@ async def test_an_exit_without_an_agent_is_told_later(master: FakeMaster, ready:
     end = await master.reached("unseen", TaskState.TASK_FAILED)
     assert end.message == "Command exited with status 9"
     await eventually(lambda: not ready.run_directories())
+
+
+async def test_without_checkpoints_a_task_does_not_outlive_its_agent(
+    master: FakeMaster, ready: Agent
+) -> None:
+    ready.add_plugin({"cniVersion": "1.0.0", "name": "net", "type": "static"})
+    network = {"type": "MESOS", "network_infos": [{"name": "net"}]}
+    await master.run_task(shell("plain", "sleep 1000", container=network), checkpoint=False)
+    await master.run_task(shell("kept", "sleep 1000"))
+    await master.reached("plain", TaskState.TASK_RUNNING)
+    await master.reached("kept", TaskState.TASK_RUNNING)
+    await ready.end(signal.SIGKILL)
+
+    await ready.start(master.port)
+
+    await master.until(lambda: len(master.subscribes) > 1)
+    assert [task.name for task in master.subscribes[1].tasks] == ["kept"]
+    await eventually(lambda: "\nDEL " in (ready.calls / "calls").read_text())
+    await eventually(lambda: len(ready.run_directories()) == 1)
+    assert [status.state for status in master.of("plain")][-1] == TaskState.TASK_RUNNING
 
 
 async def test_a_kill_goes_on_after_a_restart(master: FakeMaster, ready: Agent) -> None:

@@ -664,6 +664,78 @@ async def test_broken_stream_keeps_tasks_but_stops_offers(lab: Lab) -> None:
     assert lab.leader.allocator.allocate_once() == 0
 
 
+@pytest.mark.parametrize(("checkpoint", "found"), [(False, ["TASK_LOST"]), (True, [])])
+async def test_tasks_of_a_disconnected_agent_are_lost_unless_their_framework_checkpoints(
+    lab: Lab, checkpoint: bool, found: list[str]
+) -> None:
+    agent, to_agent = await lab.agent()
+    framework, stream = lab.framework(checkpoint=checkpoint)
+    lab.launch(framework, stream, "t1")
+    lab.update(agent, framework, "t1", "TASK_RUNNING")
+    lab.leader.agents.disconnected(agent, to_agent)
+    await lab.silence(2.9)
+    events(stream)
+
+    await lab.silence(0.2)
+
+    statuses = [update["status"] for update in of("UPDATE", stream)]
+    assert [status["state"] for status in statuses] == found
+    assert {status["reason"] for status in statuses} <= {"REASON_AGENT_DISCONNECTED"}
+    assert framework.tasks.keys() == (set() if found else {"t1"})
+    assert bool(agent.used) is not bool(found)
+
+
+async def test_an_agent_that_is_suspect_already_loses_tasks_with_its_connection(lab: Lab) -> None:
+    agent, to_agent = await lab.agent()
+    framework, stream = lab.framework()
+    lab.launch(framework, stream, "t1")
+    await lab.silence(5.0)
+    events(stream)
+
+    lab.leader.agents.disconnected(agent, to_agent)
+
+    assert states(stream) == [("t1", "TASK_LOST")]
+
+
+async def test_a_task_that_was_told_lost_and_comes_back_is_killed(lab: Lab) -> None:
+    agent, to_agent = await lab.agent()
+    framework, stream = lab.framework()
+    lab.launch(framework, stream, "t1")
+    lab.update(agent, framework, "t1", "TASK_RUNNING")
+    task = plain(framework.tasks["t1"])
+    lab.leader.agents.disconnected(agent, to_agent)
+    await lab.silence(4.0)
+    events(stream)
+
+    _, back = await lab.agent(agent.id, tasks=[task])
+
+    [kill] = of("KILL_TASK", back)
+    assert kill["task_id"] == {"value": "t1"}
+    assert kill["kill_policy"] == {"grace_period": {"nanoseconds": 0}}
+    assert states(stream) == []
+    assert not framework.tasks
+    assert not agent.used
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "reason"),
+    [(False, "REASON_AGENT_DISCONNECTED"), (True, "REASON_RECONCILIATION")],
+)
+async def test_a_restarted_agent_without_the_task_ends_it(
+    lab: Lab, checkpoint: bool, reason: str
+) -> None:
+    agent, _ = await lab.agent()
+    framework, stream = lab.framework(checkpoint=checkpoint)
+    lab.launch(framework, stream, "t1")
+    lab.update(agent, framework, "t1", "TASK_RUNNING")
+    events(stream)
+
+    await lab.agent(agent.id)
+
+    [update] = of("UPDATE", stream)
+    assert (update["status"]["state"], update["status"]["reason"]) == ("TASK_LOST", reason)
+
+
 async def test_second_process_of_an_agent_replaces_the_first(lab: Lab) -> None:
     agent, old = await lab.agent()
 
