@@ -99,7 +99,8 @@ def _shape(raw: dict[str, Any]) -> None:
         raise DefinitionError([Problem("/acceptedResourceRoles", "must not be empty")])
     container = raw.get("container")
     if isinstance(container, dict):
-        raw["container"] = {**container, "type": "MESOS"}
+        usual = "DOCKER" if container.get("docker") else "MESOS"
+        raw["container"] = {**container, "type": container.get("type", usual)}
 
 
 @cache

@@ -7,7 +7,10 @@ import msgspec
 from phalanx.marathon.model.app import App
 
 # Clients that build objects from keys know none of these: they appear only when set.
-_ONLY_WHEN_SET = ("user", "acceptedResourceRoles", "taskKillGracePeriodSeconds", "container", "cmd")
+_ONLY_WHEN_SET = (
+    *("user", "acceptedResourceRoles", "taskKillGracePeriodSeconds", "container", "cmd"),
+    *("resourceLimits", "tty", "check"),
+)
 _HEALTH_KEYS_WHEN_SET = ("path", "port", "portIndex", "command")
 
 
@@ -17,6 +20,11 @@ def render_app(app: App) -> dict[str, Any]:
     for key in _ONLY_WHEN_SET:
         if raw[key] is None:
             del raw[key]
+    for key in ("check", "resourceLimits"):
+        if key in raw:
+            raw[key] = _without_nulls(raw[key])
+    if not raw["secrets"]:
+        del raw["secrets"]
     for check in raw["healthChecks"]:
         for key in _HEALTH_KEYS_WHEN_SET:
             if check[key] is None:
@@ -30,7 +38,11 @@ def render_app(app: App) -> dict[str, Any]:
     for port in raw.get("portDefinitions", ()):
         _drop_empty(port, "name")
     if "container" in raw:
-        _drop_empty(raw["container"], "docker", "portMappings")
+        _drop_empty(raw["container"], "docker", "portMappings", "linuxInfo")
+        if "linuxInfo" in raw["container"]:
+            raw["container"]["linuxInfo"] = _without_nulls(raw["container"]["linuxInfo"])
+        for volume in raw["container"]["volumes"]:
+            _drop_empty(volume, "hostPath", "secret")
         for mapping in raw["container"].get("portMappings", ()):
             _drop_empty(mapping, "name", "hostPort", "networkNames")
     if raw["versionInfo"] is None:
@@ -40,6 +52,12 @@ def render_app(app: App) -> dict[str, Any]:
 
 def _network(raw: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in raw.items() if value or key == "mode"}
+
+
+def _without_nulls(raw: Any) -> Any:  # noqa: ANN401 - walks any JSON
+    if not isinstance(raw, dict):
+        return raw
+    return {key: _without_nulls(value) for key, value in raw.items() if value not in (None, [])}
 
 
 def _drop_empty(raw: dict[str, Any], *keys: str) -> None:

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator
 from phalanx.marathon.definition.problem import Problem
 from phalanx.marathon.model.app import (
     App,
+    EnvSecret,
     HealthCheck,
     HealthProtocol,
+    HttpCheck,
     NetworkMode,
+    TcpCheck,
     UnreachableStrategy,
 )
 from phalanx.marathon.model.path import errors_of
@@ -29,6 +32,10 @@ def violations(app: App) -> Iterator[Problem]:
     yield from _networks(app)
     yield from _ports(app)
     yield from _roles(app)
+    yield from _secrets(app)
+    yield from _limits(app)
+    yield from _container(app)
+    yield from _check(app)
     for index, constraint in enumerate(app.constraints):
         yield from (Problem(f"/constraints({index})", e) for e in _constraint(constraint))
     for index, check in enumerate(app.health_checks):
@@ -54,11 +61,6 @@ def _command(app: App) -> Iterator[Problem]:
     image = None if app.container is None else app.container.docker
     if image is not None and not image.image:
         yield Problem("/container/docker/image", "must not be empty")
-    for index, volume in enumerate(() if app.container is None else app.container.volumes):
-        if volume.mode not in ("RO", "RW"):
-            yield Problem(f"/container/volumes({index})/mode", "is neither RO nor RW")
-        if not volume.container_path:
-            yield Problem(f"/container/volumes({index})/containerPath", "must not be empty")
 
 
 def _numbers(app: App) -> Iterator[Problem]:
@@ -161,6 +163,101 @@ def _roles(app: App) -> Iterator[Problem]:
     for role in app.accepted_resource_roles or ():
         if role != "*":
             yield Problem("/acceptedResourceRoles", f"{role!r} is not '*'")
+
+
+def _secrets(app: App) -> Iterator[Problem]:
+    for name, secret in app.secrets.items():
+        if not name or not secret.source:
+            yield Problem(f"/secrets/{name}", "needs a name and a source")
+    for name, value in app.env.items():
+        if isinstance(value, EnvSecret) and value.secret not in app.secrets:
+            yield Problem(f"/env/{name}", f"references the undeclared secret '{value.secret}'")
+    for index, volume in enumerate(() if app.container is None else app.container.volumes):
+        if volume.secret is not None and volume.secret not in app.secrets:
+            at = f"/container/volumes({index})"
+            yield Problem(at, f"references the undeclared secret '{volume.secret}'")
+
+
+def _limits(app: App) -> Iterator[Problem]:
+    limits = app.resource_limits
+    if limits is None:
+        return
+    for name, limit, request in (("cpus", limits.cpus, app.cpus), ("mem", limits.mem, app.mem)):
+        at = f"/resourceLimits/{name}"
+        if isinstance(limit, str):
+            if limit != "unlimited":
+                yield Problem(at, "is neither a number nor 'unlimited'")
+        elif limit is not None and not request <= limit <= MOST:
+            yield Problem(at, f"got {limit:g}, expected {request:g} or more")
+
+
+def _container(app: App) -> Iterator[Problem]:
+    container = app.container
+    if container is None:
+        return
+    for index, volume in enumerate(container.volumes):
+        at = f"/container/volumes({index})"
+        if volume.mode not in ("RO", "RW"):
+            yield Problem(f"{at}/mode", "is neither RO nor RW")
+        if not volume.container_path:
+            yield Problem(f"{at}/containerPath", "must not be empty")
+        if (volume.host_path is None) == (volume.secret is None):
+            yield Problem(at, "must have either a hostPath or a secret")
+    if container.type not in ("DOCKER", "MESOS"):
+        yield Problem("/container/type", f"{container.type!r} is neither MESOS nor DOCKER")
+    image, linux = container.docker, container.linux_info
+    if container.is_docker:
+        if image is None:
+            yield Problem("/container/docker", "must be set for type DOCKER")
+        if len(app.networks) > 1:
+            yield Problem("/networks", "a Docker container can be on one network only")
+        if linux is not None:
+            yield Problem("/container/linuxInfo", "is only supported by the Mesos containerizer")
+    elif image is not None and (image.privileged or image.parameters):
+        at = "/container/docker"
+        yield Problem(at, "privileged and parameters are only supported for type DOCKER")
+    if linux is not None and linux.ipc_info is not None:
+        if linux.ipc_info.mode not in ("PRIVATE", "SHARE_PARENT"):
+            at = "/container/linuxInfo/ipcInfo/mode"
+            yield Problem(at, "is neither PRIVATE nor SHARE_PARENT")
+        elif linux.ipc_info.shm_size is not None and linux.ipc_info.mode != "PRIVATE":
+            yield Problem("/container/linuxInfo/ipcInfo/shmSize", "needs the mode PRIVATE")
+
+
+def _check(app: App) -> Iterator[Problem]:
+    check = app.check
+    if check is None:
+        return
+    if sum(part is not None for part in (check.http, check.tcp, check.exec)) != 1:
+        yield Problem("/check", "must have exactly one of http, tcp and exec")
+    for name, part in (("http", check.http), ("tcp", check.tcp)):
+        if part is not None:
+            yield from _checked_port(app, part, f"/check/{name}")
+    if check.http is not None and check.http.scheme.lower() not in ("http", "https"):
+        yield Problem("/check/http/scheme", "is neither HTTP nor HTTPS")
+    if check.exec is not None:
+        command = check.exec.command
+        if (not command.shell) == (not command.argv):
+            yield Problem("/check/exec/command", "must have either a shell or an argv")
+    times = {
+        "intervalSeconds": check.interval_seconds,
+        "timeoutSeconds": check.timeout_seconds,
+        "delaySeconds": check.delay_seconds,
+    }
+    for key, value in times.items():
+        if not 0 <= value < 1e9:
+            yield Problem(f"/check/{key}", f"got {value:g}, expected 0 or more")
+
+
+def _checked_port(app: App, check: HttpCheck | TcpCheck, at: str) -> Iterator[Problem]:
+    if check.port is not None:
+        yield from _in_range(f"{at}/port", check.port)
+        if check.port_index is not None:
+            yield Problem(at, "port and portIndex must not both be set")
+        return
+    ports = app.port_definitions if app.is_on_host_network else app.mappings
+    if not 0 <= (check.port_index or 0) < len(ports or ()):
+        yield Problem(f"{at}/portIndex", "must address one of the app's ports")
 
 
 def _constraint(parts: tuple[str, ...]) -> Iterator[str]:

@@ -15,12 +15,13 @@ from phalanx.marathon.schedule.backoff import Backoff
 from phalanx.marathon.schedule.constraint import Attributes
 from phalanx.marathon.schedule.health import Health, agent_run_check, is_healthy
 from phalanx.marathon.schedule.verdict import Verdict
+from phalanx.mesos.v1.mesos import CheckStatusInfo
 
 
 class Board:
     """The state of the engine; whoever changes it holds *lock*, then pokes.
 
-    *health* is by task id and index of the check, *backoffs* and *tallies* are
+    *health* is by task id and index of the check, *checks* by task id, *backoffs* and *tallies* are
     by app id, *kills_sent* says when a task was last asked to end.
     """
 
@@ -39,6 +40,7 @@ class Board:
         self.bus = Bus(clock)
         self.lock = asyncio.Lock()
         self.health = _recalled(ledger)
+        self.checks: dict[str, CheckStatusInfo] = {}
         self.backoffs: dict[str, Backoff] = {}
         self.tallies: dict[str, Tally] = {}
         self.kills_sent: dict[str, float] = {}

@@ -44,7 +44,7 @@ async def converge(board: Board) -> Passed:
     for app_id in board.tallies.keys() - waiting:
         del board.tallies[app_id]
     alive = {instance.task_id for instance in board.ledger.instances()}
-    for memory in (board.health, board.kills_sent):
+    for memory in (board.health, board.checks, board.kills_sent):
         for task_id in memory.keys() - alive:
             del memory[task_id]
     return Passed(_kills(board, now), _next_wake(board, now))

@@ -47,6 +47,8 @@ async def take_update(board: Board, status: TaskStatus, kill: Callable[[TaskStat
     if outcome.ended or present.condition is not instance.condition:
         log.info("task_changed", task=instance.task_id, state=state, message=status.message or "")
         tell_status(board.bus, present, state, status.message or "")
+    if status.check_status is not None and not outcome.ended:
+        board.checks[present.task_id] = status.check_status
     if app is not None and not outcome.ended and status.healthy is not None:
         _take_health(board, app, present, passed=status.healthy)
 

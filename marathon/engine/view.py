@@ -17,7 +17,7 @@ from phalanx.marathon.model.instance import Instance
 from phalanx.marathon.model.moment import moment
 from phalanx.marathon.schedule.health import Health
 from phalanx.marathon.schedule.match import Reason
-from phalanx.mesos.v1.mesos import TaskState
+from phalanx.mesos.v1.mesos import CheckStatusInfo, TaskState
 
 
 def app_view(board: Board, app: App, *, embed: Collection[str] = ()) -> dict[str, Any]:
@@ -63,9 +63,23 @@ def task_view(board: Board, instance: Instance) -> dict[str, Any]:
         "healthCheckResults": [_health_view(instance, results[i]) for i in sorted(results)],
         "role": "*",
     }
+    check = board.checks.get(instance.task_id)
+    if check is not None:
+        view["checkResult"] = _check_view(check)
     if launched.started_at is not None:
         view["startedAt"] = moment(launched.started_at)
     return view
+
+
+def _check_view(check: CheckStatusInfo) -> dict[str, Any]:
+    """Return what a check last told; nothing in it before its first result."""
+    if check.http is not None and check.http.status_code is not None:
+        return {"http": {"statusCode": check.http.status_code}}
+    if check.tcp is not None and check.tcp.succeeded is not None:
+        return {"tcp": {"succeeded": check.tcp.succeeded}}
+    if check.command is not None and check.command.exit_code is not None:
+        return {"command": {"exitCode": check.command.exit_code}}
+    return {}
 
 
 def _health_view(instance: Instance, health: Health) -> dict[str, Any]:

@@ -63,19 +63,50 @@ class PortMapping(Value, frozen=True, kw_only=True, rename="camel"):
     network_names: tuple[str, ...] = ()
 
 
+class Parameter(Value, frozen=True, kw_only=True, rename="camel"):
+    """An argument of ``docker run``."""
+
+    key: str
+    value: str
+
+
 class Image(Value, frozen=True, kw_only=True, rename="camel"):
     """The image of a container (JSON key ``docker``, also for the Mesos containerizer)."""
 
     image: str
     force_pull_image: bool = False
+    privileged: bool = False
+    parameters: tuple[Parameter, ...] = ()
 
 
 class Volume(Value, frozen=True, kw_only=True, rename="camel"):
-    """A directory of the host inside the container."""
+    """A directory of the host, or a secret as a file, inside the container."""
 
     container_path: str
-    host_path: str
+    host_path: str | None = None
+    secret: str | None = None
     mode: str = "RW"
+
+
+class Seccomp(Value, frozen=True, kw_only=True, rename="camel"):
+    """Which system calls the container may make: a profile of the agent's, or all."""
+
+    profile_name: str | None = None
+    unconfined: bool | None = None
+
+
+class Ipc(Value, frozen=True, kw_only=True, rename="camel"):
+    """The container's interprocess communication; *shm_size* in MiB."""
+
+    mode: str
+    shm_size: int | None = None
+
+
+class LinuxSettings(Value, frozen=True, kw_only=True, rename="camel"):
+    """What only Linux has (JSON key ``linuxInfo``)."""
+
+    seccomp: Seccomp | None = None
+    ipc_info: Ipc | None = None
 
 
 class Container(Value, frozen=True, kw_only=True, rename="camel"):
@@ -85,6 +116,12 @@ class Container(Value, frozen=True, kw_only=True, rename="camel"):
     docker: Image | None = None
     port_mappings: tuple[PortMapping, ...] | None = None
     volumes: tuple[Volume, ...] = ()
+    linux_info: LinuxSettings | None = None
+
+    @property
+    def is_docker(self) -> bool:
+        """Tell whether the Docker engine runs the container."""
+        return self.type == "DOCKER"
 
 
 class Command(Value, frozen=True, kw_only=True, rename="camel"):
@@ -125,6 +162,65 @@ class HealthCheck(Value, frozen=True, kw_only=True, rename="camel"):
     delay_seconds: float = 15
     ignore_http_1xx: bool = msgspec.field(default=False, name="ignoreHttp1xx")
     ip_protocol: str = "IPv4"
+
+
+class HttpCheck(Value, frozen=True, kw_only=True, rename="camel"):
+    """A request whose status is told; the port is one of the app's by index, or a number."""
+
+    path: str | None = None
+    port_index: int | None = None
+    port: int | None = None
+    scheme: str = "HTTP"
+
+
+class TcpCheck(Value, frozen=True, kw_only=True, rename="camel"):
+    """A connection that is tried."""
+
+    port_index: int | None = None
+    port: int | None = None
+
+
+class ExecCommand(Value, frozen=True, kw_only=True, rename="camel"):
+    """A command: a line for a shell, or a list of arguments."""
+
+    shell: str | None = None
+    argv: tuple[str, ...] = ()
+
+
+class ExecCheck(Value, frozen=True, kw_only=True, rename="camel"):
+    """A command whose exit status is told."""
+
+    command: ExecCommand
+
+
+class Check(Value, frozen=True, kw_only=True, rename="camel"):
+    """What the agent looks at and tells, and nobody is killed for."""
+
+    http: HttpCheck | None = None
+    tcp: TcpCheck | None = None
+    exec: ExecCheck | None = None
+    interval_seconds: float = 60
+    timeout_seconds: float = 20
+    delay_seconds: float = 15
+
+
+class SecretSource(Value, frozen=True, kw_only=True, rename="camel"):
+    """Where the agent finds a secret in its store."""
+
+    source: str
+
+
+class EnvSecret(Value, frozen=True, kw_only=True, rename="camel"):
+    """A variable whose value is a secret that the app declares."""
+
+    secret: str
+
+
+class ResourceLimits(Value, frozen=True, kw_only=True, rename="camel"):
+    """How much more than it asked for a task may use: a number, or ``unlimited``."""
+
+    cpus: float | str | None = None
+    mem: float | str | None = None
 
 
 class Fetch(Value, frozen=True, kw_only=True, rename="camel"):
@@ -179,7 +275,11 @@ class App(Value, frozen=True, kw_only=True, rename="camel"):
     disk: float = 0.0
     gpus: int = 0
     executor: str = ""
-    env: dict[str, str] = {}
+    env: dict[str, str | EnvSecret] = {}
+    secrets: dict[str, SecretSource] = {}
+    resource_limits: ResourceLimits | None = None
+    tty: bool | None = None
+    check: Check | None = None
     labels: dict[str, str] = {}
     role: str = "*"
     accepted_resource_roles: tuple[str, ...] | None = None

@@ -13,7 +13,7 @@ _LONGEST_VALUE, _LONGEST_NAME = 511, 492
 def task_environment(
     app: App, *, task_id: str, hostname: str, ports: PortPlan
 ) -> Mapping[str, str]:
-    """Return every variable of the task; what the user set wins."""
+    """Return every variable of the task but secret ones; what the user set wins."""
     image = None if app.container is None else app.container.docker
     variables = {
         "MESOS_TASK_ID": task_id,
@@ -28,7 +28,8 @@ def task_environment(
     }
     if image is not None:
         variables["MARATHON_APP_DOCKER_IMAGE"] = image.image
-    return {**variables, **_labels(app), **_ports(app, ports), **app.env}
+    own = {name: value for name, value in app.env.items() if isinstance(value, str)}
+    return {**variables, **_labels(app), **_ports(app, ports), **own}
 
 
 def _labels(app: App) -> Mapping[str, str]:

@@ -1,8 +1,21 @@
 """The TaskInfo of an instance (reference marathon §1.8, §4.1)."""
 
+import math
 from collections.abc import Iterator, Mapping
 
-from phalanx.marathon.model.app import App, HealthCheck, HealthProtocol, NetworkMode, PortMapping
+from phalanx.marathon.model.app import (
+    App,
+    Container,
+    EnvSecret,
+    HealthCheck,
+    HealthProtocol,
+    HttpCheck,
+    LinuxSettings,
+    NetworkMode,
+    PortMapping,
+    TcpCheck,
+    Volume,
+)
 from phalanx.marathon.model.path import hostname_form
 from phalanx.marathon.schedule.environment import task_environment
 from phalanx.marathon.schedule.health import agent_run_check
@@ -11,6 +24,11 @@ from phalanx.mesos.resources import Resources, Span
 from phalanx.mesos.v1 import mesos
 
 BRIDGE = "mesos-bridge"
+_DOCKER_NETWORKS: Mapping[NetworkMode, str] = {
+    NetworkMode.HOST: "HOST",
+    NetworkMode.BRIDGE: "BRIDGE",
+    NetworkMode.CONTAINER: "USER",
+}
 
 
 def needed(app: App, ports: PortPlan) -> Resources:
@@ -32,8 +50,10 @@ def task_info(
         agent_id=offer.agent_id,
         resources=needed(app, ports).messages(role=role),
         command=_command(app, environment),
-        container=_container(app, ports),
+        container=_container(app, ports, task_id),
         health_check=_health_check(app, ports),
+        check=_check(app, ports),
+        limits=_limits(app),
         kill_policy=kill_policy(app),
         labels=_labels(app.labels),
         discovery=mesos.DiscoveryInfo(
@@ -53,7 +73,12 @@ def kill_policy(app: App) -> mesos.KillPolicy | None:
 
 
 def _command(app: App, environment: Mapping[str, str]) -> mesos.CommandInfo:
-    variables = tuple(mesos.Variable(name=k, value=v) for k, v in environment.items())
+    plain = (mesos.Variable(name=k, value=v) for k, v in environment.items())
+    secret = (
+        mesos.Variable(name=name, type="SECRET", secret=_secret(app, value.secret))
+        for name, value in app.env.items()
+        if isinstance(value, EnvSecret)
+    )
     uris = tuple(
         mesos.URI(
             value=fetch.uri,
@@ -68,7 +93,7 @@ def _command(app: App, environment: Mapping[str, str]) -> mesos.CommandInfo:
     value = app.cmd if app.cmd is not None else (None if has_image else app.args[0])
     return mesos.CommandInfo(
         uris=uris,
-        environment=mesos.Environment(variables=variables),
+        environment=mesos.Environment(variables=(*plain, *secret)),
         shell=app.cmd is not None,
         value=value,
         arguments=app.args,
@@ -76,48 +101,118 @@ def _command(app: App, environment: Mapping[str, str]) -> mesos.CommandInfo:
     )
 
 
-def _container(app: App, ports: PortPlan) -> mesos.ContainerInfo | None:
+def _secret(app: App, name: str) -> mesos.Secret:
+    source = app.secrets[name].source
+    return mesos.Secret(type="REFERENCE", reference=mesos.SecretReference(name=source))
+
+
+def _limits(app: App) -> dict[str, mesos.Scalar]:
+    asked = app.resource_limits
+    if asked is None:
+        return {}
+    pairs = {"cpus": asked.cpus, "mem": asked.mem}
+    return {
+        name: mesos.Scalar(value=math.inf if isinstance(value, str) else value)
+        for name, value in pairs.items()
+        if value is not None
+    }
+
+
+def _container(app: App, ports: PortPlan, task_id: str) -> mesos.ContainerInfo | None:
     container = app.container
     if container is None or (
-        app.is_on_host_network and not container.docker and not container.volumes
+        app.is_on_host_network
+        and not container.docker
+        and not container.volumes
+        and not container.linux_info
     ):
-        return None
-    image = None
-    if container.docker is not None:
-        image = mesos.Image(
-            type="DOCKER",
-            docker=mesos.DockerImage(name=container.docker.image),
-            cached=not container.docker.force_pull_image,
-        )
+        return mesos.ContainerInfo(type="MESOS", tty_info=mesos.TTYInfo()) if app.tty else None
+    is_docker = container.is_docker and container.docker is not None
     return mesos.ContainerInfo(
-        type="MESOS",
-        mesos=mesos.MesosInfo(image=image),
-        volumes=tuple(
-            mesos.Volume(mode=v.mode, container_path=v.container_path, host_path=v.host_path)
-            for v in container.volumes
-        ),
+        type="DOCKER" if is_docker else "MESOS",
+        docker=_docker(app, container, ports, task_id) if is_docker else None,
+        mesos=None if is_docker else mesos.MesosInfo(image=_image(container)),
+        volumes=tuple(_volume(app, volume) for volume in container.volumes),
         network_infos=tuple(_network_infos(app, ports)),
+        linux_info=_linux(container.linux_info),
+        tty_info=mesos.TTYInfo() if app.tty else None,
+    )
+
+
+def _image(container: Container) -> mesos.Image | None:
+    image = container.docker
+    if image is None:
+        return None
+    return mesos.Image(
+        type="DOCKER",
+        docker=mesos.DockerImage(name=image.image),
+        cached=not image.force_pull_image,
+    )
+
+
+def _docker(app: App, container: Container, ports: PortPlan, task_id: str) -> mesos.DockerInfo:
+    image = container.docker
+    assert image is not None  # the definition has one
+    mode = app.networks[0].mode
+    given = (mesos.Parameter(key=item.key, value=item.value) for item in image.parameters)
+    label = mesos.Parameter(key="label", value=f"MESOS_TASK_ID={task_id}")
+    return mesos.DockerInfo(
+        image=image.image,
+        network=_DOCKER_NETWORKS[mode],
+        port_mappings=tuple(_mapped(app, app.networks[0].name, ports)),
+        privileged=image.privileged,
+        parameters=(*given, label),
+        force_pull_image=image.force_pull_image,
+    )
+
+
+def _volume(app: App, volume: Volume) -> mesos.Volume:
+    source = None
+    if volume.secret is not None:
+        source = mesos.VolumeSource(type="SECRET", secret=_secret(app, volume.secret))
+    return mesos.Volume(
+        mode=volume.mode,
+        container_path=volume.container_path,
+        host_path=volume.host_path,
+        source=source,
+    )
+
+
+def _linux(settings: LinuxSettings | None) -> mesos.LinuxInfo | None:
+    if settings is None:
+        return None
+    seccomp, ipc = settings.seccomp, settings.ipc_info
+    return mesos.LinuxInfo(
+        seccomp=None
+        if seccomp is None
+        else mesos.SeccompInfo(profile_name=seccomp.profile_name, unconfined=seccomp.unconfined),
+        ipc_mode=None if ipc is None else ipc.mode,
+        shm_size=None if ipc is None else ipc.shm_size,
     )
 
 
 def _network_infos(app: App, ports: PortPlan) -> Iterator[mesos.NetworkInfo]:
+    is_docker = app.container is not None and app.container.is_docker
     for network in app.networks:
-        if network.mode is NetworkMode.HOST:
+        # The engine's own networks need no name, and its port mappings are its own.
+        if network.mode is NetworkMode.HOST or (is_docker and network.mode is NetworkMode.BRIDGE):
             continue
-        mapped = tuple(
-            mesos.PortMapping(
-                host_port=host, container_port=mapping.container_port or host, protocol=protocol
-            )
-            for mapping, host in zip(app.mappings, ports.host, strict=True)
-            if host is not None
-            and (not mapping.network_names or network.name in mapping.network_names)
-            for protocol in mapping.protocol.each
-        )
         yield mesos.NetworkInfo(
             name=BRIDGE if network.mode is NetworkMode.BRIDGE else network.name,
             labels=_labels(network.labels),
-            port_mappings=mapped,
+            port_mappings=tuple(_mapped(app, network.name, ports)),
         )
+
+
+def _mapped(app: App, network: str | None, ports: PortPlan) -> Iterator[mesos.PortMapping]:
+    """Yield the mappings of host ports into one network."""
+    for mapping, host in zip(app.mappings, ports.host, strict=not app.is_on_host_network):
+        if host is None or (mapping.network_names and network not in mapping.network_names):
+            continue
+        for protocol in mapping.protocol.each:
+            yield mesos.PortMapping(
+                host_port=host, container_port=mapping.container_port or host, protocol=protocol
+            )
 
 
 def _discovered(app: App, ports: PortPlan) -> Iterator[mesos.Port]:
@@ -153,7 +248,10 @@ def _labels(labels: Mapping[str, str]) -> mesos.Labels | None:
 
 
 def check_port(
-    app: App, check: HealthCheck, host: tuple[int | None, ...], told: tuple[int, ...]
+    app: App,
+    check: HealthCheck | HttpCheck | TcpCheck,
+    host: tuple[int | None, ...],
+    told: tuple[int, ...],
 ) -> int:
     """Return the port that *check* is for, as seen where the task listens."""
     if check.port is not None:
@@ -194,4 +292,32 @@ def _health_check(app: App, ports: PortPlan) -> mesos.HealthCheck | None:
         command=command,
         http=http,
         tcp=tcp,
+    )
+
+
+def _check(app: App, ports: PortPlan) -> mesos.CheckInfo | None:
+    check = app.check
+    if check is None:
+        return None
+    command, http, tcp = None, None, None
+    if check.exec is not None:
+        given = check.exec.command
+        command = mesos.CheckInfoCommand(
+            command=mesos.CommandInfo(value=given.shell)
+            if given.shell is not None
+            else mesos.CommandInfo(shell=False, value=given.argv[0], arguments=given.argv)
+        )
+    elif check.http is not None:
+        port = check_port(app, check.http, ports.host, ports.told)
+        http = mesos.CheckInfoHttp(port=port, path=check.http.path or "/")
+    elif check.tcp is not None:
+        tcp = mesos.CheckInfoTcp(port=check_port(app, check.tcp, ports.host, ports.told))
+    return mesos.CheckInfo(
+        type="COMMAND" if command else "HTTP" if http else "TCP",
+        command=command,
+        http=http,
+        tcp=tcp,
+        delay_seconds=check.delay_seconds,
+        interval_seconds=check.interval_seconds,
+        timeout_seconds=check.timeout_seconds,
     )

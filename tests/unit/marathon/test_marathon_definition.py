@@ -196,6 +196,33 @@ def test_container_network_without_name_is_the_default_one() -> None:
         ({"ports": [1], "portDefinitions": []}, "/ports", "cannot specify both ports"),
         ({"ipAddress": {}, "ports": [1]}, "/ipAddress", "cannot specify both an IP address"),
         ({"ipAddress": {}, **ON_DCOS}, "/networks", "must not specify both networks and ipAddress"),
+        ({"env": {"A": {"secret": "b"}}}, "/env/A", "references the undeclared secret 'b'"),
+        ({"container": {"volumes": [{"containerPath": "a", "secret": "b"}]}},
+         "/container/volumes(0)", "references the undeclared secret 'b'"),
+        ({"container": {"volumes": [{"containerPath": "a"}]}}, "/container/volumes(0)",
+         "must have either"),
+        ({"secrets": {"a": {"source": ""}}}, "/secrets/a", "needs a name and a source"),
+        ({"secrets": {"a": {}}}, "/secrets/source", "error.path.missing"),
+        ({"resourceLimits": {"cpus": 0.5}}, "/resourceLimits/cpus", "got 0.5, expected 1 or more"),
+        ({"resourceLimits": {"mem": "much"}}, "/resourceLimits/mem", "is neither a number"),
+        ({"check": {}}, "/check", "must have exactly one of"),
+        ({"check": {"tcp": {"portIndex": 7}}}, "/check/tcp/portIndex", "must address one"),
+        ({"check": {"tcp": {"portIndex": 0, "port": 8}}}, "/check/tcp", "port and portIndex"),
+        ({"check": {"http": {"scheme": "FTP"}}}, "/check/http/scheme", "is neither HTTP"),
+        ({"check": {"exec": {"command": {}}}}, "/check/exec/command", "must have either"),
+        ({"check": {"tcp": {}, "delaySeconds": -1}}, "/check/delaySeconds", "got -1"),
+        ({"container": {"type": "DOCKER"}}, "/container/docker", "must be set for type DOCKER"),
+        ({"container": {"type": "RKT"}}, "/container/type", "'RKT' is neither"),
+        ({"container": {"type": "MESOS", "docker": {"image": "a", "privileged": True}}},
+         "/container/docker", "privileged and parameters are only"),
+        ({"container": {"docker": {"image": "a"}}, "networks": [{"name": "x"}, {"name": "y"}]},
+         "/networks", "a Docker container can be on one network only"),
+        ({"container": {"docker": {"image": "a"}, "linuxInfo": {}}}, "/container/linuxInfo",
+         "is only supported by the Mesos"),
+        ({"container": {"linuxInfo": {"ipcInfo": {"mode": "OPEN"}}}},
+         "/container/linuxInfo/ipcInfo/mode", "is neither PRIVATE"),
+        ({"container": {"linuxInfo": {"ipcInfo": {"mode": "SHARE_PARENT", "shmSize": 8}}}},
+         "/container/linuxInfo/ipcInfo/shmSize", "needs the mode PRIVATE"),
     ],
 )  # fmt: skip
 def test_rule_is_kept(more: dict[str, Any], path: str, error: str) -> None:
@@ -207,25 +234,69 @@ def test_rule_is_kept(more: dict[str, Any], path: str, error: str) -> None:
 @pytest.mark.parametrize(
     ("more", "path"),
     [
-        ({"secrets": {"a": {"source": "b"}}}, "/secrets"),
-        ({"env": {"A": {"secret": "b"}}}, "/env/A"),
         ({"gpus": 1}, "/gpus"),
         ({"executor": "/bin/x"}, "/executor"),
         ({"readinessChecks": [{}]}, "/readinessChecks"),
-        ({"check": {"http": {}}}, "/check"),
-        ({"tty": True}, "/tty"),
-        ({"resourceLimits": {"cpus": 2}}, "/resourceLimits"),
-        ({"container": {"type": "DOCKER", "docker": {"image": "a"}}}, "/container/type"),
-        ({"container": {"docker": {"image": "a"}}}, "/container/type"),
-        ({"container": {"type": "MESOS", "docker": {"image": "a", "privileged": True}}},
-         "/container/docker/privileged"),
+        ({"container": {"docker": {"image": "a", "pullConfig": {"secret": "b"}}}},
+         "/container/docker/pullConfig"),
         ({"container": {"volumes": [{"containerPath": "a", "persistent": {"size": 1}}]}},
          "/container/volumes(0)/persistent"),
-        ({"container": {"linuxInfo": {"seccomp": {}}}}, "/container/linuxInfo"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_honoured_is_refused(more: dict[str, Any], path: str) -> None:
     assert path in problems_of({**BASE, **more})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param(
+            {
+                "secrets": {"key": {"source": "team/key"}},
+                "env": {"A": "b", "KEY": {"secret": "key"}},
+                "container": {
+                    "type": "MESOS",
+                    "volumes": [
+                        {"containerPath": "key", "secret": "key", "mode": "RO"},
+                        {"containerPath": "data", "hostPath": "/data"},
+                    ],
+                    "linuxInfo": {"ipcInfo": {"mode": "PRIVATE", "shmSize": 8}},
+                },
+            },
+            id="secrets",
+        ),
+        pytest.param({"resourceLimits": {"cpus": "unlimited", "mem": 512}}, id="limits"),
+        pytest.param({"tty": True}, id="tty"),
+        pytest.param({"check": {"exec": {"command": {"argv": ["a", "b"]}}}}, id="check"),
+        pytest.param(
+            {
+                "container": {
+                    "docker": {
+                        "image": "a",
+                        "privileged": True,
+                        "parameters": [{"key": "k", "value": "v"}],
+                    }
+                }
+            },
+            id="docker",
+        ),
+    ],
+)
+def test_what_is_read_can_be_sent_back(more: dict[str, Any]) -> None:
+    app = parse_app({**BASE, **more})
+    shown = render_app(app)
+
+    assert parse_app(shown) == app
+    assert more.keys() <= shown.keys()
+
+
+def test_a_container_of_an_image_is_dockers_unless_it_says_otherwise() -> None:
+    image: dict[str, Any] = {"docker": {"image": "a"}}
+    containers: list[dict[str, Any]] = [image, {**image, "type": "MESOS"}, {"volumes": []}]
+    kinds = [parse_app({**BASE, "container": given}).container for given in containers]
+
+    assert [kind and kind.type for kind in kinds] == ["DOCKER", "MESOS", "MESOS"]
 
 
 def test_container_network_needs_a_name_without_default() -> None:

@@ -1,6 +1,7 @@
 """Offers against waiting instances: resources, ports, constraints, and the task that comes out."""
 
 import json
+import math
 from random import Random
 from typing import Any
 
@@ -129,6 +130,107 @@ def test_reserved_resources_are_left_alone() -> None:
     )  # fmt: skip
 
     assert [rejection.reason for rejection in result.rejections] == [Reason.CPUS]
+
+
+def test_secrets_are_references_to_the_agents_store() -> None:
+    reference = {"type": "REFERENCE", "reference": {"name": "team/key"}}
+    task = wire(
+        app_of(
+            secrets={"key": {"source": "team/key"}},
+            env={"KEY": {"secret": "key"}},
+            container={"volumes": [{"containerPath": "key", "secret": "key", "mode": "RO"}]},
+        )
+    )
+
+    variables = {v["name"]: v for v in task["command"]["environment"]["variables"]}
+    assert variables["KEY"] == {"name": "KEY", "type": "SECRET", "secret": reference}
+    assert task["container"]["volumes"] == [
+        {
+            "mode": "RO",
+            "container_path": "key",
+            "source": {"type": "SECRET", "secret": reference},
+        }
+    ]
+
+
+def test_limits_terminals_and_linux_settings_reach_the_task() -> None:
+    [placement] = match(
+        app_of(
+            resourceLimits={"cpus": "unlimited", "mem": 512},
+            tty=True,
+            container={"linuxInfo": {"ipcInfo": {"mode": "PRIVATE", "shmSize": 8}}},
+        ),
+        offer(),
+    ).placements
+    task = placement.task
+
+    assert {name: limit.value for name, limit in task.limits.items()} == {
+        "cpus": math.inf,
+        "mem": 512.0,
+    }
+    assert task.container is not None
+    assert task.container.linux_info is not None
+    assert (task.container.linux_info.ipc_mode, task.container.linux_info.shm_size) == (
+        "PRIVATE",
+        8,
+    )
+    assert task.container.tty_info is not None
+
+
+@pytest.mark.parametrize(
+    ("check", "sent"),
+    [
+        (
+            {"exec": {"command": {"shell": "true"}}},
+            {"type": "COMMAND", "command": {"command": {"value": "true", "shell": True}}},
+        ),
+        ({"http": {"portIndex": 0, "path": "/x"}}, {"type": "HTTP", "http": {"path": "/x"}}),
+        ({"tcp": {"port": 99}}, {"type": "TCP", "tcp": {"port": 99}}),
+    ],
+)
+def test_a_check_reaches_the_task(check: dict[str, Any], sent: dict[str, Any]) -> None:
+    task = wire(app_of(check={**check, "intervalSeconds": 5}))
+
+    told = task["check"]
+    port = told.get("http", {}).pop("port", None)
+    assert told == {
+        **sent,
+        "delay_seconds": 15.0,
+        "interval_seconds": 5.0,
+        "timeout_seconds": 20.0,
+    }
+    assert port in (None, task["discovery"]["ports"]["ports"][0]["number"])
+
+
+@pytest.mark.parametrize(
+    ("networks", "kind", "infos"),
+    [
+        ([], "HOST", []),
+        (BRIDGED["networks"], "BRIDGE", []),
+        (ON_DCOS["networks"], "USER", ["dcos"]),
+    ],
+)
+def test_task_of_a_docker_app(networks: list[dict[str, Any]], kind: str, infos: list[str]) -> None:
+    docker = {
+        "image": "busybox",
+        "forcePullImage": True,
+        "privileged": True,
+        "parameters": [{"key": "cap-add", "value": "NET_ADMIN"}],
+    }
+    mappings = [{"containerPort": 80, "hostPort": 0, "protocol": "tcp"}]
+    container = {"docker": docker, **({"portMappings": mappings} if networks else {})}
+    task = wire(app_of(container=container, networks=networks))
+
+    told = task["container"]
+    assert told["type"] == "DOCKER"
+    assert told["docker"]["network"] == kind
+    assert [info["name"] for info in told.get("network_infos", [])] == infos
+    [label] = [p for p in told["docker"]["parameters"] if p["key"] == "label"]
+    assert label["value"] == f"MESOS_TASK_ID={task['task_id']['value']}"
+    assert {"key": "cap-add", "value": "NET_ADMIN"} in told["docker"]["parameters"]
+    assert (told["docker"]["privileged"], told["docker"]["force_pull_image"]) == (True, True)
+    mapped = [(m["container_port"], m["protocol"]) for m in told["docker"].get("port_mappings", [])]
+    assert mapped == ([(80, "tcp")] if networks else [])
 
 
 def test_task_of_a_host_app() -> None:
