@@ -86,6 +86,7 @@ class Candidate(msgspec.Struct, frozen=True):
 async def contend(config: MarathonConfig, coordination: Coordination, seat: Seat) -> None:
     """Follow the election; raise UnavailableError, in a group, when we lose what we won."""
     me = Candidate(str(uuid.uuid4()), seat.me)
+    seat.is_certain = coordination.election.is_certain
     is_leading = False
     async with asyncio.TaskGroup() as tasks:
         async for payload in coordination.election.watch(msgspec.json.encode(me)):

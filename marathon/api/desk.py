@@ -35,13 +35,21 @@ class Seat:
     """Who leads, as one Marathon sees it: ``desk`` is there while we do and are ready.
 
     *me* and ``leader`` are ``host:port``; ``leader`` is None while nobody leads.
+    *is_certain* tells whether the election's word still holds: a process that was
+    stopped for a while has no desk until it has heard again who leads.
     """
 
     def __init__(self) -> None:
         self.me = ""  # until we listen and know our port
         self.leader: str | None = None
-        self.desk: Desk | None = None
+        self.is_certain: Callable[[], bool] = lambda: True
+        self._desk: Desk | None = None
         self._changed = asyncio.Event()
+
+    @property
+    def desk(self) -> Desk | None:
+        """Return our desk while we certainly lead."""
+        return self._desk if self._desk is not None and self.is_certain() else None
 
     @property
     def is_mine(self) -> bool:
@@ -50,7 +58,7 @@ class Seat:
 
     def fill(self, leader: str | None, desk: Desk | None = None) -> None:
         """Note who leads now, with our desk if that is us and we are ready."""
-        self.leader, self.desk = leader, desk
+        self.leader, self._desk = leader, desk
         self._changed.set()
         self._changed = asyncio.Event()
 

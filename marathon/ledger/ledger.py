@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.deployment import Deployment
@@ -50,7 +51,11 @@ class Ledger:
         self.framework_id: str | None = None
 
     async def load(self) -> None:
-        """Read everything; finish what a crash cut short between a deployment and its apps."""
+        """Read everything; finish what a crash cut short between a deployment and its apps.
+
+        Raises UnavailableError for a row that can't be read: whoever led without
+        an app that another version wrote would end its tasks.
+        """
         stored = await self._store.get(FRAMEWORK_ID)
         self.framework_id = None if stored is None else stored.value.decode()
         self._apps = {app.id: app for app in await self._all("apps", App)}
@@ -189,5 +194,10 @@ class Ledger:
         self._instances.setdefault(instance.app_id, {})[instance.id] = instance
 
     async def _all(self, prefix: str, kind: type[S]) -> list[S]:
-        rows = await self._store.list(prefix)
-        return [msgspec.json.decode(row.value, type=kind) for row in rows.values()]
+        values = []
+        for key, row in (await self._store.list(prefix)).items():
+            try:
+                values.append(msgspec.json.decode(row.value, type=kind))
+            except (msgspec.MsgspecError, ValueError) as error:
+                raise UnavailableError(f"state: {key} can't be read: {error}") from error
+        return values

@@ -231,10 +231,11 @@ def make_offer(
 class Marathon:
     """A running Marathon and a client of its REST API."""
 
-    def __init__(self, session: aiohttp.ClientSession, base: str, board: Board) -> None:
+    def __init__(self, session: aiohttp.ClientSession, base: str, board: Board, seat: Seat) -> None:
         self._session = session
         self.url = base
         self.board = board
+        self.seat = seat
 
     async def ask(
         self, method: str, path: str, body: object = None, *, raw: bytes | None = None
@@ -295,7 +296,7 @@ async def running_marathon(master: FakeMaster, work_dir: Path) -> AsyncIterator[
         scheduler = Scheduler(board, client, framework(config, "m1"), settled=rounds.settle)
         running = asyncio.create_task(scheduler.run())
         try:
-            yield Marathon(session, str(server.make_url("")).rstrip("/"), board)
+            yield Marathon(session, str(server.make_url("")).rstrip("/"), board, seat)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

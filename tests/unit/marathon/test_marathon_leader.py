@@ -144,6 +144,9 @@ async def test_a_follower_answers_what_the_leader_answers(leading: Marathon) -> 
     async with follower(host_of(leading.url)) as url, aiohttp.ClientSession() as session:
         created = await session.post(f"{url}/v2/apps", json=app)
         refused = await session.post(f"{url}/v2/apps", data=b"{")
+        async with asyncio.timeout(10):  # until the app no longer tells of its deployment
+            while await (await session.get(f"{leading.url}/v2/deployments")).json():  # noqa: ASYNC110 - a page, not an event
+                await asyncio.sleep(0.01)
         direct = await session.get(f"{leading.url}/v2/apps//a/b?embed=app.counts", headers=gzip)
         passed = await session.get(f"{url}/v2/apps//a/b?embed=app.counts", headers=gzip)
 
@@ -210,3 +213,12 @@ async def test_without_a_leader_a_request_waits_for_one(leading: Marathon) -> No
 
     assert unanswered.status == 502
     assert (await unanswered.json())["message"] == "Could not determine the current leader"
+
+
+async def test_a_leader_in_doubt_answers_nothing_by_itself(leading: Marathon) -> None:
+    assert (await leading.ask("GET", "/v2/leader"))[0] == 200
+
+    leading.seat.is_certain = lambda: False
+
+    status, said = await leading.ask("GET", "/v2/leader")
+    assert (status, said["message"]) == (502, "Could not determine the current leader")

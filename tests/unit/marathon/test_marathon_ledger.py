@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from phalanx.core.config import HostPort
-from phalanx.core.error import ConfigError
+from phalanx.core.error import ConfigError, UnavailableError
 from phalanx.core.store.memory import MemoryStore
 from phalanx.marathon.app import main, run
 from phalanx.marathon.config import LOADER
@@ -108,6 +108,15 @@ async def test_older_deployment_does_not_undo_a_newer_app() -> None:
     again = await reloaded(store)
 
     assert again.apps["/a/b"].cmd == "y"
+
+
+@pytest.mark.parametrize("kind", ["apps", "instances", "deployments", "failures"])
+async def test_a_row_that_cannot_be_read_is_named_and_nobody_leads_without_it(kind: str) -> None:
+    store = MemoryStore()
+    await store.put(f"{kind}/a_b", b'{"of":"another version"}')
+
+    with pytest.raises(UnavailableError, match=f"{kind}/a_b can't be read"):
+        await Ledger(store).load()
 
 
 async def test_instance_that_waits_is_not_stored() -> None:
