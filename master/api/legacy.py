@@ -4,7 +4,14 @@ from aiohttp import web
 
 from phalanx.master.api.door import SEAT, leader_of
 from phalanx.master.api.slices import answer_pieces
-from phalanx.master.operator import legacy
+from phalanx.master.operator.legacy.framework import frameworks_json
+from phalanx.master.operator.legacy.page import (
+    roles_json,
+    state_json,
+    state_summary_json,
+    tasks_json,
+)
+from phalanx.master.operator.legacy.slave import slaves_json
 from phalanx.master.operator.role import roles_of_cluster
 from phalanx.mesos.api.answer import json_answer
 from phalanx.mesos.api.route import Page
@@ -25,7 +32,7 @@ def pages() -> list[Page]:
 async def get_state(request: web.Request) -> web.StreamResponse:
     """Answer everything."""
     seat, leader = request.app[SEAT], leader_of(request)
-    pieces = legacy.state_json(
+    pieces = state_json(
         await leader.reads.snapshot(leader.cluster),
         leader.info,
         leader.reads.tasks.read(),
@@ -42,23 +49,21 @@ async def get_state_summary(request: web.Request) -> web.StreamResponse:
     leader = leader_of(request)
     name = leader.config.cluster or None
     taken = await leader.reads.snapshot(leader.cluster)
-    pieces = legacy.state_summary_json(taken, leader.info.hostname or "", name)
+    pieces = state_summary_json(taken, leader.info.hostname or "", name)
     return await answer_pieces(request, pieces, leader.reads)
 
 
 async def get_slaves(request: web.Request) -> web.StreamResponse:
     """Answer the agents, or the one that is asked for."""
     leader = leader_of(request)
-    pieces = legacy.slaves_json(
-        await leader.reads.snapshot(leader.cluster), request.query.get("slave_id")
-    )
+    pieces = slaves_json(await leader.reads.snapshot(leader.cluster), request.query.get("slave_id"))
     return await answer_pieces(request, pieces, leader.reads)
 
 
 async def get_frameworks(request: web.Request) -> web.StreamResponse:
     """Answer the frameworks, or the one that is asked for."""
     leader = leader_of(request)
-    pieces = legacy.frameworks_json(
+    pieces = frameworks_json(
         await leader.reads.snapshot(leader.cluster),
         leader.reads.tasks.read(),
         request.query.get("framework_id"),
@@ -69,10 +74,10 @@ async def get_frameworks(request: web.Request) -> web.StreamResponse:
 async def get_tasks(request: web.Request) -> web.StreamResponse:
     """Answer one page of the tasks."""
     leader = leader_of(request)
-    pieces = legacy.tasks_json(await leader.reads.snapshot(leader.cluster), request.query)
+    pieces = tasks_json(await leader.reads.snapshot(leader.cluster), request.query)
     return await answer_pieces(request, pieces, leader.reads)
 
 
 async def get_roles(request: web.Request) -> web.Response:
     """Answer every role that is known."""
-    return json_answer(legacy.roles_json(roles_of_cluster(leader_of(request).cluster)))
+    return json_answer(roles_json(roles_of_cluster(leader_of(request).cluster)))

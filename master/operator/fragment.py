@@ -1,9 +1,11 @@
 """Pieces of long answers, kept from one read to the next while what they tell of stays the same."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+SLICE = 64  # fragments of one piece
 
 
 class Fragments(Generic[T]):
@@ -57,3 +59,17 @@ class Reading(Generic[T]):
     def finish(self) -> None:
         """Forget what this read did not see."""
         self._fragments.replace(self._seen)
+
+
+def listed(items: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the items of a JSON list, several to a piece."""
+    is_first = True
+    batch: list[bytes] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) >= SLICE:
+            yield (b"" if is_first else b",") + b",".join(batch)
+            is_first = False
+            batch = []
+    if batch:
+        yield (b"" if is_first else b",") + b",".join(batch)

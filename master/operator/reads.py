@@ -4,7 +4,8 @@ import asyncio
 
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.operator.fragment import Fragments
-from phalanx.master.operator.legacy import slave_fragments, task_fragments
+from phalanx.master.operator.legacy.slave import slave_fragments
+from phalanx.master.operator.legacy.task import task_fragments
 from phalanx.master.operator.snapshot import AgentFacts, Snapshot, snapshot_of
 from phalanx.mesos.v1.mesos import Task
 

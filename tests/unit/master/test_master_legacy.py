@@ -21,7 +21,7 @@ from phalanx.master.cluster.agent import Agent
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
 from phalanx.master.leader import Leader
-from phalanx.master.operator import legacy
+from phalanx.master.operator.legacy.page import state_json
 from phalanx.master.operator.snapshot import snapshot_of
 from phalanx.master.recovery import recover
 from phalanx.master.seat import Seat
@@ -422,7 +422,7 @@ async def test_stream_begins_with_the_state_in_either_form(site: Site) -> None:
 async def test_answer_is_of_one_moment_whatever_happens_while_it_is_written(site: Site) -> None:
     site.fill(MANY)
     tasks, slaves = site.leader.reads.tasks.read(), site.leader.reads.slaves.read()
-    pieces = legacy.state_json(
+    pieces = state_json(
         snapshot_of(site.leader.cluster),
         site.leader.info,
         tasks,

@@ -15,7 +15,15 @@ from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
 from phalanx.master.leader import Leader
-from phalanx.master.operator import legacy, v1
+from phalanx.master.operator import v1
+from phalanx.master.operator.legacy.framework import frameworks_json
+from phalanx.master.operator.legacy.page import (
+    roles_json,
+    state_json,
+    state_summary_json,
+    tasks_json,
+)
+from phalanx.master.operator.legacy.slave import slaves_json
 from phalanx.master.operator.metrics import follower_metrics
 from phalanx.master.operator.role import roles_of_cluster
 from phalanx.master.operator.snapshot import snapshot_of
@@ -223,7 +231,7 @@ def whole(pieces: Iterable[bytes]) -> Any:
 
 def state_of(leader: Leader) -> Json:
     body: Json = whole(
-        legacy.state_json(
+        state_json(
             snapshot_of(leader.cluster),
             leader.info,
             leader.reads.tasks.read(),
@@ -297,7 +305,7 @@ async def test_legacy_task_has_plain_label_arrays_where_mesos_has_them(leader: L
 
 
 async def test_slaves_show_resources_in_full(leader: Leader) -> None:
-    [slave] = whole(legacy.slaves_json(snapshot_of(leader.cluster)))["slaves"]
+    [slave] = whole(slaves_json(snapshot_of(leader.cluster)))["slaves"]
 
     assert slave.keys() == SLAVE | {
         "reserved_resources_full",
@@ -315,7 +323,7 @@ async def test_slaves_show_resources_in_full(leader: Leader) -> None:
 
 
 async def test_state_summary_counts_exactly_ten_states(leader: Leader) -> None:
-    body = whole(legacy.state_summary_json(snapshot_of(leader.cluster), "m1", "lab"))
+    body = whole(state_summary_json(snapshot_of(leader.cluster), "m1", "lab"))
 
     [slave], [framework] = body["slaves"], body["frameworks"]
     counted = {key: value for key, value in slave.items() if key.startswith("TASK_")}
@@ -328,7 +336,7 @@ async def test_state_summary_counts_exactly_ten_states(leader: Leader) -> None:
 
 async def test_tasks_are_paged_and_filtered(leader: Leader) -> None:
     def ids(**query: str) -> list[str]:
-        body = whole(legacy.tasks_json(snapshot_of(leader.cluster), query))
+        body = whole(tasks_json(snapshot_of(leader.cluster), query))
         return [task["id"] for task in body["tasks"]]
 
     assert ids() == ["web.1"]
@@ -340,7 +348,7 @@ async def test_tasks_are_paged_and_filtered(leader: Leader) -> None:
 
 
 async def test_roles_show_what_is_allocated(leader: Leader) -> None:
-    [role] = plain(legacy.roles_json(roles_of_cluster(leader.cluster)))["roles"]
+    [role] = plain(roles_json(roles_of_cluster(leader.cluster)))["roles"]
 
     assert role["name"] == "*"
     assert role["allocated"] == {"cpus": 0.5, "mem": 64.0}
@@ -366,7 +374,7 @@ async def test_outstanding_offers_are_shown_with_their_role(leader: Leader) -> N
     leader.allocator.allocate_once()
 
     [framework] = whole(v1.frameworks_json(snapshot_of(leader.cluster)))["frameworks"]
-    [old] = whole(legacy.frameworks_json(snapshot_of(leader.cluster), leader.reads.tasks.read()))[
+    [old] = whole(frameworks_json(snapshot_of(leader.cluster), leader.reads.tasks.read()))[
         "frameworks"
     ]
 

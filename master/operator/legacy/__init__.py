@@ -1,0 +1,1 @@
+"""The JSON of the endpoints before v1."""
