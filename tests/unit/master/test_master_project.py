@@ -6,7 +6,6 @@ import pytest
 
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.framework import Framework
-from phalanx.mesos.stream import Stream
 from phalanx.master.view.project import (
     desired_framework,
     desired_nodes,
@@ -14,6 +13,7 @@ from phalanx.master.view.project import (
     wanted_networks,
 )
 from phalanx.mesos.resources import Resources
+from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import AgentInfo, FrameworkInfo, Task
 from phalanx.net.model.objects import HostPort, Liveness, Node, TaskPhase, TaskPort
