@@ -1,7 +1,7 @@
 """The holder of what is published: the zones of the latest View and the table that answers."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Address
 
 import structlog
@@ -9,12 +9,14 @@ import structlog
 from phalanx.dns.answer.table import AnswerTable, Counts
 from phalanx.dns.zones.desired import (
     Zones,
-    desired_zones,
     static_zones,
     unknown_zones,
     zone_aliases,
+    zones_of,
 )
-from phalanx.net.model.view import View
+from phalanx.dns.zones.ledger import Ledger
+from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
+from phalanx.net.model.view import Ref, View
 
 log = structlog.get_logger()
 
@@ -33,33 +35,44 @@ class ZoneTable:
         *,
         node: IPv4Address,
         servers: Sequence[IPv4Address],
-        domain: str = "mesos",
+        settings: ZoneSettings = DEFAULTS,
         serial: int = 1,
         forwards: bool = False,
     ) -> None:
         self.counts: Counts = defaultdict(int)
-        self.aliases = zone_aliases(domain)
-        self._domain = domain
-        self._servers = servers
-        self._serial = serial
+        self.settings = settings
+        self.aliases = zone_aliases(settings.domain)
+        self.ledger = Ledger(settings, servers, serial)
         self._forwards = forwards
         self._static = static_zones(node=node, servers=servers, serial=serial)
-        self._swap({**self._static, **unknown_zones(domain)})
+        self._is_published = False
+        self._swap({**self._static, **unknown_zones(settings)})
 
-    def publish(self, view: View, held: Collection[str] | None = None) -> None:
+    def publish(
+        self,
+        view: View,
+        held: Collection[str] | None = None,
+        touched: Iterable[Ref] | None = None,
+    ) -> None:
         """Answer from *view* from now on.
 
         Of its named VIPs only those in *held* get a name, the ones that this
-        node's data plane serves; None stands for all.
+        node's data plane serves; None stands for all. *touched* are the
+        objects that may differ from the View before; None lets them be found.
         """
-        self._serial = (self._serial + 1) % 2**32
-        dynamic = desired_zones(
-            view, domain=self._domain, held=held, serial=self._serial, servers=self._servers
-        )
-        if all(zone is None for zone in map(self.zones.get, dynamic)):
-            log.info("zones_first_published", zones=sorted(dynamic))
-        self._swap({**self._static, **dynamic})
+        ledger = self.ledger
+        ledger.serial = (ledger.serial + 1) % 2**32
+        changes = ledger.follow(view, held, touched)
+        if not self._is_published:
+            log.info("zones_first_published", zones=sorted(ledger.indexes))
+        if changes.are_zones_new or not self._is_published:
+            self._is_published = True
+            self._swap({**self._static, **zones_of(ledger)})
+        else:
+            self.answers.forget(changes.names)
 
     def _swap(self, zones: Zones) -> None:
         self.zones: Zones = zones
-        self.answers = AnswerTable(zones, self.aliases, self.counts, forwards=self._forwards)
+        self.answers = AnswerTable(
+            zones, self.aliases, self.counts, settings=self.settings, forwards=self._forwards
+        )

@@ -65,6 +65,7 @@ class Plane:
         self._zones = ZoneTable(
             node=config.ip,
             servers=config.dns_listen,
+            settings=config.zones,
             serial=int(time.time()),
             forwards=bool(config.upstreams),
         )
@@ -203,7 +204,8 @@ class Plane:
         if self._services.settled is not None:  # else: what was held before still is
             held = held_vips(view, self._services.settled)
         if view is not self._published or held != self._held:
-            self._zones.publish(view, held)
+            touched = () if view is self._published else self._mirror.touched.until(self._pass)
+            self._zones.publish(view, held, touched)
             self._published, self._held = view, held
         if all(outcome.values()):
             self._applied = self._pass.position.sequence

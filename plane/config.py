@@ -8,6 +8,7 @@ from phalanx.core.config import HostPort, Loader, check_port, setting
 from phalanx.core.error import ConfigError
 from phalanx.core.log import check_level
 from phalanx.dns.forward.upstream import parse_upstream
+from phalanx.dns.zones.settings import SOURCES, ZoneSettings
 from phalanx.lb.choose import Kind, check_kind
 
 
@@ -49,6 +50,19 @@ class PlaneConfig:
     upstreams: tuple[str, ...] = setting(
         "resolvers for every other name, HOST or HOST:PORT", default=()
     )
+    dns_domain: str = setting("domain of the names that Mesos-DNS makes", default="mesos")
+    dns_ttl: int = setting("seconds for which a client may keep a record of ours", default=5)
+    dns_sources: tuple[str, ...] = setting(
+        f"whose addresses lead to a task, the first that has any: {', '.join(SOURCES)}",
+        default=("netinfo", "mesos", "host"),
+    )
+    dns_rfc952: bool = setting("make labels of at most 24 characters, as RFC 952", default=False)
+    dns_prefer_healthy: bool = setting(
+        "leave tasks that fail their check out of a name while others are at it", default=True
+    )
+    dns_compat: bool = setting(
+        "answer as Mesos-DNS did even where that is against the RFCs", default=False
+    )
     resync: float = setting("seconds between two looks at the whole kernel state", default=30.0)
     log_level: str = setting("debug, info, warning or error", default="info")
 
@@ -63,7 +77,20 @@ class PlaneConfig:
         for upstream in self.upstreams:
             parse_upstream(upstream)
         check_kind(self.lb)
+        _ = self.zones  # raises for what it can't use
         check_level(self.log_level)
+
+    @property
+    def zones(self) -> ZoneSettings:
+        """Return what is chosen about names."""
+        return ZoneSettings(
+            domain=self.dns_domain.lower().strip("."),
+            ttl_seconds=self.dns_ttl,
+            sources=self.dns_sources,
+            enforces_rfc952=self.dns_rfc952,
+            prefers_healthy=self.dns_prefer_healthy,
+            is_compat=self.dns_compat,
+        )
 
 
 LOADER = Loader(

@@ -9,6 +9,7 @@ from phalanx.net.feed.record import Numbered
 from phalanx.net.feed.source import FeedSource
 from phalanx.net.model.view import View
 from phalanx.plane.last_view import load_last_view, save_last_view
+from phalanx.plane.touched import Touched
 
 SAVE_SECONDS = 1.0
 
@@ -27,6 +28,7 @@ class Mirror:
         self._is_heard = False
         self._unsaved = asyncio.Event()
         self.relay = FeedSource()
+        self.touched = Touched()
 
     @property
     def numbered(self) -> Numbered | None:
@@ -48,6 +50,7 @@ class Mirror:
         async for numbered, record in follow(self._urls):
             self._numbered = numbered
             self._is_heard = True
+            self.touched.note(numbered, record)
             self.relay.relay(numbered, record)
             self._unsaved.set()
             self._changed()

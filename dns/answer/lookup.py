@@ -8,14 +8,17 @@ from phalanx.dns.answer.query import Rcode
 from phalanx.dns.answer.reply import Body
 from phalanx.dns.answer.wire import (
     HEADER_BYTES,
-    MINIMAL_ANY,
     POINTER,
     compressed,
     encode_record,
+    minimal_any,
 )
 from phalanx.dns.zones.desired import Zones
-from phalanx.dns.zones.record import NEGATIVE_TTL_SECONDS, RecordType, Srv
+from phalanx.dns.zones.record import Rdata, RecordType, Srv
+from phalanx.dns.zones.settings import ZoneSettings
 from phalanx.dns.zones.zone import RRsets, Zone
+
+MAX_TARGETS = 200  # whose addresses a service brings; a client asks for those of the rest
 
 _OWNER = struct.pack("!H", POINTER | HEADER_BYTES)  # the question's own name
 
@@ -44,31 +47,112 @@ def place_of(name: str, zones: Zones, aliases: Mapping[str, str]) -> Place | Non
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What answers a question, and the names whose change would change it."""
+
+    rcode: Rcode
+    body: Body
+    names: tuple[str, ...]
+    has_soa: bool  # so the next serial changes it, too
+
+
 def lookup(
-    name: str, type_: int, question: bytes, place: Place, zone: Zone, zones: Zones
-) -> tuple[Rcode, Body]:
-    """Return the records for a question in *zone*; *question* is its name as bytes, lower case."""
-    rrsets = zone.names.get(place.canonical(name))
-    if rrsets is None:
-        return Rcode.NXDOMAIN, _negative(question, place, zone)
-    if type_ == RecordType.ANY:
-        return Rcode.NOERROR, Body((MINIMAL_ANY,))
-    found = rrsets.get(RecordType(type_)) if type_ in RecordType.__members__.values() else None
+    name: str, type_: int, question: bytes, place: Place, zones: Zones, settings: ZoneSettings
+) -> Found | None:
+    """Return the records for a question; None while its zone is not known.
+
+    *question* is its name as bytes, in lower case.
+    """
+    zone = zones[place.apex]
+    if zone is None:
+        return None
+    if settings.is_compat and place.apex == settings.apex:
+        return _lookup_compat(name, type_, question, place, zone, zones, settings)
+    owner = place.canonical(name)
+    rrsets = zone.names.get(owner)
+    if rrsets is None or type_ == RecordType.ANY:
+        if rrsets is not None:
+            return Found(Rcode.NOERROR, Body((minimal_any(settings.ttl_seconds),)), (owner,), False)
+        return Found(Rcode.NXDOMAIN, _negative(question, place, zone, settings), (owner,), True)
+    found = _of_type(rrsets, type_)
     if not found:
-        return Rcode.NOERROR, _negative(question, place, zone)
-    answers = tuple(encode_record(_OWNER, type_, data) for data in found)
+        return Found(Rcode.NOERROR, _negative(question, place, zone, settings), (owner,), True)
+    return _positive(owner, type_, found, question, zones, settings)
+
+
+def _lookup_compat(
+    name: str,
+    type_: int,
+    question: bytes,
+    place: Place,
+    zone: Zone,
+    zones: Zones,
+    settings: ZoneSettings,
+) -> Found:
+    """Return what Mesos-DNS would say where that differs from the RFCs (reference dns §1.5).
+
+    A label ``*`` is passed over. SOA and NS are in the authority section at
+    any name. A denial's SOA is owned by the name itself, a service that is not
+    there has no SOA, and ANY gets all there is.
+    """
+    owner = place.canonical(name).replace("*.", "")
+    rrsets = zone.names.get(owner)
+    ttl = settings.ttl_seconds
+    soa = encode_record(_OWNER, RecordType.SOA, zone.soa, ttl)
+    ns = tuple(encode_record(_OWNER, RecordType.NS, name, ttl) for name in zone.name_servers)
+    if type_ == RecordType.SOA:
+        return Found(Rcode.NOERROR, Body((), (soa,)), (owner,), True)
+    if type_ == RecordType.NS:
+        return Found(Rcode.NOERROR, Body((), ns), (owner,), True)
+    known = {each: data for each, data in (rrsets or {}).items() if each in _COMPAT_TYPES}
+    if type_ == RecordType.ANY and known:
+        answers = tuple(
+            encode_record(_OWNER, each, item, ttl) for each in known for item in known[each]
+        )
+        return Found(Rcode.NOERROR, Body(answers, (soa, *ns)), (owner,), True)
+    found = _of_type(known, type_)
+    if found:
+        return _positive(owner, type_, found, question, zones, settings)
+    if type_ == RecordType.SRV:
+        return Found(Rcode.NOERROR, Body(), (owner,), True)
+    return Found(Rcode.NOERROR if known else Rcode.NXDOMAIN, Body((), (soa,)), (owner,), True)
+
+
+_COMPAT_TYPES = (RecordType.SRV, RecordType.A, RecordType.AAAA, RecordType.PTR)
+
+
+def _of_type(rrsets: RRsets, type_: int) -> tuple[Rdata, ...]:
+    return rrsets.get(RecordType(type_), ()) if type_ in _KNOWN_TYPES else ()
+
+
+_KNOWN_TYPES = frozenset(RecordType)
+
+
+def _positive(
+    owner: str,
+    type_: int,
+    found: tuple[Rdata, ...],
+    question: bytes,
+    zones: Zones,
+    settings: ZoneSettings,
+) -> Found:
+    ttl = settings.ttl_seconds
+    answers = tuple(encode_record(_OWNER, type_, data, ttl) for data in found)
     targets = sorted({data.target for data in found if isinstance(data, Srv)})
     additional = tuple(
-        encode_record(compressed(target, question), RecordType.A, address)
-        for target in targets
+        encode_record(compressed(target, question), RecordType.A, address, ttl)
+        for target in targets[:MAX_TARGETS]
         for address in _rrsets_of(target, zones).get(RecordType.A, ())
     )
-    return Rcode.NOERROR, Body(answers, (), additional)
+    body = Body(answers, (), additional)
+    return Found(Rcode.NOERROR, body, (owner, *targets), type_ == RecordType.SOA)
 
 
-def _negative(question: bytes, place: Place, zone: Zone) -> Body:
+def _negative(question: bytes, place: Place, zone: Zone, settings: ZoneSettings) -> Body:
     owner = compressed(place.asked_apex, question)
-    return Body((), (encode_record(owner, RecordType.SOA, zone.soa, ttl=NEGATIVE_TTL_SECONDS),))
+    ttl = settings.negative_ttl_seconds
+    return Body((), (encode_record(owner, RecordType.SOA, zone.soa, ttl),))
 
 
 def _rrsets_of(name: str, zones: Zones) -> RRsets:

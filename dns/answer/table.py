@@ -1,9 +1,9 @@
 """The answer table: from a message to the reply, for all zones of ours."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 
 from phalanx.dns.answer.answer import OPT, OPT_DNSSEC_OK, Answer, compile_answer
-from phalanx.dns.answer.lookup import Place, lookup, place_of
+from phalanx.dns.answer.lookup import Found, Place, lookup, place_of
 from phalanx.dns.answer.query import CLASSIC_BYTES, Query, Rcode, parse_query
 from phalanx.dns.answer.reply import (
     MAX_TCP_BYTES,
@@ -15,14 +15,17 @@ from phalanx.dns.answer.reply import (
     udp_limit,
     udp_room,
 )
+from phalanx.dns.answer.transfer import Transfer
 from phalanx.dns.answer.wire import HEADER_BYTES, IN
 from phalanx.dns.zones.desired import Zones
 from phalanx.dns.zones.record import RecordType
+from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
 
 Counts = MutableMapping[tuple[str, int], int]  # replies by zone and rcode
 
 NO_ZONE = ""  # the zone of what can't be read
 MAX_READY = 32768  # answers; when it is full it starts anew
+MAX_WITH_SOA = 2048  # of them denials, which every publishing ends
 
 _PLAIN = b"\0\1\0\0\0\0\0\0"  # one question and nothing else
 _WITH_OPT = b"\0\1\0\0\0\0\0\1"
@@ -31,7 +34,7 @@ _OPT_BYTES = 11
 
 
 class AnswerTable:
-    """Answers questions about one generation of zones; built as questions come.
+    """Answers questions about zones; built as questions come, forgotten as names change.
 
     A reply is the client's id, a ready head, the client's own question and a
     ready tail, so its case is kept. The order of an RRset follows from the id.
@@ -40,13 +43,41 @@ class AnswerTable:
     """
 
     def __init__(
-        self, zones: Zones, aliases: Mapping[str, str], counts: Counts, *, forwards: bool
+        self,
+        zones: Zones,
+        aliases: Mapping[str, str],
+        counts: Counts,
+        *,
+        settings: ZoneSettings = DEFAULTS,
+        forwards: bool,
     ) -> None:
         self._zones = zones
         self._aliases = aliases
         self._counts = counts
+        self._settings = settings
         self._forwards = RECURSION_AVAILABLE if forwards else 0
         self._ready: dict[bytes, Answer] = {}
+        self._keys: dict[str, list[bytes]] = {}  # of ready answers, by the names they depend on
+        self._with_soa: list[bytes] = []  # keys of those that the next serial changes
+
+    def forget(self, names: Collection[str] | None) -> None:
+        """Make the answers anew that depend on *names*, or all if None, and those with a serial."""
+        if names is None:
+            self._clear()
+            return
+        ready = self._ready
+        for key in self._with_soa:
+            ready.pop(key, None)
+        self._with_soa.clear()
+        keys_of = self._keys
+        for name in names if len(names) < len(keys_of) else [n for n in keys_of if n in names]:
+            for key in keys_of.pop(name, ()):
+                ready.pop(key, None)
+
+    def _clear(self) -> None:
+        self._ready = {}
+        self._keys = {}
+        self._with_soa = []
 
     def reply(self, message: bytes) -> bytes | Query | None:
         """Return the reply to a datagram, the query if it is for others, None for silence."""
@@ -54,7 +85,7 @@ class AnswerTable:
         end = name_end + 5
         answer = self._ready.get(message[HEADER_BYTES:name_end].lower() + message[name_end:end])
         if answer is None or message[2] & 0xF8:
-            return self._reply(message, None)
+            return self._reply_slowly(message)
         counts = message[4:HEADER_BYTES]
         if counts == _PLAIN and len(message) == end:
             if answer.size <= CLASSIC_BYTES:
@@ -77,13 +108,21 @@ class AnswerTable:
                 tail = answer.tails[message[1] % answer.turns]
                 opt = OPT_DNSSEC_OK if message[end + 7] & 0x80 else OPT
                 return message[:2] + head + message[HEADER_BYTES:end] + tail + opt
-        return self._reply(message, None)
+        return self._reply_slowly(message)
 
-    def reply_tcp(self, message: bytes) -> bytes | Query | None:
-        """Return what reply does, with the room that a TCP connection has."""
-        return self._reply(message, MAX_TCP_BYTES)
+    def _reply_slowly(self, message: bytes) -> bytes | Query | None:
+        reply = self._reply(message, None)
+        return None if isinstance(reply, Transfer) else reply  # one is for TCP only
 
-    def _reply(self, message: bytes, limit: int | None) -> bytes | Query | None:
+    def reply_tcp(
+        self, message: bytes, *, may_transfer: bool = False
+    ) -> bytes | Query | Transfer | None:
+        """Return what reply does, with the room that a TCP connection has; or a whole zone."""
+        return self._reply(message, MAX_TCP_BYTES, may_transfer=may_transfer)
+
+    def _reply(
+        self, message: bytes, limit: int | None, *, may_transfer: bool = False
+    ) -> bytes | Query | Transfer | None:
         query = parse_query(message)
         if query is None:
             return None
@@ -101,13 +140,25 @@ class AnswerTable:
         if place is None:
             return query
         if query.type in (RecordType.AXFR, RecordType.IXFR):
-            return self._refuse(query, place.apex, Rcode.REFUSED)
+            if limit != MAX_TCP_BYTES or not may_transfer:
+                return self._refuse(query, place.apex, Rcode.REFUSED)
+            return self._transfer(query, place)
         answer = self._answer(query, place)
         if answer is None:
             return self._refuse(query, place.apex, Rcode.SERVFAIL)
         self._counts[answer.label] += 1
         body = answer.bodies[message[1] % answer.turns]
         return render_reply(query, answer.rcode, body, flags=answer.flags, limit=limit)
+
+    def _transfer(self, query: Query, place: Place) -> bytes | Transfer:
+        """Return the whole zone (RFC 5936); IXFR gets it, too (RFC 1995 §4)."""
+        zone = self._zones[place.apex]
+        if zone is None:
+            return self._refuse(query, place.apex, Rcode.SERVFAIL)
+        if place.canonical(query.name) != place.apex or place.asked_apex != place.apex:
+            return self._refuse(query, place.apex, Rcode.NOTAUTH)
+        self._counts[place.apex, Rcode.NOERROR] += 1
+        return Transfer(query, zone, self._settings.ttl_seconds)
 
     def _refuse(self, query: Query, zone: str, rcode: Rcode) -> bytes:
         self._counts[zone, rcode] += 1
@@ -120,14 +171,29 @@ class AnswerTable:
         ready = self._ready.get(wire + rest)
         if ready is not None:
             return ready
-        zone = self._zones[place.apex]
-        if zone is None:
+        found = lookup(query.name, query.type, wire, place, self._zones, self._settings)
+        if found is None:
             return None
-        rcode, body = lookup(query.name, query.type, wire, place, zone, self._zones)
         answer = compile_answer(
-            place.apex, rcode, body, question_bytes=len(question), forwards=self._forwards
+            place.apex,
+            found.rcode,
+            found.body,
+            question_bytes=len(question),
+            forwards=self._forwards,
         )
-        if len(self._ready) >= MAX_READY:
-            self._ready.clear()
-        self._ready[wire + rest] = answer
+        self._keep(wire + rest, answer, found)
         return answer
+
+    def _keep(self, key: bytes, answer: Answer, found: Found) -> None:
+        if len(self._ready) >= MAX_READY:
+            self._clear()
+        if found.has_soa:
+            if len(self._with_soa) >= MAX_WITH_SOA:
+                for old in self._with_soa:
+                    self._ready.pop(old, None)
+                self._with_soa.clear()
+            self._with_soa.append(key)
+        else:
+            for name in found.names:
+                self._keys.setdefault(name, []).append(key)
+        self._ready[key] = answer

@@ -3,7 +3,7 @@
 import struct
 from ipaddress import IPv4Address
 
-from phalanx.dns.zones.record import TTL_SECONDS, Rdata, RecordType, Soa, Srv
+from phalanx.dns.zones.record import Rdata, RecordType, Soa, Srv
 
 HEADER_BYTES = 12
 IN = 1
@@ -80,7 +80,7 @@ def _is_label_start(wire: bytes, start: int) -> bool:
     return at == start
 
 
-def encode_record(owner: bytes, type_: int, data: Rdata, *, ttl: int = TTL_SECONDS) -> bytes:
+def encode_record(owner: bytes, type_: int, data: Rdata, ttl: int) -> bytes:
     """Return one record of class IN; *owner* is a name already encoded."""
     rdata = encode_rdata(data)
     return owner + _FIXED.pack(type_, IN, ttl, len(rdata)) + rdata
@@ -98,9 +98,7 @@ def encode_rdata(data: Rdata) -> bytes:
     return encode_name(data)
 
 
-# An answer to ANY that gives nothing away (RFC 8482 §4.2): CPU "RFC8482", no OS.
-MINIMAL_ANY = (
-    struct.pack("!H", POINTER | HEADER_BYTES)
-    + _FIXED.pack(RecordType.HINFO, IN, TTL_SECONDS, 9)
-    + b"\x07RFC8482\x00"
-)
+def minimal_any(ttl: int) -> bytes:
+    """Return an answer to ANY that gives nothing away (RFC 8482 §4.2): CPU "RFC8482", no OS."""
+    owner = struct.pack("!H", POINTER | HEADER_BYTES)
+    return owner + _FIXED.pack(RecordType.HINFO, IN, ttl, 9) + b"\x07RFC8482\x00"

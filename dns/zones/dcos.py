@@ -2,29 +2,37 @@
 
 from collections.abc import Iterable, Iterator
 
-from phalanx.dns.zones.record import Record, RecordType
+from phalanx.dns.zones.facet import Facet, Shape
+from phalanx.dns.zones.record import Rdata, Record, RecordType
 from phalanx.net.model.label import label
 from phalanx.net.model.objects import Node, Task
 
 APEX = "dcos.thisdcos.directory."
 
 
-def dcos_task_records(task: Task, framework_name: str) -> Iterator[Record]:
-    """Return the addresses of one running task: of its agent, its own, and the reachable one.
+def dcos_facets(shape: Shape) -> Iterator[Facet]:
+    """Return where tasks of one shape have their agent's, their own, and the reachable address.
 
     ``autoip`` is the agent's address when a port of the agent leads to the
     task, else the task's own, and the agent's again when it has none.
     """
-    name = f"{label(task.discovery_name or task.name)}.{label(framework_name)}"
-    on_agent = (task.node,)
-    automatic = on_agent if task.host_ports else task.addresses or on_agent
-    for kind, addresses in (
-        ("agentip", on_agent),
-        ("containerip", task.addresses),
-        ("autoip", automatic),
-    ):
-        for address in addresses:
-            yield Record(f"{name}.{kind}.{APEX}", RecordType.A, address)
+    name = f"{label(shape.text)}.{label(shape.framework)}"
+    yield Facet(f"{name}.agentip.{APEX}", RecordType.A, _agent)
+    if shape.has_address:
+        yield Facet(f"{name}.containerip.{APEX}", RecordType.A, _container)
+    yield Facet(f"{name}.autoip.{APEX}", RecordType.A, _automatic)
+
+
+def _agent(task: Task) -> tuple[Rdata, ...]:
+    return (task.node,)
+
+
+def _container(task: Task) -> tuple[Rdata, ...]:
+    return task.addresses
+
+
+def _automatic(task: Task) -> tuple[Rdata, ...]:
+    return (task.node,) if task.host_ports else task.addresses or (task.node,)
 
 
 def dcos_cluster_records(nodes: Iterable[Node]) -> Iterator[Record]:

@@ -1,91 +1,196 @@
 """The names of zone ``mesos``, as Mesos-DNS makes them (reference dns §1.3)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address
 from urllib.parse import urlsplit
 
+from phalanx.dns.zones.facet import Facet, Shape
 from phalanx.dns.zones.hostname import (
     LABEL_BYTES,
     agent_suffix,
+    rfc952_domain,
+    rfc952_label,
     rfc1123_domain,
     rfc1123_label,
     task_hash,
 )
-from phalanx.dns.zones.record import Record, RecordType, Srv
+from phalanx.dns.zones.record import Rdata, Record, RecordType, Srv
+from phalanx.dns.zones.settings import ZoneSettings
 from phalanx.net.model.objects import Framework, Liveness, Node, Task
 
 DEFAULT_MASTER_PORT = 5050
 TRANSPORTS = ("tcp", "udp")
 
 
-def mesos_task_records(task: Task, framework_name: str, domain: str) -> Iterator[Record]:
-    """Return the records of one running task.
+def mesos_facets(shape: Shape, settings: ZoneSettings) -> Iterator[Facet]:
+    """Return where all tasks of one shape appear together.
 
     A discovery name takes the place of the task's, and its names exist twice:
     with the name as it was given (``a.b.marathon.mesos``) and as one label
     (``a-b.marathon.mesos``).
     """
-    framework = rfc1123_domain(framework_name)
-    host = f"-{task_hash(task.id)}-{agent_suffix(task.agent_id)}"
-    if not task.discovery_name:
-        label = rfc1123_label(task.name)
-        yield from _named(task, label, host, f"{framework}.", f"{domain}.")
+    framework = _domain(shape.framework, settings)
+    if not framework:
         return
-    for label in dict.fromkeys((task.discovery_name.lower(), rfc1123_label(task.discovery_name))):
-        yield from _named(task, label, host, f"{framework}.", f"{domain}.")
-
-
-def _named(task: Task, label: str, host: str, framework: str, domain: str) -> Iterator[Record]:
-    short = f"{label}.{framework}"
-    head, dot, last = label.rpartition(".")
-    cut = last[: LABEL_BYTES - len(host)].rstrip("-")
-    canonical = f"{head}{dot}{cut}{host}.{framework}"
-    addresses = task.addresses or (task.node,)
-    for name in (short, canonical):
-        for address in addresses:
-            yield Record(name + domain, RecordType.A, address)
-        yield Record(f"{name}slave.{domain}", RecordType.A, task.node)
-    slave = f"{canonical}slave.{domain}"
-    for begin, end in task.port_resources:
-        for port in range(begin, end + 1):
+    apex = settings.apex
+    slave = f"slave.{apex}"
+    addresses = _addresses_of(settings)
+    for label in stems(shape, settings):
+        short = f"{label}.{framework}."
+        if shape.has_address or settings.has_host:
+            yield Facet(short + apex, RecordType.A, addresses)
+        yield Facet(short + slave, RecordType.A, _node)
+        at_slave = _host_ports(label, f".{framework}.{slave}")
+        if shape.has_port_resources:
             for transport in TRANSPORTS:
-                service = f"_{label}._{transport}.{framework}"
-                yield Record(f"{service}slave.{domain}", RecordType.SRV, Srv(slave, port))
-                if not task.discovery_name:
-                    yield Record(service + domain, RecordType.SRV, Srv(slave, port))
-    if not task.discovery_name:
+                service = f"_{label}._{transport}.{framework}."
+                yield Facet(service + slave, RecordType.SRV, at_slave)
+                if not shape.is_discovered:
+                    yield Facet(service + apex, RecordType.SRV, at_slave)
+        if shape.is_discovered:
+            for tail in (apex, slave):
+                yield from _services(shape, label, framework, tail, settings)
+
+
+def mesos_own_facets(task: Task, shape: Shape, settings: ZoneSettings) -> Iterator[Facet]:
+    """Return the canonical names, which one task has to itself."""
+    framework = _domain(shape.framework, settings)
+    if not framework:
         return
-    for announced in task.ports:
-        target = Srv(canonical + domain, announced.number)
-        for transport in _transports(announced.protocol):
-            service = f"_{label}._{transport}.{framework}{domain}"
-            yield Record(service, RecordType.SRV, target)
-            if port_label := rfc1123_label(announced.name):
-                yield Record(f"_{port_label}.{service}", RecordType.SRV, target)
+    host = _host(task)
+    for label in stems(shape, settings):
+        name = f"{_canonical(label, host)}.{framework}."
+        if shape.has_address or settings.has_host:
+            yield Facet(name + settings.apex, RecordType.A, _addresses_of(settings))
+        yield Facet(f"{name}slave.{settings.apex}", RecordType.A, _node)
+
+
+def own_suffixes(shape: Shape, settings: ZoneSettings) -> tuple[str, ...]:
+    """Return what follows the first label of every canonical name, once for each."""
+    framework = _domain(shape.framework, settings)
+    if not framework:
+        return ()
+    address = (settings.apex,) if shape.has_address or settings.has_host else ()
+    return tuple(f".{framework}.{tail}" for tail in (*address, f"slave.{settings.apex}"))
+
+
+def own_names(task: Task, labels: Sequence[str], suffixes: Sequence[str]) -> Iterator[str]:
+    """Return the names of mesos_own_facets from what the task's whole shape has in common."""
+    if suffixes:
+        host = _host(task)
+        for label in labels:
+            stem = _canonical(label, host)
+            for suffix in suffixes:
+                yield stem + suffix
+
+
+def reverse_name_of(shape: Shape, settings: ZoneSettings) -> str | None:
+    """Return the name that a container's address leads back to."""
+    framework = _domain(shape.framework, settings)
+    label = _label(shape.text, settings)
+    return f"{label}.{framework}.{settings.apex}" if framework and label else None
+
+
+def stems(shape: Shape, settings: ZoneSettings) -> Sequence[str]:
+    """Return the first parts of a task's names; the last one is a label."""
+    label = _label(shape.text, settings)
+    if not shape.is_discovered or not label:
+        return (label,) if label else ()
+    return tuple(dict.fromkeys((shape.text.lower(), label)))
+
+
+def _services(
+    shape: Shape, label: str, framework: str, tail: str, settings: ZoneSettings
+) -> Iterator[Facet]:
+    for number, (name, protocol) in enumerate(shape.ports):
+        draw = _announced(number, label, f".{framework}.{tail}")
+        for transport in _transports(protocol):
+            service = f"_{label}._{transport}.{framework}.{tail}"
+            yield Facet(service, RecordType.SRV, draw)
+            if port_label := _label(name, settings):
+                yield Facet(f"_{port_label}.{service}", RecordType.SRV, draw)
 
 
 def _transports(protocol: str) -> Iterable[str]:
     return list(filter(None, map(rfc1123_label, protocol.split(",")))) or TRANSPORTS
 
 
+def _node(task: Task) -> tuple[Rdata, ...]:
+    return (task.node,)
+
+
+def _own_or_node(task: Task) -> tuple[Rdata, ...]:
+    return task.addresses or (task.node,)
+
+
+def _own(task: Task) -> tuple[Rdata, ...]:
+    return task.addresses
+
+
+def _addresses_of(settings: ZoneSettings) -> Callable[[Task], tuple[Rdata, ...]]:
+    if settings.is_host_first:
+        return _node
+    return _own_or_node if settings.has_host else _own
+
+
+def _host_ports(label: str, tail: str) -> Callable[[Task], Iterator[Rdata]]:
+    """Return what draws one service for each port of the node that a task holds."""
+
+    def draw(task: Task) -> Iterator[Rdata]:
+        target = _canonical(label, _host(task)) + tail
+        for begin, end in task.port_resources:
+            for port in range(begin, end + 1):
+                yield Srv(target, port)
+
+    return draw
+
+
+def _announced(number: int, label: str, tail: str) -> Callable[[Task], tuple[Rdata, ...]]:
+    def draw(task: Task) -> tuple[Rdata, ...]:
+        return (Srv(_canonical(label, _host(task)) + tail, task.ports[number].number),)
+
+    return draw
+
+
+def _host(task: Task) -> str:
+    return f"-{task_hash(task.id)}-{agent_suffix(task.agent_id)}"
+
+
+def _canonical(label: str, host: str) -> str:
+    """Return the name of one task; its last label is cut so that it can be sent."""
+    head, dot, last = label.rpartition(".")
+    return f"{head}{dot}{last[: LABEL_BYTES - len(host)].rstrip('-')}{host}"
+
+
+def _label(text: str, settings: ZoneSettings) -> str:
+    return rfc952_label(text) if settings.enforces_rfc952 else rfc1123_label(text)
+
+
+def _domain(text: str, settings: ZoneSettings) -> str:
+    return rfc952_domain(text) if settings.enforces_rfc952 else rfc1123_domain(text)
+
+
 def mesos_framework_records(
-    framework: Framework, nodes: Iterable[Node], domain: str
+    framework: Framework, nodes: Mapping[str, Node], settings: ZoneSettings
 ) -> Iterator[Record]:
-    """Return where the framework's scheduler is, if its host is an address or a node's name."""
-    name = rfc1123_domain(framework.name)
+    """Return where the framework's scheduler is, if its host is an address or a node's name.
+
+    *nodes* are by host name.
+    """
+    name = _domain(framework.name, settings)
     if not name:
         return
     for host in (framework.hostname, urlsplit(framework.webui_url).hostname or ""):
         if (address := _address(host, nodes)) is not None:
-            yield Record(f"{name}.{domain}.", RecordType.A, address)
+            yield Record(f"{name}.{settings.apex}", RecordType.A, address)
             return
 
 
-def _address(host: str, nodes: Iterable[Node]) -> IPv4Address | None:
+def _address(host: str, nodes: Mapping[str, Node]) -> IPv4Address | None:
     try:
         return IPv4Address(host)
     except AddressValueError:
-        return next((node.address for node in nodes if host and node.hostname == host), None)
+        return nodes[host].address if host and host in nodes else None
 
 
 def mesos_cluster_records(nodes: Iterable[Node], domain: str) -> Iterator[Record]:

@@ -1,8 +1,11 @@
 """Resource records as values; names are absolute, lower case, with the dot."""
 
 import enum
+import re
 from ipaddress import IPv4Address
 from typing import NamedTuple
+
+_LABELS = re.compile(r"[^.]{1,63}(?:\.[^.]{1,63})*+\.?", re.DOTALL)
 
 TTL_SECONDS = 5  # of every record of ours: what a client may keep after a change
 NEGATIVE_TTL_SECONDS = 1  # of "no such name": a task that has just started is looked for at once
@@ -13,8 +16,11 @@ class RecordType(enum.IntEnum):
 
     A = 1
     NS = 2
+    CNAME = 5
     SOA = 6
+    PTR = 12
     HINFO = 13
+    TXT = 16
     AAAA = 28
     SRV = 33
     OPT = 41
@@ -44,11 +50,11 @@ class Soa(NamedTuple):
     minimum_seconds: int = NEGATIVE_TTL_SECONDS
 
 
-Rdata = IPv4Address | str | Srv | Soa  # of A, NS, SRV, SOA
+Rdata = IPv4Address | str | Srv | Soa  # of A; of NS and PTR; SRV; SOA
 
 
 class Record(NamedTuple):
-    """One record of one name; its TTL is always TTL_SECONDS."""
+    """One record of one name; all of a server's have one TTL."""
 
     name: str
     type: RecordType
@@ -57,6 +63,4 @@ class Record(NamedTuple):
 
 def is_encodable(name: str) -> bool:
     """Tell whether *name* fits into a message: labels of 1 to 63 bytes, 255 bytes in all."""
-    if len(name) > 254 or not name.isascii():
-        return False
-    return all(0 < len(label) < 64 for label in name.removesuffix(".").split("."))
+    return len(name) <= 254 and name.isascii() and _LABELS.fullmatch(name) is not None

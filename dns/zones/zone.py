@@ -26,6 +26,11 @@ class Zone:
         assert isinstance(soa, Soa)
         return soa
 
+    @property
+    def name_servers(self) -> tuple[str, ...]:
+        """Return the names of the zone's servers."""
+        return tuple(str(data) for data in self.names[self.apex][RecordType.NS])
+
     def records(self) -> Iterable[Record]:
         """Return every record, by name."""
         for name in sorted(self.names):
@@ -52,19 +57,24 @@ def build_zone(apex: str, records: Iterable[Record], *, serial: int) -> Zone:
             continue
         found.setdefault(type_, set()).add(data)
     names: dict[str, RRsets] = {
-        name: {type_: _ordered(rrset) for type_, rrset in found.items()}
+        name: {type_: ordered(rrset) for type_, rrset in found.items()}
         for name, found in grouped.items()
     }
-    start: RRsets = {
-        RecordType.NS: (NAME_SERVER,),
-        RecordType.SOA: (Soa(NAME_SERVER, RESPONSIBLE, serial),),
-    }
-    names[apex] = {**names.get(apex, {}), **start}
+    names[apex] = {**names.get(apex, {}), **zone_start(serial)}
     _add_empty_non_terminals(names, apex)
     return Zone(apex, names)
 
 
-def _ordered(rrset: set[Rdata]) -> tuple[Rdata, ...]:
+def zone_start(serial: int) -> RRsets:
+    """Return what is at every apex."""
+    return {
+        RecordType.NS: (NAME_SERVER,),
+        RecordType.SOA: (Soa(NAME_SERVER, RESPONSIBLE, serial),),
+    }
+
+
+def ordered(rrset: set[Rdata]) -> tuple[Rdata, ...]:
+    """Return one RRset in the order that follows from its data alone."""
     return tuple(rrset) if len(rrset) == 1 else tuple(sorted(rrset, key=_order))
 
 

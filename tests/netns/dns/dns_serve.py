@@ -10,6 +10,7 @@ from phalanx.core.log import configure_log
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.server import DnsServer
+from phalanx.dns.zones.settings import ZoneSettings
 from phalanx.net.model.objects import Framework, Node, Task, TaskPhase, TaskPort, VipLease
 from phalanx.net.model.view import View
 
@@ -53,7 +54,7 @@ async def main() -> None:
     The upstream, on the address beside, has the same cluster in zone ``example``
     and refuses everything else.
     """
-    upstream = ZoneTable(node=NODE, servers=[UPSTREAM], domain="example")
+    upstream = ZoneTable(node=NODE, servers=[UPSTREAM], settings=ZoneSettings("example"))
     upstream.publish(cluster())
     zones = ZoneTable(node=NODE, servers=[SERVER], forwards=True)
     async with (

@@ -4,7 +4,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from phalanx.dns.zones.dcos import dcos_cluster_records, dcos_task_records
+from phalanx.dns.zones.dcos import dcos_cluster_records, dcos_facets
+from phalanx.dns.zones.facet import drawn, shape_of
 from phalanx.dns.zones.record import Record, RecordType
 from phalanx.net.model.objects import HostPort, Node, Task, TaskPhase
 
@@ -25,6 +26,10 @@ def task(name: str, node: str, addresses: tuple[str, ...], ports: tuple[HostPort
     )
 
 
+def records(found: Task, framework: str) -> list[Record]:
+    return list(drawn(dcos_facets(shape_of(found, framework)), found))
+
+
 @pytest.mark.parametrize(
     ("name", "agent", "own", "ports", "automatic"),
     [
@@ -42,7 +47,7 @@ def task(name: str, node: str, addresses: tuple[str, ...], ports: tuple[HostPort
 def test_task_has_three_addresses(
     name: str, agent: str, own: tuple[str, ...], ports: tuple[HostPort, ...], automatic: str
 ) -> None:
-    found = list(dcos_task_records(task(name, agent, own, ports), "marathon"))
+    found = records(task(name, agent, own, ports), "marathon")
 
     assert [(record.name, str(record.data)) for record in found] == [
         (f"{name}.marathon.agentip.{TAIL}", agent),
@@ -59,7 +64,7 @@ def test_task_has_three_addresses(
     ],
 )
 def test_names_are_single_labels(name: str, framework: str, expected: str) -> None:
-    [first, *_] = dcos_task_records(task(name, "172.17.0.3", (), ()), framework)
+    [first, *_] = records(task(name, "172.17.0.3", (), ()), framework)
 
     assert first.name == f"{expected}.agentip.{TAIL}"
 

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phalanx.dns.zones.hostname import agent_suffix, rfc1123_domain, rfc1123_label, task_hash
+from phalanx.dns.zones.hostname import (
+    agent_suffix,
+    rfc952_domain,
+    rfc952_label,
+    rfc1123_domain,
+    rfc1123_label,
+    task_hash,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +63,28 @@ def test_task_hash_is_the_start_of_z_base_32_of_sha1(task_id: str, expected: str
 
 def test_agent_suffix_is_what_follows_the_last_dash() -> None:
     assert agent_suffix("20140803-194712-3041283216-5050-2116-S17") == "s17"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("4abc123", "abc123", id="leading-digit-goes"),
+        pytest.param("chronos with a space AND MIXED CASE-2.0.1", "chronoswithaspaceandmixe",
+                     id="cut-at-24"),
+        pytest.param("hello" + 56 * "-" + "f", "hellof", id="cut-in-dashes-is-refilled"),
+        pytest.param("123", "", id="nothing-left"),
+    ],
+)  # fmt: skip
+def test_label_follows_rfc952(text: str, expected: str) -> None:
+    assert rfc952_label(text) == expected
+
+
+def test_domain_by_rfc952_drops_labels_of_digits() -> None:
+    assert rfc952_domain("marathon-0.6.0-dev") == "marathon-0.dev"
+
+
+@given(st.text(max_size=200))
+def test_label_is_always_fit_for_old_hosts(text: str) -> None:
+    label = rfc952_label(text)
+
+    assert re.fullmatch("([a-z][a-z0-9-]{0,23})?", label)

@@ -2,10 +2,12 @@
 
 from ipaddress import IPv4Address
 
+import msgspec
 import pytest
 
 from phalanx.dns.zones.desired import desired_zones
 from phalanx.dns.zones.record import RecordType
+from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
 from phalanx.net.model.objects import Framework, Liveness, Node, Task, TaskPhase
 from phalanx.net.model.view import View
 
@@ -51,7 +53,37 @@ def view_of(first: Liveness, second: Liveness) -> View:
 def test_addresses_follow_liveness(
     name: str, first: Liveness, second: Liveness, expected: set[IPv4Address]
 ) -> None:
-    zones = desired_zones(view_of(first, second), domain="mesos", held=None, serial=1, servers=())
+    zones = desired_zones(view_of(first, second), settings=DEFAULTS)
 
     [zone] = [zone for apex, zone in zones.items() if zone and name.endswith(f".{apex}")]
     assert set(zone.names[name][RecordType.A]) == expected
+
+
+@pytest.mark.parametrize(
+    ("is_checked", "verdicts", "prefers", "expected"),
+    [
+        pytest.param(True, (True, False), True, {ON_A1}, id="sick-one-leaves"),
+        pytest.param(True, (True, None), True, {ON_A1}, id="not-checked-yet-waits"),
+        pytest.param(False, (None, None), True, {ON_A1, ON_A2}, id="without-checks-all"),
+        pytest.param(False, (None, False), True, {ON_A1}, id="framework-says-sick"),
+        pytest.param(True, (False, False), True, {ON_A1, ON_A2}, id="all-sick-keeps-all"),
+        pytest.param(True, (True, False), False, {ON_A1, ON_A2}, id="option-off"),
+    ],
+)
+def test_addresses_follow_health(
+    is_checked: bool,
+    verdicts: tuple[bool | None, ...],
+    prefers: bool,
+    expected: set[IPv4Address],
+) -> None:
+    view = view_of(Liveness.ALIVE, Liveness.ALIVE)
+    tasks = [
+        msgspec.structs.replace(task, is_checked=is_checked, healthy=verdict)
+        for task, verdict in zip(view.tasks.values(), verdicts, strict=True)
+    ]
+
+    zones = desired_zones(view.changed(tasks), settings=ZoneSettings(prefers_healthy=prefers))
+
+    zone = zones["mesos."]
+    assert zone is not None
+    assert set(zone.names["web.marathon.mesos."][RecordType.A]) == expected

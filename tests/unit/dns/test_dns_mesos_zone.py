@@ -5,13 +5,16 @@ from ipaddress import IPv4Address
 import msgspec
 import pytest
 
-from phalanx.dns.zones.desired import desired_zones, task_records
+from phalanx.dns.zones.desired import desired_zones
+from phalanx.dns.zones.facet import drawn, shape_of
 from phalanx.dns.zones.mesos import (
     mesos_cluster_records,
+    mesos_facets,
     mesos_framework_records,
-    mesos_task_records,
+    mesos_own_facets,
 )
 from phalanx.dns.zones.record import Record, RecordType, Srv
+from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
 from phalanx.net.model.objects import (
     Framework,
     HostPort,
@@ -42,14 +45,26 @@ DISCOVERED = msgspec.structs.replace(
 Line = tuple[str, str]
 
 
-def lines(task: Task, framework: str = "marathon") -> set[Line]:
+def lines(task: Task, framework: str = "marathon", settings: ZoneSettings = DEFAULTS) -> set[Line]:
     """Return the records as the name and the data in one line each."""
-    return {line(record) for record in mesos_task_records(task, framework, "mesos")}
+    shape = shape_of(task, framework)
+    facets = [*mesos_facets(shape, settings), *mesos_own_facets(task, shape, settings)]
+    return {line(record) for record in drawn(facets, task)}
 
 
 def line(record: Record) -> Line:
     data = record.data
     return record.name, f"{data.target}:{data.port}" if isinstance(data, Srv) else str(data)
+
+
+WHOLE = View().changed(
+    [Node(AGENT, "a1", agent_id="S0", port=5051), Framework("f", "marathon"), PLAIN]
+)
+
+
+def names_in(view: View) -> set[str]:
+    zones = desired_zones(view, settings=DEFAULTS)
+    return {name for zone in zones.values() if zone for name in zone.names if "car" in name}
 
 
 def test_task_without_discovery_has_address_and_service_records() -> None:
@@ -82,13 +97,19 @@ def test_discovery_name_replaces_the_task_name_raw_and_as_a_label() -> None:
 
 
 def test_discovery_ports_are_services_of_the_task_itself() -> None:
-    canonical = "liquor-store-iffe9-s0.marathon.mesos."
+    host = "liquor-store-iffe9-s0.marathon"
     services = {found for found in lines(DISCOVERED) if "_liquor-store." in found[0]}
 
     assert services == {
-        ("_liquor-store._tcp.marathon.mesos.", f"{canonical}:80"),
-        ("_web-ui._liquor-store._tcp.marathon.mesos.", f"{canonical}:80"),
-        ("_liquor-store._udp.marathon.mesos.", f"{canonical}:53"),
+        *(
+            (f"_{service}.marathon.{where}", f"{host}.{where}:{port}")
+            for where in ("mesos.", "slave.mesos.")
+            for service, port in (
+                ("liquor-store._tcp", 80),
+                ("web-ui._liquor-store._tcp", 80),
+                ("liquor-store._udp", 53),
+            )
+        ),
         *(
             (f"_liquor-store._{proto}.marathon.slave.mesos.",
              f"liquor-store-iffe9-s0.marathon.slave.mesos.:{port}")
@@ -137,27 +158,19 @@ def test_long_name_leaves_room_for_the_canonical_suffix() -> None:
 
 @pytest.mark.parametrize("phase", [p for p in TaskPhase if p is not TaskPhase.RUNNING])
 def test_task_that_does_not_run_has_no_names(phase: TaskPhase) -> None:
-    assert task_records(msgspec.structs.replace(PLAIN, phase=phase), "marathon", "mesos") == ()
+    assert not names_in(WHOLE.changed([msgspec.structs.replace(PLAIN, phase=phase)]))
 
 
-def test_unhealthy_task_keeps_its_names() -> None:
+def test_unhealthy_task_alone_keeps_its_names() -> None:
     sick = msgspec.structs.replace(PLAIN, is_checked=True, healthy=False)
 
-    assert task_records(sick, "marathon", "mesos") == task_records(PLAIN, "marathon", "mesos")
+    assert names_in(WHOLE.changed([sick])) == names_in(WHOLE)
 
 
 def test_task_of_an_unknown_framework_or_node_has_no_names() -> None:
-    node = Node(AGENT, "a1", agent_id="S0", port=5051)
-    framework = Framework("f", "marathon")
-    whole = View().changed([node, framework, PLAIN])
-
-    def names(view: View) -> set[str]:
-        zones = desired_zones(view, domain="mesos", held=None, serial=1, servers=())
-        return {name for zone in zones.values() if zone for name in zone.names if "car" in name}
-
-    assert names(whole)
-    assert not names(whole.changed([], [("framework", "f")]))
-    assert not names(whole.changed([], [("node", str(AGENT))]))
+    assert names_in(WHOLE)
+    assert not names_in(WHOLE.changed([], [("framework", "f")]))
+    assert not names_in(WHOLE.changed([], [("node", str(AGENT))]))
 
 
 M1 = Node(IPv4Address("198.18.0.1"), "m1", is_master=True, port=5050)
@@ -212,7 +225,7 @@ def test_framework_is_named_after_its_scheduler(
 ) -> None:
     framework = Framework("f", "Mara_thon.user", hostname, webui_url)
 
-    found = list(mesos_framework_records(framework, [M1], "mesos"))
+    found = list(mesos_framework_records(framework, {"m1": M1}, DEFAULTS))
 
     assert found == [
         Record("mara-thon.user.mesos.", RecordType.A, IPv4Address(address)) for address in expected
@@ -223,3 +236,34 @@ def test_host_ports_do_not_change_mesos_names() -> None:
     mapped = msgspec.structs.replace(PLAIN, host_ports=(HostPort(31000, 80),))
 
     assert lines(mapped) == lines(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("sources", "addresses", "expected"),
+    [
+        (("netinfo", "mesos", "host"), (OWN,), {"9.0.1.2"}),
+        (("netinfo", "mesos", "host"), (), {"198.18.0.2"}),
+        (("host", "netinfo"), (OWN,), {"198.18.0.2"}),
+        (("mesos",), (OWN,), {"9.0.1.2"}),
+        (("netinfo",), (), set[str]()),
+    ],
+)
+def test_first_source_with_an_address_wins(
+    sources: tuple[str, ...], addresses: tuple[IPv4Address, ...], expected: set[str]
+) -> None:
+    task = msgspec.structs.replace(PLAIN, addresses=addresses, port_resources=())
+
+    found = lines(task, settings=ZoneSettings(sources=sources))
+
+    for name in ("car-store.marathon.mesos.", "car-store-iffe9-s0.marathon.mesos."):
+        assert {data for owner, data in found if owner == name} == expected
+
+
+def test_old_hosts_get_labels_by_rfc952() -> None:
+    task = msgspec.structs.replace(PLAIN, name="4_" + 30 * "x", port_resources=())
+
+    names = {
+        name for name, _ in lines(task, "marathon-0.6.0-dev", ZoneSettings(enforces_rfc952=True))
+    }
+
+    assert f"{24 * 'x'}.marathon-0.dev.mesos." in names

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.zones.desired import desired_zones, static_zones
 from phalanx.dns.zones.record import Record, RecordType, Srv
+from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
 from phalanx.dns.zones.zone import build_zone
 from phalanx.net.model.objects import VipLease
 from phalanx.net.model.view import View
@@ -77,7 +78,7 @@ def test_vip_has_a_name_once_the_dataplane_holds_it(
 ) -> None:
     view = View().changed([VipLease("web.marathon", ADDRESS), VipLease("db.marathon", ADDRESS + 1)])
 
-    zones = desired_zones(view, domain="mesos", held=held, serial=1, servers=())
+    zones = desired_zones(view, settings=DEFAULTS, held=held)
 
     zone = zones[L4LB]
     assert zone is not None
@@ -119,7 +120,7 @@ def test_serial_grows_with_each_publishing() -> None:
 
 
 def test_domain_of_mesos_can_be_chosen() -> None:
-    table = ZoneTable(node=ADDRESS, servers=[ADDRESS], domain="cluster.example")
+    table = ZoneTable(node=ADDRESS, servers=[ADDRESS], settings=ZoneSettings("cluster.example"))
     table.publish(View())
 
     zone = table.zones["cluster.example."]

@@ -1,0 +1,412 @@
+"""All names that follow the View, kept true change by change."""
+
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import TypeVar
+
+from phalanx.dns.zones.dcos import APEX as DCOS
+from phalanx.dns.zones.dcos import dcos_cluster_records, dcos_facets
+from phalanx.dns.zones.facet import Facet, Shape, drawn, shape_of
+from phalanx.dns.zones.index import NameIndex
+from phalanx.dns.zones.mesos import (
+    mesos_cluster_records,
+    mesos_facets,
+    mesos_framework_records,
+    mesos_own_facets,
+    own_names,
+    own_suffixes,
+    reverse_name_of,
+    stems,
+)
+from phalanx.dns.zones.record import Rdata, Record, RecordType, Srv, is_encodable
+from phalanx.dns.zones.reverse import reverse_apexes, reverse_name
+from phalanx.dns.zones.settings import ZoneSettings
+from phalanx.dns.zones.zone import RRsets, ordered, zone_start
+from phalanx.net.model.objects import Framework, Liveness, Network, Node, Task, TaskPhase, VipLease
+from phalanx.net.model.view import Ref, View, view_delta
+
+K = TypeVar("K", str, int)
+
+L4LB = "l4lb.thisdcos.directory."
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """Tasks of one shape and the names at which all of them are."""
+
+    shape: Shape
+    names: tuple[str, ...]
+    labels: Sequence[str]  # with suffixes, what canonical names are made of
+    suffixes: Sequence[str]
+    members: dict[str, Task] = field(default_factory=dict)
+
+
+@dataclass(eq=False, slots=True)
+class _Own:
+    """The names that one task has to itself."""
+
+    group: _Group
+    key: str
+
+
+@dataclass(eq=False, slots=True)
+class _Fixed:
+    """Records that no task has: of the cluster, a framework, a VIP."""
+
+    records: tuple[Record, ...]
+
+
+_Holder = _Group | _Own | _Fixed
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a View changed: names whose records or existence may differ; None stands for all."""
+
+    names: Collection[str] | None
+    are_zones_new: bool = False  # there are zones now that there were not, or the other way round
+
+
+class Ledger:
+    """The names of a cluster by zone; `follow` brings it to another View.
+
+    What it holds after any sequence of Views is what it would hold after the
+    last one alone. Following costs what has changed, not what there is: names
+    are kept, and the records at a name are drawn from the tasks that are at it
+    when they are asked for.
+    """
+
+    def __init__(self, settings: ZoneSettings, servers: Sequence[IPv4Address], serial: int) -> None:
+        self._settings = settings
+        self._servers = servers
+        self.serial = serial
+        self._view = View()
+        self._held: Collection[str] = frozenset()
+        self._groups: dict[Shape, _Group] = {}
+        self._places: dict[str, _Own] = {}
+        self._of_framework: dict[str, dict[str, None]] = {}
+        self._of_node: dict[int, dict[str, None]] = {}
+        self._fixed: dict[Ref, _Fixed] = {}
+        self._frameworks: dict[str, str] = {}  # names by id, as the places have them
+        self._nodes: dict[int, bool] = {}  # whether a node is alive, by address
+        self._hosts: dict[str, Node] = {}  # by host name; of nodes that share one, the first
+        self._touched: set[str] = set()
+        self._is_tracking = False  # of what is touched: nothing is ready before there are tasks
+        self.indexes: dict[str, NameIndex[_Holder]] = {
+            apex: NameIndex(apex) for apex in (settings.apex, DCOS, L4LB)
+        }
+        ns1 = [Record(f"ns1.{settings.apex}", RecordType.A, server) for server in servers]
+        self._fix(("servers", ""), ns1)
+
+    def follow(
+        self, view: View, held: Collection[str] | None = None, touched: Iterable[Ref] | None = None
+    ) -> Changes:
+        """Bring all names to *view*.
+
+        Of its named VIPs only those in *held* get a name; None stands for all.
+        *touched* are the objects that may differ from the View before, all of
+        them; None lets them be found.
+        """
+        if touched is None:
+            upserts, removals = view_delta(self._view, view)
+            touched = [*((each.kind, each.key) for each in upserts), *removals]
+        by_kind: dict[str, list[str]] = {}
+        for kind, key in touched:
+            by_kind.setdefault(kind, []).append(key)
+        old, self._view = self._view, view
+        self._touched = set()
+        self._is_tracking = bool(self._places)
+        is_all, has_new_zones = False, False
+        if Network.kind in by_kind:
+            has_new_zones = self._follow_networks()
+        if Node.kind in by_kind:
+            is_all = self._follow_nodes(by_kind[Node.kind])
+        for key in by_kind.get(Framework.kind, ()):
+            self._follow_framework(key)
+        for key in by_kind.get(Task.kind, ()):
+            self._leave(key, old.tasks.get(key))
+            self._place(key)
+        self._follow_vips(by_kind.get(VipLease.kind, ()), held)
+        is_all |= has_new_zones or not self._is_tracking
+        return Changes(None if is_all else self._touched, has_new_zones)
+
+    def rrsets(self, index: NameIndex[_Holder], name: str) -> RRsets:
+        """Return what is at *name*, which is in *index*."""
+        graded: dict[RecordType, dict[int, set[Rdata]]] = {}
+        for holder in index.holders(name):
+            for grade, type_, data in self._held_by(holder, name):
+                graded.setdefault(type_, {}).setdefault(grade, set()).add(data)
+        found = {type_: ordered(_best(grades)) for type_, grades in graded.items()}
+        return {**found, **zone_start(self.serial)} if name == index.apex else found
+
+    def task_keys(self) -> Iterable[str]:
+        """Return the keys of all tasks that have names."""
+        return self._places
+
+    def task_records(self, key: str) -> Iterator[Record]:
+        """Return every record of one task that has names."""
+        own = self._places[key]
+        task = own.group.members[key]
+        shape = own.group.shape
+        facets = itertools.chain(self._facets(shape), self._own_facets(task, shape))
+        for record in dict.fromkeys(drawn(facets, task)):
+            if self._apex_of(record.name) and _is_sendable(record.data):
+                yield record
+
+    def _held_by(self, holder: _Holder, name: str) -> Iterator[tuple[int, RecordType, Rdata]]:
+        if isinstance(holder, _Fixed):
+            for found, type_, data in holder.records:
+                if found == name:
+                    yield -1, type_, data
+            return
+        if isinstance(holder, _Own):
+            members: Iterable[Task] = (holder.group.members[holder.key],)
+            facets = self._own_facets(holder.group.members[holder.key], holder.group.shape)
+        else:
+            members = holder.members.values()
+            facets = self._facets(holder.shape)
+        for found, type_, draw in facets:
+            if found == name:
+                for task in members:
+                    grade = self._grade(task)
+                    for data in draw(task):
+                        if _is_sendable(data):
+                            yield grade, type_, data
+
+    def _grade(self, task: Task) -> int:
+        """Return how much there is against leading clients to *task*; only the best are named.
+
+        A task that has failed its check, or has not passed it yet, comes after
+        one on a node that has been silent for a while.
+        """
+        grade = 0 if self._nodes.get(int(task.node), False) else 1
+        if self._settings.prefers_healthy:
+            is_ready = task.healthy is True if task.is_checked else task.healthy is not False
+            grade += 0 if is_ready else 2
+        return grade
+
+    def _facets(self, shape: Shape) -> Iterator[Facet]:
+        yield from mesos_facets(shape, self._settings)
+        yield from dcos_facets(shape)
+
+    def _own_facets(self, task: Task, shape: Shape) -> Iterator[Facet]:
+        yield from mesos_own_facets(task, shape, self._settings)
+        if task.networks and (name := reverse_name_of(shape, self._settings)):
+            for address in task.addresses:
+                yield Facet(reverse_name(address), RecordType.PTR, lambda _: (name,))
+
+    def _own_names(self, task: Task, group: _Group) -> Iterator[tuple[NameIndex[_Holder], str]]:
+        """Return the names of the task's own facets that can be sent, with their zones."""
+        mesos = self.indexes[self._settings.apex]
+        for name in own_names(task, group.labels, group.suffixes):
+            if is_encodable(name):
+                yield mesos, name
+        if task.networks and group.suffixes and group.labels:
+            for address in dict.fromkeys(task.addresses):
+                name = reverse_name(address)
+                apex = self._zone_of(name)
+                if apex is not None:
+                    yield self.indexes[apex], name
+
+    def _touch(self, name: str) -> None:
+        if self._is_tracking:
+            self._touched.add(name)
+
+    def _place(self, key: str) -> None:
+        """Give the task its names, if it has any; all that they depend on is known."""
+        task = self._view.tasks.get(key)
+        if task is None:
+            return
+        node = int(task.node)
+        self._of_framework.setdefault(task.framework_id, {})[key] = None
+        self._of_node.setdefault(node, {})[key] = None
+        framework = self._frameworks.get(task.framework_id)
+        if task.phase is not TaskPhase.RUNNING or framework is None or node not in self._nodes:
+            return
+        shape = shape_of(task, framework)
+        group = self._groups.get(shape)
+        if group is None:
+            group = self._groups[shape] = _Group(
+                shape,
+                self._names(self._facets(shape)),
+                stems(shape, self._settings),
+                own_suffixes(shape, self._settings),
+            )
+            for name in group.names:
+                self._add(name, group)
+        elif self._is_tracking:
+            self._touched.update(group.names)
+        group.members[key] = task
+        own = self._places[key] = _Own(group, key)
+        for index, name in self._own_names(task, group):
+            self._touch(name)
+            index.add(name, own)
+
+    def _leave(self, key: str, task: Task | None) -> None:
+        """Take back the names of the task as it was."""
+        if task is not None:
+            _forget(self._of_framework, task.framework_id, key)
+            _forget(self._of_node, int(task.node), key)
+        own = self._places.pop(key, None)
+        if own is None:
+            return
+        group = own.group
+        placed = group.members.pop(key)
+        for index, name in self._own_names(placed, group):
+            self._touch(name)
+            index.remove(name, own)
+        if group.members:
+            self._touched.update(group.names)
+            return
+        del self._groups[group.shape]
+        for name in group.names:
+            self._remove(name, group)
+
+    def _replace(self, keys: Iterable[str]) -> None:
+        for key in list(keys):
+            task = self._view.tasks.get(key)
+            self._leave(key, task)
+            self._place(key)
+
+    def _follow_framework(self, key: str) -> None:
+        framework = self._view.frameworks.get(key)
+        records = (
+            mesos_framework_records(framework, self._hosts, self._settings) if framework else ()
+        )
+        self._fix((Framework.kind, key), records)
+        before = self._frameworks.pop(key, None)
+        if framework is not None:
+            self._frameworks[key] = framework.name
+        if before != self._frameworks.get(key):
+            self._replace(self._of_framework.get(key, ()))
+
+    def _follow_nodes(self, keys: Iterable[str]) -> bool:
+        """Follow the nodes; tell whether a node that has tasks fell silent or was heard again."""
+        nodes = self._view.nodes.values()
+        self._fix((Node.kind, DCOS), dcos_cluster_records(nodes))
+        self._fix((Node.kind, ""), mesos_cluster_records(nodes, self._settings.domain))
+        self._hosts = {
+            node.hostname: node
+            for node in sorted(nodes, key=lambda node: node.address, reverse=True)
+        }
+        for key in self._view.frameworks:
+            self._follow_framework(key)
+        is_regraded = False
+        for key in keys:
+            node = self._view.nodes.get(key)
+            at = int(IPv4Address(key))
+            before = self._nodes.pop(at, None)
+            if node is not None:
+                self._nodes[at] = node.liveness is Liveness.ALIVE
+            after = self._nodes.get(at)
+            if (before is None) != (after is None):
+                self._replace(self._of_node.get(at, ()))
+            elif before != after:
+                is_regraded |= bool(self._of_node.get(at))
+        return is_regraded
+
+    def _follow_vips(self, keys: Iterable[str], held: Collection[str] | None) -> None:
+        vips = self._view.vips
+        now = vips.keys() if held is None else held
+        changed = set(keys)
+        if held is not None or self._held is not None:
+            changed |= set(now) ^ set(self._held)
+        for key in changed:
+            lease = vips.get(key) if key in now else None
+            name = f"{key}.{L4LB}"
+            self._fix(
+                (VipLease.kind, key), [Record(name, RecordType.A, lease.address)] if lease else ()
+            )
+        self._held = frozenset(now)
+
+    def _follow_networks(self) -> bool:
+        """Follow the reverse zones; all tasks are placed anew if there are others than before."""
+        subnets: list[IPv4Network] = [each.subnet for each in self._view.networks.values()]
+        wanted = reverse_apexes(subnets)
+        have = {apex for apex in self.indexes if apex.endswith(".in-addr.arpa.")}
+        if wanted == have:
+            return False
+        placed = list(self._places)
+        for key in placed:
+            self._leave(key, self._places[key].group.members[key])
+        for apex in have - wanted:
+            del self.indexes[apex]
+        for apex in wanted - have:
+            self.indexes[apex] = NameIndex(apex)
+        for key in placed:
+            self._place(key)
+        return True
+
+    def _fix(self, ref: Ref, records: Iterable[Record]) -> None:
+        """Let the object that *ref* names have just these records."""
+        found = tuple(record for record in dict.fromkeys(records) if _is_sendable(record.data))
+        before = self._fixed.pop(ref, None)
+        if found:
+            self._fixed[ref] = _Fixed(found)
+        if before is not None and found == before.records:
+            self._fixed[ref] = before
+            return
+        if before is not None:
+            for name in dict.fromkeys(record.name for record in before.records):
+                if self._apex_of(name):
+                    self._remove(name, before)
+        for name in dict.fromkeys(record.name for record in found):
+            if self._apex_of(name):
+                self._add(name, self._fixed[ref])
+
+    def _names(self, facets: Iterable[Facet]) -> tuple[str, ...]:
+        """Return the names that can be sent and lie in a zone."""
+        return tuple(dict.fromkeys([each.name for each in facets if self._apex_of(each.name)]))
+
+    def _apex_of(self, name: str) -> str | None:
+        """Return the zone that *name* lies in, None if it can't be sent or lies in none."""
+        return self._zone_of(name) if is_encodable(name) else None
+
+    def _zone_of(self, name: str) -> str | None:
+        """Return the zone among ours that *name* lies in, the deepest."""
+        mesos = self._settings.apex
+        for apex in (mesos, DCOS, L4LB):
+            if name.endswith(apex) and (name == apex or name[-len(apex) - 1] == "."):
+                return apex
+        if name.endswith(".in-addr.arpa."):
+            suffix = name
+            while suffix:
+                if suffix in self.indexes:
+                    return suffix
+                suffix = suffix.partition(".")[2]
+        return None
+
+    def _add(self, name: str, holder: _Holder) -> None:
+        apex = self._zone_of(name)
+        assert apex is not None
+        self._touch(name)
+        self.indexes[apex].add(name, holder)
+
+    def _remove(self, name: str, holder: _Holder) -> None:
+        apex = self._zone_of(name)
+        assert apex is not None
+        self._touch(name)
+        self.indexes[apex].remove(name, holder)
+
+
+def _is_sendable(data: Rdata) -> bool:
+    if isinstance(data, Srv):
+        return is_encodable(data.target)
+    return not isinstance(data, str) or is_encodable(data)
+
+
+def _best(grades: Mapping[int, set[Rdata]]) -> set[Rdata]:
+    """Return the data of the best grade, and what is of none in any case."""
+    fixed = grades.get(-1, set())
+    tasks = [grade for grade in grades if grade >= 0]
+    return fixed | grades[min(tasks)] if tasks else fixed
+
+
+def _forget(keys_of: dict[K, dict[str, None]], owner: K, key: str) -> None:
+    keys = keys_of.get(owner)
+    if keys is not None:
+        keys.pop(key, None)
+        if not keys:
+            del keys_of[owner]
