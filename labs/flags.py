@@ -13,6 +13,7 @@ AGENT_PORT = 5051
 MARATHON_PORT = 8080
 SESSION_SECONDS = 4  # of ZooKeeper: a killed leader is missed for that long
 FEED_PORT = 62081
+MESOS_DNS_PORT = 8123
 NAMESERVERS = ("198.51.100.1", "198.51.100.2", "198.51.100.3")
 
 
@@ -92,6 +93,7 @@ def plane_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
             "cni-config-dir": "" if relays else home / "cni/conf",
             "state-dir": home / "plane",
             "feed-port": FEED_PORT if relays else 0,
+            "mesos-dns-port": MESOS_DNS_PORT if relays else 0,
         }
     )
 

@@ -16,6 +16,7 @@ from phalanx.core.api.serve import Listener, serve
 from phalanx.core.daemon import run_daemon
 from phalanx.core.error import DataplaneError
 from phalanx.core.log import configure_log
+from phalanx.dns.api.config import shown_config
 from phalanx.dns.api.records import dns_routes
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.metrics import DnsCollector
@@ -125,6 +126,11 @@ class Plane:
                 relay.add_routes([feed_route(lambda: self._mirror.relay)])
                 place = Listener(str(config.ip), config.feed_port)
                 await stack.enter_async_context(serve(relay, place))
+            if config.mesos_dns_port:
+                names = web.Application(middlewares=[errors_as_json])
+                names.add_routes(self._dns_routes())
+                place = Listener(str(config.ip), config.mesos_dns_port)
+                await stack.enter_async_context(serve(names, place))
             stack.enter_context(drift_watched(self._sequence, *NFT_TABLES))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._mirror.run())
@@ -161,11 +167,22 @@ class Plane:
         app.add_routes(
             [
                 *node_routes(self._status, self._registry),
-                *dns_routes(lambda: self._zones.zones, aliases=self._zones.aliases),
+                *self._dns_routes(),
                 vips_route(lambda: self._mirror.view or View()),
             ]
         )
         return app
+
+    def _dns_routes(self) -> Sequence[web.RouteDef]:
+        config = self._config
+        shown = shown_config(
+            config.zones,
+            listener=",".join(map(str, config.dns_listen)),
+            port=config.dns_port,
+            upstreams=config.upstreams,
+            zone_upstreams={},
+        )
+        return dns_routes(self._zones, shown)
 
     def _api_places(self) -> list[Listener | Path]:
         places: list[Listener | Path] = [self._config.socket]

@@ -50,6 +50,11 @@ class PlaneConfig:
     upstreams: tuple[str, ...] = setting(
         "resolvers for every other name, HOST or HOST:PORT", default=()
     )
+    mesos_dns_port: int = setting(
+        "port on which this node's address serves the HTTP API of Mesos-DNS, on masters 8123;"
+        " 0 for none",
+        default=0,
+    )
     dns_domain: str = setting("domain of the names that Mesos-DNS makes", default="mesos")
     dns_ttl: int = setting("seconds for which a client may keep a record of ours", default=5)
     dns_sources: tuple[str, ...] = setting(
@@ -68,7 +73,7 @@ class PlaneConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for the first value that can't be used."""
-        for key in ("api_port", "feed_port", "dns_port"):
+        for key in ("api_port", "feed_port", "dns_port", "mesos_dns_port"):
             check_port(key.replace("_", "-"), getattr(self, key))
         if not self.source:
             raise ConfigError("--source: '': at least one URL is needed")

@@ -141,9 +141,12 @@ class Ledger:
         found = {type_: ordered(_best(grades)) for type_, grades in graded.items()}
         return {**found, **zone_start(self.serial)} if name == index.apex else found
 
-    def task_keys(self) -> Iterable[str]:
-        """Return the keys of all tasks that have names."""
-        return self._places
+    def placed(self) -> Iterator[tuple[str, Task]]:
+        """Yield the tasks that had names when this began and still have, by framework name."""
+        for key in list(self._places):
+            own = self._places.get(key)
+            if own is not None:
+                yield own.group.shape.framework, own.group.members[key]
 
     def task_records(self, key: str) -> Iterator[Record]:
         """Return every record of one task that has names."""
