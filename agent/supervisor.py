@@ -127,8 +127,9 @@ class Output:
         self.size = owner.st_size
 
     def opened(self) -> int:
-        """Open the file to append to."""
+        """Open the file to append to; a link of the command's making is not followed."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags |= os.O_NOFOLLOW | os.O_NONBLOCK
         return os.open(self.path, flags, 0o644)
 
     def pass_on(self) -> bool:
@@ -147,12 +148,17 @@ class Output:
 
     def put_aside(self) -> None:
         """Begin a new file; the one before the last is gone."""
-        with suppress(OSError):
-            owner = os.fstat(self.file)
+        self.size = 0
+        owner = os.fstat(self.file)
+        try:
             os.rename(self.path, self.path + ".1")
-            os.close(self.file)
-            self.file = self.opened()
-            self.size = 0
+            fresh = self.opened()
+        except OSError:  # something of the command's is there: this file begins anew instead
+            os.ftruncate(self.file, 0)
+            return
+        os.close(self.file)
+        self.file = fresh
+        with suppress(OSError):
             os.fchown(self.file, owner.st_uid, owner.st_gid)
 
     def finish(self) -> None:
@@ -188,7 +194,7 @@ def start(
         given, out, err = (os.devnull,) * 3
         os.chdir(run)
     command.append(container_id)
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]]
     actions = [(os.POSIX_SPAWN_OPEN, 0, given, os.O_RDONLY, 0)]
     if outputs:

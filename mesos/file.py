@@ -3,7 +3,9 @@
 import grp
 import os
 import pwd
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from phalanx.core.error import InvalidError, NotFoundError
@@ -35,11 +37,44 @@ class VirtualFiles:
             virtual = virtual.rpartition("/")[0]
             if not virtual:
                 raise NotFoundError
-        home = places[virtual].resolve()
-        found = (home / wanted[len(virtual) :].lstrip("/")).resolve()
-        if not found.is_relative_to(home) or not found.exists():
+        try:
+            home = places[virtual].resolve()
+            found = (home / wanted[len(virtual) :].lstrip("/")).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError) as error:  # links in a circle, zero bytes
+            raise NotFoundError from error
+        if not found.is_relative_to(home):
             raise NotFoundError
         return found
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[int]:
+        """Give a descriptor of a regular file, closed afterwards.
+
+        Raises NotFoundError, and InvalidError for anything else: a pipe would hang who
+        reads it, a device of a task's making is the machine's. Whoever writes in a
+        sandbox can't lead us astray between a look and the next: what is open is looked at.
+        """
+        real = self.resolve(path)
+        try:
+            found = os.open(real, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise NotFoundError from error
+        try:
+            own = f"/proc/self/fd/{found}"
+            mode = os.fstat(found).st_mode
+            if stat.S_ISDIR(mode):
+                raise InvalidError("Cannot read a directory.\n")
+            if not stat.S_ISREG(mode):
+                raise InvalidError("Cannot read what is no file.\n")
+            if os.readlink(own).removesuffix(" (deleted)") != str(real):
+                raise NotFoundError
+            descriptor = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(found)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def browse(self, path: str) -> tuple[FileInfo, ...]:
         """Return what is in a directory, by name; a file has nothing in it."""
@@ -47,24 +82,31 @@ class VirtualFiles:
         if not real.is_dir():
             return ()
         head = path.rstrip("/")
-        return tuple(_info(child, f"{head}/{child.name}") for child in sorted(real.iterdir()))
+        found = ((child, _facts(child)) for child in sorted(real.iterdir()))
+        return tuple(
+            _info(facts, f"{head}/{child.name}") for child, facts in found if facts is not None
+        )
 
     def read(self, path: str, offset: int, length: int | None) -> tuple[int, bytes]:
         """Return a file's size and at most ``PAGE_BYTES`` of it.
 
         Raises NotFoundError, and InvalidError for a directory.
         """
-        real = self.resolve(path)
-        if real.is_dir():
-            raise InvalidError("Cannot read a directory.\n")
-        with real.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(min(offset, size))
-            return size, file.read(PAGE_BYTES if length is None else min(length, PAGE_BYTES))
+        with self.opened(path) as descriptor:
+            size = os.fstat(descriptor).st_size
+            wanted = PAGE_BYTES if length is None else min(length, PAGE_BYTES)
+            return size, os.pread(descriptor, wanted, min(offset, size))
 
 
-def _info(real: Path, path: str) -> FileInfo:
-    facts = real.lstat()
+def _facts(path: Path) -> os.stat_result | None:
+    """Return what is known of a file; None if it has just gone."""
+    try:
+        return path.lstat()
+    except OSError:
+        return None
+
+
+def _info(facts: os.stat_result, path: str) -> FileInfo:
     return FileInfo(
         path=path,
         nlink=facts.st_nlink,

@@ -46,7 +46,7 @@ def main(arguments: "list[str]") -> int:
     os.setsid()
     os.chdir("/")
     write(run, "supervisor", identity(os.getpid()))
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     files = [os.open(path, append, 0o644) for path in (out, err)]
     if not os.path.exists(os.path.join(run, "started")):
         try:

@@ -141,7 +141,7 @@ def extract(archive: str, name: str, directory: str) -> None:
     lower = name.lower()
     if lower.endswith(TAR_ENDS):
         with tarfile.open(archive) as tar:
-            tar.extractall(directory, filter="data")
+            tar.extractall(directory, filter=admitted)
     elif lower.endswith(".zip"):
         with zipfile.ZipFile(archive) as packed:
             for entry in packed.infolist():
@@ -150,6 +150,18 @@ def extract(archive: str, name: str, directory: str) -> None:
         plain = os.path.join(directory, os.path.basename(name)[: -len(".gz")])
         with gzip.open(archive) as source, open(plain, "wb") as file:
             shutil.copyfileobj(source, file, CHUNK)
+
+
+def admitted(entry: tarfile.TarInfo, directory: str) -> "tarfile.TarInfo | None":
+    """Return an entry of an archive as it is unpacked; raise what tells that it must not be.
+
+    A symbolic link may lead anywhere, as links to the machine's programs do: it is written
+    only, and nothing is unpacked through it.
+    """
+    if not entry.issym():
+        return tarfile.data_filter(entry, directory)
+    placed = tarfile.tar_filter(entry, directory)
+    return placed.replace(uid=None, gid=None, uname=None, gname=None, deep=False)  # type: ignore[arg-type]
 
 
 def unzip(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, directory: str) -> None:
@@ -163,12 +175,7 @@ def unzip(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, directory: str) -> No
         return
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if stat.S_ISLNK(mode):
-        link = packed.read(entry).decode()
-        if os.path.isabs(link) or not is_inside(
-            os.path.join(os.path.dirname(target), link), directory
-        ):
-            raise UnfetchableError(f"{entry.filename!r}: links to outside of the directory")
-        os.symlink(link, target)
+        os.symlink(packed.read(entry).decode(), target)
         return
     with packed.open(entry) as source, open(target, "wb") as file:
         shutil.copyfileobj(source, file, CHUNK)

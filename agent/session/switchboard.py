@@ -290,9 +290,10 @@ def listen(run: str, name: str) -> socket.socket:
 
 
 def open_file(path: str) -> int:
-    """Open a file to append to; what can't be opened is thrown away."""
+    """Open a file to append to; what can't be opened, or is a link, is thrown away."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     except OSError:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 

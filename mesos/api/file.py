@@ -2,7 +2,9 @@
 
 import asyncio
 import stat
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -50,14 +52,18 @@ async def read(request: web.Request) -> web.Response:
 
 async def download(request: web.Request) -> web.StreamResponse:
     """Send a whole file."""
-    path = request.app[FILES].resolve(_path(request))
-    if path.is_dir():
+    files, path = request.app[FILES], _path(request)
+    if (await asyncio.to_thread(files.resolve, path)).is_dir():
         raise InvalidError("Cannot download a directory.\n")
+    name = quote(PurePosixPath(path).name, safe=" !#$&'()+,;=@[]^`{}~")
     headers = {
-        "Content-Disposition": f'attachment; filename="{path.name}"',
+        "Content-Disposition": f'attachment; filename="{name}"',
         "Content-Type": "application/octet-stream",
     }
-    return web.FileResponse(path, headers=headers)
+    with files.opened(path) as descriptor:
+        answer = web.FileResponse(f"/proc/self/fd/{descriptor}", headers=headers)
+        await answer.prepare(request)  # all of it is sent
+    return answer
 
 
 async def debug(request: web.Request) -> web.Response:

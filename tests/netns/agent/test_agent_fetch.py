@@ -95,9 +95,21 @@ async def fetch(made: Fetcher, base: Path, *uris: URI, name: str = "root") -> Pa
 
 
 def tar(files: dict[str, bytes], mode: Literal["w", "w:gz", "w:bz2", "w:xz"]) -> bytes:
+    return tar_of([(name, content) for name, content in files.items()], mode)
+
+
+def tar_of(
+    files: list[tuple[str, bytes | str]], mode: Literal["w", "w:gz", "w:bz2", "w:xz"] = "w"
+) -> bytes:
+    """Make an archive of files, and of links where the content is text."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode=mode) as archive:
-        for name, content in files.items():
+        for name, content in files:
+            if isinstance(content, str):
+                link = tarfile.TarInfo(name)
+                link.type, link.linkname = tarfile.SYMTYPE, content
+                archive.addfile(link)
+                continue
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o755
             archive.addfile(entry, io.BytesIO(content))
@@ -105,11 +117,15 @@ def tar(files: dict[str, bytes], mode: Literal["w", "w:gz", "w:bz2", "w:xz"]) ->
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
+    return zip_of([(name, content) for name, content in files.items()])
+
+
+def zip_of(files: list[tuple[str, bytes | str]]) -> bytes:
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w") as archive:
-        for name, content in files.items():
+        for name, content in files:
             entry = zipfile.ZipInfo(name)
-            entry.external_attr = 0o100755 << 16
+            entry.external_attr = (0o120777 if isinstance(content, str) else 0o100755) << 16
             archive.writestr(entry, content)
     return whole.getvalue()
 
@@ -181,6 +197,27 @@ async def test_what_an_archive_would_put_elsewhere_is_refused(
 
     assert not (base.parent / "escaped").exists()
     assert not (base / "escaped").exists()
+
+
+@pytest.mark.parametrize(("name", "pack"), [("a.tar", tar_of), ("a.zip", zip_of)])
+async def test_a_link_may_lead_anywhere_but_nothing_is_unpacked_through_it(
+    base: Path, name: str, pack: Callable[[list[tuple[str, bytes | str]]], bytes]
+) -> None:
+    """An archive of a Python environment has links to the machine's interpreter."""
+    (base / "away").mkdir()
+    (base / name).write_bytes(pack([("bin/python", "/usr/bin/python3"), ("lib/x", b"x")]))
+    sandbox = await fetch(fetcher(base), base, URI(value=str(base / name)))
+    assert (sandbox / "bin" / "python").readlink() == Path("/usr/bin/python3")
+
+    for through, link in (("out/file", f"{base}/away"), ("out", f"{base}/away/f")):
+        (base / name).write_bytes(pack([("out", link)]))
+        await fetch(fetcher(base), base, URI(value=str(base / name)))
+        (base / name).write_bytes(pack([(through, b"x")]))
+        with pytest.raises(ContainerError, match="outside"):
+            await fetch(fetcher(base), base, URI(value=str(base / name)))
+        (sandbox / "out").unlink()
+
+    assert not list((base / "away").iterdir())
 
 
 @pytest.mark.parametrize(

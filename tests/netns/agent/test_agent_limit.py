@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,35 @@ async def test_an_output_without_end_stays_bounded(house: House) -> None:
     assert sizes.keys() == {"stdout", "stdout.1", "stderr"}
     assert max(sizes.values()) <= 100_000 + 65536
     assert (house.sandbox("c1") / "stdout").read_bytes().endswith(b"last\n")
+
+
+async def test_an_output_stays_bounded_whatever_the_command_does_to_its_files(
+    house: House,
+) -> None:
+    house.bound = 100_000
+    house.engine = house.made({})
+    await house.start("c1", "mkdir stdout.1; head -c 1000000 /dev/zero")
+
+    exit = await house.engine.wait("c1")
+
+    assert exit.status == 0
+    assert (house.sandbox("c1") / "stdout").stat().st_size <= 100_000 + 65536
+
+
+@pytest.mark.parametrize("bound", [0, 100_000])
+async def test_an_output_is_not_written_through_a_link(house: House, bound: int) -> None:
+    house.bound = bound
+    house.engine = house.made({})
+    victim = house.base / "victim"
+    with tarfile.open(house.base / "links.tar", "w") as archive:
+        (house.base / "stdout").symlink_to(victim)
+        archive.add(house.base / "stdout", "stdout")
+
+    uris = [{"value": str(house.base / "links.tar")}]
+    with pytest.raises(ContainerError):
+        await house.start("c1", {"value": "echo x", "uris": uris})
+
+    assert not victim.exists()
 
 
 async def test_a_full_disk_costs_the_output_and_not_the_container(house: House) -> None:

@@ -1,6 +1,7 @@
 """The agent's own pages: what files are shown under which paths, and what resources look like."""
 
 import os
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -68,6 +69,49 @@ def test_links_inside_a_sandbox_are_followed_and_none_leads_out(
             files.resolve(path)
 
 
+def test_only_regular_files_are_read(files: VirtualFiles, runs: tuple[Path, Path]) -> None:
+    """A pipe would hang who reads it; a device that a task makes is the machine's."""
+    last = runs[1]
+    os.mkfifo(last / "pipe")
+    os.mknod(last / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+
+    for name in ("pipe", "null"):
+        with pytest.raises(InvalidError, match="what is no file"):
+            files.read(f"{last}/{name}", 0, None)
+
+
+@pytest.mark.parametrize("name", ["circle", "zero\0byte", "long" * 100, "stdout/below", "dangling"])
+def test_what_can_not_be_there_is_not_found(
+    files: VirtualFiles, runs: tuple[Path, Path], name: str
+) -> None:
+    (runs[1] / "circle").symlink_to("circle")
+    (runs[1] / "dangling").symlink_to("nowhere")
+
+    with pytest.raises(NotFoundError):
+        files.read(f"{runs[1]}/{name}", 0, None)
+
+
+def test_who_swaps_a_file_for_a_link_is_not_followed(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The look at a path and its opening are two moments; a task may write in between."""
+    (tmp_path / "secret").write_text("secret")
+    out, inside = runs[1] / "out", runs[1] / "inside"
+    inside.mkdir()
+    (inside / "secret").write_text("plain")
+
+    class Swapped(VirtualFiles):
+        def resolve(self, path: str) -> Path:
+            found = super().resolve(path)
+            inside.rename(out)
+            inside.symlink_to(tmp_path)
+            return found
+
+    files = Swapped(lambda: {"/s": runs[1]})
+    with pytest.raises(NotFoundError):
+        files.read("/s/inside/secret", 0, None)
+
+
 def test_what_was_collected_is_gone(files: VirtualFiles, runs: tuple[Path, Path]) -> None:
     (runs[0] / "stdout").unlink()
     (runs[0] / "tasks").rmdir()
@@ -133,6 +177,14 @@ async def test_one_read_returns_a_page_at_most(url: str, runs: tuple[Path, Path]
             assert len(await response.read()) == PAGE_BYTES + 10
             assert response.headers["Content-Disposition"] == 'attachment; filename="big"'
         async with session.get(f"{url}/files/download?path={runs[0]}") as response:
+            assert response.status == 400
+        (runs[0] / 'a"\nb').write_text("odd")
+        odd = {"path": f'{runs[0]}/a"\nb'}
+        async with session.get(f"{url}/files/download", params=odd) as response:
+            assert await response.text() == "odd"
+            assert response.headers["Content-Disposition"] == 'attachment; filename="a%22%0Ab"'
+        os.mkfifo(runs[0] / "pipe")
+        async with session.get(f"{url}/files/download?path={runs[0]}/pipe") as response:
             assert response.status == 400
         async with session.get(f"{url}/files/browse?path={runs[0]}") as response:
             listed = {item["path"]: item for item in await response.json()}
