@@ -28,6 +28,10 @@ log = structlog.get_logger()
 SILENCE_SECONDS = 4 * HEARTBEAT_SECONDS
 # Longer than silence on a stream: thousands of agents may subscribe to a new leader at once.
 ANSWER_SECONDS = 20.0
+# A master that lets us wait for longer is asked whether it lives: one that was stopped takes
+# connections, for its kernel does, and would keep us from the next leader.
+PATIENCE_SECONDS = 2.0
+HEALTH_PATH = "/health"
 RETRY_SECONDS = (0.1, 2.0)  # first and longest wait between two attempts
 MOST_REDIRECTS = 5
 MOST_WAITING_BYTES = 64 * 1024 * 1024
@@ -166,15 +170,8 @@ class MasterClient:
             wait = min(wait * 2, RETRY_SECONDS[1])
 
     async def _stream(self, url: str) -> AsyncIterator[AgentEvent]:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=ANSWER_SECONDS)
         for _ in range(MOST_REDIRECTS):
-            async with self._session.post(
-                url,
-                data=encode(self._subscribe()),
-                headers=JSON,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
+            async with await self._opened(url) as response:
                 if response.status == 307:
                     url = leader_url(url, response.headers.get("Location", ""))
                     continue
@@ -198,6 +195,33 @@ class MasterClient:
                         await calls
                 return
         raise UnavailableError(f"{MOST_REDIRECTS} redirects and no leader")
+
+    async def _opened(self, url: str) -> aiohttp.ClientResponse:
+        """Return the answer to a subscription as it begins.
+
+        Raises TimeoutError when there is none, and none to another question either.
+        """
+        asking = asyncio.ensure_future(
+            self._session.post(
+                url,
+                data=encode(self._subscribe()),
+                headers=JSON,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=2.0, sock_read=ANSWER_SECONDS
+                ),
+                allow_redirects=False,
+            )
+        )
+        try:
+            while not (await asyncio.wait({asking}, timeout=PATIENCE_SECONDS))[0]:
+                health = url.removesuffix(PATH) + HEALTH_PATH
+                timeout = aiohttp.ClientTimeout(total=SILENCE_SECONDS)
+                async with self._session.get(health, timeout=timeout, allow_redirects=False):
+                    pass  # whatever it says, somebody said it
+        except BaseException:
+            asking.cancel()
+            raise
+        return await asking
 
     async def send(self, call: AgentCall) -> None:
         """Send a call on our stream; raise UnavailableError when there is none.

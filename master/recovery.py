@@ -6,6 +6,7 @@ from random import Random
 
 import structlog
 
+from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store
 from phalanx.master.agents.agents import Agents, Terms
 from phalanx.master.agents.holdings import Holdings
@@ -137,7 +138,10 @@ async def _load(ground: _Ground, store: Store) -> _Durable:
     await networks.load()
     await networks.make_defaults(config.default_networks)
     masters = Masters(store)
-    await masters.join(config.address, ground.info)
+    try:
+        await masters.join(config.address, ground.info)
+    except UnavailableError as error:  # a full disk; whoever runs us tries again until it is done
+        log.warning("master_not_joined", error=str(error))
     await masters.load()
     return _Durable(agents, networks, masters)
 
