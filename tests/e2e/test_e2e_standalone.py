@@ -419,7 +419,7 @@ def test_attributes_reach_offers_and_pages(machine: Alone, plain: Scheduler) -> 
     assert slave["attributes"] == {"rack": "r1", "size": 3.0, "cpus": "[1-2]"}
 
 
-def test_roles_share_by_weight(own: Alone) -> None:
+def test_frameworks_are_offered_what_is_their_roles(own: Alone) -> None:
     for _ in range(3):
         own.agent()
     own.master.call("PUT", "/weights", '[{"role": "big", "weight": 2}]')
