@@ -1,19 +1,23 @@
 """The server: datagrams and connections in, replies out."""
 
 import asyncio
+import errno
 import socket
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
+from phalanx.dns.admission import OPEN, Admission, Verdict
 from phalanx.dns.answer.query import Query
 from phalanx.dns.answer.reply import MAX_TCP_BYTES, udp_limit
+from phalanx.dns.answer.transfer import Transfer
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.publish import ZoneTable
 
@@ -25,6 +29,7 @@ RECEIVE_BUFFER_BYTES = 1 << 20
 MAX_QUERY_BYTES = 4096  # a longer datagram is cut, and answered FORMERR
 MAX_CONNECTIONS = 256
 MAX_CONNECTIONS_OF_ONE = 32  # so that one client that holds them open leaves room for others
+MAX_LOOKUPS_OF_ONE = 64  # under way on one connection; it is not read from meanwhile
 IDLE_SECONDS = 10.0
 
 _LENGTH = struct.Struct("!H")
@@ -46,6 +51,8 @@ class DnsServer:
         *,
         addresses: Sequence[str],
         port: int = PORT,
+        admission: Admission = OPEN,
+        clock: Callable[[], float] = time.monotonic,
         max_connections: int = MAX_CONNECTIONS,
         max_connections_of_one: int = MAX_CONNECTIONS_OF_ONE,
         idle_seconds: float = IDLE_SECONDS,
@@ -54,6 +61,8 @@ class DnsServer:
         self._forwarder = forwarder
         self._addresses = addresses
         self._port = port
+        self._admission = admission
+        self._clock = clock
         self._max_connections = max_connections
         self._max_connections_of_one = max_connections_of_one
         self._idle_seconds = idle_seconds
@@ -91,7 +100,7 @@ class DnsServer:
             sock = _open_udp(address, port)
         except OSError as error:
             raise ConfigError(
-                f"dns: listen: {address}:{self._port}: {error.strerror or error}"
+                f"dns: listen: {address}:{self._port}: {error.strerror or error}{_hint(error)}"
             ) from error
         stack.callback(sock.close)
         loop.add_reader(sock, self._drain, sock)
@@ -100,19 +109,29 @@ class DnsServer:
 
     def _drain(self, sock: socket.socket) -> None:
         """Answer what has arrived, up to a bound that lets the rest of the process run."""
-        reply_to = self._zones.answers.reply
+        answers = self._zones.answers
+        reply_to = answers.reply
+        admission = None if self._admission.is_open else self._admission
+        now = 0.0 if admission is None else self._clock()
         for _ in range(DRAINED_PER_WAKEUP):
             try:
                 message, client = sock.recvfrom(MAX_QUERY_BYTES)
             except OSError:  # nothing more, or an old reply's ICMP error
                 return
+            if admission is not None:
+                verdict = admission.verdict(client[0], now)
+                if verdict is not Verdict.ADMIT:
+                    turned_away = answers.turn_away(message, verdict)
+                    if turned_away is not None:
+                        _send(sock, turned_away, client)
+                    continue
             reply = reply_to(message)
             if type(reply) is bytes:
                 _send(sock, reply, client)
             elif isinstance(reply, Query):
                 self._look_up(reply, sock, client)
 
-    def _look_up(self, query: Query, sock: socket.socket, client: tuple[str, int]) -> None:
+    def _look_up(self, query: Query, sock: socket.socket, client: tuple[Any, ...]) -> None:
         limit = udp_limit(query.edns)
         known = self._forwarder.known(query, limit)
         if known is not None:
@@ -136,7 +155,7 @@ class DnsServer:
         try:
             async with asyncio.TaskGroup() as group:
                 with suppress(OSError, EOFError, TimeoutError):  # the client left or fell silent
-                    await self._converse(reader, writer, group)
+                    await self._converse(reader, writer, group, client)
         finally:
             del self._connections[task]
             writer.close()
@@ -152,22 +171,46 @@ class DnsServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         group: asyncio.TaskGroup,
+        client: str,
     ) -> None:
         """Answer the queries of one connection until it ends or is idle for too long."""
+        may_ask = self._admission.may_ask(client)
+        may_transfer = self._admission.may_transfer(client)
+        room = asyncio.Semaphore(MAX_LOOKUPS_OF_ONE)
         while True:
             async with asyncio.timeout(self._idle_seconds):
                 (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                 message = await reader.readexactly(length)
                 await writer.drain()
-            reply = self._zones.answers.reply_tcp(message)
+            answers = self._zones.answers
+            if not may_ask:
+                reply = answers.turn_away(message, Verdict.REFUSE)
+            else:
+                reply = answers.reply_tcp(message, may_transfer=may_transfer)
             if isinstance(reply, Query):
-                group.create_task(self._look_up_tcp(reply, writer))
+                await room.acquire()
+                group.create_task(self._look_up_tcp(reply, writer, room))
+            elif isinstance(reply, Transfer):
+                await self._transfer(reply, writer)
             elif reply is not None:
                 writer.write(_LENGTH.pack(len(reply)) + reply)
 
-    async def _look_up_tcp(self, query: Query, writer: asyncio.StreamWriter) -> None:
-        reply = await self._forwarder.resolve(query, MAX_TCP_BYTES)
+    async def _look_up_tcp(
+        self, query: Query, writer: asyncio.StreamWriter, room: asyncio.Semaphore
+    ) -> None:
+        try:
+            reply = await self._forwarder.resolve(query, MAX_TCP_BYTES)
+        finally:
+            room.release()
         writer.write(_LENGTH.pack(len(reply)) + reply)
+
+    async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> None:
+        """Send a whole zone, as fast as the client takes it; a client that stalls is left."""
+        for message in transfer.messages():
+            writer.write(_LENGTH.pack(len(message)) + message)
+            async with asyncio.timeout(self._idle_seconds):
+                await writer.drain()
+            await asyncio.sleep(0)
 
     async def _end_tasks(self) -> None:
         tasks = [*self._lookups, *self._connections]
@@ -178,8 +221,11 @@ class DnsServer:
 
 
 def _open_udp(address: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.bind((address, port))
     except OSError:
@@ -188,12 +234,20 @@ def _open_udp(address: str, port: int) -> socket.socket:
     return sock
 
 
+def _hint(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return " by another name server, like systemd-resolved or dnsmasq; see ss -lntup"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "; no link of this node has it"
+    return ""
+
+
 def _address_of(writer: asyncio.StreamWriter) -> str:
     peer = writer.get_extra_info("peername")  # None for a client that has left already
     return str(peer[0]) if peer else ""
 
 
-def _send(sock: socket.socket, reply: bytes, client: tuple[str, int]) -> None:
+def _send(sock: socket.socket, reply: bytes, client: tuple[Any, ...]) -> None:
     try:
         sock.sendto(reply, client)
     except OSError:

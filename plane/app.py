@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import structlog
@@ -142,7 +141,8 @@ class Plane:
         return DnsServer(
             self._zones,
             self._forwarder,
-            addresses=[str(address) for address in self._config.dns_listen],
+            addresses=[*map(str, self._config.dns_listen), *self._config.dns_listen_also],
+            admission=self._config.admission,
             port=self._config.dns_port,
         )
 
@@ -243,5 +243,5 @@ class Plane:
 
 def held_vips(view: View, services: Mapping[Vip, Service]) -> frozenset[str]:
     """Return the names of VIPs that are among the *services* which a load balancer holds."""
-    addresses: set[IPv4Address] = {vip.address for vip in services}
+    addresses = {vip.address for vip in services}
     return frozenset(lease.name for lease in view.vips.values() if lease.address in addresses)

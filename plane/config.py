@@ -7,6 +7,7 @@ from pathlib import Path
 from phalanx.core.config import HostPort, Loader, check_port, setting
 from phalanx.core.error import ConfigError
 from phalanx.core.log import check_level
+from phalanx.dns.admission import Admission, parse_networks
 from phalanx.dns.forward.upstream import parse_upstream
 from phalanx.dns.zones.settings import SOURCES, ZoneSettings
 from phalanx.lb.choose import Kind, check_kind
@@ -50,6 +51,19 @@ class PlaneConfig:
     upstreams: tuple[str, ...] = setting(
         "resolvers for every other name, HOST or HOST:PORT", default=()
     )
+    dns_listen_also: tuple[str, ...] = setting(
+        "more addresses of this node to answer on, IPv4 or IPv6", default=()
+    )
+    dns_allow: tuple[str, ...] = setting(
+        "networks whose queries are answered, the others' are refused; none for everybody's",
+        default=(),
+    )
+    dns_transfer: tuple[str, ...] = setting(
+        "networks that may have whole zones by AXFR", default=()
+    )
+    dns_rate_limit: int = setting(
+        "queries a second of one address over UDP; 0 for any number", default=0
+    )
     mesos_dns_port: int = setting(
         "port on which this node's address serves the HTTP API of Mesos-DNS, on masters 8123;"
         " 0 for none",
@@ -82,8 +96,20 @@ class PlaneConfig:
         for upstream in self.upstreams:
             parse_upstream(upstream)
         check_kind(self.lb)
+        if self.dns_rate_limit < 0:
+            raise ConfigError(f"--dns-rate-limit: {self.dns_rate_limit!r}: must not be below 0")
+        _ = self.admission
         _ = self.zones  # raises for what it can't use
         check_level(self.log_level)
+
+    @property
+    def admission(self) -> Admission:
+        """Return who may ask for names."""
+        return Admission(
+            allowed=parse_networks("dns-allow", self.dns_allow),
+            transfers=parse_networks("dns-transfer", self.dns_transfer),
+            per_second=self.dns_rate_limit,
+        )
 
     @property
     def zones(self) -> ZoneSettings:

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Mapping, MutableMapping
 
+from phalanx.dns.admission import Verdict
 from phalanx.dns.answer.answer import OPT, OPT_DNSSEC_OK, Answer, compile_answer
 from phalanx.dns.answer.lookup import Found, Place, lookup, place_of
 from phalanx.dns.answer.query import CLASSIC_BYTES, Query, Rcode, parse_query
 from phalanx.dns.answer.reply import (
     MAX_TCP_BYTES,
     RECURSION_AVAILABLE,
+    TRUNCATED,
     Body,
     render_bad_version,
     render_error,
@@ -159,6 +161,17 @@ class AnswerTable:
             return self._refuse(query, place.apex, Rcode.NOTAUTH)
         self._counts[place.apex, Rcode.NOERROR] += 1
         return Transfer(query, zone, self._settings.ttl_seconds)
+
+    def turn_away(self, message: bytes, verdict: Verdict) -> bytes | None:
+        """Return what a client gets that may not ask, or asks too often; None for silence."""
+        query = None if verdict is Verdict.DROP else parse_query(message)
+        if query is None:
+            return None
+        rcode = Rcode.REFUSED if verdict is Verdict.REFUSE else Rcode.NOERROR
+        self._counts[NO_ZONE, rcode] += 1
+        if isinstance(query, Rcode):
+            return render_error(message, query)
+        return render_reply(query, rcode, Body(), flags=TRUNCATED if verdict is Verdict.CUT else 0)
 
     def _refuse(self, query: Query, zone: str, rcode: Rcode) -> bytes:
         self._counts[zone, rcode] += 1

@@ -99,7 +99,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 @given(steps, st.booleans())
 def test_following_step_by_step_is_building_from_nothing(
     history: list[tuple[list[Object], list[tuple[str, str]], set[str] | None]], is_told: bool
@@ -115,7 +115,7 @@ def test_following_step_by_step_is_building_from_nothing(
         assert content(zones_of(ledger)) == content(whole)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50, deadline=None)
 @given(steps)
 def test_ready_answers_are_those_made_anew(
     history: list[tuple[list[Object], list[tuple[str, str]], set[str] | None]],

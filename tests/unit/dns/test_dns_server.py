@@ -7,15 +7,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
-from dnslib import RCODE, RR, A, DNSRecord
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 from prometheus_client import CollectorRegistry
 
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
+from phalanx.dns.admission import Admission, parse_networks
+from phalanx.dns.answer.transfer import Transfer
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.metrics import DnsCollector
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.server import DnsServer
+from phalanx.dns.zones.record import RecordType
+from phalanx.net.model.view import View
 
 Serve = Callable[..., Awaitable[DnsServer]]
 
@@ -44,13 +48,9 @@ async def serve(zones: ZoneTable) -> AsyncIterator[Serve]:
     """Yield a function that starts a server of the zones on a free port of loopback."""
     async with AsyncExitStack() as stack:
 
-        async def start(forwarder: Forwarder | None = None, **settings: float) -> DnsServer:
-            server = DnsServer(
-                zones,
-                forwarder or Forwarder(),
-                addresses=["127.0.0.1"],
-                **{"port": 0, **settings},  # type: ignore[arg-type]  # bounds, as numbers
-            )
+        async def start(forwarder: Forwarder | None = None, **settings: object) -> DnsServer:
+            found = {"port": 0, "addresses": ["127.0.0.1"], **settings}
+            server = DnsServer(zones, forwarder or Forwarder(), **found)  # type: ignore[arg-type]  # checked at run time
             return await stack.enter_async_context(server)
 
         yield start
@@ -284,3 +284,96 @@ async def test_metrics_tell_replies_lookups_and_names(zones: ZoneTable) -> None:
     assert value("lookups_total", served="cache_hit") == 2
     assert value("upstream_failures_total", upstream="192.0.2.1:53", reason="timeout") == 1
     assert value("zone_names", zone="spartan.") == 3
+
+
+def rcode_of(reply: bytes) -> str:
+    return str(RCODE[reply[3] & 0xF])
+
+
+async def ask_tcp(place: HostPort, query: bytes) -> list[bytes]:
+    """Send one query and the end; return what comes until the server's end."""
+    reader, writer = await asyncio.open_connection(place.host, place.port)
+    writer.write(framed(query))
+    writer.write_eof()
+    replies = []
+    try:
+        while True:
+            replies.append(await read_reply(reader))
+    except asyncio.IncompleteReadError:
+        return replies
+    finally:
+        writer.close()
+
+
+async def test_outsiders_are_refused(serve: Serve) -> None:
+    inside = Admission(allowed=parse_networks("dns-allow", ["192.0.2.0/24"]))
+    [place] = (await serve(admission=inside)).listening
+
+    [datagram] = await ask_udp(place, message("web.marathon.mesos"))
+    [segment] = await ask_tcp(place, message("web.marathon.mesos"))
+
+    assert (rcode_of(datagram), rcode_of(segment)) == ("REFUSED", "REFUSED")
+
+
+async def test_client_that_asks_too_often_is_sent_to_tcp_and_then_not_heard(serve: Serve) -> None:
+    [place] = (await serve(admission=Admission(per_second=3), clock=lambda: 7.5)).listening
+
+    replies = await ask_udp(place, *(message("ready.spartan", n) for n in range(6)))
+    [whole] = await ask_tcp(place, message("ready.spartan"))
+
+    assert [bool(reply[2] & 2) for reply in replies] == [False] * 3 + [True] * 3
+    assert addresses(whole) == ["127.0.0.1"]
+
+
+async def test_whole_zone_goes_to_whom_it_may(serve: Serve, zones: ZoneTable) -> None:
+    here = Admission(transfers=parse_networks("dns-transfer", ["127.0.0.0/8"]))
+    [place] = (await serve(admission=here)).listening
+    query = bytes(DNSRecord.question("mesos", "AXFR").pack())
+
+    replies = await ask_tcp(place, query)
+
+    records = [record for reply in replies for record in DNSRecord.parse(reply).rr]
+    assert [QTYPE[record.rtype] for record in (records[0], records[-1])] == ["SOA", "SOA"]
+    zone = zones.zones["mesos."]
+    assert zone is not None
+    whole = [each for each in zone.records() if each.type is not RecordType.SOA]
+    assert len(records) == len(whole) + 2
+    assert {str(record.rname) for record in records} == {each.name for each in whole}
+
+
+async def test_whole_zone_goes_to_nobody_else(serve: Serve) -> None:
+    [place] = (await serve()).listening
+    query = bytes(DNSRecord.question("mesos", "AXFR").pack())
+
+    [reply] = await ask_tcp(place, query)
+    [datagram] = await ask_udp(place, query)
+
+    assert (rcode_of(reply), rcode_of(datagram)) == ("REFUSED", "REFUSED")
+
+
+async def test_transfer_of_a_zone_that_changes_has_no_end(zones: ZoneTable, view: View) -> None:
+    query = bytes(DNSRecord.question("mesos", "AXFR").pack())
+    transfer = zones.answers.reply_tcp(query, may_transfer=True)
+    assert isinstance(transfer, Transfer)
+    messages = transfer.messages()
+    first = next(messages)
+    zones.publish(view)
+
+    rest = list(messages)
+
+    assert len(first) > 512
+    assert not any(QTYPE[DNSRecord.parse(each).rr[-1].rtype] == "SOA" for each in rest)
+
+
+async def test_names_are_answered_over_ipv6(serve: Serve) -> None:
+    [place] = (await serve(addresses=["::1"])).listening
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        sock.connect(("::1", place.port))
+        sock.send(message("web.marathon.mesos"))
+        async with asyncio.timeout(5):
+            reply = await loop.sock_recv(sock, 65535)
+
+    assert addresses(reply) == ["9.0.0.1", "9.0.0.2", "9.0.0.3"]
+    [segment] = await ask_tcp(place, message("ready.spartan"))
+    assert addresses(segment) == ["127.0.0.1"]
