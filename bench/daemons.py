@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,14 +31,17 @@ def running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def master(work_dir: Path, port: int, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a master at *port*, up when this is entered."""
+def master(work_dir: Path, *more: str) -> Iterator[int]:
+    """Run a master, up when this is entered; yield its port, which nobody else had."""
+    port = free_port()
     phalanx = str(Path(sys.executable).with_name("phalanx"))
     command = [phalanx, "master", "--ip", HOST, "--port", str(port), "--work-dir", str(work_dir)]
     with running([*command, "--log-level", "warning", *more]) as process:
         if not wait_until(lambda: is_up(port), seconds=START_SECONDS):
             raise SystemExit("the master does not answer")
-        yield process
+        if process.poll() is not None:
+            raise SystemExit("the master has ended")
+        yield port
 
 
 @contextmanager
@@ -65,6 +69,13 @@ def next_report(process: subprocess.Popen[bytes]) -> Mapping[str, float]:
         raise SystemExit("the simulated agents have ended")
     report: Mapping[str, float] = json.loads(line)
     return report
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def is_up(port: int) -> bool:

@@ -14,7 +14,6 @@ from phalanx.labs.simulated.framework import Launcher, quantile
 AGENTS = 100
 TASKS = 10_000
 PER_OFFER = 50
-PORT = 15150
 GOAL = 1000.0
 
 
@@ -22,11 +21,11 @@ def measure() -> Sequence[Figure]:
     """Launch on simulated agents: one master process, one process of agents, this one."""
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        stack.enter_context(master(place, PORT))
-        stack.enter_context(fleet(AGENTS, (PORT,)))
+        port = stack.enter_context(master(place))
+        stack.enter_context(fleet(AGENTS, (port,)))
         launcher = Launcher(
             "127.0.0.1",
-            PORT,
+            port,
             count=TASKS,
             resources={"cpus": 0.01, "mem": 16.0},
             per_offer=PER_OFFER,
