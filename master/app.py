@@ -63,13 +63,19 @@ async def run_master(config: MasterConfig) -> None:
     async with AsyncExitStack() as stack:
         coordination = await _coordination(config, stack)
         listener = Listener(str(config.ip), config.port)
-        (bound,) = await stack.enter_async_context(serve(build_app(seat), listener))
+        (bound,) = await stack.enter_async_context(
+            serve(build_app(seat), listener, must_cut=lambda: seat.is_lost)
+        )
         assert isinstance(bound, Listener)  # it was asked for as one
         # Before the server closes: whom it disconnects then did not leave by himself.
         stack.callback(seat.leave)
         seat.me = config.identity(str(uuid4()), bound.port)
         log.info("started", id=seat.me.id, hostname=seat.me.hostname, work_dir=str(config.work_dir))
-        await contend(seat, coordination)
+        try:
+            await contend(seat, coordination)
+        except* UnavailableError:
+            seat.is_lost = True
+            raise
 
 
 async def _coordination(config: MasterConfig, stack: AsyncExitStack) -> Coordination:

@@ -15,6 +15,7 @@ class Seat:
 
     *is_certain* tells whether the election's word still holds: a process that
     was stopped for a while has no leader until it has heard again who leads.
+    *is_lost* once this master led and must end: nobody should hear of it any more.
     """
 
     def __init__(self, config: MasterConfig, clock: Clock) -> None:
@@ -24,6 +25,7 @@ class Seat:
         self.me: MasterInfo | None = None  # known once the port is
         self.holder: MasterInfo | None = None
         self.is_certain: Callable[[], bool] = lambda: True
+        self.is_lost = False
         self._leader: Leader | None = None
         self.verbosity = Verbosity()
         log_file = config.log_file

@@ -1,6 +1,6 @@
 """Open an application on TCP addresses and unix sockets."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
+from phalanx.core.api.cut import cut
 from phalanx.core.error import ConfigError
 
 log = structlog.get_logger()
@@ -30,12 +31,16 @@ class Listener:
 
 @asynccontextmanager
 async def serve(
-    app: web.Application, *where: Listener | Path, shutdown_seconds: float = 0.5
+    app: web.Application,
+    *where: Listener | Path,
+    shutdown_seconds: float = 0.5,
+    must_cut: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Sequence[Listener | Path]]:
     """Serve *app* on every address while the context lasts; yield where it really listens.
 
     A unix socket left behind by a dead process is replaced. Raises ConfigError
-    when an address can't be opened.
+    when an address can't be opened. With *must_cut* at the end nothing that is
+    on its way to anybody arrives any more.
     """
     runner = web.AppRunner(
         app, access_log=None, shutdown_timeout=shutdown_seconds, handler_cancellation=True
@@ -45,6 +50,9 @@ async def serve(
         bound = [await _open(runner, place) for place in where]
         yield bound
     finally:
+        if must_cut() and runner.server is not None:
+            for connection in runner.server.connections:
+                cut(connection.transport)
         await runner.cleanup()
 
 

@@ -72,7 +72,7 @@ async def respond(
         if beating is not None:
             beating.cancel()
         if not may_send():
-            cut(request)
+            cut(request.transport)
         on_end()
     return response
 

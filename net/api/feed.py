@@ -33,7 +33,7 @@ def feed_route(
         await response.prepare(request)
         async for record in records:
             if not may_send():
-                cut(request)
+                cut(request.transport)
                 break
             await response.write(encode_record(encode(record)))
         return response

@@ -1,0 +1,74 @@
+"""What is on its way to somebody when a server ends: sent after all, or never."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import pytest
+import uvloop
+from aiohttp import web
+
+from phalanx.core.api.serve import Listener, serve
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+BYTES = 200_000  # more than a reader's window takes, less than a writer's buffers hold
+
+
+async def unread(*, must_cut: bool) -> socket.socket:
+    """Return the connection of a client that has read nothing when its server ended."""
+    is_written = asyncio.Event()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        assert request.transport is not None
+        end = request.transport.get_extra_info("socket")
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * BYTES)
+        await response.write(b"x" * BYTES)
+        is_written.set()
+        await asyncio.Event().wait()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", stream)
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(10)
+    async with serve(app, Listener("127.0.0.1", 0), must_cut=lambda: must_cut) as [place]:
+        assert isinstance(place, Listener)
+        client.connect((place.host, place.port))
+        client.sendall(HEAD)
+        async with asyncio.timeout(10):
+            await is_written.wait()
+    return client
+
+
+def read_all(client: socket.socket) -> int:
+    """Return how many bytes come until the connection ends; raise as it is reset."""
+    with client:
+        size = 0
+        while data := client.recv(65536):
+            size += len(data)
+        return size
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_what_is_on_its_way_arrives_after_the_end(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        client = runner.run(unread(must_cut=False))
+
+    assert read_all(client) > BYTES
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_what_is_on_its_way_is_forgotten_by_who_must_not_be_heard(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        client = runner.run(unread(must_cut=True))
+
+    with pytest.raises(ConnectionResetError):
+        read_all(client)
