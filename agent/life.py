@@ -192,8 +192,6 @@ class TaskLife:
     def _request(self) -> ContainerRequest:
         """Return the container that the task wants; raise ContainerError for what we can't do."""
         station, task = self._station, self.record.task
-        if task.executor is not None:
-            raise ContainerError("task.executor: custom executors are not supported")
         if task.command is None:
             raise ContainerError("task.command: is missing")
         framework = self.record.framework_info

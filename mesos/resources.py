@@ -64,11 +64,6 @@ class Kind:
         return hash((self.name, self.volume, self.reservations))  # what tells most kinds apart
 
     @property
-    def is_reserved(self) -> bool:
-        """Tell whether the resource is reserved, statically or dynamically."""
-        return bool(self.reservations)
-
-    @property
     def is_loose(self) -> bool:
         """Tell whether anybody may have it, for himself and for good."""
         return not (self.reservations or self.is_revocable or self.is_shared)

@@ -14,7 +14,6 @@ from phalanx.core.error import ContainerError
 
 PROGRAM = "pause"
 BASE = 0x400000
-ALIGNMENT = 0x10000
 HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 SEGMENT = struct.Struct("<IIQQQQQQ")
 IDENTITY = b"\x7fELF\x02\x01\x01" + bytes(9)  # 64 bits, little-endian

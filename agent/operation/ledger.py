@@ -1,6 +1,5 @@
 """What an agent's resources have become, and the operations that nobody acknowledged yet; pure."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -124,8 +123,3 @@ def recovered(page: Page | None, base: Resources) -> Ledger:
 def _without(some: Resources, others: Resources) -> Resources:
     """Return what *some* have more than *others*."""
     return some - others
-
-
-def operations_of(records: Iterable[OperationRecord]) -> tuple[OperationRecord, ...]:
-    """Return records in the order of their identities."""
-    return tuple(sorted(records, key=lambda record: record.uuid.value))

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import msgspec
-
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.framework import Framework
 from phalanx.mesos.resources import Resources
@@ -75,13 +73,4 @@ def offer_message(offer: Outstanding, framework: Framework, agent: Agent) -> Off
         ),
         unavailability=agent.unavailability,
         allocation_info=AllocationInfo(role=offer.role) if is_multi else None,
-    )
-
-
-def operator_offer(offer: Outstanding, framework: Framework, agent: Agent) -> Offer:
-    """Return the offer as operators see it: always with the role."""
-    return msgspec.structs.replace(
-        offer_message(offer, framework, agent),
-        resources=offer.resources.messages(role=offer.role),
-        allocation_info=AllocationInfo(role=offer.role),
     )
