@@ -19,6 +19,7 @@ DIRECT = ""  # the interpreter that knows phalanx.cni.direct; the installed plug
 ANSWER_SECONDS = 60.0
 ABOUT = f"phalanx-net: attaches a container to a virtual network\nCNI: {', '.join(VERSIONS)}\n"
 
+INTERNAL = 999
 INCOMPATIBLE_VERSION, BAD_ENVIRONMENT, IO, BAD_ENCODING, BAD_CONFIG, BAD_NETNS, TRY_LATER = (
     1, 4, 5, 6, 7, 8, 11,
 )  # fmt: skip

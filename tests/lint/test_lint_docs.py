@@ -7,7 +7,7 @@ from phalanx.cli.settings import settings_page
 
 ROOT = Path(__file__).parents[2]
 
-TABLES = {"phalanx_lb", "phalanx_isolation", "phalanx_nat"}  # of nftables, no metrics
+TABLES = {"phalanx_lb", "phalanx_isolation", "phalanx_nat", "phalanx_cni"}  # of nftables, no metrics
 METRIC = re.compile(r"""["'](phalanx_[a-z0-9_]+)["']""")
 
 

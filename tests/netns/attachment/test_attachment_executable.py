@@ -79,7 +79,7 @@ class Node:
         self._stack = stack
         self.socket = directory / "cni.sock"
         self.leases = directory / "ipam"
-        [self.plugin] = install(directory / "bin")
+        self.plugin, *_ = install(directory / "bin")
         self.plane: subprocess.Popen[bytes] | None = None
 
     def enter(self, *command: str) -> list[str]:

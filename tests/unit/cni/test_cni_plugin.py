@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from phalanx.cni import phalanx_net
-from phalanx.cni.install import install
+from phalanx.cni.install import FAMILY, install
 from phalanx.net.attachment import result
 
 GOOD = {
@@ -45,7 +45,7 @@ Run = Callable[[Mapping[str, str], object], Answer]
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    [path] = install(tmp_path_factory.mktemp("bin"))
+    path, *_ = install(tmp_path_factory.mktemp("bin"))
     return path
 
 
@@ -368,12 +368,12 @@ def test_plugin_starts_with_few_modules(plugin: Path) -> None:
 
 
 def test_install_is_atomic_and_repeatable(tmp_path: Path) -> None:
-    [first] = install(tmp_path / "bin")
+    first, *_ = install(tmp_path / "bin")
     before = first.stat().st_ino
-    [second] = install(tmp_path / "bin")
+    second, *_ = install(tmp_path / "bin")
 
     assert first == second == tmp_path / "bin" / "phalanx-net"
     assert second.stat().st_ino != before
     assert os.access(second, os.X_OK)
-    assert [path.name for path in second.parent.iterdir()] == ["phalanx-net"]
+    assert {path.name for path in second.parent.iterdir()} == {"phalanx-net", *FAMILY}
     assert repr(sys.executable) in second.read_text()

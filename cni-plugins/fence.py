@@ -1,0 +1,96 @@
+"""phalanx-isolation: who may reach a container, and what it may send as its own."""
+
+from phalanx.cni.hostport import store
+from phalanx.cni.results import objects
+from phalanx.cni.skeleton import BAD_CONFIG, DIFFERS, Call, Json, Plugin, Refusal
+from phalanx.net.netlink.nft import BRIDGE, INET, Element, field, name
+from phalanx.net.netlink.route import mac_of, prefix_of
+
+POLICIES = ("", "open", "same-bridge", "isolated")
+KEYS = ("ingressPolicy", "antiSpoofing")
+UNSPECIFIED = bytes(16)
+
+
+def check_policy(call: Call) -> str:
+    """Return the ingress policy; raise Refusal if there is none of that name."""
+    policy = call.text("ingressPolicy", "")
+    if policy not in POLICIES:
+        raise Refusal(BAD_CONFIG, f"ingressPolicy: unknown policy {policy!r}")
+    return policy
+
+
+def elements(
+    call: Call, result: Json, *, is_guarded: bool = False, is_alone: bool = False
+) -> list[Element]:
+    """Return the elements that the options ask for.
+
+    *is_guarded*: the MAC is checked whatever the options say; *is_alone*: the
+    plugin was called for this, so addresses are checked unless told otherwise.
+    """
+    policy = check_policy(call)
+    addresses = call.flag("antiSpoofing", default=is_alone)
+    links = objects(result, "interfaces")
+    outside = [str(each.get("name", "")) for each in links if not each.get("sandbox")]
+    inside = next((each for each in links if each.get("sandbox")), None)
+    found: list[Element] = []
+    if policy in ("same-bridge", "isolated"):
+        if not outside:
+            raise Refusal(BAD_CONFIG, f"ingressPolicy {policy!r}: prevResult names no bridge")
+        bridge = outside[0]
+        found.append(Element(INET, "fenced", name(bridge), is_shared=True))
+        if policy == "same-bridge":
+            found.append(Element(INET, "same", name(bridge) + name(bridge), is_shared=True))
+        elif len(outside) > 1:
+            found.append(Element(BRIDGE, "isolated", name(outside[1])))
+    if not (addresses or is_guarded) or len(outside) < 2 or inside is None:
+        return found
+    port, mac = name(outside[1]), field(mac_of(str(inside.get("mac", ""))))
+    what = f"guard of {outside[1]}"
+    found += [Element(BRIDGE, "mac", port + mac, what=what), Element(BRIDGE, "tagged", port)]
+    if addresses:
+        found.append(Element(BRIDGE, "guarded", port))
+        own = {prefix_of(str(ip["address"]))[0] for ip in objects(result, "ips")}
+        own |= {UNSPECIFIED, _link_local(mac)}
+        for packed in sorted(own):
+            set_name = "own4" if len(packed) == 4 else "own6"
+            found.append(Element(BRIDGE, set_name, port + mac + packed))
+    return found
+
+
+def _link_local(mac: bytes) -> bytes:
+    """Return the link-local address that a MAC brings along."""
+    half = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:6]
+    return b"\xfe\x80" + bytes(6) + half
+
+
+class Isolation(Plugin):
+    """The chained plugin."""
+
+    about = "phalanx-isolation: fences bridges, and keeps containers to their own addresses"
+
+    def add(self, call: Call) -> Json:
+        """Fence."""
+        previous = call.needed_previous()
+        store(call).put(elements(call, previous, is_alone=True))
+        return previous
+
+    def delete(self, call: Call) -> None:
+        """Take the fence away."""
+        store(call).drop()
+
+    def check(self, call: Call) -> None:
+        """Look for the elements."""
+        wanted = elements(call, call.needed_previous(), is_alone=True)
+        kept = store(call)
+        there = {(each.family, each.set_name, each.key) for each in kept.elements()}
+        faults = kept.missing() + [
+            f"{each.set_name}: not fenced"
+            for each in wanted
+            if (each.family, each.set_name, each.key) not in there
+        ]
+        if faults:
+            raise Refusal(DIFFERS, f"{call.owner}: {'; '.join(faults)}")
+
+    def collect(self, call: Call) -> None:
+        """Take away the fences of nobody."""
+        store(call).drop_others(call.valid())

@@ -1,0 +1,1 @@
+"""Host ports, masquerade and fences of single containers: elements of constant tables."""

@@ -1,0 +1,78 @@
+"""The constant part of the tables ``phalanx_cni``: sets, maps, chains and rules.
+
+A container is some elements; no rule is of one container alone, so a packet
+meets as many rules with ten thousand containers as with one.
+"""
+
+TABLE = "phalanx_cni"  # listed in docs/reference/marks.md
+
+TEXT = f"""
+table inet {TABLE} {{
+  map any4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
+  map any6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
+  map own4 {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
+  map own6 {{ type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }}
+  set near4 {{ type ipv4_addr . ipv4_addr; flags interval; }}
+  set near6 {{ type ipv6_addr . ipv6_addr; flags interval; }}
+  set masked4 {{ type ipv4_addr; }}
+  set masked6 {{ type ipv6_addr; }}
+  set returned4 {{ type ipv4_addr; }}
+  set returned6 {{ type ipv6_addr; }}
+  set hidden4 {{ type ipv4_addr; }}
+  set hidden6 {{ type ipv6_addr; }}
+  set fenced {{ type ifname; }}
+  set same {{ type ifname . ifname; }}
+  chain translate {{
+    meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @own4
+    meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @own6
+    meta nfproto ipv4 dnat ip to meta l4proto . th dport map @any4
+    meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @any6
+  }}
+  chain prerouting {{
+    type nat hook prerouting priority dstnat; policy accept;
+    fib daddr type local jump translate
+  }}
+  chain output {{
+    type nat hook output priority -100; policy accept;
+    fib daddr type local jump translate
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ct status dnat ip daddr @hidden4 masquerade
+    ct status dnat ip6 daddr @hidden6 masquerade
+    ct status dnat ip daddr @returned4 ip saddr 127.0.0.0/8 masquerade
+    ct status dnat ip daddr @returned4 ip saddr . ip daddr @near4 masquerade
+    ct status dnat ip6 daddr @returned6 ip6 saddr . ip6 daddr @near6 masquerade
+    ip saddr @masked4 ip daddr != 224.0.0.0/4 ip saddr . ip daddr != @near4 masquerade
+    ip6 saddr @masked6 ip6 daddr != ff00::/8 ip6 saddr . ip6 daddr != @near6 masquerade
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    iifname . oifname @same accept
+    iifname @fenced oifname @fenced counter drop comment "between fenced bridges"
+  }}
+}}
+table bridge {TABLE} {{
+  set isolated {{ type ifname; }}
+  set guarded {{ type ifname; }}
+  set tagged {{ type ifname; }}
+  set mac {{ type ifname . ether_addr; }}
+  set own4 {{ type ifname . ether_addr . ipv4_addr; }}
+  set own6 {{ type ifname . ether_addr . ipv6_addr; }}
+  chain guard {{
+    iifname . ether saddr . ip saddr @own4 accept
+    iifname . ether saddr . ip6 saddr @own6 accept
+    ether type arp iifname . arp saddr ether . arp saddr ip @own4 iifname . ether saddr @mac accept
+    counter drop comment "not the container's own address"
+  }}
+  chain prerouting {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname @tagged iifname . ether saddr != @mac counter drop comment "not the container's own MAC"
+    iifname @guarded jump guard
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    iifname @isolated oifname @isolated counter drop comment "between isolated containers"
+  }}
+}}
+"""

@@ -1,0 +1,222 @@
+"""Which elements are whose: files on disk beside the kernel's sets.
+
+One process at a time changes both, under a lock. A file is written before
+its elements and removed after them, so whoever dies between the two leaves
+nothing that can't be found. The files are below /run, which a reboot empties
+together with the sets; those of each network namespace are apart.
+"""
+
+import os
+from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSSL
+from fcntl import LOCK_EX, flock
+
+from phalanx.net.hostport.exec import nft
+from phalanx.net.hostport.layout import TABLE, TEXT
+from phalanx.net.netlink.nft import Element, add, delete, is_there
+from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, refusal
+
+TYPE_CHECKING = False  # typing takes longer to load than an element to write
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DIRECTORY = "/run/phalanx/cni"
+ENOENT, EEXIST = 2, 17
+
+
+class TakenError(Exception):
+    """An element that can be of one owner is another's."""
+
+
+class Elements:
+    """The elements of one owner on one network, made by one plugin.
+
+    *render* and *parse* are JSON's, given because the plugin has quicker ones
+    than the standard library's.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        owner: str,
+        plugin: str,
+        *,
+        render: "Callable[[object], str]",
+        parse: "Callable[[bytes], object]",
+        directory: str = DIRECTORY,
+    ) -> None:
+        self._owner = owner
+        self._plugin = plugin
+        self._render = render
+        self._parse = parse
+        self._conversation: Conversation | None = None
+        self._root = f"{directory}/{os.stat('/proc/self/ns/net').st_ino}"
+        self._place = f"{self._root}/{network}"
+        self._file = f"{self._place}/{sha1(f'{owner} {plugin}'.encode()).hexdigest()}"
+
+    def put(self, elements: list[Element]) -> None:
+        """Add the elements, all or none; raise TakenError when one is another's, OSError."""
+        if not elements:
+            return
+        elements = list({(e.family, e.set_name, e.key): e for e in elements}.values())
+        os.makedirs(self._place, exist_ok=True)
+        lock = self._locked()
+        talk = self._talk()
+        try:
+            if os.path.exists(self._file):
+                self._remove(talk, self._file)
+            for element in elements:
+                if not element.is_shared and is_there(talk, TABLE, element):
+                    raise TakenError(f"{element.what or element.set_name} is taken already")
+            kept = {
+                "owner": self._owner,
+                "plugin": self._plugin,
+                "elements": [each.as_json() for each in elements],
+            }
+            draft = f"{self._root}/.draft"
+            _write(draft, self._render(kept).encode())
+            os.rename(draft, self._file)
+            messages = [add(TABLE, each, self._owner) for each in elements]
+            number = _number(talk.batch(messages))
+            if number == ENOENT:
+                if status := nft(TEXT):
+                    raise refusal(ENOENT, f"table {TABLE}: nft ended with status {status}")
+                number = _number(talk.batch(messages))
+            if number:
+                os.unlink(self._file)
+                raise refusal(number, f"table {TABLE}")
+        finally:
+            os.close(lock)
+
+    def drop(self) -> None:
+        """Remove the owner's elements; there don't have to be any."""
+        if os.path.exists(self._file):
+            lock = self._locked()
+            talk = self._talk()
+            try:
+                self._remove(talk, self._file)
+            finally:
+                talk.close()
+                os.close(lock)
+
+    def drop_others(self, valid: set[str]) -> None:
+        """Remove what the plugin made on the network for owners that are not valid."""
+        if not os.path.isdir(self._place):
+            return
+        lock = self._locked()
+        talk = self._talk()
+        try:
+            for path, kept in self._files(self._place):
+                if kept.get("plugin") == self._plugin and kept.get("owner") not in valid:
+                    self._remove(talk, path)
+        finally:
+            os.close(lock)
+
+    def missing(self) -> list[str]:
+        """Say which of the owner's elements the kernel lacks."""
+        talk = self._talk()
+        return [
+            f"{each.what or each.set_name}: no element in table {TABLE}"
+            for each in self.elements()
+            if not is_there(talk, TABLE, each)
+        ]
+
+    def elements(self) -> list[Element]:
+        """Return the elements that were put for the owner."""
+        return _elements(self._read(self._file))
+
+    def close(self) -> None:
+        """Close the socket.
+
+        The kernel lets go of it only when what was removed is freed, which
+        takes 15 ms or so: a process that has more to do, does that first.
+        """
+        if self._conversation is not None:
+            self._conversation.close()
+            self._conversation = None
+
+    def _talk(self) -> Conversation:
+        if self._conversation is None:
+            self._conversation = Conversation(NETFILTER)
+        return self._conversation
+
+    def _locked(self) -> int:
+        lock = os.open(f"{self._root}/.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flock(lock, LOCK_EX)
+        return lock
+
+    def _remove(self, talk: Conversation, path: str) -> None:
+        """Remove a file and its elements, but for those shared with another file."""
+        elements = _elements(self._read(path))
+        shared = {(e.family, e.set_name, e.key) for e in elements if e.is_shared}
+        if shared:
+            for folder in _folders(self._root):
+                for other, kept in self._files(folder):
+                    if other != path:
+                        shared -= {(e.family, e.set_name, e.key) for e in _elements(kept)}
+                    if not shared:
+                        break
+        messages = [
+            delete(TABLE, each)
+            for each in elements
+            if not each.is_shared or (each.family, each.set_name, each.key) in shared
+        ]
+        _delete(talk, messages)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+
+    def _files(self, folder: str) -> "list[tuple[str, dict[str, object]]]":
+        return [(f"{folder}/{name}", self._read(f"{folder}/{name}")) for name in os.listdir(folder)]
+
+    def _read(self, path: str) -> dict[str, object]:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return {}
+        try:
+            chunks = []
+            while chunk := os.read(descriptor, 1 << 16):
+                chunks.append(chunk)
+        finally:
+            os.close(descriptor)
+        try:
+            value = self._parse(b"".join(chunks))
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+
+def _delete(talk: Conversation, messages: list[Message]) -> None:
+    """Remove elements in one transaction; one by one when some are gone already."""
+    if not messages:
+        return
+    number = _number(talk.batch(messages))
+    if number == ENOENT:
+        for message in messages:
+            number = _number(talk.batch([message]))
+            if number not in (0, ENOENT):
+                break
+    if number not in (0, ENOENT):
+        raise refusal(number, f"table {TABLE}")
+
+
+def _number(numbers: list[int]) -> int:
+    return next((number for number in numbers if number), 0)
+
+
+def _elements(kept: dict[str, object]) -> list[Element]:
+    listed = kept.get("elements")
+    return [Element.of(item) for item in listed] if isinstance(listed, list) else []
+
+
+def _folders(root: str) -> list[str]:
+    return [f"{root}/{name}" for name in os.listdir(root) if name[:1] != "."]
+
+
+def _write(path: str, raw: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, raw)
+    finally:
+        os.close(descriptor)

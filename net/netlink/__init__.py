@@ -1,0 +1,1 @@
+"""Netlink by the built-in modules alone: for processes that live a few milliseconds."""
