@@ -37,6 +37,14 @@ class TaskRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class TasksKilled:
+    """Active tasks ended all at once with their framework; *status_of* tells each one's end."""
+
+    tasks: tuple[Task, ...]
+    status_of: Callable[[Task], TaskStatus]
+
+
+@dataclass(frozen=True, slots=True)
 class AgentAdded:
     """An agent registered, for the first time with this leader or after being unreachable."""
 
@@ -66,7 +74,14 @@ class FrameworkAdded:
 
 @dataclass(frozen=True, slots=True)
 class FrameworkUpdated:
-    """A framework's info or connection changed."""
+    """A framework's info changed, or it subscribed again."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkDisconnected:
+    """A framework's stream broke."""
 
     framework_id: str
 
@@ -92,11 +107,13 @@ Change = (
     TaskAdded
     | TaskUpdated
     | TaskRemoved
+    | TasksKilled
     | AgentAdded
     | AgentUpdated
     | AgentRemoved
     | FrameworkAdded
     | FrameworkUpdated
+    | FrameworkDisconnected
     | FrameworkRemoved
     | NetworkChanged
     | MastersChanged

@@ -1,7 +1,7 @@
 """The tables of the leading master, and the sums that must always agree with them."""
 
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -9,7 +9,14 @@ from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.filter import FilterTable
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.cluster.offer import Outstanding, OutstandingInverse
-from phalanx.master.cluster.task import executor_role, is_over, key_of, resources_of, role_of
+from phalanx.master.cluster.task import (
+    executor_role,
+    is_over,
+    key_of,
+    resources_of,
+    role_of,
+    with_status,
+)
 from phalanx.master.event import (
     AgentRemoved,
     Bus,
@@ -18,6 +25,7 @@ from phalanx.master.event import (
     FrameworkRemoved,
     TaskAdded,
     TaskRemoved,
+    TasksKilled,
     TaskUpdated,
 )
 from phalanx.mesos.operation import Conversion
@@ -96,6 +104,35 @@ class Cluster:
     def complete_task(self, task: Task) -> None:
         """Take *task*, whatever its state, out of the active ones and remember it as completed."""
         self._remember(self._withdraw_task(task), task)
+
+    def complete_all(self, framework: Framework, status_of: Callable[[Task], TaskStatus]) -> None:
+        """Take every active task of a framework that ends out at once, killed as *status_of* says.
+
+        The same as ``complete_task`` of each at a fraction of the time: sums are
+        changed once an agent, and only the tasks that are remembered are made anew.
+        """
+        tasks = tuple(framework.tasks.values())
+        places: defaultdict[tuple[str, str], list[Task]] = defaultdict(list)
+        for task in tasks:
+            places[task.agent_id.value, role_of(task, framework.info)].append(task)
+        for (agent_id, role), there in places.items():
+            agent = self.agents[agent_id]
+            keys = {key_of(task) for task in there}
+            agent.tasks -= keys
+            for key in agent.kills.keys() & keys:
+                del agent.kills[key]
+            if agent.tasks or agent.executors:
+                alive = (task for task in there if not is_over(task))
+                held = Resources.of(resource for task in alive for resource in task.resources)
+            else:  # nobody else holds anything there
+                held = agent.held.get(role, _NOTHING)
+            self._free(framework, agent, role, held)
+        framework.tasks.clear()
+        for task in tasks[-self._max_completed_tasks :]:
+            status = status_of(task)
+            self._remember(framework, with_status(task, status, status.state))
+        if tasks:
+            self.bus.publish(TasksKilled(tasks, status_of))
 
     def strand_task(self, task: Task) -> None:
         """Take *task* out of the active ones and keep it as unreachable."""

@@ -6,9 +6,10 @@ from phalanx.master.event import (
     Bus,
     Change,
     FrameworkRemoved,
+    TasksKilled,
     TaskUpdated,
 )
-from phalanx.mesos.v1.mesos import TERMINAL
+from phalanx.mesos.v1.mesos import TERMINAL, TaskStatus
 
 # The sources of updates as Mesos names them in metrics.
 SOURCES = {
@@ -61,9 +62,20 @@ class Counts:
                     self.ended.setdefault(framework_id, Counter())[state] += 1
                     self.named[f"tasks:{state}"] += 1
                 if status.state in TERMINAL and status.reason is not None:
-                    source = SOURCES.get(status.source or "", "source_slave")
-                    reason = status.reason.lower().replace("agent", "slave")
-                    self.named[f"master/{status.state.lower()}/{source}/{reason}"] += 1
+                    self.named[_metric(status)] += 1
+            case TasksKilled(tasks=tasks, status_of=status_of):
+                alive = [task for task in tasks if task.state not in TERMINAL]
+                if alive:
+                    status = status_of(alive[0])
+                    self.named[f"tasks:{status.state}"] += len(alive)
+                    self.named[_metric(status)] += len(alive)
             case FrameworkRemoved(info=info) if info.id is not None:
                 self.ended.pop(info.id.value, None)
                 self.calls.pop(info.id.value, None)
+
+
+def _metric(status: TaskStatus) -> str:
+    """Return the name under which a task's end is counted."""
+    source = SOURCES.get(status.source or "", "source_slave")
+    reason = (status.reason or "").lower().replace("agent", "slave")
+    return f"master/{status.state.lower()}/{source}/{reason}"

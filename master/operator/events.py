@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from phalanx.master.cluster.cluster import Cluster
+from phalanx.master.cluster.task import is_over
 from phalanx.master.event import (
     AgentAdded,
     AgentRemoved,
@@ -12,6 +13,7 @@ from phalanx.master.event import (
     FrameworkRemoved,
     FrameworkUpdated,
     TaskAdded,
+    TasksKilled,
     TaskUpdated,
 )
 from phalanx.master.operator.v1 import agent_of, framework_of
@@ -19,7 +21,7 @@ from phalanx.mesos.stream import Record, Stream
 from phalanx.mesos.v1 import master
 from phalanx.mesos.v1.master import Event
 from phalanx.mesos.v1.media import Media
-from phalanx.mesos.v1.mesos import AgentID, FrameworkID
+from phalanx.mesos.v1.mesos import AgentID, FrameworkID, TaskState, TaskStatus
 from phalanx.net.model.objects import Liveness
 
 HEARTBEAT_SECONDS = 15.0
@@ -67,11 +69,20 @@ class Watchers:
     def _tell(self, change: Change) -> None:
         if not self._streams:
             return
+        if isinstance(change, TasksKilled):
+            for task in change.tasks:
+                status = change.status_of(task)
+                state = task.state if is_over(task) else status.state
+                self._send(_updated(task.framework_id.value, status, state))
+            return
         event = self._event(change)
         if event is not None:
-            record = Record(event)
-            for stream in list(self._streams.values()):
-                stream.send(record)
+            self._send(event)
+
+    def _send(self, event: Event) -> None:
+        record = Record(event)
+        for stream in list(self._streams.values()):
+            stream.send(record)
 
     def _event(self, change: Change) -> Event | None:
         match change:
@@ -80,10 +91,7 @@ class Watchers:
             case TaskUpdated(key=(framework_id, _), status=status, state=state):
                 if state == change.before and status.reason not in OF_CHECKS:
                     return None
-                updated = master.TaskUpdated(
-                    framework_id=FrameworkID(value=framework_id), status=status, state=state
-                )
-                return Event(type="TASK_UPDATED", task_updated=updated)
+                return _updated(framework_id, status, state)
             case AgentAdded(agent_id=id):
                 agent = self._cluster.agents.get(id)
                 if agent is None or agent.liveness is Liveness.UNREACHABLE:
@@ -109,3 +117,10 @@ class Watchers:
 
     def _framework(self, id: str) -> master.GetFrameworksFramework:
         return framework_of(self._cluster.frameworks[id], self._cluster)
+
+
+def _updated(framework_id: str, status: TaskStatus, state: TaskState) -> Event:
+    updated = master.TaskUpdated(
+        framework_id=FrameworkID(value=framework_id), status=status, state=state
+    )
+    return Event(type="TASK_UPDATED", task_updated=updated)

@@ -132,7 +132,7 @@ def offer_message(offer: Outstanding, agent: Agent) -> Offer:
         agent_id=AgentID(value=offer.agent_id),
         hostname=agent.info.hostname,
         url=_url(agent.info.hostname, agent.address, agent.info.port),
-        resources=full(offer.resources, role=offer.role),
+        resources=offer.resources.messages(role=offer.role, is_refined=True),
         attributes=agent.info.attributes,
         allocation_info=AllocationInfo(role=offer.role),
     )
@@ -183,7 +183,7 @@ def roles_answer(cluster: Cluster) -> GetRolesAnswer:
                 name=role.name,
                 weight=role.weight,
                 frameworks=tuple(FrameworkID(value=id) for id in role.frameworks),
-                resources=(role.allocated + role.offered).messages(),
+                resources=(role.allocated + role.offered).messages(is_refined=True),
             )
             for role in roles_of_cluster(cluster)
         )

@@ -1,6 +1,7 @@
 """Frameworks: how they come, stay away, come back and end (reference mesos §1.2)."""
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -11,8 +12,8 @@ from phalanx.master.clock import Clock
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
-from phalanx.master.cluster.task import latest_status, master_status, with_status
-from phalanx.master.event import FrameworkUpdated
+from phalanx.master.cluster.task import master_status, with_status
+from phalanx.master.event import FrameworkDisconnected, FrameworkUpdated
 from phalanx.master.identity import Identities
 from phalanx.master.post.agent import shutdown_framework, update_framework
 from phalanx.master.post.framework import rescind, tell
@@ -25,7 +26,14 @@ from phalanx.master.scheduler.framework_info import (
 )
 from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.media import Media
-from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo, MasterInfo, Task, TaskState
+from phalanx.mesos.v1.mesos import (
+    FrameworkID,
+    FrameworkInfo,
+    MasterInfo,
+    Task,
+    TaskState,
+    TaskStatus,
+)
 from phalanx.mesos.v1.scheduler import Error, Event, Subscribe, Subscribed, UpdateFramework
 
 log = structlog.get_logger()
@@ -77,6 +85,10 @@ class Frameworks:
         framework.suppressed = frozenset(subscribe.suppressed_roles)
         framework.constraints = subscribe.offer_constraints
         self._cluster.filters.forget_framework(framework.id)
+        if framework.id in self._cluster.frameworks:
+            self._cluster.bus.publish(FrameworkUpdated(framework.id))
+        else:
+            self._cluster.add_framework(framework)
         subscribed = Subscribed(
             framework_id=FrameworkID(value=framework.id),
             heartbeat_interval_seconds=HEARTBEAT_SECONDS,
@@ -101,7 +113,6 @@ class Frameworks:
             framework = Framework(
                 with_id(info, id or self._ids.framework()), registered=wall, reregistered=wall
             )
-            self._cluster.add_framework(framework)
             return framework
         known.info = renewed(known.info, info)
         known.reregistered = wall
@@ -112,7 +123,6 @@ class Frameworks:
             known.stream = None
         self._withdraw_offers(known)
         self._tell_agents(known)
-        self._cluster.bus.publish(FrameworkUpdated(known.id))
         return known
 
     def update(self, framework: Framework, update: UpdateFramework) -> None:
@@ -166,7 +176,7 @@ class Frameworks:
             framework=framework.id,
             failover_timeout=framework.info.failover_timeout,
         )
-        self._cluster.bus.publish(FrameworkUpdated(framework.id))
+        self._cluster.bus.publish(FrameworkDisconnected(framework.id))
         if framework.info.failover_timeout <= 0:
             self.remove(framework, "failover timeout")
 
@@ -195,10 +205,11 @@ class Frameworks:
         holders = self._holders(framework)
         for id in list(framework.inverse_offers):
             self._cluster.remove_inverse_offer(self._cluster.inverse_offers[id])
-        for task in list(framework.tasks.values()):
-            self._cluster.complete_task(self._killed(task))
+        killed = partial(_killed, wall=self._clock.wall())
+        self._cluster.complete_all(framework, killed)
         for task in list(framework.unreachable.values()):
-            self._cluster.complete_stranded(self._killed(task))
+            ended = with_status(task, killed(task), TaskState.TASK_KILLED)
+            self._cluster.complete_stranded(ended)
         for agent in holders:
             for key in [key for key in agent.executors if key[0] == framework.id]:
                 self._cluster.remove_executor(agent, key)
@@ -212,18 +223,6 @@ class Frameworks:
         log.info("framework_removed", framework=framework.id, reason=why)
         self._poke()
 
-    def _killed(self, task: Task) -> Task:
-        status = master_status(
-            task.task_id.value,
-            TaskState.TASK_KILLED,
-            wall=self._clock.wall(),
-            reason="REASON_FRAMEWORK_REMOVED",
-            message="Framework removed",
-            agent_id=task.agent_id.value,
-            latest=latest_status(task),
-        )
-        return with_status(task, status, TaskState.TASK_KILLED)
-
     def _withdraw_offers(self, framework: Framework) -> None:
         offers = [self._cluster.offers[id] for id in framework.offers]
         for offer in offers:
@@ -231,3 +230,15 @@ class Frameworks:
         for id in list(framework.inverse_offers):  # a new subscriber would not know them
             self._cluster.remove_inverse_offer(self._cluster.inverse_offers[id])
         self._poke({offer.agent_id for offer in offers})
+
+
+def _killed(task: Task, *, wall: float) -> TaskStatus:
+    return master_status(
+        task.task_id.value,
+        TaskState.TASK_KILLED,
+        wall=wall,
+        reason="REASON_FRAMEWORK_REMOVED",
+        message=f"Framework {task.framework_id.value} removed",
+        agent_id=task.agent_id.value,
+        executor_id=task.executor_id,
+    )

@@ -16,12 +16,14 @@ from phalanx.master.event import (
     Bus,
     Change,
     FrameworkAdded,
+    FrameworkDisconnected,
     FrameworkRemoved,
     FrameworkUpdated,
     NetworkChanged,
     TaskAdded,
     TaskKey,
     TaskRemoved,
+    TasksKilled,
     TaskUpdated,
 )
 from phalanx.master.network.registry import NetworkRegistry
@@ -43,6 +45,7 @@ COALESCE_SECONDS = 0.01
 # A View costs in proportion to its tasks; publishing takes no more than a fifth of the time.
 COALESCE_SECONDS_PER_TASK = 8e-7
 RETRY_SECONDS = 1.0
+SLICE_TASKS = 500  # rebuilt in a row, in a few milliseconds
 
 
 class Publisher:
@@ -101,6 +104,10 @@ class Publisher:
                 self._mark(key_of(task))
             case TaskUpdated(key=key) | TaskRemoved(key=key):
                 self._mark(key)
+            case TasksKilled(tasks=tasks):
+                self._tasks.update(map(key_of, tasks))
+            case FrameworkDisconnected(framework_id=id):
+                self._frameworks.add(id)
             case FrameworkAdded(framework_id=id) | FrameworkUpdated(framework_id=id):
                 self._frameworks.add(id)
                 framework = self._cluster.frameworks.get(id)
@@ -137,7 +144,7 @@ class Publisher:
         """Publish one View of everything noted; return whether every VIP could be settled."""
         if not self._is_open:
             return True
-        upserts, removals = self._rebuild()
+        upserts, removals = await self._rebuild()
         is_settled = True
         try:
             await self._networks.settle_vips(self._wanted.keys())
@@ -158,7 +165,8 @@ class Publisher:
         self._source.publish(self._view, epoch=self._epoch)
         return is_settled
 
-    def _rebuild(self) -> tuple[list[Object], list[Ref]]:
+    async def _rebuild(self) -> tuple[list[Object], list[Ref]]:
+        """Return what the next View changes, in slices; what changes meanwhile is noted anew."""
         upserts: list[Object] = []
         removals: list[Ref] = []
         tasks, self._tasks = self._tasks, set()
@@ -170,7 +178,9 @@ class Publisher:
                 removals.append(("framework", id))
             else:
                 upserts.append(shown)
-        for key in tasks:
+        for number, key in enumerate(tasks, 1):
+            if not number % SLICE_TASKS:
+                await asyncio.sleep(0)
             task = self._desired(key)
             if task is None:
                 removals.append(("task", "/".join(key)))

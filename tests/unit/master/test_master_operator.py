@@ -419,8 +419,53 @@ async def test_watcher_sees_the_state_and_then_every_change(leader: Leader) -> N
     await leader.agents.mark_gone(agent.id)
 
     told = read()
-    assert [event["type"] for event in told] == ["TASK_UPDATED", "FRAMEWORK_REMOVED"]
+    assert [event["type"] for event in told] == [
+        *("TASK_UPDATED", "TASK_UPDATED", "FRAMEWORK_REMOVED")
+    ]
     assert told[0]["task_updated"]["state"] == "TASK_FINISHED"
+    # Not acknowledged, so it ends with its framework; what it came to stays.
+    assert told[1]["task_updated"]["status"]["state"] == "TASK_KILLED"
+    assert told[1]["task_updated"]["state"] == "TASK_FINISHED"
+
+
+async def test_watcher_sees_a_framework_with_its_connection(leader: Leader) -> None:
+    watcher = leader.watchers.subscribe()
+    info = {"user": "u", "name": "n", "failover_timeout": 60.0}
+
+    first, stream = leader.frameworks.subscribe(from_json(Subscribe, {"framework_info": info}))
+    assert first is not None
+    leader.frameworks.disconnected(first, stream)
+    again = {"framework_info": info | {"id": {"value": first.id}}}
+    leader.frameworks.subscribe(from_json(Subscribe, again))
+
+    records = RecordDecoder().feed(watcher.take())
+    told = [event for record in records if (event := json.loads(record))["type"] != "HEARTBEAT"]
+    assert [event["type"] for event in told] == ["FRAMEWORK_ADDED", "FRAMEWORK_UPDATED"]
+    for event in told:
+        framework = event[event["type"].lower()]["framework"]
+        assert (framework["active"], framework["connected"]) == (True, True)
+
+
+async def test_tasks_that_end_with_their_framework_are_told_and_counted(leader: Leader) -> None:
+    watcher = leader.watchers.subscribe()
+    [agent] = leader.cluster.agents.values()
+    [framework] = leader.cluster.frameworks.values()
+    [task] = framework.tasks.values()
+    watcher.take()
+
+    leader.frameworks.remove(framework, "test")
+
+    told = [json.loads(record) for record in RecordDecoder().feed(watcher.take())]
+    assert [event["type"] for event in told] == ["TASK_UPDATED", "FRAMEWORK_REMOVED"]
+    updated = told[0]["task_updated"]
+    assert updated["state"] == updated["status"]["state"] == "TASK_KILLED"
+    assert updated["status"]["message"] == f"Framework {framework.id} removed"
+    assert not agent.used
+    assert not agent.tasks
+    assert [ended.task_id for ended in framework.completed] == [task.task_id]
+    counted = leader.counts.named
+    assert counted["master/task_killed/source_master/reason_framework_removed"] == 1
+    assert counted["tasks:TASK_KILLED"] == 1
 
 
 async def test_oldest_watcher_is_closed_beyond_the_limit(leader: Leader) -> None:
