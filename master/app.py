@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from random import Random
 from uuid import uuid4
 
+import msgspec
 import structlog
 
 from phalanx.core.api.serve import Listener, serve
@@ -106,7 +107,7 @@ async def contend(seat: Seat, coordination: Coordination) -> None:
     is_leading = False
     async with asyncio.TaskGroup() as group:
         group.create_task(_join(me, seat.config, coordination.store))
-        async for payload in coordination.election.watch(encode(me)):
+        async for payload in coordination.election.watch(node_of(me)):
             seat.holder = None if payload is None else holder_of(payload, me)
             holder = None if seat.holder is None else seat.holder.pid
             log.info("leader_elected", leader=holder, is_me=seat.is_mine)
@@ -116,6 +117,11 @@ async def contend(seat: Seat, coordination: Coordination) -> None:
             elif is_leading and not seat.is_mine:
                 seat.leader = None
                 raise UnavailableError("leadership is lost")
+
+
+def node_of(me: MasterInfo) -> bytes:
+    """Return what our candidate's node says: as Mesos writes it, in the order of names (§4.8)."""
+    return msgspec.json.encode(msgspec.json.decode(encode(me)), order="sorted")
 
 
 def holder_of(payload: bytes, me: MasterInfo) -> MasterInfo | None:

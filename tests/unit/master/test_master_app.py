@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +16,7 @@ import pytest
 from phalanx.core.coordination import Coordination
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.memory import MemoryStore
-from phalanx.master.app import contend, holder_of
+from phalanx.master.app import contend, holder_of, node_of
 from phalanx.master.clock import SystemClock
 from phalanx.master.config import MasterConfig
 from phalanx.master.identity import master_info
@@ -66,7 +67,7 @@ async def test_master_leads_once_it_is_elected_and_ends_when_it_is_not(tmp_path:
     seat, me, other = seat_of(tmp_path)
     election = ScriptedElection()
     running = asyncio.ensure_future(contend(seat, alone(election)))
-    await until(lambda: election.payload == encode(me))
+    await until(lambda: election.payload == node_of(me))
 
     await election.results.put(None)
     await election.results.put(encode(other))
@@ -95,6 +96,18 @@ async def test_a_leader_in_doubt_leads_no_longer_and_ends(tmp_path: Path) -> Non
     with pytest.raises(ExceptionGroup) as caught:
         await running
     assert caught.group_contains(UnavailableError, match="leadership is in doubt")
+
+
+def test_a_candidates_node_is_that_of_mesos_byte_for_byte() -> None:
+    address = IPv4Address("10.0.0.1")
+    me = msgspec.structs.replace(master_info("I", address, 5050, "m1"), version="1.12.0")
+
+    assert node_of(me) == (
+        b'{"address":{"hostname":"m1","ip":"10.0.0.1","port":5050},"capabilities":['
+        b'{"type":"AGENT_UPDATE"},{"type":"AGENT_DRAINING"},{"type":"QUOTA_V2"}],"hostname":"m1",'
+        b'"id":"I","ip":16777226,"pid":"master@10.0.0.1:5050","port":5050,"version":"1.12.0"}'
+    )
+    assert holder_of(node_of(me), me) == me
 
 
 def test_an_earlier_life_of_ourselves_is_no_leader(tmp_path: Path) -> None:
