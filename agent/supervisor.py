@@ -39,6 +39,7 @@ LOOKS = 40
 LOOK_MILLISECONDS = 50
 
 CHUNK = 64 * 1024
+RESERVED = 4096  # bytes, for what is written when a container has ended
 MOST_WORDS = 3000  # of an error: what is reported is one write to a pipe that others share
 
 
@@ -82,6 +83,7 @@ def supervise(arguments: list[str], prefix: bytes = b"") -> int:
     outputs: list[Output] = []
     try:
         write(run, "supervisor", identity(os.getpid()))
+        reserve(run, "exit")
         if int(most) and ends[0] != "console":
             outputs = [Output(path, int(most)) for path in ends[1:]]
     except OSError as failure:
@@ -325,10 +327,22 @@ def identity(pid: int) -> dict[str, int]:
 
 def write(run: str, name: str, value: "dict[str, Any]") -> None:
     """Write a file of the run directory, whole or not at all."""
+    content = json.dumps(value).encode()
     temporary = os.path.join(run, "." + name)
-    with open(temporary, "w") as file:
-        json.dump(value, file)
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        if os.write(file, content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.ftruncate(file, len(content))
+    finally:
+        os.close(file)
     os.rename(temporary, os.path.join(run, name))
+
+
+def reserve(run: str, name: str) -> None:
+    """Take the room now that a file will need: the disk may be full when it is written."""
+    with open(os.path.join(run, "." + name), "wb") as file:
+        file.write(b" " * RESERVED)
 
 
 def report(value: "dict[str, Any]", prefix: bytes) -> None:

@@ -288,7 +288,12 @@ class Containers:
                 raise ContainerError(f"runc delete {container_id}: hangs") from error
         self._end_switchboard(place, has_started=found.init is not None)
         await asyncio.to_thread(self.cgroups.remove_container, container_id)
-        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+        try:
+            await asyncio.to_thread(shutil.rmtree, place)
+        except FileNotFoundError:
+            return
+        except OSError as error:  # a disk that is read-only for a while: it is tried again
+            raise ContainerError(f"{place}: {error.strerror}") from error
 
     def _end_switchboard(self, place: Path, *, has_started: bool) -> None:
         """End a switchboard that no container ever used; any other ends when all is read."""

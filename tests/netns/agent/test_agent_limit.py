@@ -7,12 +7,14 @@ import signal
 import subprocess
 import tarfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.netns.agent.house import House, eventually, living
 
+from phalanx.agent.cleanup import remove_all
 from phalanx.agent.container.privilege import Granted
 from phalanx.agent.container.spec import Device, Terms
 from phalanx.core.error import ContainerError
@@ -187,6 +189,52 @@ async def test_an_output_is_not_written_through_a_link(house: House, bound: int)
         await house.start("c1", {"value": "echo x", "uris": uris})
 
     assert not victim.exists()
+
+
+@pytest.fixture
+async def small_runtime(house: House) -> AsyncIterator[Path]:
+    """A file system of one megabyte as the runtime directory."""
+    place = house.layout.runtime
+    place.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    await asyncio.to_thread(subprocess.run, mount, check=True)
+    try:
+        yield place
+        await house.engine.remove("c1")
+        assert not house.layout.run("c1").exists()
+    finally:
+        remove_all(house.layout.runtime, house.cgroups.root)
+        await asyncio.to_thread(subprocess.run, ["umount", str(place)], check=True)
+
+
+async def test_how_a_container_ended_is_told_when_the_disk_was_full(
+    house: House, small_runtime: Path
+) -> None:
+    await house.start("c1", "while [ ! -e go ]; do sleep 0.02; done; exit 7")
+    with suppress(OSError), (small_runtime / "fill").open("wb", buffering=0) as fill:
+        while fill.write(bytes(4096)):
+            pass
+    (house.sandbox("c1") / "go").touch()
+
+    exit = await house.engine.wait("c1")
+
+    assert exit.status is not None
+    assert os.waitstatus_to_exitcode(exit.status) == 7
+
+
+async def test_what_can_not_be_removed_for_a_while_is_not_forgotten(
+    house: House, small_runtime: Path
+) -> None:
+    await house.start("c1", "true")
+    await house.engine.wait("c1")
+    remount = ["mount", "-o", "remount,ro", str(small_runtime)]
+    await asyncio.to_thread(subprocess.run, remount, check=True)
+    try:
+        with pytest.raises(ContainerError, match="Read-only file system"):
+            await house.engine.remove("c1")
+    finally:
+        remount[2] = "remount,rw"
+        await asyncio.to_thread(subprocess.run, remount, check=True)
 
 
 async def test_a_full_disk_costs_the_output_and_not_the_container(house: House) -> None:
