@@ -34,7 +34,7 @@ class DnsCollector(Collector):
             "Queries for foreign names, by how they were served.",
             labels=("served",),
         )
-        for event in ("cache_hit", "coalesced", "forwarded", "overload"):
+        for event in ("cache_hit", "coalesced", "forwarded", "overload", "prefetch", "stale"):
             lookups.add_metric((event,), self._forwarder.events[event])
         yield lookups
         yield GaugeMetricFamily(

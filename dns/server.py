@@ -139,7 +139,7 @@ class DnsServer:
             return
 
         async def forward() -> None:
-            _send(sock, await self._forwarder.resolve(query, limit), client)
+            _send(sock, await self._forwarder.resolve(query, limit, client[0]), client)
 
         task = asyncio.get_running_loop().create_task(forward())
         self._lookups.add(task)
@@ -189,17 +189,17 @@ class DnsServer:
                 reply = answers.reply_tcp(message, may_transfer=may_transfer)
             if isinstance(reply, Query):
                 await room.acquire()
-                group.create_task(self._look_up_tcp(reply, writer, room))
+                group.create_task(self._look_up_tcp(reply, writer, room, client))
             elif isinstance(reply, Transfer):
                 await self._transfer(reply, writer)
             elif reply is not None:
                 writer.write(_LENGTH.pack(len(reply)) + reply)
 
     async def _look_up_tcp(
-        self, query: Query, writer: asyncio.StreamWriter, room: asyncio.Semaphore
+        self, query: Query, writer: asyncio.StreamWriter, room: asyncio.Semaphore, client: str
     ) -> None:
         try:
-            reply = await self._forwarder.resolve(query, MAX_TCP_BYTES)
+            reply = await self._forwarder.resolve(query, MAX_TCP_BYTES, client)
         finally:
             room.release()
         writer.write(_LENGTH.pack(len(reply)) + reply)

@@ -93,6 +93,7 @@ def plane_flags(place: Place, topology: Topology, node: Node) -> Sequence[str]:
             "cni-config-dir": "" if relays else home / "cni/conf",
             "state-dir": home / "plane",
             "feed-port": FEED_PORT if relays else 0,
+            "upstreams": "/dev/null",  # a lab has no way out
             "mesos-dns-port": MESOS_DNS_PORT if relays else 0,
         }
     )

@@ -62,14 +62,14 @@ class Plane:
     def __init__(self, config: PlaneConfig) -> None:
         self._config = config
         self._registry = CollectorRegistry()
+        self._forwarder = Forwarder(config.name_servers(), zones=config.zone_upstreams)
         self._zones = ZoneTable(
             node=config.ip,
             servers=config.dns_listen,
             settings=config.zones,
             serial=int(time.time()),
-            forwards=bool(config.upstreams),
+            forwards=self._forwarder.forwards,
         )
-        self._forwarder = Forwarder(config.upstreams)
         self._registry.register(DnsCollector(self._zones, self._forwarder))
         self._gauge(
             "phalanx_plane_in_sync",
@@ -179,8 +179,8 @@ class Plane:
             config.zones,
             listener=",".join(map(str, config.dns_listen)),
             port=config.dns_port,
-            upstreams=config.upstreams,
-            zone_upstreams={},
+            upstreams=[str(upstream) for upstream in self._forwarder.routes.default],
+            zone_upstreams=config.zone_upstreams,
         )
         return dns_routes(self._zones, shown)
 

@@ -1,5 +1,7 @@
 """The settings of a plane."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -8,7 +10,7 @@ from phalanx.core.config import HostPort, Loader, check_port, setting
 from phalanx.core.error import ConfigError
 from phalanx.core.log import check_level
 from phalanx.dns.admission import Admission, parse_networks
-from phalanx.dns.forward.upstream import parse_upstream
+from phalanx.dns.forward.route import name_servers, parse_routes
 from phalanx.dns.zones.settings import SOURCES, ZoneSettings
 from phalanx.lb.choose import Kind, check_kind
 
@@ -49,7 +51,13 @@ class PlaneConfig:
     )
     dns_port: int = setting("port of the resolver", default=53)
     upstreams: tuple[str, ...] = setting(
-        "resolvers for every other name, HOST or HOST:PORT", default=()
+        "resolvers for every other name, ADDRESS or ADDRESS:PORT, or the path of a resolv.conf"
+        " that names them; none to refuse other names",
+        default=("/etc/resolv.conf",),
+    )
+    zone_upstreams: tuple[str, ...] = setting(
+        "resolvers for the names of one zone, like corp.example=10.0.0.1/10.0.0.2:5353",
+        default=(),
     )
     dns_listen_also: tuple[str, ...] = setting(
         "more addresses of this node to answer on, IPv4 or IPv6", default=()
@@ -93,14 +101,28 @@ class PlaneConfig:
             raise ConfigError("--source: '': at least one URL is needed")
         if not self.resync > 0:
             raise ConfigError(f"--resync: {self.resync!r}: must be above 0")
-        for upstream in self.upstreams:
-            parse_upstream(upstream)
+        parse_routes([each for each in self.upstreams if "/" not in each], self.zone_upstreams)
         check_kind(self.lb)
         if self.dns_rate_limit < 0:
             raise ConfigError(f"--dns-rate-limit: {self.dns_rate_limit!r}: must not be below 0")
         _ = self.admission
         _ = self.zones  # raises for what it can't use
         check_level(self.log_level)
+
+    def name_servers(self) -> Sequence[str]:
+        """Return the upstreams, those of a resolv.conf as it is now.
+
+        A file that can't be read names none. Addresses that we answer on are
+        left out of one: it may be ours.
+        """
+        found: list[str] = []
+        for upstream in self.upstreams:
+            if "/" not in upstream:
+                found.append(upstream)
+                continue
+            with suppress(OSError, UnicodeDecodeError):
+                found += name_servers(Path(upstream).read_text(), {self.ip, *self.dns_listen})
+        return tuple(dict.fromkeys(found))
 
     @property
     def admission(self) -> Admission:

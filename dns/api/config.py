@@ -13,7 +13,7 @@ def shown_config(
     listener: str,
     port: int,
     upstreams: Sequence[str],
-    zone_upstreams: Mapping[str, Sequence[str]],
+    zone_upstreams: Sequence[str],
 ) -> Mapping[str, object]:
     """Return what ``/v1/config`` shows; nothing is refreshed by the clock, so that is 0 s."""
     [soa] = zone_start(0)[RecordType.SOA]
@@ -25,7 +25,10 @@ def shown_config(
         "Listener": listener,
         "Port": port,
         "Resolvers": list(upstreams),
-        "ZoneResolvers": {zone: list(found) for zone, found in zone_upstreams.items()},
+        "ZoneResolvers": {
+            zone: addresses.split("/")
+            for zone, _, addresses in (each.partition("=") for each in zone_upstreams)
+        },
         "ExternalOn": bool(upstreams),
         "RecurseOn": bool(upstreams),
         "IPSources": list(settings.sources),

@@ -1,10 +1,22 @@
-"""A bounded memory of upstreams' answers; it is told the time."""
+"""A bounded memory of upstreams' answers; it is told the time (RFC 2308, 8767)."""
 
 from dataclasses import dataclass
 
 from phalanx.dns.forward.message import Key, UpstreamReply
 
 MAX_ENTRIES = 10_000
+STALE_SECONDS = 86400  # for which an answer may still be given after its time, if need be
+STALE_RETRY_SECONDS = 30.0  # between two attempts to have a fresh one, while upstreams fail
+PREFETCH_PART = 0.9  # of its lifetime; later a hot answer is fetched anew ahead of its end
+PREFETCH_HITS = 2
+
+
+@dataclass(slots=True)
+class _Entry:
+    reply: UpstreamReply
+    since: float
+    hits: int = 0
+    retry_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,29 +25,48 @@ class Cached:
 
     reply: UpstreamReply
     age_seconds: int
+    is_stale: bool = False  # its time is over
+    is_retry_due: bool = True  # for a stale one: upstreams have not failed just now
+    is_prefetch_due: bool = False
 
 
 class Cache:
-    """Holds an answer for as long as its least TTL; the one unused for longest makes room."""
+    """Holds an answer for its least TTL and, as stale, for a day more.
 
-    def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
+    The one unused for longest makes room. Failures never get in, so they
+    never push a good answer out.
+    """
+
+    def __init__(
+        self, max_entries: int = MAX_ENTRIES, *, stale_seconds: float = STALE_SECONDS
+    ) -> None:
         self._max_entries = max_entries
-        self._entries: dict[Key, tuple[UpstreamReply, float]] = {}
+        self._stale_seconds = stale_seconds
+        self._entries: dict[Key, _Entry] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: Key, now: float) -> Cached | None:
         """Return the answer to *key* if it is here and still good at *now*."""
+        found = self.find(key, now)
+        return None if found is None or found.is_stale else found
+
+    def find(self, key: Key, now: float) -> Cached | None:
+        """Return the answer to *key*, stale or not, None if it is not here."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
-        reply, since = entry
-        age = int(now - since)
-        if age >= reply.lifetime_seconds:
+        age = int(now - entry.since)
+        lifetime = entry.reply.lifetime_seconds
+        if age >= lifetime + self._stale_seconds:
             return None
         self._entries[key] = entry
-        return Cached(reply, age)
+        if age >= lifetime:
+            return Cached(entry.reply, age, is_stale=True, is_retry_due=now >= entry.retry_at)
+        entry.hits += 1
+        is_due = entry.hits >= PREFETCH_HITS and age >= PREFETCH_PART * lifetime
+        return Cached(entry.reply, age, is_prefetch_due=is_due and now >= entry.retry_at)
 
     def put(self, key: Key, reply: UpstreamReply, now: float) -> None:
         """Keep *reply* from *now* on, unless it must not be kept."""
@@ -44,4 +75,10 @@ class Cache:
             return
         if len(self._entries) >= self._max_entries:
             del self._entries[next(iter(self._entries))]
-        self._entries[key] = (reply, now)
+        self._entries[key] = _Entry(reply, now)
+
+    def fail(self, key: Key, now: float) -> None:
+        """Remember that no upstream had an answer to *key*: one is not asked for again at once."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.retry_at = now + STALE_RETRY_SECONDS

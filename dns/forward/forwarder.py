@@ -13,10 +13,11 @@ from phalanx.core.error import ConfigError
 from phalanx.dns.answer.query import Query, Rcode
 from phalanx.dns.answer.reply import Body, render_reply
 from phalanx.dns.answer.table import Counts
-from phalanx.dns.forward.cache import MAX_ENTRIES, Cache
+from phalanx.dns.forward.cache import MAX_ENTRIES, Cache, Cached
 from phalanx.dns.forward.exchange import exchange
 from phalanx.dns.forward.message import Key, UpstreamReply, key_of, render_forwarded
-from phalanx.dns.forward.upstream import NEW, Standing, parse_upstream, ranked
+from phalanx.dns.forward.route import parse_routes
+from phalanx.dns.forward.upstream import NEW, Standing, probe_due, ranked
 
 log = structlog.get_logger()
 
@@ -24,6 +25,8 @@ ZONE = "."  # the zone of foreign names in counts
 RACERS = 2
 ROUNDS = 2
 TRY_SECONDS = 2.0
+PATIENCE_SECONDS = 1.8  # before a client gets a stale answer (RFC 8767 §5)
+MAX_LATE = 64  # tries that go on after their race was won
 MAX_FLIGHTS = 256  # questions under way; each may hold RACERS sockets
 MAX_WAITING = 1024  # clients waiting for them
 
@@ -31,6 +34,7 @@ MAX_WAITING = 1024  # clients waiting for them
 class Forwarder:
     """Answers queries for foreign names from upstreams, each ``ADDRESS`` or ``ADDRESS:PORT``.
 
+    *zones* have upstreams of their own, each like ``corp.example=10.0.0.1/10.0.0.2``.
     Without an upstream it refuses; when none gives a good answer, or too many
     lookups are under way, it says SERVFAIL. Raises ConfigError for an upstream
     that can't be read.
@@ -40,26 +44,35 @@ class Forwarder:
         self,
         upstreams: Sequence[str] = (),
         *,
+        zones: Sequence[str] = (),
         try_seconds: float = TRY_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
         max_flights: int = MAX_FLIGHTS,
         max_waiting: int = MAX_WAITING,
         max_cached: int = MAX_ENTRIES,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
-        self.upstreams = tuple(dict.fromkeys(map(parse_upstream, upstreams)))
+        self.routes = parse_routes(upstreams, zones)
         self.counts: Counts = defaultdict(int)
         self.events: Counter[str] = Counter()
         self.failures: Counter[tuple[HostPort, str]] = Counter()
         self._standings: dict[HostPort, Standing] = {}
         self._flights: dict[Key, asyncio.Task[UpstreamReply | None]] = {}
+        self._late: set[asyncio.Task[UpstreamReply | None]] = set()  # tries that lost their race
         self._cache = Cache(max_cached)
         self._try_seconds = try_seconds
+        self._patience_seconds = patience_seconds
         self._max_flights = max_flights
         self._max_waiting = max_waiting
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()  # clients' queries, by their addresses
         self._clock = clock
         self._rng = rng or random.SystemRandom()
+
+    @property
+    def forwards(self) -> bool:
+        """Tell whether there is anybody to ask."""
+        return bool(self.routes.all)
 
     @property
     def lookups_under_way(self) -> int:
@@ -68,40 +81,80 @@ class Forwarder:
 
     def check_no_loop(self, listening: Sequence[HostPort]) -> None:
         """Raise ConfigError if an upstream is one of the addresses that we listen on."""
-        for upstream in self.upstreams:
+        for upstream in self.routes.all:
             if upstream in listening:
                 raise ConfigError(f"upstream: {str(upstream)!r} is an address that we listen on")
 
     def known(self, query: Query, limit: int) -> bytes | None:
         """Return the reply if it takes no asking: from the cache, or a refusal."""
-        if not self.upstreams:
+        key = key_of(query)
+        if not self.routes.upstreams_of(key.question[:-4]):
             return self._error(query, Rcode.REFUSED)
-        cached = self._cache.get(key_of(query), self._clock())
-        if cached is None:
+        cached = self._cache.find(key, self._clock())
+        if cached is None or (cached.is_stale and cached.is_retry_due):
             return None
-        self.events["cache_hit"] += 1
-        return self._reply(query, cached.reply, cached.age_seconds, limit)
+        if cached.is_prefetch_due and key not in self._flights and self._has_spare_flights:
+            self.events["prefetch"] += 1
+            self._start(key)
+        self.events["stale" if cached.is_stale else "cache_hit"] += 1
+        return self._from_cache(query, cached, limit)
 
-    async def resolve(self, query: Query, limit: int) -> bytes:
-        """Return the reply, at most *limit* bytes long, asking upstreams if it is not known."""
+    async def resolve(self, query: Query, limit: int, client: str = "") -> bytes:
+        """Return the reply, at most *limit* bytes long, asking upstreams if it is not known.
+
+        An answer whose time is over is given when upstreams fail, or take long.
+        """
         known = self.known(query, limit)
         if known is not None:
             return known
         key = key_of(query)
         flight = self._flights.get(key)
-        is_full = flight is None and len(self._flights) >= self._max_flights
-        if is_full or self._waiting >= self._max_waiting:
+        if self._is_too_much(client, is_new=flight is None):
             self.events["overload"] += 1
-            return self._error(query, Rcode.SERVFAIL)
+            return self._stale(query, key, limit) or self._error(query, Rcode.SERVFAIL)
         self.events["forwarded" if flight is None else "coalesced"] += 1
-        self._waiting += 1
+        self._waiting[client] += 1
+        flight = flight or self._start(key)
+        is_kept = self._cache.find(key, self._clock()) is not None
         try:
-            reply = await asyncio.shield(flight or self._start(key))
+            async with asyncio.timeout(self._patience_seconds if is_kept else None):
+                reply = await asyncio.shield(flight)
+        except TimeoutError:
+            reply = None
         finally:
-            self._waiting -= 1
+            self._waiting[client] -= 1
+            if not self._waiting[client]:
+                del self._waiting[client]
         if reply is None:
-            return self._error(query, Rcode.SERVFAIL)
+            return self._stale(query, key, limit) or self._error(query, Rcode.SERVFAIL)
         return self._reply(query, reply, 0, limit)
+
+    @property
+    def _has_spare_flights(self) -> bool:
+        return len(self._flights) < self._max_flights // 2
+
+    def _is_too_much(self, client: str, *, is_new: bool) -> bool:
+        """Tell whether to turn a query away; when room gets short, nobody gets beyond a share."""
+        waiting = self._waiting.total()
+        if waiting >= self._max_waiting or (is_new and len(self._flights) >= self._max_flights):
+            return True
+        clients = len(self._waiting | Counter([client]))
+        own = self._waiting[client]
+        is_crowded = waiting >= self._max_waiting // 2
+        if is_crowded and clients > 1 and own >= self._max_waiting // (2 * clients):
+            return True
+        is_busy = is_new and len(self._flights) >= self._max_flights // 2
+        return is_busy and clients > 1 and own >= self._max_flights // (2 * clients)
+
+    def _stale(self, query: Query, key: Key, limit: int) -> bytes | None:
+        cached = self._cache.find(key, self._clock())
+        if cached is None:
+            return None
+        self.events["stale"] += 1
+        return self._from_cache(query, cached, limit)
+
+    def _from_cache(self, query: Query, cached: Cached, limit: int) -> bytes:
+        return self._reply(query, cached.reply, cached.age_seconds, limit, is_stale=cached.is_stale)
 
     def _start(self, key: Key) -> asyncio.Task[UpstreamReply | None]:
         flight = asyncio.get_running_loop().create_task(self._fetch(key))
@@ -111,23 +164,30 @@ class Forwarder:
 
     async def close(self) -> None:
         """End the lookups under way."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        while tasks := [*self._flights.values(), *self._late]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _fetch(self, key: Key) -> UpstreamReply | None:
         """Race the two best upstreams, then the next two; None when nobody has a good answer."""
-        order = ranked(self.upstreams, self._standings, self._clock())
+        upstreams = self.routes.upstreams_of(key.question[:-4])
+        now = self._clock()
+        order = ranked(upstreams, self._standings, now)
+        probed = probe_due(order[RACERS:], self._standings, now)
+        if probed is not None:
+            self._keep_late(asyncio.get_running_loop().create_task(self._try(probed, key)))
         for turn in range(ROUNDS):
             racers = order[turn * RACERS : (turn + 1) * RACERS] or order[:RACERS]
             reply = await self._race(racers, key)
             if reply is not None:
                 self._cache.put(key, reply, self._clock())
                 return reply
+        self._cache.fail(key, self._clock())
         return None
 
     async def _race(self, racers: Sequence[HostPort], key: Key) -> UpstreamReply | None:
+        """Return the first good answer; who is late is still heard, for its standing."""
         loop = asyncio.get_running_loop()
         tries = [loop.create_task(self._try(upstream, key)) for upstream in racers]
         try:
@@ -135,10 +195,21 @@ class Forwarder:
                 if (reply := await done) is not None:
                     return reply
             return None
-        finally:
+        except asyncio.CancelledError:
             for task in tries:
                 task.cancel()
-            await asyncio.gather(*tries, return_exceptions=True)
+            raise
+        finally:
+            for task in tries:
+                self._keep_late(task)
+
+    def _keep_late(self, task: asyncio.Task[UpstreamReply | None]) -> None:
+        if task.done():
+            return
+        if len(self._late) >= MAX_LATE:
+            task.cancel()
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     async def _try(self, upstream: HostPort, key: Key) -> UpstreamReply | None:
         """Ask one upstream and remember how it did; None unless its answer is good."""
@@ -161,9 +232,19 @@ class Forwarder:
         self._standings[upstream] = standing.succeeded(now - started, now)
         return reply
 
-    def _reply(self, query: Query, reply: UpstreamReply, age_seconds: int, limit: int) -> bytes:
+    def _reply(
+        self,
+        query: Query,
+        reply: UpstreamReply,
+        age_seconds: int,
+        limit: int,
+        *,
+        is_stale: bool = False,
+    ) -> bytes:
         self.counts[ZONE, reply.rcode] += 1
-        return render_forwarded(query, reply, age_seconds=age_seconds, limit=limit)
+        return render_forwarded(
+            query, reply, age_seconds=age_seconds, limit=limit, is_stale=is_stale
+        )
 
     def _error(self, query: Query, rcode: Rcode) -> bytes:
         self.counts[ZONE, rcode] += 1

@@ -11,6 +11,7 @@ from phalanx.dns.zones.record import RecordType
 
 MAX_LIFETIME_SECONDS = 3600
 MAX_NEGATIVE_LIFETIME_SECONDS = 300
+STALE_TTL_SECONDS = 30
 
 _RESPONSE = 0x8000
 _AUTHENTIC = 0x0020
@@ -154,9 +155,14 @@ def _lifetime(rcode: int, records: _Records) -> int:
     return min(records.negative_ttl, records.least_ttl, MAX_NEGATIVE_LIFETIME_SECONDS)
 
 
-def render_forwarded(query: Query, reply: UpstreamReply, *, age_seconds: int, limit: int) -> bytes:
-    """Return the client's reply, its TTLs lowered by *age_seconds*; cut to nothing if too long."""
-    records = _aged(reply, age_seconds)
+def render_forwarded(
+    query: Query, reply: UpstreamReply, *, age_seconds: int, limit: int, is_stale: bool = False
+) -> bytes:
+    """Return the client's reply, its TTLs lowered by *age_seconds*; cut to nothing if too long.
+
+    A stale one has TTLs of 30 s (RFC 8767 §4).
+    """
+    records = _aged(reply, age_seconds, is_stale=is_stale)
     opt = b""
     head = _RESPONSE | RECURSION_AVAILABLE | reply.flags & _CHECKING_DISABLED | reply.rcode & 0xF
     if query.is_recursion_desired:
@@ -175,11 +181,13 @@ def render_forwarded(query: Query, reply: UpstreamReply, *, age_seconds: int, li
     return query.id + struct.pack("!HHHHH", head, *counts) + question + records + opt
 
 
-def _aged(reply: UpstreamReply, age_seconds: int) -> bytes:
-    if not age_seconds:
+def _aged(reply: UpstreamReply, age_seconds: int, *, is_stale: bool) -> bytes:
+    if not age_seconds and not is_stale:
         return reply.records
     records = bytearray(reply.records)
     for offset in reply.ttl_offsets:
         ttl = _TTL.unpack_from(records, offset)[0]
-        _TTL.pack_into(records, offset, max(0, ttl - age_seconds))
+        _TTL.pack_into(
+            records, offset, STALE_TTL_SECONDS if is_stale else max(0, ttl - age_seconds)
+        )
     return bytes(records)

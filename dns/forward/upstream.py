@@ -12,6 +12,7 @@ PORT = 53
 HALF_LIFE_SECONDS = 30.0  # of the memory of a failure
 UNKNOWN_RTT_SECONDS = 0.05  # until an upstream has answered: worth a try
 RTT_GAIN = 0.25
+PROBE_SECONDS = 5.0  # after its last try a failing upstream gets one question more
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,20 @@ def ranked(
         return round(standing.failures_at(now)), standing.rtt_seconds
 
     return sorted(upstreams, key=rank)
+
+
+def probe_due(
+    upstreams: Iterable[HostPort], standings: Mapping[HostPort, Standing], now: float
+) -> HostPort | None:
+    """Return the failing upstream that has been left alone for longest, if for long enough."""
+    waiting = [
+        (standings[upstream].at, upstream)
+        for upstream in upstreams
+        if upstream in standings
+        and standings[upstream].failures_at(now) >= 0.5
+        and now - standings[upstream].at >= PROBE_SECONDS
+    ]
+    return min(waiting)[1] if waiting else None
 
 
 def parse_upstream(text: str) -> HostPort:

@@ -15,7 +15,11 @@ from phalanx.dns.publish import ZoneTable
 from phalanx.dns.zones.settings import DEFAULTS
 
 CONFIG = shown_config(
-    DEFAULTS, listener="198.51.100.1", port=53, upstreams=["192.0.2.1"], zone_upstreams={}
+    DEFAULTS,
+    listener="198.51.100.1",
+    port=53,
+    upstreams=["192.0.2.1"],
+    zone_upstreams=["corp.example=10.0.0.1/10.0.0.2"],
 )
 
 Get = Callable[[ZoneTable, str], Awaitable[tuple[int, object]]]
@@ -122,6 +126,7 @@ async def test_config_has_the_names_of_mesos_dns(get: Get, zones: ZoneTable) -> 
     assert status == 200
     assert isinstance(body, dict)
     assert (body["Domain"], body["TTL"], body["Resolvers"]) == ("mesos", 5, ["192.0.2.1"])
+    assert body["ZoneResolvers"] == {"corp.example": ["10.0.0.1", "10.0.0.2"]}
     assert body["IPSources"] == ["netinfo", "mesos", "host"]
 
 

@@ -340,3 +340,126 @@ async def test_too_many_clients_of_one_lookup_fail_fast(upstream: Open, forwarde
 
     assert result(await lookup.resolve(query(), 512)) == ("SERVFAIL", [])
     waiting.cancel()
+
+
+async def test_zone_has_upstreams_of_its_own(upstream: Open) -> None:
+    default, own = await upstream(says("192.0.2.1")), await upstream(says("192.0.2.2"))
+    lookup = Forwarder([default.address], zones=[f"corp.example={own.address}", "no.example="])
+
+    found = [
+        result(await lookup.resolve(query(name), 512))
+        for name in ("www.example.com", "www.Corp.example", "www.no.example")
+    ]
+
+    assert found == [("NOERROR", ["192.0.2.1"]), ("NOERROR", ["192.0.2.2"]), ("REFUSED", [])]
+    await lookup.close()
+
+
+async def test_upstream_that_always_loses_is_marked_when_it_never_answers(
+    upstream: Open, forwarder: Make
+) -> None:
+    silent = await upstream(stalls)
+    lookup = forwarder(silent, await upstream(says("192.0.2.2")), try_seconds=0.1)
+
+    await lookup.resolve(query(), 512)
+
+    await until(lambda: lookup.failures.total() == 1)
+    assert {(str(place), why) for place, why in lookup.failures} == {(silent.address, "timeout")}
+
+
+async def test_upstream_that_recovers_is_found_by_a_probe(upstream: Open, forwarder: Make) -> None:
+    now = 0.0
+    is_well = False
+
+    async def flaps(message: bytes, tcp: bool) -> Sequence[bytes]:
+        return [answered(message, "192.0.2.9") if is_well else failed(message)]
+
+    sick = await upstream(flaps)
+    others = [await upstream(says("192.0.2.1")) for _ in range(2)]
+    lookup = forwarder(sick, *others, clock=lambda: now)
+    await lookup.resolve(query("one.example.com"), 512)
+    await until(lambda: lookup.failures.total() == 1)
+    is_well = True
+    now += 1
+    await lookup.resolve(query("two.example.com"), 512)
+    before = len(sick.asked)
+    now += 6
+
+    await lookup.resolve(query("three.example.com"), 512)
+
+    await until(lambda: len(sick.asked) == before + 1)
+    assert before == 1
+
+
+async def test_when_upstreams_fail_the_last_answer_is_given_with_a_short_ttl(
+    upstream: Open, forwarder: Make
+) -> None:
+    now = 0.0
+    is_well = True
+
+    async def script(message: bytes, tcp: bool) -> Sequence[bytes]:
+        return [answered(message, ttl=60) if is_well else failed(message)]
+
+    server = await upstream(script)
+    lookup = forwarder(server, clock=lambda: now)
+    await lookup.resolve(query(), 512)
+    is_well = False
+    now += 3600
+
+    stale = [await lookup.resolve(query(), 512) for _ in range(2)]
+
+    assert [result(reply) for reply in stale] == [("NOERROR", ["192.0.2.80"])] * 2
+    assert {record.ttl for reply in stale for record in DNSRecord.parse(reply).rr} == {30}
+    assert len(server.asked) == 3  # fresh, then two rounds; the second client did not ask again
+    is_well = True
+    now += 60
+    again = await lookup.resolve(query(), 512)
+    assert [record.ttl for record in DNSRecord.parse(again).rr] == [60]
+
+
+async def test_when_upstreams_stall_the_last_answer_is_given_soon(
+    upstream: Open, forwarder: Make
+) -> None:
+    now = 0.0
+    server = await upstream(says("192.0.2.1", ttl=60))
+    lookup = forwarder(server, clock=lambda: now, try_seconds=60, patience_seconds=0.05)
+    await lookup.resolve(query(), 512)
+    server.script = stalls  # type: ignore[attr-defined]  # the protocol shows what most tests need
+    now += 61
+
+    assert result(await lookup.resolve(query(), 512)) == ("NOERROR", ["192.0.2.1"])
+    assert lookup.lookups_under_way == 1
+
+
+async def test_hot_answer_is_fetched_anew_before_its_end(upstream: Open, forwarder: Make) -> None:
+    now = 0.0
+    server = await upstream(says("192.0.2.1", ttl=100))
+    lookup = forwarder(server, clock=lambda: now)
+    await lookup.resolve(query(), 512)
+    now += 50
+    await lookup.resolve(query(), 512)
+    now += 45
+
+    kept = await lookup.resolve(query(), 512)
+    await until(lambda: lookup.lookups_under_way == 0)
+    fresh = await lookup.resolve(query(), 512)
+
+    ttls = [DNSRecord.parse(reply).rr[0].ttl for reply in (kept, fresh)]
+    assert (ttls, len(server.asked)) == ([5, 100], 2)
+
+
+async def test_one_client_does_not_take_the_room_of_others(upstream: Open, forwarder: Make) -> None:
+    lookup = forwarder(await upstream(stalls), max_waiting=8, try_seconds=60)
+    greedy = [
+        asyncio.create_task(lookup.resolve(query(f"n{n}.example.com"), 512, "10.0.0.1"))
+        for n in range(4)
+    ]
+    modest = asyncio.create_task(lookup.resolve(query("m.example.com"), 512, "10.0.0.2"))
+    await until(lambda: lookup.events["forwarded"] == 5)
+
+    assert result(await lookup.resolve(query("x.example.com"), 512, "10.0.0.1")) == ("SERVFAIL", [])
+    third = asyncio.create_task(lookup.resolve(query("y.example.com"), 512, "10.0.0.3"))
+    await until(lambda: lookup.events["forwarded"] == 6)
+    assert lookup.events["overload"] == 1
+    for task in (*greedy, modest, third):
+        task.cancel()
