@@ -51,6 +51,7 @@ from phalanx.mesos.v1.mesos import (
 HEARTBEAT_SECONDS = 30.0
 DRAIN_SECONDS = 2.0  # for what an ended container may still have written
 SIGKILL = 9
+NO_SWITCHBOARD = "I/O switchboard server was disabled for this container"  # clients match it
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ async def _streamed(request: web.Request, call: Call, terms: Terms) -> web.Strea
     desk = request.app[DESK]
     if call.type == "ATTACH_CONTAINER_OUTPUT":
         part = _present(call, call.attach_container_output)
-        attachment = await attach(_run(desk, part.container_id), listens=True)
+        attachment = await _attach(desk, part.container_id, listens=True)
         return await _stream(request, terms, attachment, desk, part.container_id)
     session = _present(call, call.launch_nested_container_session)
     wish = Wish(session.container_id, session.command, session.container, is_session=True)
@@ -214,7 +215,7 @@ async def _streamed(request: web.Request, call: Call, terms: Terms) -> web.Strea
     if not is_new:
         return web.Response(status=202)
     try:
-        attachment = await attach(_run(desk, session.container_id), listens=True)
+        attachment = await _attach(desk, session.container_id, listens=True)
         return await _stream(request, terms, attachment, desk, session.container_id)
     finally:
         with suppress(NotFoundError):
@@ -302,7 +303,7 @@ async def attach_input(request: web.Request, terms: Terms) -> web.Response:
                 if call.type not in (None, "ATTACH_CONTAINER_INPUT"):
                     words = f"Streaming 'Content-Type' {RECORDIO} is not supported for"
                     raise web.HTTPUnsupportedMediaType(text=f"{words} {call.type} call")
-                attachment = await attach(_run(desk, target(call)))
+                attachment = await _attach(desk, target(call))
                 continue
             frame = input_frame(call)
             if frame is not None:
@@ -325,6 +326,25 @@ def _present(call: Call, part: M | None) -> M:
 def _missing(call: Call) -> InvalidError:
     name = str(call.type).lower()
     return InvalidError(f"Failed to validate agent::Call: Expecting '{name}' to be present")
+
+
+async def _attach(desk: Desk, container_id: ContainerID, *, listens: bool = False) -> Attachment:
+    """Connect to a container; raise NotFoundError if its task or executor is not there.
+
+    Where those are but the container has ended or has no switchboard, it is a
+    ContainerError: clients take its 500 for an end that was too quick for them.
+    """
+    run = _run(desk, container_id)
+    try:
+        return await attach(run, listens=listens)
+    except NotFoundError as error:
+        name = id_text(container_id)
+        root = name.partition(".")[0]
+        if not desk.layout.run(root).is_dir() and not (desk.layout.docker / root).is_dir():
+            raise NotFoundError(f"Container {name} cannot be found") from error
+        if run.is_dir():
+            raise ContainerError(NO_SWITCHBOARD) from error
+        raise ContainerError(f"Container {name} has ended") from error
 
 
 def _run(desk: Desk, container_id: ContainerID) -> Path:

@@ -443,4 +443,21 @@ async def test_a_container_without_a_session_has_nothing_to_attach_to(
     }
 
     async with client.post(f"{up.url}/api/v1", json=call, headers=STREAMING) as response:
-        assert response.status == 404
+        assert response.status == 500
+        text = "I/O switchboard server was disabled for this container"
+        assert await response.text() == text
+
+
+async def test_who_comes_too_late_for_a_session_is_told_apart(
+    up: Any, parent: dict[str, Any], client: aiohttp.ClientSession
+) -> None:
+    gone = {"value": "gone", "parent": parent}
+    stranger = {"value": "gone", "parent": {"value": "nosuch"}}
+
+    for name, status, words in (
+        (gone, 500, f"Container {parent['value']}.gone has ended"),
+        (stranger, 404, "Container nosuch.gone cannot be found"),
+    ):
+        body = first_record(name)
+        async with client.post(f"{up.url}/api/v1", data=body, headers=INPUT) as response:
+            assert (response.status, await response.text()) == (status, words)
