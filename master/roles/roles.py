@@ -63,12 +63,15 @@ class Roles:
 
     @carried_through
     async def update_quota(self, configs: Sequence[QuotaConfig], *, is_forced: bool) -> None:
-        """Change the quota of some roles, all or none; raise InvalidError."""
+        """Change the quota of some roles, all or none; raise InvalidError.
+
+        Nothing that is merely offered forbids a limit: it is taken back.
+        """
         async with self._lock:
             after = updated(
                 self._cluster.quotas,
                 configs,
-                consumed=consumed_by_top_role(self._cluster),
+                consumed=consumed_by_top_role(self._cluster, with_offers=False),
                 capacity=capacity(self._cluster),
                 is_forced=is_forced,
             )

@@ -22,9 +22,10 @@ from phalanx.master.operator.tally import (
     summed,
     totals,
 )
-from phalanx.master.roles.consumption import as_numbers
+from phalanx.master.roles.consumption import Scalars, as_numbers
 from phalanx.master.roles.quota import thousandths
 from phalanx.mesos.build import build_info
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import encode_value, to_json
 from phalanx.mesos.v1.mesos import (
     MasterInfo,
@@ -177,15 +178,25 @@ def roles_json(roles: Iterable[RoleFacts]) -> Json:
                 "name": role.name,
                 "weight": role.weight,
                 "quota": _quota(role),
-                "resources": sparse_summary(role.allocated + role.offered),
-                "allocated": sparse_summary(role.allocated),
-                "offered": sparse_summary(role.offered),
+                "resources": _quantities(
+                    role.allocated + role.offered, role.allocated_counts, role.offered_counts
+                ),
+                "allocated": _quantities(role.allocated, role.allocated_counts),
+                "offered": _quantities(role.offered, role.offered_counts),
                 "reserved": as_numbers(role.reserved),
                 "frameworks": list(role.frameworks),
             }
             for role in roles
         ]
     }
+
+
+def _quantities(resources: Resources, *counts: Scalars) -> Json:
+    shown: Json = dict(sparse_summary(resources))
+    for each in counts:
+        for name, amount in each.items():
+            shown[name] = shown.get(name, 0.0) + amount / 1000
+    return shown
 
 
 def _quota(role: RoleFacts) -> Json:

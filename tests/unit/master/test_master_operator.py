@@ -31,6 +31,8 @@ from phalanx.master.recovery import recover
 from phalanx.mesos.agent_protocol import AgentSubscribe, AgentUpdate
 from phalanx.mesos.recordio import RecordDecoder
 from phalanx.mesos.v1.codec import from_json
+from phalanx.mesos.v1.mesos import Scalar
+from phalanx.mesos.v1.quota import QuotaConfig
 from phalanx.mesos.v1.scheduler import Call, Subscribe
 
 Json = dict[str, Any]
@@ -351,8 +353,33 @@ async def test_roles_show_what_is_allocated(leader: Leader) -> None:
     [role] = plain(roles_json(roles_of_cluster(leader.cluster)))["roles"]
 
     assert role["name"] == "*"
-    assert role["allocated"] == {"cpus": 0.5, "mem": 64.0}
-    assert role["quota"]["consumed"] == role["resources"]
+    assert role["allocated"] == role["resources"] == {"cpus": 0.5, "mem": 64.0, "ports": 1.0}
+    assert role["quota"]["consumed"] == {"cpus": 0.5, "mem": 64.0}
+
+
+async def test_offers_are_no_consumption_and_give_way_to_a_limit(leader: Leader) -> None:
+    leader.frameworks.subscribe(
+        from_json(
+            Subscribe,
+            {
+                "framework_info": {
+                    "user": "u",
+                    "name": "n",
+                    "roles": ["eng"],
+                    "capabilities": [{"type": "MULTI_ROLE"}],
+                }
+            },
+        )
+    )
+    leader.allocator.allocate_once()
+    [_, role] = plain(roles_json(roles_of_cluster(leader.cluster)))["roles"]
+    assert role["offered"] == role["resources"] == {"cpus": 3.5, "mem": 960.0, "ports": 9.0}
+    assert role["quota"]["consumed"] == {}
+
+    limit = QuotaConfig(role="eng", limits={"cpus": Scalar(value=1.0)})
+    await leader.roles.update_quota([limit], is_forced=False)
+
+    assert not leader.cluster.offers
 
 
 async def test_v1_answers_have_the_keys_of_a_real_master(leader: Leader) -> None:
