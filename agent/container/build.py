@@ -13,6 +13,7 @@ from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.config import AgentConfig
 from phalanx.agent.container.cgroup import Cgroups
+from phalanx.agent.container.environment import searched
 from phalanx.agent.container.mesos import MesosContainerizer, Ways
 from phalanx.agent.container.privilege import Granted, names_of
 from phalanx.agent.container.runtime import Containers
@@ -69,6 +70,7 @@ def build_containerizer(config: AgentConfig, layout: Layout, images: Images) -> 
             resolv_conf=config.resolv_conf,
             switches_user=config.switch_user,
             takes_image_user=config.image_user,
+            search_path=searched(os.get_exec_path()),
             is_host_writable=config.host_filesystem == "rw",
             terms=_terms(config),
             profiles=config.seccomp_config_dir,

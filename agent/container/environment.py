@@ -1,6 +1,6 @@
 """The environment of a container (reference mesos §2.2, §2.3); pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from phalanx.agent.container.request import ContainerRequest
@@ -18,6 +18,12 @@ class Surroundings:
     container_ip: str
     has_own_network: bool
     directory: str | None = None  # the sandbox on the host, if the container has it elsewhere
+    search_path: str = SEARCH_PATH  # where programs are
+
+
+def searched(own: Iterable[str]) -> str:
+    """Return where a container without an image looks for programs: as the agent, then as usual."""
+    return ":".join(dict.fromkeys((*own, *SEARCH_PATH.split(":"))))
 
 
 def task_environment(
@@ -55,7 +61,7 @@ def container_environment(
     found out, what the asker adds, the command's own *variables*.
     """
     return {
-        "PATH": SEARCH_PATH,
+        "PATH": around.search_path,
         **(image or {}),
         "LIBPROCESS_IP": "0.0.0.0" if around.has_own_network else around.agent_ip,
         "MESOS_CONTAINER_IP": around.container_ip,

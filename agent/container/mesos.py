@@ -16,7 +16,7 @@ import structlog
 from phalanx.agent.cni.attach import Networks, named
 from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
 from phalanx.agent.container.disk import disk_quotas, rendered, used_bytes
-from phalanx.agent.container.environment import Surroundings, container_environment
+from phalanx.agent.container.environment import SEARCH_PATH, Surroundings, container_environment
 from phalanx.agent.container.mount import TEMPORARY, host_mounts
 from phalanx.agent.container.request import ContainerRequest, descendants, lineage
 from phalanx.agent.container.runtime import Containers, Ended, Ends
@@ -95,6 +95,7 @@ class Ways:
     resolv_conf: Path | None = None
     switches_user: bool = True
     takes_image_user: bool = False
+    search_path: str = SEARCH_PATH  # for containers without an image
     terms: Terms = field(default_factory=Terms)
     profiles: Path | None = None  # where seccomp profiles are
     profile: str | None = None
@@ -199,6 +200,7 @@ class MesosContainerizer:
             directory=place.sandbox,
             container_ip=(addresses[0].ip_address or "") if addresses else "",
             has_own_network=place.network is not None,
+            search_path=self.ways.search_path if image is None else SEARCH_PATH,
         )
         preset = dict(image.config.environment) if image else {}
         variables = self.volumes.secrets.variables(request.command)

@@ -11,6 +11,7 @@ from phalanx.agent.container.environment import (
     SEARCH_PATH,
     Surroundings,
     container_environment,
+    searched,
     task_environment,
 )
 from phalanx.agent.container.mount import host_mounts, is_below
@@ -436,6 +437,15 @@ def test_the_deepest_of_what_is_nested_comes_first() -> None:
 )
 def test_who_entered_from_outside_is_found(parents: dict[int, int], found: set[int]) -> None:
     assert strays(parents, 10) == found
+
+
+def test_programs_are_looked_for_where_the_agent_does_first() -> None:
+    assert searched(["/opt/tools", "/usr/bin"]).split(":") == [
+        *("/opt/tools", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/sbin"),
+        *("/sbin", "/bin"),
+    ]
+    around = Surroundings("127.0.0.1", "/s", "", has_own_network=False, search_path="/opt/tools")
+    assert container_environment(task(), around)["PATH"] == "/opt/tools"
 
 
 MOUNTINFO = r"""22 27 0:21 / /proc rw - proc proc rw
