@@ -2,22 +2,27 @@
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
+from tests.e2e.alone import alone
 
 from phalanx.labs.demo.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 
 
+def blocks(heading: str) -> list[list[str]]:
+    """Return the lines of each block of commands below a heading of the README."""
+    section = (ROOT / "README.md").read_text().split(f"## {heading}\n", 1)[1].split("\n## ")[0]
+    return [block.strip().split("\n") for block in section.split("```")[1::2]]
+
+
 def commands() -> list[str]:
     """Return the lines of the README's first look around, from the lab's being up to its end."""
-    text = (ROOT / "README.md").read_text()
-    block = text.split("## A first look around", 1)[1].split("```", 2)[1]
-    lines = [
-        line.partition("#")[0].strip() if "@" not in line else line for line in block.split("\n")
-    ]
+    [block] = blocks("A first look around")
+    lines = [line.partition("#")[0].strip() if "@" not in line else line for line in block]
     return [line for line in lines if line and "lab up" not in line and "lab down" not in line]
 
 
@@ -44,3 +49,32 @@ def test_command_of_the_readme_works(cluster: Cluster, command: str) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout
+
+
+def test_a_host_alone_works_as_the_readme_shows(tmp_path: Path) -> None:
+    daemons, used = blocks("Alone on a host")
+    with alone(tmp_path) as machine:
+        agent = machine.agent()
+        here = {
+            "5050": str(machine.master.port),
+            "5051": str(agent.port),
+            "/var/lib/phalanx/master": str(tmp_path / "m"),
+            "/var/lib/phalanx/agent": str(tmp_path / "a0"),
+        }
+
+        def placed(line: str) -> list[str]:
+            for there, ours in here.items():
+                line = line.replace(there, ours)
+            return shlex.split(line)
+
+        for daemon, line in zip((machine.master, agent), daemons, strict=True):
+            words = placed(line)[1:]
+            assert daemon.words[: len(words)] == words
+        for line in used:
+            done = subprocess.run(
+                placed(line), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert done.returncode == 0, (line, done.stdout, done.stderr)
+            assert done.stdout
+        [task] = machine.master.get("/tasks")["tasks"]
+        assert task["state"] == "TASK_FINISHED"

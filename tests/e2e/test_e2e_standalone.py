@@ -191,11 +191,11 @@ def test_a_group_shares_the_network_of_the_host(machine: Alone, framework: Sched
     port = free_port()
     serve = f"exec {sys.executable} -m http.server --bind 127.0.0.1 {port}"
     fetch = (
-        "import sys, time, urllib.request\n"
+        "import threading, urllib.request\n"
         "while True:\n"
         "    try:\n"
         f"        urllib.request.urlopen('http://127.0.0.1:{port}/').read(); break\n"
-        "    except OSError: time.sleep(0.05)\n"
+        "    except OSError: threading.Event().wait(0.05)\n"
     )
     offer = framework.offer()
     command = {"shell": False, "value": sys.executable, "arguments": ["p", "-c", fetch]}
