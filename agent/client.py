@@ -132,6 +132,7 @@ class MasterClient:
         self._lost = lost
         self._rng = rng
         self._url: str | None = None
+        self._silent: str | None = None  # who took our connection last and answered nothing
         self._uplink: Uplink | None = None
         self._connected = asyncio.Event()
 
@@ -146,13 +147,15 @@ class MasterClient:
         attempt = 0
         while True:
             masters = await self._detector.masters()
+            # Others may still send us to a leader that was stopped: not again, if there are more.
+            masters = [m for m in masters if m.url + PATH != self._silent] or masters
             master = masters[attempt % len(masters)] if masters else None
             attempt += 1
             try:
                 if master is None:
                     raise UnavailableError("nobody is known to lead")
                 async for event in self._stream(master.url + PATH):
-                    wait = RETRY_SECONDS[0]
+                    wait, self._silent = RETRY_SECONDS[0], None
                     await self._take(event)
                 reason = "the stream ended"
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -212,14 +215,17 @@ class MasterClient:
                 allow_redirects=False,
             )
         )
+        self._silent = None
         try:
             while not (await asyncio.wait({asking}, timeout=PATIENCE_SECONDS))[0]:
                 health = url.removesuffix(PATH) + HEALTH_PATH
                 timeout = aiohttp.ClientTimeout(total=SILENCE_SECONDS)
                 async with self._session.get(health, timeout=timeout, allow_redirects=False):
                     pass  # whatever it says, somebody said it
-        except BaseException:
+        except BaseException as error:
             asking.cancel()
+            if isinstance(error, TimeoutError):
+                self._silent = url
             raise
         return await asking
 

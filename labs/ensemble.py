@@ -5,6 +5,7 @@ address of its own and the usual port.
 """
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -102,6 +103,11 @@ class Ensemble:
         if birth is not None and is_alive(birth):
             os.kill(birth.pid, signal.SIGKILL)
             wait_until(lambda: not is_alive(birth), seconds=10)
+
+    def wipe(self, name: str) -> None:
+        """Kill a server at once and take away all that it has written."""
+        self.kill(name)
+        shutil.rmtree(self.directory / name / "data")
 
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process that runs."""

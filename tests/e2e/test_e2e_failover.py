@@ -316,6 +316,45 @@ async def test_a_leader_that_zookeeper_does_not_answer_steps_down(world: World) 
     assert before <= world.scheduler.running
 
 
+async def test_a_zookeeper_server_that_lost_its_data_gets_it_from_the_others(
+    world: World,
+) -> None:
+    leader = await world.await_leader()
+    pid = world.ensemble.pid(leader)
+    for name in ("z1", "z2", "z3"):  # in the end none has what it began with
+        await asyncio.to_thread(world.ensemble.wipe, name)
+        await asyncio.to_thread(world.ensemble.start, name)
+        await until(partial(serves, world.ensemble, name), f"{name} to serve")
+
+    assert await world.await_leader() == leader
+    assert world.ensemble.pid(leader) == pid
+    await world.grow(10)
+    await world.settled()
+
+
+async def test_when_all_zookeeper_servers_lost_their_data_agents_bring_the_tasks_back(
+    world: World,
+) -> None:
+    """The registry is empty then: what operators set is lost, what agents hold is not.
+
+    Until its agent is back nobody knows of a task (TASK_UNKNOWN), so that a framework
+    may launch another in its place.
+    """
+    old = await world.await_leader()
+    before = world.scheduler.running
+    for name in ("z1", "z2", "z3"):
+        await asyncio.to_thread(world.ensemble.wipe, name)
+    await until(lambda: not world.ensemble.is_alive(old), "the leader to step down", seconds=20)
+
+    for name in ("z1", "z2", "z3", old):
+        await asyncio.to_thread(world.ensemble.start, name)
+    await world.await_leader()
+    await until(lambda: before <= world.scheduler.running, "the tasks to be back")
+    await until(lambda: world.held.keys() == world.scheduler.running, "every task to run")
+
+    assert set(world.held.values()) == {1}
+
+
 def serves(ensemble: Ensemble, name: str) -> bool:
     try:
         return "Mode: " in ask(None, ensemble.host(name), 2181, "srvr")
