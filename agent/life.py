@@ -220,7 +220,10 @@ class TaskLife:
         if self._kill is not None:
             await self._carry_out(self._kill)
         async with asyncio.TaskGroup() as group:
-            began = found.started or self._station.clock()
+            # From here on a clock that is set back or forth changes nothing.
+            now = self._station.clock()
+            age = max(now - found.started, 0.0) if found.started is not None else 0.0
+            began = asyncio.get_running_loop().time() - age
             beside = [group.create_task(self._watch(began))]
             beside.append(group.create_task(self._expire(began)))
             exit = await self._station.containerizer.wait(self._id)
@@ -241,12 +244,13 @@ class TaskLife:
     async def _watch(self, began: float) -> None:
         """Check the task for as long as it runs."""
         network = self._station.containerizer.network(self._id)
+        loop = asyncio.get_running_loop()
         await watch_task(
             self.record.task,
             Inside(self._station.containerizer, self._id, network),
             last=self.statuses[-1] if self.statuses else None,
             tell=self._tell_word,
-            age_seconds=lambda: self._station.clock() - began,
+            age_seconds=lambda: loop.time() - began,
         )
 
     async def _expire(self, began: float) -> None:
@@ -254,8 +258,8 @@ class TaskLife:
         longest = self.record.task.max_completion_time
         if longest is None:
             return
-        seconds = longest.nanoseconds / 1e9
-        await asyncio.sleep(max(began + seconds - self._station.clock(), 0.0))
+        end = began + longest.nanoseconds / 1e9
+        await asyncio.sleep(max(end - asyncio.get_running_loop().time(), 0.0))
         await self.kill(out_of_time(grace_seconds(self.record.task.kill_policy)))
 
     async def _tell_word(self, word: Word) -> None:
