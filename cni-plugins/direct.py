@@ -29,6 +29,7 @@ def answer(raw: dict[str, object]) -> dict[str, object]:
     from phalanx.net.attachment.commands import carry_out
     from phalanx.net.attachment.error import CniError, Code, cni_error
     from phalanx.net.attachment.kernel import KernelLinks
+    from phalanx.net.attachment.ports import KernelHostPorts
     from phalanx.net.attachment.request import parse_network, parse_request
     from phalanx.net.ipam.store import AddressStore
 
@@ -41,7 +42,7 @@ def answer(raw: dict[str, object]) -> dict[str, object]:
         leases = AddressStore(Path(str(config.get("dataDir", LEASES))))
         links = KernelLinks()
         try:
-            attachments = Attachments(links, leases)
+            attachments = Attachments(links, leases, KernelHostPorts())
             return {"result": links.run(lambda: carry_out(attachments, request, lambda: network))}
         finally:
             links.close()

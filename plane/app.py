@@ -26,6 +26,7 @@ from phalanx.lb.service import Service, Vip
 from phalanx.net.api.feed import feed_route
 from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.kernel import KernelLinks
+from phalanx.net.attachment.ports import KernelHostPorts
 from phalanx.net.feed.record import Numbered
 from phalanx.net.ipam.store import AddressStore
 from phalanx.net.isolation.layout import ISOLATION
@@ -147,7 +148,9 @@ class Plane:
         )
 
     async def _cni(self, links: KernelLinks) -> CniServer:
-        attachments = Attachments(links, AddressStore(self._config.state_dir / "ipam"))
+        attachments = Attachments(
+            links, AddressStore(self._config.state_dir / "ipam"), KernelHostPorts()
+        )
         try:
             await asyncio.get_running_loop().run_in_executor(links.thread, attachments.sweep)
         except (DataplaneError, OSError) as error:

@@ -10,6 +10,7 @@ from phalanx.core.error import ConflictError, DataplaneError, UnavailableError
 from phalanx.net.attachment.bridge import LeasedNetwork
 from phalanx.net.attachment.error import CniError, Code
 from phalanx.net.attachment.links import Links
+from phalanx.net.attachment.ports import HostPorts
 from phalanx.net.attachment.request import Request
 from phalanx.net.attachment.result import convert, result_of
 from phalanx.net.attachment.spec import plan, veth_name
@@ -25,8 +26,9 @@ class Attachments:
     Nothing is remembered: leases are on disk, the rest is in the kernel.
     """
 
-    def __init__(self, links: Links, addresses: AddressStore) -> None:
+    def __init__(self, links: Links, addresses: AddressStore, ports: HostPorts) -> None:
         self._links = links
+        self._ports = ports
         self._addresses = addresses
 
     def add(self, request: Request, network: LeasedNetwork) -> dict[str, Any]:
@@ -37,6 +39,13 @@ class Attachments:
             spec = plan(owner, network, address, netns=request.netns_paths)
             result = convert(result_of(spec, netns=request.netns), request.version)
             self._links.attach(spec)
+            try:
+                self._ports.open(
+                    network.name, owner, spec.address, request.ports, bridge=spec.bridge.name
+                )
+            except BaseException:
+                self._links.detach(spec.veth)
+                raise
         except BaseException:
             self._addresses.release(network.name, owner)
             raise
@@ -67,6 +76,7 @@ class Attachments:
 
         The address goes last: while the link lives nobody else may have it.
         """
+        self._ports.close(request.network, request.owner)
         self._links.detach(veth_name(request.owner))
         self._addresses.release(request.network, request.owner)
 
@@ -76,7 +86,7 @@ class Attachments:
         if address is None:
             raise CniError(Code.UNKNOWN_CONTAINER, f"{request.owner} holds no address")
         spec = plan(request.owner, network, address, netns=request.netns_paths)
-        faults = self._links.differences(spec)
+        faults = self._links.differences(spec) + self._ports.missing(network.name, request.owner)
         if spec.address not in request.previous:
             faults.append(f"prevResult lacks {spec.address}")
         if faults:
@@ -87,6 +97,7 @@ class Attachments:
 
         A refusal does not hold up the others; it is raised when they are done.
         """
+        self._ports.close_others(request.network, request.valid)
         keep = {veth_name(owner) for owner in request.valid}
         gone = [veth for veth in self._links.veths(request.network) if veth not in keep]
         refusals: dict[str, DataplaneError] = {}
@@ -113,6 +124,7 @@ class Attachments:
             held = set(self._addresses.leases(network).values())
             for owner in held:
                 if owner.ifname and not self._links.has(veth_name(owner)):
+                    self._ports.close(network, owner)
                     freed = self._addresses.release(network, owner)
                     log.info(
                         "stale_lease_freed",

@@ -10,7 +10,9 @@ from typing import Any
 
 from phalanx.net.attachment.bridge import LeasedNetwork
 from phalanx.net.attachment.error import CniError, Code
+from phalanx.net.attachment.ports import PortMapping
 from phalanx.net.attachment.result import VERSIONS, addresses_of
+from phalanx.net.hostport.port import PROTOCOLS
 from phalanx.net.ipam.owner import Owner
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
@@ -41,6 +43,7 @@ class Request:
     netns: str = ""  # as the runtime named it; it may be empty for DEL
     netns_handle: str = ""  # another way to it, through the plugin's open file
     address: IPv4Address | None = None  # the one that is asked for
+    ports: Sequence[PortMapping] = ()  # ADD: ports of the node that are to lead here
     valid: frozenset[Owner] = frozenset()  # GC: everything else goes
     previous: Sequence[IPv4Interface] = ()  # CHECK: addresses that ADD returned
 
@@ -75,6 +78,7 @@ def parse_request(raw: object) -> Request:
         netns=_text(raw, "netns"),
         netns_handle=_text(raw, "netns_handle"),
         address=_requested(_text(raw, "args"), config) if command is Command.ADD else None,
+        ports=_ports(config) if command is Command.ADD else (),
         valid=_valid(config) if command is Command.GC else frozenset(),
         previous=_previous(config) if command is Command.CHECK else (),
     )
@@ -134,16 +138,52 @@ def _requested(arguments: str, config: Config) -> IPv4Address | None:
     runtime = _object(config, "runtimeConfig", "runtimeConfig")
     args = _object(config, "args", "args")
     cni = _object(args, "cni", "args.cni")
-    mesos = _object(args, MESOS, f"args.{MESOS}")
-    info = _object(mesos, "network_info", f"args.{MESOS}.network_info")
-    if runtime.get("portMappings") or info.get("port_mappings"):
-        raise CniError(Code.UNSUPPORTED_FIELD, "port mappings are not supported yet by phalanx-net")
     if given.get("MAC") or runtime.get("mac") or cni.get("mac"):
         raise CniError(Code.UNSUPPORTED_FIELD, "mac: phalanx-net derives the MAC from the address")
     for ips in (runtime.get("ips"), cni.get("ips"), [given["IP"]] if given.get("IP") else None):
         if ips:
             return _one_address(ips)
     return None
+
+
+def _ports(config: Config) -> Sequence[PortMapping]:
+    """Return the port mappings that are asked for.
+
+    Mesos' own words count only where the configuration has no capabilities:
+    where it has, another plugin of the chain may be the one that maps ports.
+    """
+    runtime = _object(config, "runtimeConfig", "runtimeConfig")
+    if runtime.get("portMappings"):
+        return _mappings(runtime["portMappings"], "hostPort", "containerPort")
+    if config.get("capabilities") is not None:
+        return ()
+    args = _object(config, "args", "args")
+    mesos = _object(args, MESOS, f"args.{MESOS}")
+    info = _object(mesos, "network_info", f"args.{MESOS}.network_info")
+    return _mappings(info.get("port_mappings") or [], "host_port", "container_port")
+
+
+def _mappings(given: object, host_key: str, container_key: str) -> Sequence[PortMapping]:
+    found: list[PortMapping] = []
+    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
+        raise CniError(Code.BAD_CONFIG, f"port mappings: {given!r} is not a list of objects")
+    for item in given:
+        host_port, container_port = item.get(host_key, 0), item.get(container_key, 0)
+        if type(host_port) is not int or not 0 <= host_port <= 65535:
+            raise CniError(Code.BAD_CONFIG, f"{host_key}: {host_port!r} is not a port")
+        if host_port == 0:
+            continue
+        if type(container_port) is not int or not 0 < container_port <= 65535:
+            raise CniError(Code.BAD_CONFIG, f"{container_key}: {container_port!r} is not a port")
+        protocol = str(item.get("protocol") or "tcp").lower()
+        if protocol not in PROTOCOLS:
+            raise CniError(Code.BAD_CONFIG, f"protocol: {protocol!r} has no ports")
+        try:
+            host = IPv4Address(item["hostIP"]) if item.get("hostIP") else None
+        except ValueError as error:
+            raise CniError(Code.BAD_CONFIG, f"hostIP: {error}") from error
+        found.append(PortMapping(host_port, container_port, protocol, host))
+    return found
 
 
 def _pairs(arguments: str) -> Iterator[tuple[str, str]]:

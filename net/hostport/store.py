@@ -49,7 +49,7 @@ class Elements:
         self._render = render
         self._parse = parse
         self._conversation: Conversation | None = None
-        self._root = f"{directory}/{os.stat('/proc/self/ns/net').st_ino}"
+        self._root = f"{directory}/{os.stat('/proc/thread-self/ns/net').st_ino}"
         self._place = f"{self._root}/{network}"
         self._file = f"{self._place}/{sha1(f'{owner} {plugin}'.encode()).hexdigest()}"
 

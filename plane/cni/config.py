@@ -18,7 +18,13 @@ def desired_config_files(view: View, *, node: IPv4Address, socket: str) -> Mappi
 
 def config_text(network: str, socket: str) -> str:
     """Return the configuration that leads a plugin to this node's plane."""
-    config = {"cniVersion": "1.0.0", "name": network, "type": TYPE, "socket": socket}
+    config = {
+        "cniVersion": "1.0.0",
+        "name": network,
+        "type": TYPE,
+        "capabilities": {"portMappings": True, "ips": True},
+        "socket": socket,
+    }
     return json.dumps(config) + "\n"
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import structlog
 from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.kernel import KernelLinks
+from phalanx.net.attachment.ports import KernelHostPorts
 from phalanx.net.ipam.store import AddressStore
 from phalanx.net.model.objects import Network, SubnetLease
 from phalanx.net.model.view import View
@@ -41,7 +42,8 @@ async def main(path, leases):
     links = KernelLinks()
     async with CniServer(
         Path(path), node=NODE, view=lambda: VIEW, walled=lambda: VIEW, in_sync=lambda: True,
-        attachments=Attachments(links, AddressStore(Path(leases))), thread=links.thread,
+        attachments=Attachments(links, AddressStore(Path(leases)), KernelHostPorts()),
+        thread=links.thread,
     ):
         print("ready", flush=True)
         await stop.wait()
@@ -184,6 +186,39 @@ def test_fifty_at_once_all_get_addresses_of_their_own(node: Node) -> None:
         removed = list(pool.map(lambda name: node.run("DEL", name).status, containers))
     assert set(removed) == {0}
     assert node.links() == {"lo", "phx-1024"}
+
+
+def test_host_ports_lead_to_the_container_and_go_with_it(node: Node) -> None:
+    node.start_plane()
+    first, second = node.container(), node.container()
+    ports: dict[str, Any] = {
+        "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}
+    }
+    added = node.run("ADD", first, **ports)
+    server = subprocess.Popen(
+        ["ip", "netns", "exec", first, sys.executable, "-m", "http.server", "80"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        ask = ["curl", "-sf", "-o", "/dev/null", "-m", "2", "--retry", "20", "--retry-connrefused"]
+        ip("-n", node.ns, "link", "set", "lo", "up")
+        for target in ("127.0.0.1", "9.0.1.1"):
+            subprocess.run(node.enter(*ask, f"http://{target}:8080/"), check=True)
+        assert node.run("ADD", second, **ports).output["code"] == 101
+        assert node.run("CHECK", first, prevResult=added.output, **ports).status == 0
+        assert node.run("DEL", first).status == 0
+        again = node.run("ADD", second, **ports)
+    finally:
+        server.kill()
+        server.wait()
+
+    assert again.status == 0
+    assert node.run("DEL", second).status == 0
+    maps = subprocess.run(
+        node.enter("nft", "list", "ruleset"), check=True, capture_output=True, text=True
+    ).stdout
+    assert "elements" not in maps
 
 
 def test_second_add_is_refused_and_the_first_lives_on(node: Node) -> None:

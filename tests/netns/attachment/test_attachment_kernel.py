@@ -21,6 +21,7 @@ from phalanx.net.attachment.commands import carry_out
 from phalanx.net.attachment.error import CniError
 from phalanx.net.attachment.kernel import KernelLinks
 from phalanx.net.attachment.namespace import opened
+from phalanx.net.attachment.ports import KernelHostPorts
 from phalanx.net.attachment.request import Command, Request
 from phalanx.net.attachment.spec import veth_name
 from phalanx.net.ipam.owner import Owner
@@ -84,7 +85,7 @@ class Lab:
         self.leases = AddressStore(leases)
         self.links = KernelLinks(netns=Path("/run/netns", node))
         stack.callback(self.links.close)
-        self.attachments = Attachments(self.links, self.leases)
+        self.attachments = Attachments(self.links, self.leases, KernelHostPorts())
 
     def container(self) -> str:
         name = f"phxtest-c{uuid4().hex[:8]}"

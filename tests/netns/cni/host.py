@@ -67,7 +67,7 @@ class Host:
         program = subprocess.Popen(
             self.enter(*command, ns=ns), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self._stack.callback(program.wait)
+        self._stack.callback(program.communicate)
         self._stack.callback(program.kill)
         return program
 

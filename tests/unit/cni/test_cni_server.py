@@ -15,6 +15,7 @@ import pytest
 from phalanx.core.error import ConfigError
 from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.memory import MemoryLinks
+from phalanx.net.attachment.ports import MemoryHostPorts
 from phalanx.net.attachment.spec import AttachmentSpec
 from phalanx.net.ipam.store import AddressStore
 from phalanx.net.model.objects import Network, SubnetLease
@@ -52,7 +53,7 @@ class Plane:
             view=lambda: self.view,
             walled=lambda: self.walled,
             in_sync=lambda: self.in_sync,
-            attachments=Attachments(links or self.links, self.leases),
+            attachments=Attachments(links or self.links, self.leases, MemoryHostPorts()),
             thread=self._thread,
             changed=self._count,
         )
@@ -217,7 +218,7 @@ async def test_check_and_gc_are_served(plane: Plane, server: CniServer) -> None:
         (b"\xff\n", 6),
         (line("ADD", "no such"), 4),
         (line("ADD", "gone"), 8),
-        (line("ADD", runtimeConfig={"portMappings": [{"hostPort": 80}]}), 2),
+        (line("ADD", runtimeConfig={"portMappings": [{"hostPort": 80}]}), 7),
         (line("ADD", cniVersion="3.0.0"), 1),
     ],
     ids=["json", "object", "utf-8", "container-id", "namespace", "port-mappings", "version"],

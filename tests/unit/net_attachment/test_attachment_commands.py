@@ -12,6 +12,7 @@ from phalanx.net.attachment.bridge import LeasedNetwork
 from phalanx.net.attachment.commands import carry_out
 from phalanx.net.attachment.error import CniError, Code
 from phalanx.net.attachment.memory import MemoryLinks
+from phalanx.net.attachment.ports import MemoryHostPorts, PortMapping
 from phalanx.net.attachment.request import Command, Request
 from phalanx.net.attachment.spec import AttachmentSpec
 from phalanx.net.ipam.owner import Owner
@@ -38,7 +39,8 @@ class Lab:
     def __init__(self, directory: Path, links: MemoryLinks | None = None) -> None:
         self.links = links or MemoryLinks("/ns/a", "/ns/b")
         self.leases = AddressStore(directory)
-        self.attachments = Attachments(self.links, self.leases)
+        self.ports = MemoryHostPorts()
+        self.attachments = Attachments(self.links, self.leases, self.ports)
 
     def run(self, *arguments: Any, **fields: Any) -> dict[str, Any]:
         return carry_out(self.attachments, request(*arguments, **fields), lambda: NETWORK)
@@ -229,3 +231,33 @@ def test_lease_outlives_a_delete_that_was_refused(tmp_path: Path) -> None:
         lab.run(Command.DEL)
 
     assert lab.held == {"9.0.1.2": A}
+
+
+WEB = PortMapping(80, 8080)
+
+
+def test_host_ports_come_and_go_with_the_attachment(lab: Lab) -> None:
+    lab.run(Command.ADD, ports=(WEB,))
+    assert lab.ports.opened == {("dcos", A): (WEB,)}
+
+    lab.run(Command.DEL)
+    assert lab.ports.opened == {}
+
+
+def test_taken_host_port_leaves_nothing(lab: Lab) -> None:
+    lab.run(Command.ADD, ports=(WEB,))
+
+    with pytest.raises(ConflictError, match="80/tcp"):
+        lab.run(Command.ADD, B, ports=(WEB,))
+
+    assert set(lab.held.values()) == {A}
+    assert len(lab.links.attached) == 1
+
+
+def test_collect_and_sweep_take_host_ports_along(lab: Lab) -> None:
+    lab.run(Command.ADD, ports=(WEB,))
+    lab.run(Command.GC, valid=frozenset({A}))
+    assert lab.ports.opened
+    lab.links.attached.clear()
+    lab.attachments.sweep()
+    assert lab.ports.opened == {}

@@ -6,8 +6,17 @@ from typing import Any
 import pytest
 
 from phalanx.net.attachment.error import CniError, Code
+from phalanx.net.attachment.ports import PortMapping
 from phalanx.net.attachment.request import Command, parse_network, parse_request
 from phalanx.net.ipam.owner import Owner
+
+MESOS_PORTS = {
+    "args": {
+        "org.apache.mesos": {
+            "network_info": {"port_mappings": [{"host_port": 80, "container_port": 8080}]}
+        }
+    }
+}
 
 
 def wire(command: str = "ADD", *, config: object = None, **fields: object) -> dict[str, Any]:
@@ -70,8 +79,8 @@ def test_missing_version_is_the_oldest() -> None:
         ),
         pytest.param(
             wire(config={"runtimeConfig": {"portMappings": [{"hostPort": 1}]}}),
-            Code.UNSUPPORTED_FIELD,
-            "port mappings are not supported yet by phalanx-net",
+            Code.BAD_CONFIG,
+            "containerPort",
             id="port-mappings-of-the-runtime",
         ),
         pytest.param(
@@ -82,8 +91,8 @@ def test_missing_version_is_the_oldest() -> None:
                     }
                 }
             ),
-            Code.UNSUPPORTED_FIELD,
-            "port mappings are not supported yet by phalanx-net",
+            Code.BAD_CONFIG,
+            "container_port",
             id="port-mappings-of-mesos",
         ),
         pytest.param(wire("CHECK"), Code.BAD_CONFIG, "prevResult", id="check-without-result"),
@@ -128,6 +137,38 @@ def test_empty_port_mappings_are_none() -> None:
     }
 
     assert parse_request(wire(config=config)).address is None
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            {"runtimeConfig": {"portMappings": [{"hostPort": 80, "containerPort": 8080}]}},
+            (PortMapping(80, 8080),),
+        ),
+        (
+            {
+                "runtimeConfig": {
+                    "portMappings": [
+                        {"hostPort": 0, "containerPort": 1},
+                        {
+                            "hostPort": 53,
+                            "containerPort": 5353,
+                            "protocol": "UDP",
+                            "hostIP": "198.18.0.1",
+                        },
+                    ]
+                }
+            },
+            (PortMapping(53, 5353, "udp", IPv4Address("198.18.0.1")),),
+        ),
+        (MESOS_PORTS, (PortMapping(80, 8080),)),
+        ({"capabilities": {"portMappings": True}, **MESOS_PORTS}, ()),
+    ],
+    ids=["runtime", "all-fields", "mesos", "mesos-in-a-chain"],
+)
+def test_port_mappings_are_found(config: dict[str, Any], expected: tuple[PortMapping, ...]) -> None:
+    assert tuple(parse_request(wire(config=config)).ports) == expected
 
 
 def test_port_mappings_do_not_hinder_a_removal() -> None:

@@ -1,0 +1,178 @@
+"""Host ports of attachments: to the kernel's maps, and a twin in memory."""
+
+import json
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import Protocol
+
+from phalanx.core.error import ConflictError, DataplaneError
+from phalanx.net.hostport.port import Mapping, mapping_elements
+from phalanx.net.hostport.store import DIRECTORY, Elements, TakenError
+from phalanx.net.ipam.owner import Owner
+
+PLUGIN = "phalanx-net"
+TABLE = "hostport"
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A port of the node that leads to one of the container."""
+
+    host_port: int
+    container_port: int
+    protocol: str = "tcp"  # tcp, udp or sctp
+    host: IPv4Address | None = None  # an address of the node; None for all of them
+
+
+class HostPorts(Protocol):
+    """The host ports of one node's attachments; blocking, one call at a time."""
+
+    def open(
+        self,
+        network: str,
+        owner: Owner,
+        address: IPv4Interface,
+        mappings: Sequence[PortMapping],
+        *,
+        bridge: str,
+    ) -> None:
+        """Map ports to *address*, all or none.
+
+        Raises ConflictError when a port is somebody else's, DataplaneError for
+        any other refusal.
+        """
+        ...
+
+    def close(self, network: str, owner: Owner) -> None:
+        """Take the ports of *owner* away; there don't have to be any."""
+        ...
+
+    def close_others(self, network: str, valid: Set[Owner]) -> None:
+        """Take the ports away of everyone on the network who is not valid."""
+        ...
+
+    def missing(self, network: str, owner: Owner) -> list[str]:
+        """Say which of the ports that were opened are not mapped any more."""
+        ...
+
+
+class KernelHostPorts:
+    """Host ports as elements of the table ``phalanx_cni``.
+
+    It works in the network namespace of the thread that calls it. *directory*
+    is where whose the elements are is kept.
+    """
+
+    def __init__(self, *, directory: Path = Path(DIRECTORY)) -> None:
+        self._directory = str(directory)
+
+    def open(
+        self,
+        network: str,
+        owner: Owner,
+        address: IPv4Interface,
+        mappings: Sequence[PortMapping],
+        *,
+        bridge: str,
+    ) -> None:
+        """Map ports, and let connections to 127.0.0.1 out over *bridge*."""
+        wanted = [
+            Mapping(
+                each.host.packed if each.host else b"",
+                each.host_port,
+                each.container_port,
+                each.protocol,
+            )
+            for each in mappings
+        ]
+        if not wanted:
+            return
+        elements = mapping_elements(wanted, address.ip.packed, address.network.prefixlen)
+        with self._of(network, owner) as kept:
+            kept.put(elements)
+        with suppress(OSError):
+            Path("/proc/sys/net/ipv4/conf", bridge, "route_localnet").write_text("1")
+
+    def close(self, network: str, owner: Owner) -> None:
+        """Remove the elements."""
+        with self._of(network, owner) as kept:
+            kept.drop()
+
+    def close_others(self, network: str, valid: Set[Owner]) -> None:
+        """Remove the elements of everyone who is not valid."""
+        with self._of(network, Owner("", "")) as kept:
+            kept.drop_others({_name(owner) for owner in valid})
+
+    def missing(self, network: str, owner: Owner) -> list[str]:
+        """Ask the kernel for each element."""
+        with self._of(network, owner) as kept:
+            return kept.missing()
+
+    @contextmanager
+    def _of(self, network: str, owner: Owner) -> Iterator[Elements]:
+        kept = Elements(
+            network,
+            _name(owner),
+            PLUGIN,
+            render=json.dumps,
+            parse=json.loads,
+            directory=self._directory,
+        )
+        try:
+            yield kept
+        except TakenError as error:
+            raise ConflictError(str(error)) from error
+        except OSError as error:
+            raise DataplaneError(str(error), table=TABLE, errno=error.errno) from error
+        finally:
+            kept.close()
+
+
+class MemoryHostPorts:
+    """Host ports that behave like KernelHostPorts."""
+
+    def __init__(self) -> None:
+        self.opened: dict[tuple[str, Owner], tuple[PortMapping, ...]] = {}
+
+    def open(
+        self,
+        network: str,
+        owner: Owner,
+        address: IPv4Interface,
+        mappings: Sequence[PortMapping],
+        *,
+        bridge: str,
+    ) -> None:
+        """Map ports."""
+        others = {
+            (port.host, port.host_port, port.protocol)
+            for ports in self.opened.values()
+            for port in ports
+        }
+        for each in mappings:
+            if (each.host, each.host_port, each.protocol) in others:
+                raise ConflictError(f"host port {each.host_port}/{each.protocol} is taken already")
+        if mappings:
+            self.opened[network, owner] = tuple(mappings)
+
+    def close(self, network: str, owner: Owner) -> None:
+        """Forget the ports of an owner."""
+        self.opened.pop((network, owner), None)
+
+    def close_others(self, network: str, valid: Set[Owner]) -> None:
+        """Forget the ports of everyone who is not valid."""
+        for place, owner in list(self.opened):
+            if place == network and owner not in valid:
+                del self.opened[place, owner]
+
+    def missing(self, network: str, owner: Owner) -> list[str]:
+        """Miss nothing."""
+        del network, owner
+        return []
+
+
+def _name(owner: Owner) -> str:
+    return f"{owner.container_id}:{owner.ifname}"

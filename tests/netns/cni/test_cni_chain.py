@@ -1,0 +1,256 @@
+"""Port mappings, masquerade and fences: real packets, alone and chained with the reference."""
+
+import subprocess
+from typing import Any
+
+import pytest
+from tests.netns.cni.host import Host, Json
+
+LISTEN = """
+import socket, sys
+family = socket.AF_INET6 if sys.argv[2] == "6" else socket.AF_INET
+kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
+listener = socket.socket(family, kind)
+listener.bind(("::" if sys.argv[2] == "6" else "0.0.0.0", 80))
+if sys.argv[1] == "tcp":
+    listener.listen()
+print("ready", flush=True)
+while True:
+    if sys.argv[1] == "tcp":
+        peer, address = listener.accept()
+        peer.sendall(address[0].encode())
+        peer.close()
+    else:
+        _, address = listener.recvfrom(100)
+        listener.sendto(address[0].encode(), address)
+"""
+ASK = """
+import socket, sys
+host, port = sys.argv[2], int(sys.argv[3])
+kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
+peer = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+peer.settimeout(1)
+try:
+    peer.connect((host, port))
+    peer.send(b"x")
+    print(peer.recv(100).decode())
+except OSError:
+    print("nothing")
+"""
+
+
+def chain(host: Host, *more: Json, kind: str = "phalanx-bridge", **options: Any) -> list[Json]:
+    base = {"cniVersion": "1.0.0", "name": options.pop("name", "testnet")}
+    subnet = options.pop("subnet", "10.71.0.0/24")
+    six = options.pop("six", "fd00:71::/64")
+    main = {
+        **base,
+        "type": kind,
+        "bridge": options.pop("bridge", "phxtestbr"),
+        "isDefaultGateway": True,
+        "ipam": {
+            "type": "host-local" if kind == "bridge" else "phalanx-ipam",
+            "dataDir": str(host.leases),
+            "ranges": [[{"subnet": each}] for each in (subnet, six) if each],
+        },
+        **options,
+    }
+    return [main, *({**base, **each} for each in more)]
+
+
+def ports(*mappings: Json) -> Json:
+    return {"runtimeConfig": {"portMappings": list(mappings)}}
+
+
+WEB = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
+
+
+def listen(host: Host, ns: str, protocol: str = "tcp", family: str = "4") -> None:
+    program = host.start("python3", "-c", LISTEN, protocol, family, ns=ns)
+    assert program.stdout is not None
+    assert program.stdout.readline() == b"ready\n"
+
+
+def ask(host: Host, ns: str, target: str, port: int = 8080, protocol: str = "tcp") -> str:
+    return host.run("python3", "-c", ASK, protocol, target, str(port), ns=ns).strip()
+
+
+def client(host: Host) -> str:
+    """Make a machine beside the node and return its namespace: 198.18.0.2, the node has .1."""
+    ns = host.netns("x")
+    host.run("ip", "link", "add", "out", "type", "veth", "peer", "name", "eth0", "netns", ns)
+    for where, link, last in (("", "out", 1), (ns, "eth0", 2)):
+        host.run("ip", "addr", "add", f"198.18.0.{last}/24", "dev", link, ns=where)
+        host.run("ip", "addr", "add", f"fd00:18::{last}/64", "dev", link, "nodad", ns=where)
+        host.run("ip", "link", "set", link, "up", ns=where)
+    return ns
+
+
+PORTMAPS = {
+    "in one": ([], {"hairpinMode": True, **ports(WEB)}, "phalanx-bridge"),
+    "chained": (
+        [{"type": "phalanx-portmap", **ports(WEB)}], {"hairpinMode": True}, "phalanx-bridge",
+    ),
+    "behind the reference": (
+        [{"type": "phalanx-portmap", **ports(WEB)}], {"hairpinMode": True}, "bridge",
+    ),
+    "the reference behind ours": (
+        [{"type": "portmap", **ports(WEB)}], {"hairpinMode": True, "six": ""}, "phalanx-bridge",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PORTMAPS)
+def test_mapped_port_is_reached_from_everywhere(host: Host, case: str) -> None:
+    more, options, kind = PORTMAPS[case]
+    outside, ns, neighbour = client(host), host.netns(), host.netns()
+    plugins = chain(host, *more, kind=kind, **dict(options))
+    result = host.chain("ADD", plugins, ns)
+    host.chain("ADD", chain(host, kind=kind, hairpinMode=True), neighbour, "c2")
+    listen(host, ns)
+    if case != "the reference behind ours":  # its CHECK wants rules of both families
+        host.chain("CHECK", plugins, ns, previous=result)
+
+    assert ask(host, outside, "198.18.0.1") == "198.18.0.2"
+    assert ask(host, host.ns, "198.18.0.1") != "nothing"
+    assert ask(host, host.ns, "127.0.0.1") == "10.71.0.1"
+    assert ask(host, neighbour, "10.71.0.1") != "nothing"
+    assert ask(host, ns, "10.71.0.1") != "nothing"
+    assert ask(host, outside, "198.18.0.1", 8081) == "nothing"
+
+    host.chain("DEL", plugins, ns, previous=result)
+    assert ask(host, host.ns, "198.18.0.1") == "nothing"
+    assert host.elements() == []
+
+
+def test_udp_host_address_and_ipv6(host: Host) -> None:
+    outside, ns = client(host), host.netns()
+    mapping = ports(
+        {"hostPort": 53, "containerPort": 80, "protocol": "udp"},
+        {"hostPort": 81, "containerPort": 80, "hostIP": "198.18.0.1"},
+        {"hostPort": 82, "containerPort": 80, "hostIP": "10.71.0.1"},
+        {"hostPort": 83, "containerPort": 80, "hostIP": "::"},
+    )
+    host.chain("ADD", chain(host, **mapping), ns)
+    listen(host, ns, "udp")
+    listen(host, ns, "tcp", "6")
+
+    assert ask(host, outside, "198.18.0.1", 53, "udp") == "198.18.0.2"
+    assert "198.18.0.2" in ask(host, outside, "198.18.0.1", 81)
+    assert ask(host, outside, "198.18.0.1", 82) == "nothing"
+    assert "10.71.0.1" in ask(host, host.ns, "10.71.0.1", 82)
+    assert ask(host, outside, "fd00:18::1", 83) == "fd00:18::2"
+
+
+def test_a_port_is_given_once(host: Host) -> None:
+    first, second = host.netns(), host.netns()
+    plugins = chain(host, **ports(WEB))
+    result = host.chain("ADD", plugins, first)
+    before = host.elements()
+
+    refused = host.call("ADD", plugins[0], second, "c2")
+
+    assert refused.output["code"] == 101
+    assert "8080/tcp" in refused.output["msg"]
+    assert host.elements() == before
+    assert len(host.held("testnet")) == 2
+    assert host.call("DEL", plugins[0], second, "c2").status == 0
+    assert host.elements() == before
+    host.chain("CHECK", plugins, first, previous=result)
+    host.chain("DEL", plugins, first)
+    host.chain("ADD", plugins, second, "c2")
+
+
+@pytest.mark.parametrize("kind", ["bridge", "phalanx-bridge"])
+def test_masquerade_hides_containers_from_outside(host: Host, kind: str) -> None:
+    outside, ns, neighbour = client(host), host.netns(), host.netns()
+    host.chain("ADD", chain(host, kind=kind, ipMasq=True), ns)
+    host.chain("ADD", chain(host, kind=kind, ipMasq=True), neighbour, "c2")
+    listen(host, outside)
+    listen(host, neighbour)
+
+    assert ask(host, ns, "198.18.0.2", 80) == "198.18.0.1"
+    assert ask(host, ns, "10.71.0.3", 80) == "10.71.0.2"
+
+
+@pytest.mark.parametrize("policy", ["open", "same-bridge", "isolated"])
+@pytest.mark.parametrize("form", ["in one", "chained", "behind the reference"])
+def test_ingress_policy(host: Host, policy: str, form: str) -> None:
+    kind = "bridge" if form == "behind the reference" else "phalanx-bridge"
+    wish = {"ingressPolicy": policy}
+    more = [] if form == "in one" else [{"type": "phalanx-isolation", **wish}]
+    options = wish if form == "in one" else {}
+    one, same, other = (host.netns() for _ in range(3))
+    here = chain(host, *more, kind=kind, **options)
+    there = chain(
+        host, *more, kind=kind, **options,
+        name="othernet", bridge="phxtestb2", subnet="10.72.0.0/24", six="fd00:72::/64",
+    )  # fmt: skip
+    host.chain("ADD", here, one)
+    result = host.chain("ADD", here, same, "c2")
+    host.chain("ADD", there, other, "c3")
+    listen(host, one)
+
+    assert ask(host, same, "10.71.0.2", 80) == ("nothing" if policy == "isolated" else "10.71.0.3")
+    assert ask(host, other, "10.71.0.2", 80) == ("10.72.0.2" if policy == "open" else "nothing")
+    assert ask(host, host.ns, "10.71.0.2", 80) == "10.71.0.1"
+
+    host.chain("CHECK", here, same, "c2", previous=result)
+    host.chain("DEL", here, one, "c1")
+    assert ask(host, other, "10.71.0.3", 80) == "nothing"
+    host.chain("DEL", here, same, "c2")
+    host.chain("DEL", there, other, "c3")
+    assert host.elements() == []
+
+
+def test_containers_send_from_their_own_addresses_only(host: Host) -> None:
+    ns, target = host.netns(), host.netns()
+    guarded = {"type": "phalanx-isolation"}
+    host.chain("ADD", chain(host, guarded), ns)
+    host.chain("ADD", chain(host, guarded), target, "c2")
+    for address in ("10.71.0.1", "10.71.0.3", "fd00:71::3"):
+        host.run("ping", "-c1", "-W2", address, ns=ns)
+
+    def reaches(*source: str) -> bool:
+        command = ["ping", "-c1", "-W1", *source]
+        return subprocess.run(host.enter(*command, ns=ns), capture_output=True).returncode == 0
+
+    host.run("ip", "addr", "add", "10.71.0.99/24", "dev", "eth0", ns=ns)
+    host.run("ip", "addr", "add", "fd00:71::99/64", "dev", "eth0", "nodad", ns=ns)
+    assert not reaches("-I", "10.71.0.99", "10.71.0.3")
+    assert not reaches("-I", "fd00:71::99", "fd00:71::3")
+    assert reaches("10.71.0.3")
+    host.run("ip", "link", "set", "eth0", "address", "0a:58:0a:47:00:63", ns=ns)
+    host.run("ip", "neigh", "flush", "all", ns=ns)
+    assert not reaches("10.71.0.3")
+    host.run("ip", "link", "set", "eth0", "address", "0a:58:0a:47:00:02", ns=ns)
+    assert reaches("10.71.0.3")
+
+
+def test_reference_tuning_and_bandwidth_behind_ours(host: Host) -> None:
+    ns = host.netns()
+    plugins = chain(
+        host,
+        {"type": "tuning", "mtu": 1300},
+        {"type": "bandwidth", "ingressRate": 8_000_000, "ingressBurst": 800_000},
+    )
+
+    result = host.chain("ADD", plugins, ns)
+    host.chain("CHECK", plugins, ns, previous=result)
+
+    assert "mtu 1300" in host.run("ip", "link", "show", "eth0", ns=ns)
+    assert "tbf" in host.run("tc", "qdisc", "show", "dev", result["interfaces"][1]["name"])
+    host.chain("DEL", plugins, ns, previous=result)
+
+
+def test_loopback(host: Host) -> None:
+    ns = host.netns()
+    config = {"cniVersion": "1.0.0", "name": "lo", "type": "phalanx-loopback"}
+
+    result = host.call("ADD", config, ns, CNI_IFNAME="lo").result
+    host.chain("CHECK", [config], ns, previous=result, CNI_IFNAME="lo")
+
+    assert result["ips"][0]["address"] == "127.0.0.1/8"
+    host.run("ping", "-c1", "-W1", "127.0.0.1", ns=ns)
+    assert host.call("DEL", config, ns, CNI_IFNAME="lo").status == 0
+    assert "state DOWN" in host.run("ip", "link", "show", "lo", ns=ns)
