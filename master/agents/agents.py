@@ -514,6 +514,8 @@ class Agents:
             if agent is not None:
                 tell(agent, AgentEvent(type="DRAIN", drain=Drain(config=config)))
         log.info("agent_draining", agent=id, mark_gone=mark_gone)
+        if agent is not None and agent.is_connected:
+            await self._finish_drain(agent)  # at once where nothing runs
 
     @carried_through
     async def deactivate(self, id: str) -> None:

@@ -76,6 +76,8 @@ OPERATIONS: tuple[tuple[str, str, Operate], ...] = (
 
 
 def _operate(member: str, make: Operate) -> Callable[[web.Request], Any]:
+    words = "Error parsing" if make is _reserve else "Error in parsing"  # as in Mesos
+
     async def post(request: web.Request) -> web.Response:
         form = await _form(request)
         agent_id, text = _member(form, "slaveId"), _member(form, member)
@@ -85,7 +87,7 @@ def _operate(member: str, make: Operate) -> Callable[[web.Request], Any]:
                 resources.append(_message(Resource, item))
         except InvalidError as error:
             raise InvalidError(
-                f"Error parsing '{member}' query parameter in the request body: {error}"
+                f"{words} '{member}' query parameter in the request body: {error}"
             ) from error
         leader_of(request).operations.apply(agent_id, make(tuple(resources)))
         return web.Response(status=202)

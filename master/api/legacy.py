@@ -20,12 +20,12 @@ from phalanx.mesos.api.route import Page
 def pages() -> list[Page]:
     """Return every page that reads the cluster."""
     return [
-        Page("/state", get_state, is_exact=True),
-        Page("/state-summary", get_state_summary, is_exact=True),
-        Page("/slaves", get_slaves, is_exact=True),
-        Page("/frameworks", get_frameworks, is_exact=True),
-        Page("/tasks", get_tasks, is_exact=True),
-        Page("/roles", get_roles, is_exact=True),
+        Page("/state", get_state),
+        Page("/state-summary", get_state_summary),
+        Page("/slaves", get_slaves),
+        Page("/frameworks", get_frameworks),
+        Page("/tasks", get_tasks),
+        Page("/roles", get_roles),
     ]
 
 

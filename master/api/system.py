@@ -18,13 +18,13 @@ from phalanx.mesos.v1.codec import to_json
 def pages() -> list[Page]:
     """Return the pages that every master answers, and those that tell of this one."""
     return [
-        Page("/health", health, is_open=True, is_exact=True, realm=None),
-        Page("/version", version, is_open=True, is_exact=True, realm=None),
-        Page("/flags", flags, is_open=True, is_exact=True),
-        Page("/metrics/snapshot", metrics, is_open=True, is_exact=True),
+        Page("/health", health, is_open=True, realm=None),
+        Page("/version", version, is_open=True, realm=None),
+        Page("/flags", flags, is_open=True),
+        Page("/metrics/snapshot", metrics, is_open=True),
         Page("/redirect", redirect, is_open=True, is_exact=True, realm=None),
-        Page("/registrar(1)/registry", registry, is_exact=True),
-        Page("/allocator/offer_constraints_debug", constraints, is_exact=True),
+        Page("/registrar(1)/registry", registry),
+        Page("/allocator/offer_constraints_debug", constraints),
         Page("/help", help_page, is_open=True, realm=None),
     ]
 

@@ -72,7 +72,7 @@ def allocated_to(resources: Iterable[Resource], role: str) -> tuple[Resource, ..
     """Return v1 resources with the role filled in where none is."""
     return tuple(
         resource
-        if resource.allocation_info is not None and resource.allocation_info.role
+        if resource.allocation_info is not None
         else msgspec.structs.replace(resource, allocation_info=AllocationInfo(role=role))
         for resource in resources
     )

@@ -81,7 +81,7 @@ def container_problem(container: ContainerInfo | None) -> str | None:
 
 def _volume(volume: Volume) -> str | None:
     given = (volume.host_path, volume.image, volume.source)
-    if sum(item is not None for item in given) > 1:
+    if sum(item is not None for item in given) != 1:
         return "Only one of them should be set: 'host_path', 'image' and 'source'"
     source = volume.source
     if source is None:

@@ -113,7 +113,7 @@ def _step(step: ReservationInfo, above: str | None) -> str | None:
     if step.role is None:
         return "Invalid reservation: 'Resource.ReservationInfo.role' field must be set."
     if problem := role_problem(step.role):
-        return f"Invalid reservation: {problem}"
+        return problem
     if step.role == DEFAULT:
         return 'Invalid reservation: role "*" cannot be reserved'
     if above is None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from phalanx.mesos.resources import Amount, Resources, reservations_of
-from phalanx.mesos.v1.mesos import DiskInfo, ReservationInfo, Resource
+from phalanx.mesos.v1.mesos import DiskInfo, ReservationInfo, Resource, ValueType
 
 
 def words_of(resources: Resources, role: str | None) -> str:
@@ -29,6 +29,8 @@ def words_of_message(message: Resource) -> str:
     )
     if message.ranges is not None:
         value = f"[{', '.join(f'{part.begin}-{part.end}' for part in message.ranges.range)}]"
+    elif message.type is ValueType.RANGES:
+        value = "[]"
     elif message.set is not None:
         value = f"{{{', '.join(message.set.item)}}}"
     else:
@@ -53,10 +55,7 @@ def _head(
     if role is not None:
         head += f"(allocated: {role})"
     if reservations:
-        steps = ",".join(
-            f"({step.type},{step.role}{f',{step.principal}' if step.principal else ''})"
-            for step in reservations
-        )
+        steps = ",".join(f"({','.join(_step(step))})" for step in reservations)
         head += f"(reservations: [{steps}])"
     source = disk.source if disk is not None else None
     if source is not None or volume is not None:
@@ -69,6 +68,19 @@ def _head(
             parts.append(volume if where is None else f"{volume}:{where.container_path}")
         head += f"[{','.join(parts)}]"
     return head
+
+
+def _step(step: ReservationInfo) -> list[str]:
+    words = [step.type or "UNKNOWN", step.role or ""]
+    if step.principal is not None:
+        words.append(step.principal)
+    if step.labels is not None:
+        pairs = (
+            label.key if label.value is None else f"{label.key}: {label.value}"
+            for label in step.labels.labels
+        )
+        words.append(f"{{{', '.join(pairs)}}}")
+    return words
 
 
 def _value(amount: Amount) -> str:

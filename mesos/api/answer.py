@@ -74,7 +74,7 @@ async def errors_in_words(request: web.Request, handler: Handler) -> web.StreamR
     try:
         response = await handler(request)
     except PhalanxError as error:
-        response = web.Response(status=STATUS_OF.get(type(error), 500), text=str(error))
+        return web.Response(status=STATUS_OF.get(type(error), 500), text=str(error))
     except web.RequestPayloadError:
         return web.Response(status=400, text="Failed to decode body")
     except web.HTTPRedirection as error:

@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
-from phalanx.core.error import InvalidError
+from phalanx.core.error import InvalidError, NotFoundError
 from phalanx.mesos.api.answer import json_answer
 from phalanx.mesos.api.route import Page
 from phalanx.mesos.file import VirtualFiles
@@ -20,10 +21,10 @@ FILES: web.AppKey[VirtualFiles] = web.AppKey("files", VirtualFiles)
 def pages(*, is_open: bool = False) -> list[Page]:
     """Return the pages of files; open ones are answered by masters that do not lead, too."""
     return [
-        Page("/files/browse", browse, is_open=is_open, is_exact=True),
-        Page("/files/read", read, is_open=is_open, is_exact=True),
-        Page("/files/download", download, is_open=is_open, is_exact=True),
-        Page("/files/debug", debug, is_open=is_open, is_exact=True),
+        Page("/files/browse", browse, is_open=is_open),
+        Page("/files/read", read, is_open=is_open),
+        Page("/files/download", download, is_open=is_open),
+        Page("/files/debug", debug, is_open=is_open),
     ]
 
 
@@ -53,7 +54,11 @@ async def read(request: web.Request) -> web.Response:
 async def download(request: web.Request) -> web.StreamResponse:
     """Send a whole file."""
     files, path = request.app[FILES], _path(request)
-    if (await asyncio.to_thread(files.resolve, path)).is_dir():
+    try:
+        place = await asyncio.to_thread(files.resolve, path)
+    except NotFoundError as error:
+        raise web.HTTPNotFound from error  # with words, other than the pages above
+    if place.is_dir():
         raise InvalidError("Cannot download a directory.\n")
     name = quote(PurePosixPath(path).name, safe=" !#$&'()+,;=@[]^`{}~")
     headers = {
@@ -61,9 +66,17 @@ async def download(request: web.Request) -> web.StreamResponse:
         "Content-Type": "application/octet-stream",
     }
     with files.opened(path) as descriptor:
-        answer = web.FileResponse(f"/proc/self/fd/{descriptor}", headers=headers)
+        answer = _Sent(f"/proc/self/fd/{descriptor}", headers=headers)
         await answer.prepare(request)  # all of it is sent
     return answer
+
+
+class _Sent(web.FileResponse):
+    """A file that was sent while it was open: whoever gets the answer must not open it again."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send it, once."""
+        return None if self.prepared else await super().prepare(request)
 
 
 async def debug(request: web.Request) -> web.Response:

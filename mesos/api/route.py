@@ -80,11 +80,13 @@ def not_allowed(method: str, allowed: Iterable[str]) -> web.HTTPMethodNotAllowed
     """Return the answer to a method that nobody expects here."""
     allowed = tuple(allowed)
     names = ", ".join(f"'{name}'" for name in allowed)
-    return web.HTTPMethodNotAllowed(
+    answer = web.HTTPMethodNotAllowed(
         method,
         allowed,
         text=f"405 Method Not Allowed. Expecting one of {{ {names} }}, but received '{method}'.",
     )
+    answer.headers["Allow"] = ", ".join(allowed)  # in Mesos' order, which a set would lose
+    return answer
 
 
 async def _dispatch(request: web.Request) -> web.StreamResponse:

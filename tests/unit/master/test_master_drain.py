@@ -47,6 +47,15 @@ async def test_a_draining_agent_is_told_and_offered_no_more(lab: Lab) -> None:
     assert lab.leader.allocator.allocate_once() == 0
 
 
+async def test_an_agent_without_anything_has_drained_at_once(lab: Lab) -> None:
+    agent, _ = await lab.agent()
+
+    await lab.leader.agents.drain(agent.id, GRACE)
+
+    assert agent.drain is not None
+    assert agent.drain.state == "DRAINED"
+
+
 async def test_an_agent_has_drained_when_its_last_update_is_acknowledged(lab: Lab) -> None:
     agent, _ = await lab.agent()
     framework, stream = lab.framework()

@@ -469,12 +469,18 @@ async def test_log_is_listed_read_and_downloaded(site: Site) -> None:
     assert json.loads(text)["read_file"] == {"size": 8, "data": "b25lCnR3bwo="}
 
 
+async def test_what_is_below_a_page_is_that_page(site: Site) -> None:
+    assert (await site.ask("GET", "/health/below"))[0] == 200
+    assert (await site.get("/master/state/below")).keys() == (await site.get("/state")).keys()
+    assert (await site.ask("GET", "/redirect/below"))[0] == 404
+
+
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
         ("/files/browse", 400, "Expecting 'path=value' in query.\n"),
-        ("/files/browse?path=/nosuch", 404, "404 Not Found."),
-        ("/files/read?path=/master/log/../../etc/passwd", 404, "404 Not Found."),
+        ("/files/browse?path=/nosuch", 404, ""),
+        ("/files/read?path=/master/log/../../etc/passwd", 404, ""),
         ("/files/download?path=/nosuch", 404, "404 Not Found."),
         (
             "/files/read?path=/master/log&offset=a",

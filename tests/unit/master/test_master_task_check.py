@@ -287,6 +287,10 @@ BAD: dict[str, tuple[Json, str]] = {
         volume(host_path="/h", image={"type": "DOCKER", "docker": {"name": "x"}}),
         f"{VOLUME}Only one of them should be set: 'host_path', 'image' and 'source'",
     ),
+    "volume-no-source": (
+        volume(),
+        f"{VOLUME}Only one of them should be set: 'host_path', 'image' and 'source'",
+    ),
     "volume-no-member": (
         volume(source={"type": "HOST_PATH"}),
         f"{VOLUME}'source.host_path' is not set for HOST_PATH volume",

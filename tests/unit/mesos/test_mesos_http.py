@@ -276,7 +276,7 @@ async def test_methods_are_checked_where_a_page_asks(
     base: str, client: aiohttp.ClientSession
 ) -> None:
     async with client.delete(f"{base}/weights") as response:
-        assert (response.status, response.headers["Allow"]) == (405, "GET,PUT")
+        assert (response.status, response.headers["Allow"]) == (405, "GET, PUT")
         assert "{ 'GET', 'PUT' }, but received 'DELETE'" in await response.text()
     async with client.delete(f"{base}/state") as response:
         assert response.status == 200
