@@ -1,5 +1,6 @@
 """Open an application on TCP addresses and unix sockets."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from phalanx.core.api.cut import cut
 from phalanx.core.error import ConfigError
@@ -43,7 +45,11 @@ async def serve(
     on its way to anybody arrives any more.
     """
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=shutdown_seconds, handler_cancellation=True
+        app,
+        access_log=None,
+        logger=_logger(),
+        shutdown_timeout=shutdown_seconds,
+        handler_cancellation=True,
     )
     await runner.setup()
     try:
@@ -54,6 +60,20 @@ async def serve(
             for connection in runner.server.connections:
                 cut(connection.transport)
         await runner.cleanup()
+
+
+def _logger() -> logging.Logger:
+    """Return where errors of the server go: ours alone.
+
+    Who sends what is no HTTP is answered so; if it were logged, anybody could fill the disk.
+    """
+    logger = logging.Logger("http")
+    logger.addFilter(_is_ours)
+    return logger
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 async def _open(runner: web.AppRunner, place: Listener | Path) -> Listener | Path:

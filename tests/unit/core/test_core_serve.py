@@ -72,3 +72,40 @@ def test_what_is_on_its_way_is_forgotten_by_who_must_not_be_heard(
 
     with pytest.raises(ConnectionResetError):
         read_all(client)
+
+
+@pytest.mark.parametrize(
+    ("head", "is_logged"),
+    [
+        pytest.param(b"\x16\x03\x01\x00\xa5" * 20 + b"\r\n\r\n", False, id="tls"),
+        pytest.param(b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n\r\n", False, id="long-line"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+            False,
+            id="bad-chunk",
+        ),
+        pytest.param(HEAD, True, id="a-bug-of-ours"),
+    ],
+)
+async def test_only_errors_of_ours_are_logged(
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    head: bytes,
+    is_logged: bool,
+) -> None:
+    async def fail(request: web.Request) -> web.Response:
+        await request.read()
+        raise ZeroDivisionError
+
+    app = web.Application()
+    app.router.add_route("*", "/", fail)
+    async with serve(app, Listener("127.0.0.1", 0)) as [place]:
+        assert isinstance(place, Listener)
+        reader, writer = await asyncio.open_connection(place.host, place.port)
+        writer.write(head)
+        status = (await reader.readline()).split()[1]
+        writer.close()
+
+    assert status == (b"500" if is_logged else b"400")
+    assert not caplog.records
+    assert ("ZeroDivisionError" in capfd.readouterr().err) == is_logged
