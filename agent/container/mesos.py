@@ -599,7 +599,7 @@ def _make_sandbox(sandbox: Path, user: User) -> None:
     """Make a sandbox with its two outputs, all of them the user's."""
     sandbox.mkdir(parents=True, exist_ok=True)
     link_latest(sandbox)
-    os.chown(sandbox, user.uid, user.gid)
+    os.chown(sandbox, user.uid, user.gid, follow_symlinks=False)
     for name in ("stdout", "stderr"):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         descriptor = os.open(sandbox / name, flags, 0o644)

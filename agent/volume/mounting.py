@@ -114,7 +114,7 @@ def _own(volume: Wanted, user: User) -> None:
         here = here / part
         if not here.exists():
             here.mkdir()
-            os.chown(here, user.uid, user.gid)
+            os.chown(here, user.uid, user.gid, follow_symlinks=False)
 
 
 def _bind(source: str, volume: Wanted) -> dict[str, Any]:
