@@ -5,16 +5,22 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from claim import Figure, report
 
 HERE = Path(__file__).parent
-FRAME = {"__main__", "claim", "daemons"}
+FRAME = {"__main__", "claim", "daemons", "nameserver", "resolvers"}
 
 
 def names() -> list[str]:
     """Return the claims that there are."""
-    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in FRAME)
+    stems = (path.stem for path in HERE.glob("*.py"))
+    return sorted(stem.replace("_", "-") for stem in stems if stem not in FRAME)
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(name.replace("-", "_"))
 
 
 def main() -> int:
@@ -25,13 +31,13 @@ def main() -> int:
     given = parser.parse_args()
     if given.name is None:
         for name in names():
-            summary = (import_module(name).__doc__ or "").partition("\n")[0]
+            summary = (_module(name).__doc__ or "").partition("\n")[0]
             print(f"{name:12} {summary}")
         return 0
     if given.name not in names():
         print(f"no claim named {given.name!r}; there are: {', '.join(names())}", file=sys.stderr)
         return 2
-    measure: Callable[[], Sequence[Figure]] = import_module(given.name).measure
+    measure: Callable[[], Sequence[Figure]] = _module(given.name).measure
     return report(given.name, measure(), as_json=given.json)
 
 

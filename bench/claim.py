@@ -17,6 +17,7 @@ class Bound(StrEnum):
     OURS_AT_MOST = "ours ≤"
     OURS_AT_LEAST = "ours ≥"
     RATIO_AT_MOST = "ratio ≤"
+    RATIO_AT_LEAST = "ratio ≥"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,10 @@ class Figure:
             return self.ours <= self.goal
         if self.bound is Bound.OURS_AT_LEAST:
             return self.ours >= self.goal
-        return self.ratio is not None and self.ratio <= self.goal
+        if self.ratio is None:
+            return False
+        at_most = self.bound is Bound.RATIO_AT_MOST
+        return self.ratio <= self.goal if at_most else self.ratio >= self.goal
 
 
 def report(claim: str, figures: Sequence[Figure], *, as_json: bool) -> int:

@@ -1,7 +1,7 @@
 """The holder of what is published: the zones of the latest View and the table that answers."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Address
 
 import structlog
@@ -27,7 +27,7 @@ class ZoneTable:
     *node* is this node's underlay address, *servers* the addresses that we
     answer on. *serial* starts the zones' serial numbers, which grow with each
     publishing: the time in seconds when the daemon started keeps them growing
-    across restarts.
+    across restarts. *foreign* knows some replies about names of others at once.
     """
 
     def __init__(
@@ -38,12 +38,14 @@ class ZoneTable:
         settings: ZoneSettings = DEFAULTS,
         serial: int = 1,
         forwards: bool = False,
+        foreign: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
         self.counts: Counts = defaultdict(int)
         self.settings = settings
         self.aliases = zone_aliases(settings.domain)
         self.ledger = Ledger(settings, servers, serial)
         self._forwards = forwards
+        self._foreign = foreign
         self._static = static_zones(node=node, servers=servers, serial=serial)
         self._is_published = False
         self._swap({**self._static, **unknown_zones(settings)})
@@ -76,3 +78,5 @@ class ZoneTable:
         self.answers = AnswerTable(
             zones, self.aliases, self.counts, settings=self.settings, forwards=self._forwards
         )
+        if self._foreign is not None:
+            self.answers.foreign = self._foreign

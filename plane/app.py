@@ -70,6 +70,7 @@ class Plane:
             settings=config.zones,
             serial=int(time.time()),
             forwards=self._forwarder.forwards,
+            foreign=self._forwarder.recent if self._forwarder.forwards else None,
         )
         self._registry.register(DnsCollector(self._zones, self._forwarder))
         self._gauge(

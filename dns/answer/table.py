@@ -1,6 +1,6 @@
 """The answer table: from a message to the reply, for all zones of ours."""
 
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 
 from phalanx.dns.admission import Verdict
 from phalanx.dns.answer.answer import OPT, OPT_DNSSEC_OK, Answer, compile_answer
@@ -58,6 +58,7 @@ class AnswerTable:
         self._counts = counts
         self._settings = settings
         self._forwards = RECURSION_AVAILABLE if forwards else 0
+        self.foreign: Callable[[bytes], bytes | None] = _nothing  # ready replies of a forwarder
         self._ready: dict[bytes, Answer] = {}
         self._keys: dict[str, list[bytes]] = {}  # of ready answers, by the names they depend on
         self._with_soa: list[bytes] = []  # keys of those that the next serial changes
@@ -87,7 +88,7 @@ class AnswerTable:
         end = name_end + 5
         answer = self._ready.get(message[HEADER_BYTES:name_end].lower() + message[name_end:end])
         if answer is None or message[2] & 0xF8:
-            return self._reply_slowly(message)
+            return self.foreign(message) or self._reply_slowly(message)
         counts = message[4:HEADER_BYTES]
         if counts == _PLAIN and len(message) == end:
             if answer.size <= CLASSIC_BYTES:
@@ -210,3 +211,7 @@ class AnswerTable:
             for name in found.names:
                 self._keys.setdefault(name, []).append(key)
         self._ready[key] = answer
+
+
+def _nothing(_: bytes) -> bytes | None:
+    return None

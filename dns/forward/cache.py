@@ -25,6 +25,7 @@ class Cached:
 
     reply: UpstreamReply
     age_seconds: int
+    until: float  # the moment from which it is a second older
     is_stale: bool = False  # its time is over
     is_retry_due: bool = True  # for a stale one: upstreams have not failed just now
     is_prefetch_due: bool = False
@@ -62,11 +63,14 @@ class Cache:
         if age >= lifetime + self._stale_seconds:
             return None
         self._entries[key] = entry
+        until = entry.since + age + 1
         if age >= lifetime:
-            return Cached(entry.reply, age, is_stale=True, is_retry_due=now >= entry.retry_at)
+            return Cached(
+                entry.reply, age, until, is_stale=True, is_retry_due=now >= entry.retry_at
+            )
         entry.hits += 1
         is_due = entry.hits >= PREFETCH_HITS and age >= PREFETCH_PART * lifetime
-        return Cached(entry.reply, age, is_prefetch_due=is_due and now >= entry.retry_at)
+        return Cached(entry.reply, age, until, is_prefetch_due=is_due and now >= entry.retry_at)
 
     def put(self, key: Key, reply: UpstreamReply, now: float) -> None:
         """Keep *reply* from *now* on, unless it must not be kept."""

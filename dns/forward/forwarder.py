@@ -11,7 +11,7 @@ import structlog
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
 from phalanx.dns.answer.query import Query, Rcode
-from phalanx.dns.answer.reply import Body, render_reply
+from phalanx.dns.answer.reply import MAX_TCP_BYTES, Body, render_reply
 from phalanx.dns.answer.table import Counts
 from phalanx.dns.forward.cache import MAX_ENTRIES, Cache, Cached
 from phalanx.dns.forward.exchange import exchange
@@ -27,6 +27,7 @@ ROUNDS = 2
 TRY_SECONDS = 2.0
 PATIENCE_SECONDS = 1.8  # before a client gets a stale answer (RFC 8767 §5)
 MAX_LATE = 64  # tries that go on after their race was won
+MAX_RECENT = 4096  # replies that are right as bytes for the rest of a second
 MAX_FLIGHTS = 256  # questions under way; each may hold RACERS sockets
 MAX_WAITING = 1024  # clients waiting for them
 
@@ -61,6 +62,7 @@ class Forwarder:
         self._flights: dict[Key, asyncio.Task[UpstreamReply | None]] = {}
         self._late: set[asyncio.Task[UpstreamReply | None]] = set()  # tries that lost their race
         self._cache = Cache(max_cached)
+        self._recent: dict[bytes, tuple[float, tuple[str, int], bytes]] = {}  # by all but the id
         self._try_seconds = try_seconds
         self._patience_seconds = patience_seconds
         self._max_flights = max_flights
@@ -85,6 +87,19 @@ class Forwarder:
             if upstream in listening:
                 raise ConfigError(f"upstream: {str(upstream)!r} is an address that we listen on")
 
+    def recent(self, message: bytes) -> bytes | None:
+        """Return the reply to a datagram that asks as another did within the same second."""
+        found = self._recent.get(message[2:])
+        if found is None:
+            return None
+        until, label, rest = found
+        if self._clock() >= until:
+            del self._recent[message[2:]]
+            return None
+        self.counts[label] += 1
+        self.events["cache_hit"] += 1
+        return message[:2] + rest
+
     def known(self, query: Query, limit: int) -> bytes | None:
         """Return the reply if it takes no asking: from the cache, or a refusal."""
         key = key_of(query)
@@ -97,7 +112,13 @@ class Forwarder:
             self.events["prefetch"] += 1
             self._start(key)
         self.events["stale" if cached.is_stale else "cache_hit"] += 1
-        return self._from_cache(query, cached, limit)
+        reply = self._from_cache(query, cached, limit)
+        if limit < MAX_TCP_BYTES:
+            if len(self._recent) >= MAX_RECENT:
+                self._recent.clear()
+            label = (ZONE, cached.reply.rcode)
+            self._recent[query.message[2:]] = (cached.until, label, reply[2:])
+        return reply
 
     async def resolve(self, query: Query, limit: int, client: str = "") -> bytes:
         """Return the reply, at most *limit* bytes long, asking upstreams if it is not known.

@@ -5,6 +5,8 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
@@ -377,3 +379,33 @@ async def test_names_are_answered_over_ipv6(serve: Serve) -> None:
     assert addresses(reply) == ["9.0.0.1", "9.0.0.2", "9.0.0.3"]
     [segment] = await ask_tcp(place, message("ready.spartan"))
     assert addresses(segment) == ["127.0.0.1"]
+
+
+async def test_kept_answer_is_given_again_with_its_ttl_running_down(
+    view: View, upstream: Callable[..., Awaitable[Any]]
+) -> None:
+    now = 100.0
+
+    async def script(query: bytes, tcp: bool) -> Sequence[bytes]:
+        reply = DNSRecord.parse(query).reply(aa=0)
+        reply.add_answer(RR(reply.q.qname, rdata=A("192.0.2.1"), ttl=60))
+        return [bytes(reply.pack())]
+
+    server = await upstream(script)
+    forwarder = Forwarder([server.address], clock=lambda: now)
+    table = ZoneTable(
+        node=IPv4Address("198.18.0.2"), servers=[], forwards=True, foreign=forwarder.recent
+    )
+    table.publish(view)
+    async with DnsServer(table, forwarder, addresses=["127.0.0.1"], port=0) as found:
+        [place] = found.listening
+        ttls = []
+        for number, passed in enumerate((0, 0.2, 0.3, 0.3, 0.3, 30)):
+            now += passed
+            [reply] = await ask_udp(place, message("www.example.com", number))
+            assert reply[:2] == struct.pack("!H", number)
+            assert addresses(reply) == ["192.0.2.1"]
+            ttls.append(DNSRecord.parse(reply).rr[0].ttl)
+
+    assert ttls == [60, 60, 60, 60, 59, 29]
+    assert (len(server.asked), forwarder.counts) == (1, {(".", 0): 6})

@@ -1,0 +1,58 @@
+"""Serve a cluster's names on loopback until killed: ``nameserver.py APPS RATE [UPSTREAM …]``.
+
+Prints its port. RATE bounds the queries of one address a second, 0 does not.
+"""
+
+import asyncio
+import sys
+from ipaddress import IPv4Address
+
+import uvloop
+
+from phalanx.core.log import configure_log
+from phalanx.dns.admission import Admission
+from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.publish import ZoneTable
+from phalanx.dns.server import DnsServer
+from phalanx.net.model.objects import Framework, Node, Task, TaskPhase
+from phalanx.net.model.view import View
+
+NODE = IPv4Address("198.18.0.2")
+
+
+def cluster(apps: int) -> View:
+    """Return a View of *apps* tasks ``app-N`` with an address each."""
+    return View().changed(
+        [
+            Node(NODE, "a1", agent_id="x-S0", port=5051),
+            Framework("f", "marathon"),
+            *(
+                Task("f", f"app-{n}.1", f"app-{n}", "x-S0", NODE, TaskPhase.RUNNING,
+                     addresses=(IPv4Address("9.0.0.0") + n,), networks=("dcos",))
+                for n in range(apps)
+            ),
+        ]
+    )  # fmt: skip
+
+
+async def main(apps: int, rate: int, *upstreams: str) -> None:
+    """Serve on a port of the kernel's choice."""
+    forwarder = Forwarder(upstreams)
+    foreign = forwarder.recent if upstreams else None
+    zones = ZoneTable(node=NODE, servers=[], forwards=bool(upstreams), foreign=foreign)
+    zones.publish(cluster(apps))
+    async with DnsServer(
+        zones,
+        forwarder,
+        addresses=["127.0.0.1"],
+        port=0,
+        admission=Admission(per_second=rate),
+    ) as server:
+        sys.stdout.write(f"{server.listening[0].port}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    configure_log("dns", level="warning")
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))
