@@ -5,6 +5,9 @@ from ipaddress import IPv4Network
 
 from phalanx.core.error import ConfigError
 from phalanx.lb.exec import Flows
+from phalanx.lb.ipvs.kernel import has_ipvs
+from phalanx.lb.ipvs.services import IpvsServices
+from phalanx.lb.leftover import Leftovers, leftovers_of_ipvs, leftovers_of_nftables
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.net.model.lease import VIP_POOL
 from phalanx.net.nft.library import Nft
@@ -19,19 +22,35 @@ class Kind(enum.StrEnum):
 
 
 def check_kind(lb: str) -> Kind:
-    """Return the kind that *lb* names; raises ConfigError for one that is not to be had."""
+    """Return the kind that *lb* names; raises ConfigError if it is none."""
     try:
-        kind = Kind(lb)
+        return Kind(lb)
     except ValueError as error:
         raise ConfigError(f"--lb: {lb!r}: is none of {', '.join(Kind)}") from error
-    if kind is Kind.IPVS:
-        raise ConfigError(f"--lb: {lb!r}: this build has no IPVS data plane; use nftables or auto")
+
+
+def choose_kind(lb: str, *, is_ipvs_there: bool) -> Kind:
+    """Return what *lb* comes to here, IPVS or nftables; raises ConfigError for what is not there.
+
+    ``auto`` is IPVS where the kernel has it.
+    """
+    kind = check_kind(lb)
+    if kind is Kind.AUTO:
+        return Kind.IPVS if is_ipvs_there else Kind.NFTABLES
+    if kind is Kind.IPVS and not is_ipvs_there:
+        raise ConfigError(f"--lb: {lb!r}: this kernel has no IPVS (module ip_vs); use nftables")
     return kind
 
 
 def choose_services(
     lb: str, nft: Nft, *, pool: IPv4Network = VIP_POOL, flows: Flows | None = None
-) -> NftablesServices:
-    """Return the data plane that *lb* names; raises ConfigError for one that is not to be had."""
-    check_kind(lb)
-    return NftablesServices(nft, pool=pool, flows=flows)
+) -> tuple[NftablesServices | IpvsServices, Leftovers]:
+    """Return the data plane that *lb* names, and what the other one may have left behind.
+
+    Raises ConfigError for one that is not to be had.
+    """
+    is_asked = check_kind(lb) is not Kind.NFTABLES
+    ipvs = IpvsServices(nft, pool=pool, flows=flows)
+    if choose_kind(lb, is_ipvs_there=is_asked and has_ipvs()) is Kind.IPVS:
+        return ipvs, leftovers_of_nftables(nft)
+    return NftablesServices(nft, pool=pool, flows=flows), leftovers_of_ipvs(ipvs)

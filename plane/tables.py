@@ -1,12 +1,15 @@
 """Which tables a node has, in which order, and which pure function says what each holds."""
 
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
 from phalanx.core.reconcile.dataplane import Dataplane
 from phalanx.core.reconcile.reconciler import Reconciler
 from phalanx.lb.choose import choose_services
 from phalanx.lb.desired import desired_services
+from phalanx.lb.ipvs.layout import NAME as IPVS_TABLE
+from phalanx.lb.ipvs.services import IpvsServices
 from phalanx.lb.nftables.ruleset import NAME as LB_TABLE
 from phalanx.lb.service import Service, Vip
 from phalanx.net.address.kernel import KernelAddresses
@@ -27,7 +30,9 @@ from phalanx.net.overlay.desired import (
     desired_settings,
 )
 from phalanx.net.overlay.link.kernel import KernelLinks
+from phalanx.net.overlay.mark import TABLE_LOCAL
 from phalanx.net.overlay.route.kernel import KernelRoutes
+from phalanx.net.overlay.route.value import LocalRoute, Route, RouteKey
 from phalanx.net.overlay.rule.kernel import KernelRules
 from phalanx.net.overlay.setting.proc import ProcSettings
 from phalanx.net.rtnl.kernel import Rtnl
@@ -40,7 +45,7 @@ V = TypeVar("V")
 
 Tables = Sequence[Reconciler[Any, Any]]
 
-NFT_TABLES = (ISOLATION.table, NAT.table, LB_TABLE)  # ours, by name
+NFT_TABLES = (ISOLATION.table, NAT.table, LB_TABLE, IPVS_TABLE)  # ours, by name
 
 
 def build_tables(
@@ -56,11 +61,9 @@ def build_tables(
     *view* returns the View of the pass under way.
     """
     node = config.ip
-    services = _table(
-        choose_services(config.lb, nft, pool=config.vip_range),
-        view,
-        lambda v: desired_services(v, node=node),
-    )
+    balancer, leftovers = choose_services(config.lb, nft, pool=config.vip_range)
+    wanted = _last(lambda v: desired_services(v, node=node))
+    services = _table(balancer, view, wanted)
     tables: list[Reconciler[Any, Any]] = [
         # The resolver's addresses, and the link that routes lead into.
         _table(
@@ -75,10 +78,14 @@ def build_tables(
         _table(
             KernelRoutes(rtnl),
             view,
-            lambda v: desired_routes(v, node=node, vip_range=config.vip_range),
+            lambda v: (
+                desired_routes(v, node=node, vip_range=config.vip_range)
+                | (_routes_to_own(wanted(v), config) if isinstance(balancer, IpvsServices) else {})
+            ),
         ),
         # Backends are reachable now; names follow after the pass.
         services,
+        _table(leftovers, view, lambda _: {}),
     ]
     if config.cni_config_dir is not None:
         # Last: from here on containers may come.
@@ -91,6 +98,27 @@ def build_tables(
             ),
         ]
     return tables, services
+
+
+def _routes_to_own(services: Mapping[Vip, Service], config: PlaneConfig) -> dict[RouteKey, Route]:
+    """Return routes to VIPs outside of the range: IPVS sees only what is for this node."""
+    return {
+        RouteKey(TABLE_LOCAL, IPv4Network(vip.address)): LocalRoute(source=config.ip)
+        for vip in services
+        if isinstance(vip.address, IPv4Address) and vip.address not in config.vip_range
+    }
+
+
+def _last(function: Callable[[View], V]) -> Callable[[View], V]:
+    """Return *function*, not computed again for the very View that it was last asked about."""
+    known: list[tuple[View, V]] = []
+
+    def ask(view: View) -> V:
+        if not known or known[0][0] is not view:
+            known[:] = [(view, function(view))]
+        return known[0][1]
+
+    return ask
 
 
 def _table(

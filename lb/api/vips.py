@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from phalanx.lb.desired import desired_services
+from phalanx.lb.service import IPAddress
 from phalanx.net.model.view import View
 
 PATH = "/v1/vips"
@@ -23,7 +24,9 @@ def vips_route(view: Callable[[], View]) -> web.RouteDef:
 
 def listed_vips(view: View) -> list[dict[str, Any]]:
     """Return the VIPs of *view* by address; a leased address is shown by its name."""
-    name_of = {lease.address: f"{lease.name}.{ZONE}" for lease in view.vips.values()}
+    name_of: dict[IPAddress, str] = {
+        lease.address: f"{lease.name}.{ZONE}" for lease in view.vips.values()
+    }
     return [
         {
             "vip": f"{name_of.get(vip.address, vip.address)}:{vip.port}",

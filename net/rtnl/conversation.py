@@ -1,4 +1,4 @@
-"""Requests to rtnetlink and its answers, a hundred at a time."""
+"""Requests to netlink, rtnetlink by default, and its answers, a hundred at a time."""
 
 import errno
 import os
@@ -32,11 +32,11 @@ class Request:
 
 
 class Conversation:
-    """A rtnetlink socket of the calling thread's network namespace."""
+    """A socket of one netlink *family* in the calling thread's network namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: int = socket.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family
         )
         self._socket.settimeout(TIMEOUT_SECONDS)
         for option in (NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):

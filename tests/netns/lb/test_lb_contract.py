@@ -1,4 +1,7 @@
-"""One contract, two data planes: what holds in memory must hold in the kernel."""
+"""One contract, three data planes: what holds in memory must hold in the kernel.
+
+IPVS is among them where the kernel has it; ``make test-ipvs`` boots one that does.
+"""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -10,6 +13,8 @@ from phalanx.core.reconcile.dataplane import Dataplane
 from phalanx.core.reconcile.delta import Delta
 from phalanx.core.reconcile.reconciler import Reconciler
 from phalanx.lb.exec import Flows
+from phalanx.lb.ipvs.kernel import has_ipvs
+from phalanx.lb.ipvs.services import IpvsServices
 from phalanx.lb.memory import MemoryServices
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.lb.service import Backend, Service, Vip
@@ -31,18 +36,22 @@ def service(*numbers: int) -> Service:
     return Service.of(backend(number) for number in numbers)
 
 
-@pytest.fixture(params=["memory", "nftables"])
+@pytest.fixture(params=["memory", "nftables", *(["ipvs"] if has_ipvs() else [])])
 def services(request: pytest.FixtureRequest) -> Iterator[Services]:
     if request.param == "memory":
         yield MemoryServices()
         return
     netns = Path("/run/netns") / request.getfixturevalue("ns")
     nft = Nft(netns=netns)
-    services = NftablesServices(nft, flows=Flows(netns=netns))
+    flows = Flows(netns=netns)
     try:
+        if request.param == "ipvs":
+            yield IpvsServices(nft, flows=flows)
+            return
+        services = NftablesServices(nft, flows=flows)
         yield services
-    finally:
         services.close()
+    finally:
         nft.close()
 
 

@@ -1,31 +1,42 @@
 """Which data plane ``--lb`` leads to."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from phalanx.core.error import ConfigError
-from phalanx.lb.choose import choose_services
+from phalanx.lb.choose import Kind, choose_kind, choose_services
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.net.nft.library import Nft
 
 
-@pytest.fixture
-def nft() -> Iterator[Nft]:
-    handle = Nft()
-    yield handle
-    handle.close()
-
-
-@pytest.mark.parametrize("lb", ["auto", "nftables"])
-def test_nftables_serves_where_it_is_asked_for_or_nothing_is(lb: str, nft: Nft) -> None:
-    assert isinstance(choose_services(lb, nft), NftablesServices)
+@pytest.mark.parametrize(
+    ("lb", "is_ipvs_there", "kind"),
+    [
+        ("auto", True, Kind.IPVS),
+        ("auto", False, Kind.NFTABLES),
+        ("nftables", True, Kind.NFTABLES),
+        ("nftables", False, Kind.NFTABLES),
+        ("ipvs", True, Kind.IPVS),
+    ],
+)
+def test_auto_is_ipvs_where_the_kernel_has_it(lb: str, is_ipvs_there: bool, kind: Kind) -> None:
+    assert choose_kind(lb, is_ipvs_there=is_ipvs_there) is kind
 
 
 @pytest.mark.parametrize(
     ("lb", "reason"),
-    [("ipvs", "lb: 'ipvs': this build has no IPVS"), ("haproxy", "lb: 'haproxy': is none of")],
+    [("ipvs", "lb: 'ipvs': this kernel has no IPVS"), ("haproxy", "lb: 'haproxy': is none of")],
 )
-def test_what_is_not_to_be_had_is_refused_by_name(lb: str, reason: str, nft: Nft) -> None:
+def test_what_is_not_to_be_had_is_refused_by_name(lb: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        choose_services(lb, nft)
+        choose_kind(lb, is_ipvs_there=False)
+
+
+def test_nftables_serves_when_it_is_asked_for() -> None:
+    nft = Nft()
+    try:
+        services, leftovers = choose_services("nftables", nft)
+    finally:
+        nft.close()
+
+    assert isinstance(services, NftablesServices)
+    assert leftovers.name == "services_left_behind"

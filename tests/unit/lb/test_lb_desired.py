@@ -31,7 +31,7 @@ FACTS: tuple[Object, ...] = (
     Node(address=ON_B, hostname="a2", agent_id="B"),
     Framework(id="f", name="marathon"),
     Network(name="dcos", subnet=IPv4Network("9.0.0.0/8"), prefix=24, vni=1024, mtu=1450),
-    VipLease(name="web.marathon", address=WEB.address),
+    VipLease(name="web.marathon", address=IPv4Address("11.225.37.143")),
 )
 
 

@@ -1,0 +1,1 @@
+"""The load balancer as services of the kernel's IPVS."""

@@ -1,0 +1,134 @@
+"""IPVS of the calling thread's network namespace, by generic netlink."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from phalanx.lb.ipvs.commands import commands
+from phalanx.lb.ipvs.message import (
+    CTRL_CMD_GETFAMILY,
+    GENL_ID_CTRL,
+    GET_DEST,
+    GET_SERVICE,
+    Destination,
+    Held,
+    decode_backend,
+    decode_family,
+    decode_service,
+    encode_family_question,
+    encode_question,
+    encode_service,
+    is_family,
+)
+from phalanx.lb.service import Service, Vip
+from phalanx.net.rtnl.conversation import Conversation, Request
+
+# There only while the module is loaded: to look does not load it.
+TABLE = Path("/proc/thread-self/net/ip_vs")
+SETTINGS: Mapping[str, str] = {
+    "conntrack": "1",  # packets that IPVS forwards are tracked: masquerade and "established" work
+    "expire_nodest_conn": "1",  # a connection whose backend has left ends, it does not hang
+    "expire_quiescent_template": "1",  # affinity does not hold a source at a drained backend
+}
+SETTINGS_ROOT = Path("/proc/sys/net/ipv4/vs")
+NETLINK_GENERIC = 16
+GONE = (errno.ENOENT, errno.ESRCH)
+
+Change = tuple[Vip, Service | None, Service | None]  # before and after
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A service with its backends, and what went through them."""
+
+    held: Held
+    destinations: Sequence[Destination]
+
+
+def has_ipvs() -> bool:
+    """Tell whether the kernel has IPVS; it loads the module if it is there."""
+    with Conversation(NETLINK_GENERIC) as conversation:
+        return _family(conversation) is not None
+
+
+def is_loaded() -> bool:
+    """Tell whether IPVS is in the kernel now."""
+    return TABLE.exists()
+
+
+def dump() -> dict[Vip, Kept]:
+    """Return every service that has a VIP, ours or not; raises OSError."""
+    if not is_loaded():
+        return {}
+    kept: dict[Vip, Kept] = {}
+    with Conversation(NETLINK_GENERIC) as conversation:
+        family = _family(conversation)
+        if family is None:
+            return {}
+        for message in conversation.dump(family, encode_question(GET_SERVICE)):
+            if (held := decode_service(message)) is not None:
+                kept[held.vip] = Kept(held, ())
+        for vip, each in list(kept.items()):
+            try:
+                answers = conversation.dump(family, encode_service(GET_DEST, vip))
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
+                del kept[vip]
+                continue
+            version = socket.AF_INET6 if vip.address.version == 6 else socket.AF_INET
+            found = [decode_backend(answer, version) for answer in answers]
+            kept[vip] = Kept(each.held, [item for item in found if item is not None])
+    return kept
+
+
+def change(changes: Iterable[Change]) -> list[str]:
+    """Make the changes; return what was refused; raises OSError."""
+    requests: list[bytes] = []
+    owners: list[Vip] = []
+    is_new: dict[Vip, bool] = {}
+    for vip, before, after in changes:
+        fresh = list(commands(vip, before, after))
+        requests += fresh
+        owners += [vip] * len(fresh)
+        is_new[vip] = before is None
+    if not requests:
+        return []
+    with Conversation(NETLINK_GENERIC) as conversation:
+        family = _family(conversation)
+        if family is None:
+            return ["this kernel has no IPVS any more"]
+        numbers = conversation.ask([Request(family, 0, request) for request in requests])
+    refusals: dict[Vip, str] = {}
+    for vip, number in zip(owners, numbers, strict=True):
+        if number and vip not in refusals:
+            is_foreign = number == errno.EEXIST and is_new[vip]
+            why = "there is a service that is not ours" if is_foreign else os.strerror(number)
+            refusals[vip] = f"{vip}: {why}"
+    return list(refusals.values())
+
+
+def settings() -> dict[str, str]:
+    """Return our settings as they are; nothing while IPVS is not loaded."""
+    return {
+        name: (SETTINGS_ROOT / name).read_text().strip()
+        for name in SETTINGS
+        if (SETTINGS_ROOT / name).exists()
+    }
+
+
+def set_settings() -> None:
+    """Write our settings where they exist and differ; raises OSError."""
+    for name, value in settings().items():
+        if value != SETTINGS[name]:
+            (SETTINGS_ROOT / name).write_text(SETTINGS[name])
+
+
+def _family(conversation: Conversation) -> int | None:
+    """Return the number of the family; to ask for it by name makes the kernel load the module."""
+    conversation.ask([Request(GENL_ID_CTRL, 0, encode_family_question())])
+    families = conversation.dump(GENL_ID_CTRL, encode_question(CTRL_CMD_GETFAMILY))
+    return next((decode_family(each) for each in families if is_family(each)), None)

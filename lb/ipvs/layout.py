@@ -1,0 +1,122 @@
+"""What IPVS leaves to nftables: the constant rules of a table and the elements of its sets; pure.
+
+IPVS takes packets to a VIP at the hooks ``input`` (priority 98) and ``output``
+(-99). Before it, VIPs whose backends are all drained are refused for new
+connections; behind it, whatever is left of the VIP range. The table also
+remembers which services outside of the VIP range are ours: IPVS has no room
+for a mark.
+"""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, ip_address
+
+from phalanx.lb.service import IPAddress, Service, Vip
+from phalanx.net.model.objects import Protocol
+from phalanx.net.nft.element import Element
+from phalanx.net.nft.layout import Layout
+
+NAME = "phalanx_ipvs"
+CLAIMED, REFUSED = "claimed", "refused"
+OUTSIDE = "outside"  # the addresses of what is claimed
+SAME_LINK = "same_link"  # each incoming link with itself; the packet path writes it
+
+_KEYS = {"4": ("ipv4_addr", "ip"), "6": ("ipv6_addr", "ip6")}
+
+
+def layout_of(pool: IPv4Network) -> Layout:
+    """Return the table for VIPs of *pool* and of elsewhere.
+
+    A connection that would leave by the link it came in on is masqueraded, for
+    its replies would not come back through us. Rules can't compare two links,
+    so each link that brings a connection goes, paired with itself, into a set.
+    """
+    sets = "\n".join(
+        f"  set {name}{version} {{ type {kind} . inet_proto . inet_service; }}"
+        for name in (CLAIMED, REFUSED)
+        for version, (kind, _) in _KEYS.items()
+    )
+    outside = "\n".join(
+        f"  set {OUTSIDE}{version} {{ type {kind}; }}" for version, (kind, _) in _KEYS.items()
+    )
+    refused = "\n".join(
+        f"    ct state new {word} daddr . meta l4proto . th dport @{REFUSED}{version} goto refuse"
+        for version, (_, word) in _KEYS.items()
+    )
+    hairpins = "\n".join(
+        f"    ct original {word} daddr @{OUTSIDE}{version} masquerade"
+        for version, (_, word) in _KEYS.items()
+    )
+    return Layout(
+        NAME,
+        f"""
+{sets}
+{outside}
+  set {SAME_LINK} {{ type iface_index . iface_index; size 4096; flags dynamic; }}
+  chain refuse {{
+    meta l4proto tcp reject with tcp reset
+    meta l4proto udp reject with icmpx port-unreachable
+  }}
+  chain prerouting {{
+    type filter hook prerouting priority mangle; policy accept;
+    meta l4proto {{ tcp, udp }} ct state new fib daddr type local \
+update @{SAME_LINK} {{ iif . iif }}
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+{refused}
+  }}
+  chain rest {{
+    type filter hook input priority 110; policy accept;
+    ip daddr {pool} goto refuse
+  }}
+  chain output {{
+    type filter hook output priority -110; policy accept;
+{refused}
+  }}
+  chain hairpin {{
+    ct original ip daddr {pool} masquerade
+{hairpins}
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    iif . oif @{SAME_LINK} ct direction original goto hairpin
+  }}
+""",
+    )
+
+
+def elements(services: Mapping[Vip, Service], pool: IPv4Network) -> set[Element]:
+    """Return the elements that go with *services*."""
+    found: set[Element] = set()
+    for vip, service in services.items():
+        if not is_in(vip, pool):
+            found.add(element(CLAIMED, vip))
+            found.add(Element(f"{OUTSIDE}{vip.address.version}", (str(vip.address),)))
+        if service.is_refused:
+            found.add(element(REFUSED, vip))
+    return found
+
+
+def element(name: str, vip: Vip) -> Element:
+    """Return the element that a VIP has in the set *name* of its address family."""
+    fields = (str(vip.address), str(vip.protocol.number), str(vip.port))
+    return Element(f"{name}{vip.address.version}", fields)
+
+
+def vips_of(present: Iterable[Element], name: str) -> set[Vip]:
+    """Return the VIPs in the sets *name*; what is not of our form is left out."""
+    protocols = {str(protocol.number): protocol for protocol in Protocol}
+    return {
+        Vip(_address(item.fields[0]), int(item.fields[2]), protocols[item.fields[1]])
+        for item in present
+        if item.set_name in (f"{name}4", f"{name}6") and item.fields[1] in protocols
+    }
+
+
+def is_in(vip: Vip, pool: IPv4Network) -> bool:
+    """Tell whether a VIP is of the range that is all ours."""
+    return vip.address.version == 4 and vip.address in pool
+
+
+def _address(text: str) -> IPAddress:
+    return ip_address(text)

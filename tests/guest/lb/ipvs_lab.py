@@ -1,0 +1,234 @@
+"""A node's namespace with containers behind it, made once for many tests: commands are slow."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TypeVar
+
+from phalanx.core.netns import call_in
+from phalanx.core.reconcile.delta import Delta
+from phalanx.lb.exec import Flows
+from phalanx.lb.ipvs.services import IpvsServices
+from phalanx.lb.service import Backend, IPAddress, Scheduler, Service, Vip
+from phalanx.net.model.objects import Protocol
+from phalanx.net.nft.library import Nft
+
+NODE, NODE6 = "198.18.0.1", "fd00:198::1"
+BRIDGE, BRIDGE6 = "9.0.1.1", "fd00:9:1::1"
+INSIDE = {"b1": "11", "b2": "12", "b3": "13", "client": "20"}
+FAR = "9.0.2.20"
+BACKENDS = ("b1", "b2", "b3")
+PORT = 8080
+WEB = Vip(ip_address("11.0.0.1"), 80)
+DNS = Vip(ip_address("11.0.0.2"), 53, Protocol.UDP)
+OWN = Vip(ip_address("203.0.113.7"), 443)
+WEB6 = Vip(ip_address("fd01:c::1"), 80)
+
+T = TypeVar("T")
+
+
+def run(*command: str, text: str | None = None) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, input=text).stdout
+
+
+def address_of(name: str, *, version: int = 4) -> IPAddress:
+    return ip_address(f"9.0.1.{INSIDE[name]}" if version == 4 else f"fd00:9:1::{INSIDE[name]}")
+
+
+def service(
+    *, version: int = 4, scheduler: Scheduler = Scheduler.RR, affinity: int = 0, **weights: int
+) -> Service:
+    made = Service.of(
+        Backend(address_of(name, version=version), PORT, weight) for name, weight in weights.items()
+    )
+    return Service(made.backends, scheduler=scheduler, affinity_seconds=affinity)
+
+
+class Lab:
+    """A node, three backends and a client on its bridge, and a client behind another link."""
+
+    def __init__(self, node: str, nft: Nft) -> None:
+        self.node = node
+        self.nft = nft
+        self.services = self.fresh()
+
+    def fresh(self) -> IpvsServices:
+        """Return the data plane of a plane that has just started."""
+        return IpvsServices(self.nft, flows=Flows(netns=self.path("node")))
+
+    def namespace(self, name: str) -> str:
+        return self.node if name == "node" else f"{self.node}-{name}"
+
+    def path(self, name: str) -> Path:
+        return Path("/run/netns") / self.namespace(name)
+
+    def inside(self, *command: str) -> str:
+        """Run a command on the node."""
+        return run("ip", "netns", "exec", self.node, *command)
+
+    def put(self, wanted: dict[Vip, Service]) -> None:
+        """Make these services all there are."""
+        held = wait(self.services.read())
+        gone = frozenset(held.keys() - wanted.keys())
+        wait(self.services.apply(Delta(wanted, gone)))
+        assert wait(self.services.read()) == wanted
+
+    def connect(self, where: str, vip: Vip) -> socket.socket:
+        family = socket.AF_INET6 if vip.address.version == 6 else socket.AF_INET
+        kind = socket.SOCK_DGRAM if vip.protocol is Protocol.UDP else socket.SOCK_STREAM
+        opened = call_in(self.path(where), lambda: socket.socket(family, kind))
+        opened.settimeout(5)
+        try:
+            opened.connect((str(vip.address), vip.port))
+        except OSError:
+            opened.close()
+            raise
+        return opened
+
+    def ask(self, where: str, vip: Vip) -> tuple[str, str]:
+        """Return the name of the backend and the source that it saw."""
+        with self.connect(where, vip) as opened:
+            return say(opened)
+
+    def asked(self, where: str, vip: Vip, times: int) -> Counter[str]:
+        return Counter(self.ask(where, vip)[0] for _ in range(times))
+
+
+def wait(work: Coroutine[object, object, T]) -> T:
+    return asyncio.run(work)
+
+
+def say(opened: socket.socket) -> tuple[str, str]:
+    opened.sendall(b"who\n")
+    answer = opened.recv(200)
+    if not answer:
+        raise ConnectionResetError("closed")
+    name, source = answer.decode().split()
+    return name, source
+
+
+@contextmanager
+def made_lab(node: str) -> Iterator[Lab]:
+    """Build it; the namespace *node* is there."""
+    with contextlib.ExitStack() as stack:
+        names = [*INSIDE, "far"]
+        for name in names:
+            run("ip", "netns", "add", f"{node}-{name}")
+            stack.callback(run, "ip", "netns", "delete", f"{node}-{name}")
+        ip(node, _node_commands(node))
+        for name in names:
+            ip(f"{node}-{name}", _container_commands(name))
+        run("ip", "netns", "exec", node, "sysctl", "-qw", *SYSCTLS)
+        for name in BACKENDS:
+            stack.enter_context(answering(Path("/run/netns") / f"{node}-{name}", name))
+        nft = Nft(netns=Path("/run/netns") / node)
+        stack.callback(nft.close)
+        yield Lab(node, nft)
+
+
+SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+
+
+def ip(namespace: str, commands: Iterable[str]) -> None:
+    run("ip", "-n", namespace, "-batch", "-", text="\n".join(commands) + "\n")
+
+
+def _node_commands(node: str) -> Iterator[str]:
+    yield f"address add {NODE}/32 dev lo"
+    yield f"address add {NODE6}/128 dev lo nodad"
+    yield "link add phx-1024 type bridge"
+    yield f"address add {BRIDGE}/24 dev phx-1024"
+    yield f"address add {BRIDGE6}/64 dev phx-1024 nodad"
+    yield "link set phx-1024 up"
+    yield f"route add local 11.0.0.0/8 dev lo src {NODE}"
+    yield f"route add local {OWN.address}/32 dev lo src {NODE}"
+    yield f"route add local {WEB6.address}/128 dev lo src {NODE6}"
+    for name in INSIDE:
+        yield f"link add phxv{name} type veth peer name eth0 netns {node}-{name}"
+        yield f"link set phxv{name} master phx-1024 up"
+        yield f"link set phxv{name} type bridge_slave hairpin on"
+    yield f"link add phxvfar type veth peer name eth0 netns {node}-far"
+    yield "link set phxvfar up"
+    yield "address add 9.0.2.1/24 dev phxvfar"
+
+
+def _container_commands(name: str) -> Iterator[str]:
+    yield "link set lo up"
+    yield "link set eth0 up"
+    if name == "far":
+        yield f"address add {FAR}/24 dev eth0"
+        yield "route add default via 9.0.2.1"
+        return
+    yield f"address add {address_of(name)}/24 dev eth0"
+    yield f"address add {address_of(name, version=6)}/64 dev eth0 nodad"
+    yield f"route add default via {BRIDGE}"
+    yield f"route add default via {BRIDGE6}"
+
+
+@contextmanager
+def answering(netns: Path, name: str, port: int = PORT) -> Iterator[None]:
+    """Answer every line and every datagram in a namespace with the name and who asked."""
+    listening = call_in(netns, lambda: _bound(socket.SOCK_STREAM, port))
+    listening.listen(100)
+    bound = call_in(netns, lambda: _bound(socket.SOCK_DGRAM, port))
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        while True:
+            opened, peer = listening.accept()
+            accepted.append(opened)
+            threads.append(_started(partial(_answer, opened, name, _plain(peer[0]))))
+
+    def datagrams() -> None:
+        while True:
+            _, peer = bound.recvfrom(100)
+            if peer is None:  # shut down
+                return
+            bound.sendto(f"{name} {_plain(peer[0])}\n".encode(), peer)
+
+    threads = [_started(accept), _started(datagrams)]
+    try:
+        yield
+    finally:
+        for each in (listening, bound, *accepted):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in threads:
+            thread.join(5)
+
+
+def _bound(kind: socket.SocketKind, port: int) -> socket.socket:
+    opened = socket.socket(socket.AF_INET6, kind)
+    opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.bind(("::", port))
+    return opened
+
+
+def _answer(opened: socket.socket, name: str, source: str) -> None:
+    with opened:
+        while opened.recv(100):
+            opened.sendall(f"{name} {source}\n".encode())
+
+
+def _started(work: Callable[[], None]) -> threading.Thread:
+    def quietly() -> None:
+        with contextlib.suppress(OSError):  # the test has ended and closed the socket
+            work()
+
+    thread = threading.Thread(target=quietly, daemon=True)
+    thread.start()
+    return thread
+
+
+def _plain(address: str) -> str:
+    return address.removeprefix("::ffff:")
