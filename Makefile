@@ -3,12 +3,15 @@ SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PHALANX := .venv/bin/phalanx
 PYTEST := .venv/bin/python -Im pytest
+# In the guest every import costs: no plugin that these tests can do without.
+IPVS_PYTEST := env CI=$(CI) PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PYTEST) -p no:cacheprovider \
+	-p pytest_asyncio.plugin -p pytest_timeout
 
-.PHONY: help setup demo test check unit netns e2e bench lab clean
+.PHONY: help setup demo test test-ipvs check unit netns e2e bench lab clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .setup-stamp: scripts/setup pyproject.toml
 	$(SUDO) scripts/setup
@@ -21,6 +24,10 @@ demo: .setup-stamp ## Run the main job and print what it proved; KEEP=1 leaves t
 
 test: .setup-stamp check ## Run every test: unit, namespaces, end to end
 	$(SUDO) $(PYTEST) tests
+	@$(MAKE) --no-print-directory test-ipvs
+
+test-ipvs: .setup-stamp ## Run the load balancer's tests with IPVS, under Debian's kernel in a virtual machine
+	$(SUDO) scripts/guest $(IPVS_PYTEST) tests/guest tests/netns/lb/test_lb_contract.py -k ipvs
 
 check: .setup-stamp ## Lint, types, import rules, spelling
 	.venv/bin/ruff check .
@@ -45,4 +52,4 @@ lab: .setup-stamp ## Start a cluster on this machine
 	$(SUDO) $(PHALANX) lab up
 
 clean: ## Remove the virtual environment and caches
-	rm -rf .venv .setup-stamp .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info src/*.egg-info
+	rm -rf .venv .guest .setup-stamp .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info src/*.egg-info
