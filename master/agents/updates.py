@@ -26,6 +26,10 @@ class Updates:
     def take(self, agent: Agent, update: AgentUpdate) -> None:
         """Forward one update of *agent*; a terminal one frees the task's resources at once."""
         framework_id, status = update.framework_id, update.status
+        if status.agent_id is not None and status.agent_id.value != agent.id:
+            self.counts["invalid"] += 1
+            log.warning("update_of_another_agent", agent=agent.id, of=status.agent_id.value)
+            return
         framework = self._cluster.frameworks.get(framework_id.value)
         if framework is None:
             self.counts["invalid"] += 1

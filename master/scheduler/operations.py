@@ -163,8 +163,7 @@ class Conversions:
 
 
 def _of(status: OperationStatus, agent: Agent) -> OperationStatus:
-    if status.agent_id is not None:
-        return status
+    """Return *status* as of the agent that reports it, whatever agent it names."""
     return msgspec.structs.replace(status, agent_id=AgentID(value=agent.id))
 
 

@@ -455,6 +455,28 @@ async def test_watcher_sees_the_state_and_then_every_change(leader: Leader) -> N
     assert told[1]["task_updated"]["state"] == "TASK_FINISHED"
 
 
+async def test_an_agent_cannot_speak_for_another(leader: Leader) -> None:
+    [framework] = leader.cluster.frameworks.values()
+    other, _ = await leader.agents.subscribe(
+        from_json(AgentSubscribe, {"agent_info": {"hostname": "a2"}, "version": "1"}),
+        IPv4Address("198.18.0.3"),
+    )
+    assert other is not None
+    [task] = framework.tasks.values()
+    forged = {
+        "framework_id": {"value": framework.id},
+        "status": STATUS | {"state": "TASK_FAILED", "agent_id": {"value": task.agent_id.value}},
+        "latest_state": "TASK_FAILED",
+    }
+    assert framework.stream is not None
+    framework.stream.take()
+
+    leader.updates.take(other, from_json(AgentUpdate, forged))
+
+    assert framework.stream.take() == b""
+    assert framework.tasks[task.task_id.value] is task
+
+
 async def test_watcher_sees_a_framework_with_its_connection(leader: Leader) -> None:
     watcher = leader.watchers.subscribe()
     info = {"user": "u", "name": "n", "failover_timeout": 60.0}
