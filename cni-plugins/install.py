@@ -15,6 +15,7 @@ FAMILY = {
     "phalanx-ipam": ("ipam", "Ipam"),
     "phalanx-portmap": ("hostport", "Portmap"),
     "phalanx-isolation": ("fence", "Isolation"),
+    "phalanx-bandwidth": ("bandwidth", "Bandwidth"),
     "phalanx-loopback": ("loopback", "Loopback"),
 }
 COMPILED = ("cni", "net/netlink", "net/hostport")  # below the package, what plugins import

@@ -254,3 +254,55 @@ def test_loopback(host: Host) -> None:
     host.run("ping", "-c1", "-W1", "127.0.0.1", ns=ns)
     assert host.call("DEL", config, ns, CNI_IFNAME="lo").status == 0
     assert "state DOWN" in host.run("ip", "link", "show", "lo", ns=ns)
+
+
+@pytest.mark.parametrize("kind", ["bridge", "phalanx-bridge"])
+def test_bandwidth_is_limited_both_ways(host: Host, kind: str) -> None:
+    ns = host.netns()
+    limit = {"ingressRate": 8_000_000, "ingressBurst": 800_000}
+    limit |= {"egressRate": 16_000_000, "egressBurst": 800_000}
+    plugins = chain(host, {"type": "phalanx-bandwidth", **limit}, kind=kind)
+
+    result = host.chain("ADD", plugins, ns)
+    host.chain("CHECK", plugins, ns, previous=result)
+
+    veth, ifb = (result["interfaces"][index]["name"] for index in (1, 3))
+    assert "rate 8Mbit burst 100000b" in host.run("tc", "qdisc", "show", "dev", veth)
+    assert "rate 16Mbit burst 100000b" in host.run("tc", "qdisc", "show", "dev", ifb)
+    for sender, receiver, address, megabits in (
+        (host.ns, ns, "10.71.0.2", 8),
+        (ns, host.ns, "10.71.0.1", 16),
+    ):
+        assert megabits * 0.5 < throughput(host, sender, receiver, address) < megabits * 1.3
+    changed = [plugins[0], {**plugins[1], "ingressRate": 9_000_000}]
+    config = {**changed[1], "prevResult": result}
+    assert host.call("CHECK", config, ns).output["code"] == 102
+    host.chain("DEL", plugins, ns, previous=result)
+    assert ifb not in host.run("ip", "link")
+
+
+SINK = """
+import socket, time
+listener = socket.create_server(("0.0.0.0", 90))
+print("ready", flush=True)
+peer, _ = listener.accept()
+count, began = 0, None
+while data := peer.recv(65536):
+    began = began or time.monotonic()
+    count += len(data)
+print(count * 8 / 1e6 / (time.monotonic() - began), flush=True)
+"""
+SOURCE = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 90)) as peer:
+    peer.sendall(bytes(2_000_000))
+"""
+
+
+def throughput(host: Host, sender: str, receiver: str, address: str) -> float:
+    """Return how many megabits a second two megabytes go at."""
+    sink = host.start("python3", "-c", SINK, ns=receiver)
+    assert sink.stdout is not None
+    assert sink.stdout.readline() == b"ready\n"
+    host.run("python3", "-c", SOURCE, address, ns=sender)
+    return float(sink.stdout.readline())

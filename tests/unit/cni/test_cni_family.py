@@ -137,6 +137,19 @@ IPAM = {"type": "phalanx-ipam", "subnet": "10.1.0.0/16"}
                 [{"hostPort": 1, "containerPort": 1, "hostIP": "x"}],
             )
         ),
+        ("phalanx-bandwidth", {}, 7),
+        *(
+            ("phalanx-bandwidth", {"prevResult": PREVIOUS, **limit}, 7)
+            for limit in (
+                {"ingressRate": 8000},
+                {"egressBurst": 8000},
+                {"ingressRate": "fast", "ingressBurst": 8000},
+                {"ingressRate": 8000, "ingressBurst": 1 << 40},
+                {"ingressRate": 1, "ingressBurst": 8000},
+                {"ingressRate": 8000, "ingressBurst": 8000},
+                {"runtimeConfig": {"bandwidth": {"egressRate": 8000}}},
+            )
+        ),
         ("phalanx-isolation", {}, 7),
         ("phalanx-isolation", {"prevResult": PREVIOUS, "ingressPolicy": "closed"}, 7),
     ],
