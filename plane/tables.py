@@ -1,6 +1,6 @@
 """Which tables a node has, in which order, and which pure function says what each holds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
@@ -61,7 +61,9 @@ def build_tables(
     *view* returns the View of the pass under way.
     """
     node = config.ip
-    balancer, leftovers = choose_services(config.lb, nft, pool=config.vip_range)
+    pool = config.vip_range
+    balancer, leftovers = choose_services(config.lb, nft, pool=pool)
+    is_local_only = isinstance(balancer, IpvsServices)  # sees only what is for this node
     wanted = _last(lambda v: desired_services(v, node=node))
     services = _table(balancer, view, wanted)
     tables: list[Reconciler[Any, Any]] = [
@@ -79,8 +81,8 @@ def build_tables(
             KernelRoutes(rtnl),
             view,
             lambda v: (
-                desired_routes(v, node=node, vip_range=config.vip_range)
-                | (_routes_to_own(wanted(v), config) if isinstance(balancer, IpvsServices) else {})
+                desired_routes(v, node=node, vip_range=pool)
+                | (routes_to_own(wanted(v), node=node, pool=pool) if is_local_only else {})
             ),
         ),
         # Backends are reachable now; names follow after the pass.
@@ -100,12 +102,14 @@ def build_tables(
     return tables, services
 
 
-def _routes_to_own(services: Mapping[Vip, Service], config: PlaneConfig) -> dict[RouteKey, Route]:
-    """Return routes to VIPs outside of the range: IPVS sees only what is for this node."""
+def routes_to_own(
+    services: Iterable[Vip], *, node: IPv4Address, pool: IPv4Network
+) -> dict[RouteKey, Route]:
+    """Return local routes to the VIPs outside of *pool*, which has one for all."""
     return {
-        RouteKey(TABLE_LOCAL, IPv4Network(vip.address)): LocalRoute(source=config.ip)
+        RouteKey(TABLE_LOCAL, IPv4Network(vip.address)): LocalRoute(source=node)
         for vip in services
-        if isinstance(vip.address, IPv4Address) and vip.address not in config.vip_range
+        if isinstance(vip.address, IPv4Address) and vip.address not in pool
     }
 
 
