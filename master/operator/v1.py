@@ -120,8 +120,11 @@ def framework_message(
 
 
 def framework_of(framework: Framework, cluster: Cluster) -> GetFrameworksFramework:
-    """Return one framework as it is now."""
-    return framework_message(framework_facts(framework, cluster), cluster.agents)
+    """Return one framework as events tell of it: never over, constraints only if it has any."""
+    message = framework_message(framework_facts(framework, cluster), cluster.agents)
+    return msgspec.structs.replace(
+        message, unregistered_time=time_info(0.0), offer_constraints=framework.constraints
+    )
 
 
 def offer_message(offer: Outstanding, agent: Agent) -> Offer:

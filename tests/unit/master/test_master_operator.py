@@ -493,6 +493,8 @@ async def test_watcher_sees_a_framework_with_its_connection(leader: Leader) -> N
     for event in told:
         framework = event[event["type"].lower()]["framework"]
         assert (framework["active"], framework["connected"]) == (True, True)
+        assert framework["unregistered_time"] == {"nanoseconds": 0}
+        assert "offer_constraints" not in framework
 
 
 async def test_tasks_that_end_with_their_framework_are_told_and_counted(leader: Leader) -> None:
