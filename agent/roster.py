@@ -100,50 +100,41 @@ class Roster:
         if order.task.executor is not None:
             await self.executors.run_task(agent_id, order)
             return
-        record = TaskRecord(
-            framework_info=order.framework_info,
-            task=order.task,
-            container_id=self._new_container_id(),
-        )
-        if record.key in self.lives:
-            log.warning("task_known_already", task=record.task_id)
-            return
-        layout = self._station.layout
-        try:
-            place = layout.checkpoint(agent_id, record.key, record.container_id)
-            sandbox = layout.sandbox(agent_id, record.key, record.container_id)
-        except InvalidError as error:
-            log.error("task_refused", task=record.task_id, error=str(error))
-            return
-        checkpoint = Checkpoint(place)
-        life = TaskLife(self._station, record, checkpoint, sandbox)
-        self.lives[record.key] = life
-        await asyncio.to_thread(checkpoint.write_record, record)
-        self._station.sender.open(record.key, checkpoint.updates, Stream())
-        log.info("task_taken", task=record.task_id, container=record.container_id)
-        self._group.create_task(life.launch())
+        life = await self._take(agent_id, order.framework_info, order.task)
+        if life is not None:
+            log.info("task_taken", task=life.record.task_id, container=life.record.container_id)
+            self._group.create_task(life.launch())
 
     async def refuse(self, agent_id: str, framework: FrameworkInfo, task: TaskInfo) -> None:
         """Tell that a task is not launched since the agent drains."""
+        life = await self._take(agent_id, framework, task)
+        if life is not None:
+            is_aware = life.record.has_capability("PARTITION_AWARE")
+            await life.refuse(refused_by_drain(is_partition_aware=is_aware))
+
+    async def _take(
+        self, agent_id: str, framework: FrameworkInfo, task: TaskInfo
+    ) -> TaskLife | None:
+        """Put a task on disk and on the roster; None if it is there, or can't have a place."""
         record = TaskRecord(
             framework_info=framework, task=task, container_id=self._new_container_id()
         )
         if record.key in self.lives:
-            return
+            log.warning("task_known_already", task=record.task_id)
+            return None
         layout = self._station.layout
         try:
             place = layout.checkpoint(agent_id, record.key, record.container_id)
             sandbox = layout.sandbox(agent_id, record.key, record.container_id)
         except InvalidError as error:
             log.error("task_refused", task=record.task_id, error=str(error))
-            return
+            return None
         checkpoint = Checkpoint(place)
         life = TaskLife(self._station, record, checkpoint, sandbox)
         self.lives[record.key] = life
         await asyncio.to_thread(checkpoint.write_record, record)
         self._station.sender.open(record.key, checkpoint.updates, Stream())
-        is_aware = record.has_capability("PARTITION_AWARE")
-        await life.refuse(refused_by_drain(is_partition_aware=is_aware))
+        return life
 
     async def drain(self, config: DrainConfig) -> None:
         """Kill every task, no slower than it would be."""

@@ -15,10 +15,10 @@ import structlog
 from phalanx.agent.container.request import ContainerRequest, id_message
 from phalanx.agent.executor.around import Around
 from phalanx.agent.executor.ending import too_late
-from phalanx.agent.executor.environment import Whereabouts, executor_environment
 from phalanx.agent.executor.holding import held_limits, held_resources
 from phalanx.agent.executor.pod_task import PodTask
 from phalanx.agent.executor.record import ExecutorRecord, Home
+from phalanx.agent.executor.request import executor_request
 from phalanx.agent.task.ending import Ending
 from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
 from phalanx.core.error import ContainerError, InvalidError
@@ -253,26 +253,5 @@ class Pod:
         self._around.gone(self.record.container_id)
 
     def _request(self) -> ContainerRequest:
-        record, around = self.record, self._around
-        executor, framework = record.executor, record.framework_info
-        tasks = [task.record.task for task in self.tasks.values() if not task.is_over]
-        info = around.agent_info()
-        where = Whereabouts(
-            agent_id=info.id.value if info.id else "",
-            agent_ip=around.station.ip,
-            agent_port=around.station.port,
-            shutdown_grace=around.timing.grace(executor),
-            recovery_timeout=around.timing.recovery,
-        )
-        return ContainerRequest(
-            container_id=id_message(record.container_id),
-            kind="executor",
-            sandbox=self.sandbox,
-            container=executor.container,
-            resources=held_resources(executor, tasks),
-            limits=held_limits(executor, tasks),
-            user=(executor.command.user if executor.command else None) or framework.user or None,
-            environment=executor_environment(executor, framework, where),
-            framework_id=record.framework_id,
-            executor_id=record.executor_id,
-        )
+        tasks = (task.record.task for task in self.tasks.values() if not task.is_over)
+        return executor_request(self.record, tasks, self._around, self.sandbox, command=None)

@@ -7,6 +7,7 @@ from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.operator.counts import Counts
 from phalanx.master.operator.snapshot import reachable
+from phalanx.master.scheduler.call import CALLS
 from phalanx.mesos.machine import machine_metrics
 from phalanx.mesos.v1.mesos import TERMINAL, OperationRecord, TaskState
 
@@ -31,25 +32,6 @@ OPERATION_STATES = (
     "error",
     "dropped",
     "gone_by_operator",
-)
-CALLS = (
-    "SUBSCRIBE",
-    "TEARDOWN",
-    "ACCEPT",
-    "DECLINE",
-    "ACCEPT_INVERSE_OFFERS",
-    "DECLINE_INVERSE_OFFERS",
-    "REVIVE",
-    "SUPPRESS",
-    "KILL",
-    "SHUTDOWN",
-    "ACKNOWLEDGE",
-    "ACKNOWLEDGE_OPERATION_STATUS",
-    "RECONCILE",
-    "RECONCILE_OPERATIONS",
-    "MESSAGE",
-    "REQUEST",
-    "UPDATE_FRAMEWORK",
 )
 # What agents count, by the names of Mesos.
 OF_AGENTS = {

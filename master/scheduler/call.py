@@ -3,28 +3,26 @@
 from phalanx.core.error import InvalidError
 from phalanx.mesos.v1.scheduler import Call
 
-TYPES = frozenset(
-    {
-        "SUBSCRIBE",
-        "TEARDOWN",
-        "ACCEPT",
-        "DECLINE",
-        "ACCEPT_INVERSE_OFFERS",
-        "DECLINE_INVERSE_OFFERS",
-        "REVIVE",
-        "SUPPRESS",
-        "KILL",
-        "SHUTDOWN",
-        "ACKNOWLEDGE",
-        "ACKNOWLEDGE_OPERATION_STATUS",
-        "RECONCILE",
-        "RECONCILE_OPERATIONS",
-        "MESSAGE",
-        "REQUEST",
-        "UPDATE_FRAMEWORK",
-        "UNKNOWN",
-    }
+CALLS = (
+    "SUBSCRIBE",
+    "TEARDOWN",
+    "ACCEPT",
+    "DECLINE",
+    "ACCEPT_INVERSE_OFFERS",
+    "DECLINE_INVERSE_OFFERS",
+    "REVIVE",
+    "SUPPRESS",
+    "KILL",
+    "SHUTDOWN",
+    "ACKNOWLEDGE",
+    "ACKNOWLEDGE_OPERATION_STATUS",
+    "RECONCILE",
+    "RECONCILE_OPERATIONS",
+    "MESSAGE",
+    "REQUEST",
+    "UPDATE_FRAMEWORK",
 )
+TYPES = frozenset({*CALLS, "UNKNOWN"})
 # Calls that stand without a message of their own name.
 BARE = frozenset({"TEARDOWN", "REVIVE", "SUPPRESS", "UNKNOWN"})
 UUID_BYTES = 16
