@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 
 from phalanx.core.config import HostPort
 from phalanx.dns.forward.message import Key, UpstreamReply, parse_reply, render_query
@@ -12,26 +13,85 @@ MAX_MESSAGE_BYTES = 65535
 _LENGTH = struct.Struct("!H")
 
 
-async def exchange(upstream: HostPort, key: Key, id_: int) -> UpstreamReply:
-    """Ask over UDP, and again over TCP when the answer was cut.
+class Exchange:
+    """Asks over UDP, and again over TCP when the answer was cut; says once how it ended.
 
-    Waits for as long as it takes; raises OSError when the upstream can't be
-    reached and EOFError when it hangs up.
+    *ended* gets the answer, or a word for why there is none: ``timeout``, or
+    ``unreachable`` when the upstream can't be reached or hangs up. Nothing is
+    awaited for a datagram: most lookups are no more than that.
     """
-    reply = await _exchange_udp(upstream, key, id_)
-    return await _exchange_tcp(upstream, key, id_) if reply.is_truncated else reply
 
+    def __init__(
+        self,
+        upstream: HostPort,
+        key: Key,
+        id_: int,
+        *,
+        seconds: float,
+        ended: Callable[[UpstreamReply | str], None],
+    ) -> None:
+        self._upstream = upstream
+        self._key = key
+        self._id = id_
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(seconds, self._end, "timeout")
+        self._connection: asyncio.Task[None] | None = None
+        self._is_over = False
+        # A connected socket hears only the upstream; the rest is checked.
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            self._sock.connect((upstream.host, upstream.port))
+            self._sock.send(render_query(key, id_))
+        except OSError:
+            self._loop.call_soon(self._end, "unreachable")
+        else:
+            self._loop.add_reader(self._sock, self._read)
 
-async def _exchange_udp(upstream: HostPort, key: Key, id_: int) -> UpstreamReply:
-    """Wait for the answer; a connected socket hears only the upstream, and the rest is checked."""
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-        sock.connect((upstream.host, upstream.port))
-        sock.send(render_query(key, id_))
-        while True:
-            message = await loop.sock_recv(sock, MAX_MESSAGE_BYTES)
-            if (reply := parse_reply(message, key, id_)) is not None:
-                return reply
+    def abandon(self) -> None:
+        """End without a word."""
+        if not self._is_over:
+            self._is_over = True
+            self._timer.cancel()
+            self._close()
+            if self._connection is not None:
+                self._connection.cancel()
+
+    def _read(self) -> None:
+        try:
+            message = self._sock.recv(MAX_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:  # an ICMP error
+            self._end("unreachable")
+            return
+        reply = parse_reply(message, self._key, self._id)
+        if reply is None:
+            return
+        if reply.is_truncated:
+            self._close()
+            self._connection = self._loop.create_task(self._ask_again())
+        else:
+            self._end(reply)
+
+    async def _ask_again(self) -> None:
+        result: UpstreamReply | str
+        try:
+            result = await _exchange_tcp(self._upstream, self._key, self._id)
+        except (OSError, EOFError):
+            result = "unreachable"
+        self._connection = None
+        self._end(result)
+
+    def _end(self, result: UpstreamReply | str) -> None:
+        if not self._is_over:
+            self.abandon()
+            self._ended(result)
+
+    def _close(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
 
 
 async def _exchange_tcp(upstream: HostPort, key: Key, id_: int) -> UpstreamReply:

@@ -14,7 +14,7 @@ from phalanx.dns.answer.query import Query, Rcode
 from phalanx.dns.answer.reply import MAX_TCP_BYTES, Body, render_reply
 from phalanx.dns.answer.table import Counts
 from phalanx.dns.forward.cache import MAX_ENTRIES, Cache, Cached
-from phalanx.dns.forward.exchange import exchange
+from phalanx.dns.forward.exchange import Exchange
 from phalanx.dns.forward.message import Key, UpstreamReply, key_of, render_forwarded
 from phalanx.dns.forward.route import parse_routes
 from phalanx.dns.forward.upstream import NEW, Standing, probe_due, ranked
@@ -60,7 +60,7 @@ class Forwarder:
         self.failures: Counter[tuple[HostPort, str]] = Counter()
         self._standings: dict[HostPort, Standing] = {}
         self._flights: dict[Key, asyncio.Task[UpstreamReply | None]] = {}
-        self._late: set[asyncio.Task[UpstreamReply | None]] = set()  # tries that lost their race
+        self._tries: set[Exchange] = set()  # under way, those that lost their race included
         self._cache = Cache(max_cached)
         self._recent: dict[bytes, tuple[float, tuple[str, int], bytes]] = {}  # by all but the id
         self._try_seconds = try_seconds
@@ -138,7 +138,10 @@ class Forwarder:
         flight = flight or self._start(key)
         is_kept = self._cache.find(key, self._clock()) is not None
         try:
-            async with asyncio.timeout(self._patience_seconds if is_kept else None):
+            if is_kept:
+                async with asyncio.timeout(self._patience_seconds):
+                    reply = await asyncio.shield(flight)
+            else:
                 reply = await asyncio.shield(flight)
         except TimeoutError:
             reply = None
@@ -185,10 +188,14 @@ class Forwarder:
 
     async def close(self) -> None:
         """End the lookups under way."""
-        while tasks := [*self._flights.values(), *self._late]:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+        for each in self._tries:
+            each.abandon()
+        self._tries.clear()
+        await asyncio.sleep(0)  # connections of tries close in their own tasks
 
     async def _fetch(self, key: Key) -> UpstreamReply | None:
         """Race the two best upstreams, then the next two; None when nobody has a good answer."""
@@ -197,7 +204,7 @@ class Forwarder:
         order = ranked(upstreams, self._standings, now)
         probed = probe_due(order[RACERS:], self._standings, now)
         if probed is not None:
-            self._keep_late(asyncio.get_running_loop().create_task(self._try(probed, key)))
+            self._try(probed, key, lambda _: None)
         for turn in range(ROUNDS):
             racers = order[turn * RACERS : (turn + 1) * RACERS] or order[:RACERS]
             reply = await self._race(racers, key)
@@ -209,49 +216,51 @@ class Forwarder:
 
     async def _race(self, racers: Sequence[HostPort], key: Key) -> UpstreamReply | None:
         """Return the first good answer; who is late is still heard, for its standing."""
-        loop = asyncio.get_running_loop()
-        tries = [loop.create_task(self._try(upstream, key)) for upstream in racers]
+        won: asyncio.Future[UpstreamReply | None] = asyncio.get_running_loop().create_future()
+        left = len(racers)
+
+        def ended(reply: UpstreamReply | None) -> None:
+            nonlocal left
+            left -= 1
+            if not won.done() and (reply is not None or not left):
+                won.set_result(reply)
+
+        tries = [self._try(upstream, key, ended) for upstream in racers]
         try:
-            for done in asyncio.as_completed(tries):
-                if (reply := await done) is not None:
-                    return reply
-            return None
-        except asyncio.CancelledError:
-            for task in tries:
-                task.cancel()
-            raise
+            return await won
         finally:
-            for task in tries:
-                self._keep_late(task)
+            if len(self._tries) > RACERS * len(self._flights) + MAX_LATE:
+                for each in tries:
+                    each.abandon()
+                    self._tries.discard(each)
 
-    def _keep_late(self, task: asyncio.Task[UpstreamReply | None]) -> None:
-        if task.done():
-            return
-        if len(self._late) >= MAX_LATE:
-            task.cancel()
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
-
-    async def _try(self, upstream: HostPort, key: Key) -> UpstreamReply | None:
-        """Ask one upstream and remember how it did; None unless its answer is good."""
+    def _try(
+        self, upstream: HostPort, key: Key, ended: Callable[[UpstreamReply | None], None]
+    ) -> Exchange:
+        """Ask one upstream and remember how it did; *ended* gets None unless its answer is good."""
         started = self._clock()
-        try:
-            async with asyncio.timeout(self._try_seconds):
-                reply = await exchange(upstream, key, self._rng.getrandbits(16))
-        except TimeoutError:
-            failure = "timeout"
-        except (OSError, EOFError):
-            failure = "unreachable"
-        else:
-            failure = "" if reply.is_good else "rcode"
-        now = self._clock()
-        standing = self._standings.get(upstream, NEW)
-        if failure:
-            self.failures[upstream, failure] += 1
+
+        def remember(result: UpstreamReply | str) -> None:
+            self._tries.discard(found)
+            now = self._clock()
+            standing = self._standings.get(upstream, NEW)
+            if not isinstance(result, str) and result.is_good:
+                self._standings[upstream] = standing.succeeded(now - started, now)
+                ended(result)
+                return
+            self.failures[upstream, result if isinstance(result, str) else "rcode"] += 1
             self._standings[upstream] = standing.failed(now)
-            return None
-        self._standings[upstream] = standing.succeeded(now - started, now)
-        return reply
+            ended(None)
+
+        found = Exchange(
+            upstream,
+            key,
+            self._rng.getrandbits(16),
+            seconds=self._try_seconds,
+            ended=remember,
+        )
+        self._tries.add(found)
+        return found
 
     def _reply(
         self,
