@@ -57,7 +57,9 @@ def check_call(call: Call) -> None:
 def _check_subscribe(call: Call) -> None:
     if call.subscribe is None:
         raise _invalid("Expecting 'subscribe' to be present")
-    if call.framework_id != call.subscribe.framework_info.id:
+    # An empty id is none, as in protobuf.
+    ids = (call.framework_id, call.subscribe.framework_info.id)
+    if len({id.value if id is not None else "" for id in ids}) > 1:
         raise _invalid("'framework_id' differs from 'subscribe.framework_info.id'")
 
 

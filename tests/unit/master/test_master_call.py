@@ -26,6 +26,11 @@ ACK = {"agent_id": {"value": "a"}, "task_id": {"value": "t"}}
 
 GOOD = {
     "subscribe": {"type": "SUBSCRIBE", "subscribe": {"framework_info": INFO}},
+    "subscribe-empty-id": {
+        "framework_id": {"value": ""},
+        "type": "SUBSCRIBE",
+        "subscribe": {"framework_info": INFO},
+    },
     "subscribe-again": ID
     | {"type": "SUBSCRIBE", "subscribe": {"framework_info": INFO | {"id": {"value": "f"}}}},
     "teardown": ID | {"type": "TEARDOWN"},
