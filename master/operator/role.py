@@ -46,9 +46,9 @@ def roles_of_cluster(cluster: Cluster) -> list[RoleFacts]:
         offered[offer.role] += Resources(
             {kind: amount for kind, amount in offer.resources.items() if isinstance(amount, int)}
         )
-    held = ((role, own) for agent in cluster.agents.values() for role, own in agent.held.items())
+    owned = ((role, own) for agent in cluster.agents.values() for role, own in agent.held.items())
     counts = (
-        _counts_by_role(held),
+        _counts_by_role(owned),
         _counts_by_role((offer.role, offer.resources) for offer in cluster.offers.values()),
     )
     reserved = reserved_by_role(cluster)
