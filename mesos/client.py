@@ -198,13 +198,14 @@ class SchedulerClient:
                 self._stream = None
                 response.close()
 
-    async def _elsewhere(self, base: str) -> None:
-        """Return once another master leads than when this began, asked twice.
+    async def _elsewhere(self, base: str) -> str:
+        """Return who leads once it is another than when this began, asked twice.
 
         A master that was stopped, or whose host lost its network, closes no
         connection: its silence would be noticed after five heartbeats only.
         """
-        first = suspected = None
+        first: str | None = None
+        suspected: str | None = None
         while True:
             found = await self._leader(base)
             if first is None:
@@ -212,7 +213,8 @@ class SchedulerClient:
             elif found is None or found == first:
                 suspected = None
             elif found == suspected:
-                return
+                log.info("another_leads", master=base, leader=found)
+                return found
             else:
                 suspected = found
             await asyncio.sleep(self._look_seconds)
@@ -247,9 +249,9 @@ class SchedulerClient:
 
 
 async def _next(
-    response: aiohttp.ClientResponse, silence: float, elsewhere: asyncio.Future[None]
+    response: aiohttp.ClientResponse, silence: float, elsewhere: asyncio.Future[str]
 ) -> bytes:
-    """Return what comes next; raise TimeoutError for silence, UnavailableError for a new leader."""
+    """Return what comes next; raise TimeoutError for silence, _RedirectError for a new leader."""
     reading = asyncio.ensure_future(response.content.readany())
     try:
         either: set[asyncio.Future[Any]] = {reading, elsewhere}
@@ -257,8 +259,7 @@ async def _next(
         if reading.done():
             return reading.result()
         if elsewhere.done():
-            elsewhere.result()
-            raise UnavailableError("another master leads")
+            raise _RedirectError(elsewhere.result())
         raise TimeoutError
     finally:
         reading.cancel()
