@@ -215,7 +215,10 @@ async def _streamed(request: web.Request, call: Call, terms: Terms) -> web.Strea
     if not is_new:
         return web.Response(status=202)
     try:
-        attachment = await _attach(desk, session.container_id, listens=True)
+        try:
+            attachment = await _attach(desk, session.container_id, listens=True)
+        finally:
+            desk.nested.attend(session.container_id)
         return await _stream(request, terms, attachment, desk, session.container_id)
     finally:
         with suppress(NotFoundError):

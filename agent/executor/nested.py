@@ -141,6 +141,8 @@ class Nested:
     async def launch(self, wish: Wish) -> bool:
         """Start a container; False when it was started before.
 
+        What a session's says is kept until `attend`, by who hears it.
+
         Raises InvalidError for one that can't be, ContainerError where its launch failed.
         """
         name = _name(wish.container_id)
@@ -150,7 +152,12 @@ class Nested:
         request = self._request(name, wish)
         self._keep(name, Called(kind=request.kind, sandbox=str(request.sandbox)))
         # Whoever asks may hang up at any time: what is begun is carried through.
-        error = await asyncio.shield(self._group.create_task(self._start(name, request)))
+        starting = self._group.create_task(self._start(name, request))
+        try:
+            error = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(lambda _: self.attend(wish.container_id))
+            raise
         if error is not None:
             raise error
         return True
@@ -164,8 +171,16 @@ class Nested:
             self._group.create_task(_awaited(self._remove(name)))
             return error
         log.info("container_launched", container=name, kind=request.kind)
-        self._attend(name)
+        if request.stdio != "session":
+            self._attend(name)
         return None
+
+    def attend(self, container_id: ContainerID) -> None:
+        """Remove the container of a session when it has ended; whoever listens is connected."""
+        name = _name(container_id)
+        called = self._called.get(name)
+        if called is not None and not called.has_ended and name not in self._endings:
+            self._attend(name)
 
     async def wait(self, container_id: ContainerID) -> Exit:
         """Wait for a container's end; raise NotFoundError for one that we don't know."""

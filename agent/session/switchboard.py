@@ -116,8 +116,8 @@ class Board:
             for number, events in poll.poll(1000 if is_timed else None):
                 self.take(number, events)
             self.cut_off_deaf()
-            if self.waits and not os.path.exists(os.path.join(self.run, "attach")):
-                return  # the container was removed before anybody came
+            if self.is_forsaken():
+                return
 
     def is_done(self) -> bool:
         """Tell whether the container has said everything and everyone has read it."""
@@ -131,6 +131,14 @@ class Board:
         if any(client.unsent for client in self.clients.values()):
             return time.monotonic() - self.ended > LINGER_SECONDS
         return not self.waits or time.monotonic() - self.ended > LINGER_SECONDS
+
+    def is_forsaken(self) -> bool:
+        """Tell whether the container was removed before anybody came, or is about to be heard."""
+        if not self.waits or self.clients or os.path.exists(os.path.join(self.run, "attach")):
+            return False
+        poll = select.poll()
+        poll.register(self.listener, select.POLLIN)
+        return not poll.poll(0)
 
     def may_read(self) -> bool:
         """Tell whether what the container writes may be read now."""

@@ -13,7 +13,7 @@ from tests.netns.agent.house import House, eventually, living
 from phalanx.agent.container.request import Kind
 from phalanx.agent.process import start_time
 from phalanx.agent.session.attachment import attach
-from phalanx.agent.session.process_io import frame
+from phalanx.agent.session.process_io import LISTEN, frame
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
 
@@ -126,6 +126,21 @@ async def test_a_session_has_input_and_output(house: House) -> None:
     assert b"".join(data for kind, data in said if kind == b"1") == b"hello\n"
     assert b"".join(data for kind, data in said if kind == b"2") == b"over\n"
     assert (await house.engine.wait("c1.d")).status == 0
+
+
+async def test_what_a_session_said_waits_for_who_is_connected(house: House) -> None:
+    """The container may be gone before he has said that he listens."""
+    await house.start("c1", "sleep 600")
+    await house.start("c1.d", "echo words", "debug", stdio="session")
+    attachment = await attach(house.layout.run("c1.d"))
+    await house.engine.wait("c1.d")
+    await house.engine.remove("c1.d")
+    await attachment.send(frame(b"i", b"a moment passes"))
+
+    await attachment.send(LISTEN)
+
+    assert [found async for found in attachment.outputs()] == [(b"1", b"words\n")]
+    await attachment.close()
 
 
 @pytest.mark.parametrize("kind", ["task", "debug"])

@@ -285,6 +285,20 @@ async def test_a_session_shows_what_its_command_writes(
     assert waited[1]["wait_container"]["exit_status"] == 3 << 8
 
 
+async def test_short_sessions_lose_no_word(
+    up: Any, parent: dict[str, Any], client: aiohttp.ClientSession
+) -> None:
+    """Containers that have ended before anybody could listen, several at a time."""
+
+    async def said() -> bytes:
+        call = session_call(child(parent), shell("echo word"))
+        async with client.post(f"{up.url}/api/v1", json=call, headers=STREAMING) as response:
+            return (await outputs(response))["STDOUT"]
+
+    for _ in range(3):
+        assert await asyncio.gather(*(said() for _ in range(8))) == [b"word\n"] * 8
+
+
 async def test_a_session_takes_input(
     up: Any, parent: dict[str, Any], client: aiohttp.ClientSession
 ) -> None:
