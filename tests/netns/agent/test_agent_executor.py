@@ -178,7 +178,9 @@ async def test_an_executor_finds_its_environment(lead: Any, up: Any) -> None:
     await run(lead, "t1", "finish")
     await lead.reached("t1", "FINISHED")
 
-    found = json.loads((up.sandbox("e1") / "env.json").read_text())
+    told = json.loads((up.sandbox("e1") / "env.json").read_text())
+    # Where python3 is pyenv's, a shell that looks for it adds its own.
+    found = {k: v for k, v in told.items() if "PYENV" not in k and k != "SHLVL"}
 
     sandbox = str(up.sandbox("e1"))
     assert found | {"PATH": "", "LC_CTYPE": ""} == {
