@@ -30,17 +30,21 @@ def measure() -> Sequence[Figure]:
         own = write_queries(place / "own", app_names(10))
         with unbound(place, cpu=CLIENT_CPU) as one, unbound(place, cpu=CLIENT_CPU) as two:
             ports = (one.port, two.port)
-            ours_cold = _rate(ours(10, *ports), cold)
-            peer_cold = _rate(dnsmasq(10, *ports), cold)
-            ours_warm = _rate(ours(10, *ports), warm)
-            ours_own = _rate(ours(10, *ports), own)
+            ours_cold, cpu = _rate(ours(10, *ports), cold)
+            peer_cold, peer_cpu = _rate(dnsmasq(10, *ports), cold)
+            ours_warm, _ = _rate(ours(10, *ports), warm)
+            ours_own, _ = _rate(ours(10, *ports), own)
     least = Bound.RATIO_AT_LEAST
     return [
         Figure("cold cache, queries a second; dnsmasq", "1/s", ours_cold, least, 1.0, peer_cold),
+        Figure("CPU a lookup; dnsmasq", "µs", cpu, Bound.RATIO_AT_MOST, 1.0, peer_cpu),
         Figure("warm cache, queries a second; own names", "1/s", ours_warm, least, 0.9, ours_own),
     ]
 
 
-def _rate(server: AbstractContextManager[Resolver], queries: Path) -> float:
+def _rate(server: AbstractContextManager[Resolver], queries: Path) -> tuple[float, float]:
+    """Return queries a second, and the server's CPU time a query in µs."""
     with server as found:
-        return dnsperf(found.port, queries, seconds=SECONDS).per_second
+        before = found.cpu_seconds()
+        seen = dnsperf(found.port, queries, seconds=SECONDS)
+        return seen.per_second, (found.cpu_seconds() - before) / seen.answered * 1e6
