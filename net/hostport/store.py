@@ -13,7 +13,7 @@ from fcntl import LOCK_EX, flock
 from phalanx.net.hostport.exec import nft
 from phalanx.net.hostport.layout import TABLE, TEXT
 from phalanx.net.netlink.nft import Element, add, delete, is_there
-from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, refusal
+from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, namespace_cookie, refusal
 
 TYPE_CHECKING = False  # typing takes longer to load than an element to write
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Elements:
         self._render = render
         self._parse = parse
         self._conversation: Conversation | None = None
-        self._root = f"{directory}/{os.stat('/proc/thread-self/ns/net').st_ino}"
+        self._root = f"{directory}/{namespace_cookie()}"
         self._place = f"{self._root}/{network}"
         self._file = f"{self._place}/{sha1(f'{owner} {plugin}'.encode()).hexdigest()}"
 
@@ -58,8 +58,9 @@ class Elements:
         if not elements:
             return
         elements = list({(e.family, e.set_name, e.key): e for e in elements}.values())
-        os.makedirs(self._place, exist_ok=True)
+        os.makedirs(self._root, exist_ok=True)
         lock = self._locked()
+        os.makedirs(self._place, exist_ok=True)
         talk = self._talk()
         try:
             if os.path.exists(self._file):

@@ -15,6 +15,7 @@ ERROR, DONE = 2, 3
 REQUEST, ACK, EXCL, CREATE, DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
 NESTED, TYPE_MASK = 0x8000, 0x3FFF
 SOL_NETLINK, STRICT_CHECK = 270, 12
+SOL_SOCKET, NETNS_COOKIE = 1, 71
 CLONE_NEWNET = 0x40000000
 READ_BYTES = 1 << 15  # what the kernel puts into one answer of a dump at most
 
@@ -171,6 +172,15 @@ class Conversation:
 def refusal(number: int, what: str) -> OSError:
     """Return the error of a number of the kernel's."""
     return OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def namespace_cookie() -> int:
+    """Return the number of the thread's network namespace, given once between two boots."""
+    probe = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, ROUTE)
+    try:
+        return int.from_bytes(probe.getsockopt(SOL_SOCKET, NETNS_COOKIE, 8), "little")
+    finally:
+        probe.close()
 
 
 def enter(descriptor: int) -> None:
