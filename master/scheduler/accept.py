@@ -74,15 +74,25 @@ Step = Run | RunGroup | Convert
 class Outcome:
     """Steps in order, the statuses of tasks and operations refused, and what nobody used.
 
+    *refused* holds the statuses of both in the order of the operations.
     *unused* is what was offered and is left, *converted* what operations made
     and nobody used: that is offered again at once.
     """
 
     steps: tuple[Step, ...]
-    refusals: tuple[TaskStatus, ...]
-    failures: tuple[OperationStatus, ...]
+    refused: tuple[TaskStatus | OperationStatus, ...]
     unused: Resources
     converted: Resources
+
+    @property
+    def refusals(self) -> tuple[TaskStatus, ...]:
+        """Return the statuses of refused tasks."""
+        return tuple(each for each in self.refused if isinstance(each, TaskStatus))
+
+    @property
+    def failures(self) -> tuple[OperationStatus, ...]:
+        """Return the statuses of refused operations that are named."""
+        return tuple(each for each in self.refused if isinstance(each, OperationStatus))
 
     @property
     def launches(self) -> tuple[TaskInfo, ...]:
@@ -208,8 +218,7 @@ class _Sequence:
     bench: Bench
     wall: float
     steps: list[Step] = field(default_factory=list)
-    refusals: list[TaskStatus] = field(default_factory=list)
-    failures: list[OperationStatus] = field(default_factory=list)
+    refused: list[TaskStatus | OperationStatus] = field(default_factory=list)
 
     def run(self, operations: Sequence[Operation]) -> Outcome:
         offered = self.bench.available
@@ -228,8 +237,7 @@ class _Sequence:
         made = _gained(left, offered) if self._has_converted else Resources()
         return Outcome(
             tuple(self.steps),
-            tuple(self.refusals),
-            tuple(self.failures),
+            tuple(self.refused),
             left - made,
             made,
         )
@@ -303,7 +311,7 @@ class _Sequence:
             conversion = conversion_for(operation, self.bench)
         except InvalidError as error:
             if given.id is not None:
-                self.failures.append(
+                self.refused.append(
                     OperationStatus(
                         operation_id=given.id, state="OPERATION_ERROR", message=str(error)
                     )
@@ -318,7 +326,7 @@ class _Sequence:
 
     def _refuse(self, tasks: Sequence[TaskInfo], problem: str, reason: str) -> None:
         for task in tasks:
-            self.refusals.append(
+            self.refused.append(
                 master_status(
                     task.task_id.value,
                     TaskState.TASK_ERROR,

@@ -40,7 +40,7 @@ from phalanx.master.scheduler.reconcile import Known, explicit_answers, implicit
 from phalanx.mesos.agent_protocol import KillTask
 from phalanx.mesos.resources import Resources, summed
 from phalanx.mesos.v1.allocator import InverseOfferStatus
-from phalanx.mesos.v1.mesos import TERMINAL, Filters, OfferID, Operation
+from phalanx.mesos.v1.mesos import TERMINAL, Filters, OfferID, Operation, TaskStatus
 from phalanx.mesos.v1.scheduler import (
     Accept,
     AcceptInverseOffers,
@@ -161,12 +161,13 @@ class Calls:
         offered = offers[0].resources if len(offers) == 1 else summed(o.resources for o in offers)
         bench = self._bench(framework, agent, role, offered, accept)
         result = outcome(accept.operations, bench, wall=self._clock.wall())
-        for status in result.refusals:
-            log.info("task_refused", task=status.task_id.value, problem=status.message)
-            send_update(framework, status)
-        for failure in result.failures:
-            log.info("operation_refused", framework=framework.id, problem=failure.message)
-            send_operation_status(framework, failure)
+        for status in result.refused:
+            if isinstance(status, TaskStatus):
+                log.info("task_refused", task=status.task_id.value, problem=status.message)
+                send_update(framework, status)
+            else:
+                log.info("operation_refused", framework=framework.id, problem=status.message)
+                send_operation_status(framework, status)
         for step in result.steps:
             self._carry_out_step(framework, agent, step)
         is_pass = not accept.operations

@@ -17,7 +17,7 @@ from phalanx.master.scheduler.accept import (
 from phalanx.master.scheduler.bench import Bench
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import from_json
-from phalanx.mesos.v1.mesos import FrameworkInfo, Operation, Resource
+from phalanx.mesos.v1.mesos import FrameworkInfo, Operation, Resource, TaskStatus
 
 Json = dict[str, object]
 AVAILABLE = Resources.parse("cpus:2;mem:512;disk:100;ports:[31000-31009]")
@@ -217,6 +217,22 @@ def test_failed_operation_changes_nothing_and_later_ones_go_on() -> None:
         "does not contain disk(allocated: web)(reservations: [(DYNAMIC,web)]):10"
     )
     assert len(result.steps) == 1
+
+
+def test_refusals_are_told_in_the_order_of_the_operations() -> None:
+    result = accepted(
+        named("CREATE", "first", volumes=[volume()]),
+        launch(task("second", scalar("cpus", 1000))),
+        named("CREATE", "third", volumes=[volume()]),
+    )
+
+    told = [
+        status.task_id.value
+        if isinstance(status, TaskStatus)
+        else status.operation_id and status.operation_id.value
+        for status in result.refused
+    ]
+    assert told == ["first", "second", "third"]
 
 
 def test_operation_without_a_name_fails_in_silence() -> None:
