@@ -31,11 +31,6 @@ class NameIndex(Generic[H]):
     def __contains__(self, name: object) -> bool:
         return name in self._one or name in self._children
 
-    @property
-    def held(self) -> int:
-        """Return how many names have a holder."""
-        return len(self._one)
-
     def holders(self, name: str) -> tuple[H, ...]:
         """Return who holds *name*; nobody at a name that only has others below."""
         several = self._several.get(name)

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from phalanx.core.error import ConfigError
 from phalanx.dns.zones.hostname import is_domain
+from phalanx.dns.zones.record import NEGATIVE_TTL_SECONDS, TTL_SECONDS
 
 Source = Literal["netinfo", "mesos", "docker", "host"]
 SOURCES: tuple[str, ...] = get_args(Source)
@@ -21,8 +22,8 @@ class ZoneSettings:
     """
 
     domain: str = "mesos"
-    ttl_seconds: int = 5
-    negative_ttl_seconds: int = 1
+    ttl_seconds: int = TTL_SECONDS
+    negative_ttl_seconds: int = NEGATIVE_TTL_SECONDS
     sources: tuple[str, ...] = ("netinfo", "mesos", "host")
     enforces_rfc952: bool = False
     prefers_healthy: bool = True
