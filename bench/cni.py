@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from socket import SOL_SOCKET, socket
 from statistics import median
 from typing import Any
 
 from claim import Bound, Figure
 
 from phalanx.cni.install import install
+from phalanx.core.netns import call_in
+from phalanx.net.netlink.wire import NETNS_COOKIE
 
 REFERENCE = Path("/usr/lib/cni")
 ROUNDS = 15
@@ -85,6 +88,9 @@ class Bench:
         self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         install(self._directory / "bin")
         self._node = self._netns("node")
+        with call_in(Path("/run/netns", self._node), socket) as probe:
+            cookie = int.from_bytes(probe.getsockopt(SOL_SOCKET, NETNS_COOKIE, 8), "little")
+        stack.callback(shutil.rmtree, f"/run/phalanx/cni/{cookie}", ignore_errors=True)
         self._containers = [self._netns(str(number)) for number in range(PARALLEL)]
 
     def main(self, kind: str, ipam: str, number: int) -> Mapping[str, Any]:

@@ -53,6 +53,12 @@ structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 asyncio.run(main(*sys.argv[1:]))
 """
 
+COOKIE = """
+import socket
+with socket.socket() as probe:
+    print(int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, 71, 8), "little"))
+"""
+
 
 def ip(*arguments: str) -> str:
     done = subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
@@ -82,6 +88,10 @@ class Node:
         self.socket = directory / "cni.sock"
         self.leases = directory / "ipam"
         self.plugin, *_ = install(directory / "bin")
+        cookie = subprocess.run(
+            self.enter(sys.executable, "-c", COOKIE), check=True, capture_output=True, text=True
+        ).stdout.strip()
+        stack.callback(shutil.rmtree, f"/run/phalanx/cni/{cookie}", ignore_errors=True)
         self.plane: subprocess.Popen[bytes] | None = None
 
     def enter(self, *command: str) -> list[str]:
