@@ -185,3 +185,4 @@ class Link:
             log.info("registered", agent_id=event.agent_id.value)
         self._sender.resume()
         self._operations.resume()
+        self._roster.executors.resume()

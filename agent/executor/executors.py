@@ -71,6 +71,7 @@ class Executors:
     ) -> None:
         self.runs: dict[str, Executor] = {}  # by container id
         self.station = station
+        self._unsaid: list[AgentCall] = []
         self._group = group
         self.lives = lives
         self._new_container_id = new_container_id
@@ -329,8 +330,19 @@ class Executors:
             executor_id=ExecutorID(value=key[1]),
             status=status,
         )
-        with suppress(UnavailableError):
-            await self._tell(AgentCall(type="EXECUTOR_EXITED", executor_exited=exited))
+        await self._say(AgentCall(type="EXECUTOR_EXITED", executor_exited=exited))
+
+    async def _say(self, call: AgentCall) -> None:
+        try:
+            await self._tell(call)
+        except UnavailableError:  # the master may count on an executor that we told it of
+            self._unsaid.append(call)
+
+    def resume(self) -> None:
+        """Tell a master that has just taken us in what the last one did not hear."""
+        unsaid, self._unsaid = self._unsaid, []
+        for call in unsaid:
+            self._group.create_task(self._say(call))
 
     def _gone(self, container_id: str) -> None:
         executor = self.runs.pop(container_id, None)

@@ -348,6 +348,20 @@ async def test_an_executor_that_ended_without_an_agent_is_told(lead: Any, up: An
     await up.emptied()
 
 
+async def test_an_end_before_any_master_is_there_is_told_to_the_next(lead: Any, up: Any) -> None:
+    """The agent may have told of the executor when it subscribed: it would be held for ever."""
+    await run(lead, "t1")
+    await lead.reached("t1", "RUNNING")
+    place = next((up.runtime / "containers").glob("*"))
+    await up.end(signal.SIGKILL)
+    os.kill(json.loads((place / "started").read_text())["pid"], signal.SIGKILL)
+
+    await up.start(lead.port)
+
+    await lead.until(lambda: lead.has_exited("e1"))
+    await up.emptied()
+
+
 async def test_without_checkpoints_an_executor_does_not_outlive_its_agent(
     lead: Any, up: Any
 ) -> None:
