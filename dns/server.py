@@ -183,6 +183,7 @@ class DnsServer:
                 message = await reader.readexactly(length)
                 await writer.drain()
             answers = self._zones.answers
+            reply: bytes | Query | Transfer | None
             if not may_ask:
                 reply = answers.turn_away(message, Verdict.REFUSE)
             else:

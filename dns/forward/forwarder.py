@@ -110,7 +110,7 @@ class Forwarder:
             return None
         if cached.is_prefetch_due and key not in self._flights and self._has_spare_flights:
             self.events["prefetch"] += 1
-            self._start(key)
+            _ = self._start(key)  # its flight goes on by itself
         self.events["stale" if cached.is_stale else "cache_hit"] += 1
         reply = self._from_cache(query, cached, limit)
         if limit < MAX_TCP_BYTES:
