@@ -331,11 +331,16 @@ def _shown(raw: object) -> object:
 
 
 def _help_of(item: Field[Any]) -> str:
-    text = item.metadata["help"].replace("%", "%%")
+    """Return the help text as argparse wants it: each percent sign twice."""
+    return _described(item).replace("%", "%%")
+
+
+def _described(item: Field[Any]) -> str:
+    text = str(item.metadata["help"])
     if item.default is MISSING:
         return f"{text} (required)"
     if item.default in (None, "", ()):
-        return str(text)
+        return text
     shown = ",".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
     shown = str(shown).lower() if isinstance(shown, bool) else shown
     return f"{text} (default: {shown})"

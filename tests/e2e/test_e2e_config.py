@@ -43,7 +43,6 @@ def test_good_configuration_is_said_to_be_good(daemon: str, tmp_path: Path) -> N
         pytest.param("agent", "--master=nowhere", ("--master", "'nowhere'"), id="agent-master"),
         pytest.param("agent", "--resources=cpus", ("resources", "'cpus'"), id="agent-resources"),
         pytest.param("plane", "--lb=magic", ("--lb", "'magic'"), id="plane-lb"),
-        pytest.param("plane", "--lb=ipvs", ("lb", "'ipvs'"), id="plane-ipvs"),
         pytest.param("plane", "--resync=0", ("--resync", "0.0"), id="plane-resync"),
         pytest.param("plane", "--upstreams=x:y:z", ("upstream", "'x:y:z'"), id="plane-upstream"),
         pytest.param("marathon", "--http-port=-1", ("--http-port", "-1"), id="marathon-port"),

@@ -87,7 +87,8 @@ async def start_engine(base: Path, parent: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             *("dockerd", "--data-root", str(base / "data"), "--exec-root", str(base / "exec")),
             *("-H", f"unix://{socket}", "--pidfile", str(base / "pid"), "--bridge=none"),
-            *("--iptables=false", "--ip6tables=false", f"--cgroup-parent=/{parent}"),
+            *("--iptables=false", "--ip6tables=false", "--ip-forward=false"),
+            f"--cgroup-parent=/{parent}",
             stdout=log,
             stderr=log,
             start_new_session=True,

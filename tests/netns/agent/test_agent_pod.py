@@ -139,7 +139,11 @@ async def test_the_rest_goes_on_when_one_finishes(lead: Any, up: Any) -> None:
 async def test_groups_of_one_executor_end_alone(lead: Any, up: Any) -> None:
     await group(lead, task("a", "sleep 1000"))
     await lead.reached("a", "RUNNING")
-    await group(lead, task("b", "sleep 1000"), task("c", "exit 1"))
+    gate = up.base / "gate"
+    fails = f"until [ -e {gate} ]; do sleep 0.05; done; exit 1"
+    await group(lead, task("b", "sleep 1000"), task("c", fails))
+    await lead.reached("b", "RUNNING")
+    gate.touch()
 
     await lead.ended("b")
     await lead.ended("c")

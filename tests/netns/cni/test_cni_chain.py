@@ -29,7 +29,7 @@ import socket, sys
 host, port = sys.argv[2], int(sys.argv[3])
 kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
 peer = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
-peer.settimeout(1)
+peer.settimeout(3)
 try:
     peer.connect((host, port))
     peer.send(b"x")

@@ -65,6 +65,12 @@ def ip(ns: str, command: str) -> str:
     return done.stdout
 
 
+def forward_nothing(ns: str) -> None:
+    """Let a namespace begin as one does, whatever the machine's own forwards."""
+    closed = ["ip", "netns", "exec", ns, "sysctl", "-qw", "net.ipv4.ip_forward=0"]
+    subprocess.run(closed, check=True)
+
+
 @pytest.fixture
 def rtnl(ns: str) -> Iterator[Rtnl]:
     handle = Rtnl(netns=Path("/run/netns", ns))
@@ -289,8 +295,11 @@ async def test_somebody_elses_rule_is_not_ours(ns: str, rtnl: Rtnl) -> None:
 
 
 @both
-async def test_settings_are_written_and_a_missing_one_is_refused(backend: str, rtnl: Rtnl) -> None:
+async def test_settings_are_written_and_a_missing_one_is_refused(
+    backend: str, ns: str, rtnl: Rtnl
+) -> None:
     forward = "net/ipv4/ip_forward"
+    forward_nothing(ns)
     settings: Settings = (
         ProcSettings(rtnl, SETTINGS) if backend == "kernel" else MemorySettings({forward: "0"})
     )
