@@ -113,8 +113,12 @@ class Subscription:
 
     async def run(self) -> None:
         """Subscribe and decline until cancelled."""
-        info = {"user": "root", "name": "watcher", "roles": ["watcher"]}
-        info["capabilities"] = [{"type": "MULTI_ROLE"}]  # type: ignore[assignment]
+        info: dict[str, object] = {
+            "user": "root",
+            "name": "watcher",
+            "roles": ["watcher"],
+            "capabilities": [{"type": "MULTI_ROLE"}],
+        }
         body = {"type": "SUBSCRIBE", "subscribe": {"framework_info": info}}
         decoder = RecordDecoder(max_bytes=64 * 1024 * 1024)
         asked = 0.0

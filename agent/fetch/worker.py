@@ -161,6 +161,7 @@ def admitted(entry: tarfile.TarInfo, directory: str) -> "tarfile.TarInfo | None"
     if not entry.issym():
         return tarfile.data_filter(entry, directory)
     placed = tarfile.tar_filter(entry, directory)
+    # None leaves each out, which the types of some versions do not say.
     return placed.replace(uid=None, gid=None, uname=None, gname=None, deep=False)  # type: ignore[arg-type]
 
 

@@ -83,7 +83,7 @@ Fetch = Callable[..., "asyncio.Future[None]"]
 
 
 def fetcher(base: Path, **ways: object) -> Fetcher:
-    return Fetcher(FetchWays(base / "cache", **ways))  # type: ignore[arg-type]
+    return Fetcher(FetchWays(base / "cache", **ways))  # type: ignore[arg-type]  # fields by name
 
 
 async def fetch(made: Fetcher, base: Path, *uris: URI, name: str = "root") -> Path:

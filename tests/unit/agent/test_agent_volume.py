@@ -21,7 +21,7 @@ INSIDE = "/mnt/mesos/sandbox"
 
 def asked(volume: dict[str, Any], name: str = "c1", kind: Kind = "task") -> ContainerRequest:
     info = {"type": "MESOS", "volumes": [{"mode": "RW", "container_path": "data", **volume}]}
-    sandbox = "/work/" + "/containers/".join(name.split("."))
+    sandbox = "/sandboxes/" + "/containers/".join(name.split("."))
     return ContainerRequest(
         container_id=id_message(name),
         kind=kind,
@@ -44,7 +44,7 @@ DATA = f"{INSIDE}/data"
         ),
         pytest.param(
             {"host_path": "mine"},
-            Wanted("sandbox", DATA, "rw", "/work/c1/mine", top="/work/c1"),
+            Wanted("sandbox", DATA, "rw", "/sandboxes/c1/mine", top="/sandboxes/c1"),
             id="relative-host-path",
         ),
         pytest.param(
@@ -67,7 +67,7 @@ DATA = f"{INSIDE}/data"
                     "sandbox_path": {"type": "SELF", "path": "a/b"},
                 }
             },
-            Wanted("sandbox", DATA, "rw", "/work/c1/a/b", top="/work/c1"),
+            Wanted("sandbox", DATA, "rw", "/sandboxes/c1/a/b", top="/sandboxes/c1"),
             id="own-sandbox",
         ),
         pytest.param(
@@ -86,7 +86,7 @@ def test_a_nested_container_may_have_a_part_of_its_parents_sandbox() -> None:
 
     [found] = wanted_volumes(asked({"source": source}, "pod.a", "nested"), INSIDE, "/w")
 
-    assert (found.source, found.top) == ("/work/pod/shared", "/work/pod")
+    assert (found.source, found.top) == ("/sandboxes/pod/shared", "/sandboxes/pod")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_persistent_volume_is_mounted_where_its_disk_says() -> None:
     request = ContainerRequest(
         container_id=id_message("c1"),
         kind="task",
-        sandbox=Path("/work/c1"),
+        sandbox=Path("/sandboxes/c1"),
         resources=Resources.of([resource()]),
     )
 

@@ -36,7 +36,7 @@ def bench(available: Resources = AVAILABLE, **more: object) -> Bench:
         "total": available,
         "roles": ("web",),
     }
-    return Bench(**(fields | more))  # type: ignore[arg-type]
+    return Bench(**(fields | more))  # type: ignore[arg-type]  # fields by name
 
 
 def scalar(name: str, value: float, **more: object) -> Json:

@@ -44,9 +44,9 @@ def market(spares: Sequence[Spare], clients: Sequence[Client], **more: object) -
             consumed[top_of(role)].update(resources.scalars)
     weights = more.pop("weights", {})
     total = more.pop("total", TOTAL)
-    standing = Standing(total, held, counts, weights)  # type: ignore[arg-type]
+    standing = Standing(total, held, counts, weights)  # type: ignore[arg-type]  # a plain dict will do
     found = Market(spares, clients, standing, {}, consumed, available, MINIMUMS)
-    return replace(found, **more)  # type: ignore[arg-type]
+    return replace(found, **more)  # type: ignore[arg-type]  # fields by name
 
 
 def run(spares: Sequence[Spare], clients: Sequence[Client], **more: object) -> tuple[Grant, ...]:
@@ -76,7 +76,7 @@ def reserved(text: str, *roles: str) -> Resources:
 
 def agent(name: str, free: Resources, **more: object) -> Spare:
     is_loose = all(kind.is_loose for kind in free)
-    return Spare(name, free, is_loose=is_loose, **more)  # type: ignore[arg-type]
+    return Spare(name, free, is_loose=is_loose, **more)  # type: ignore[arg-type]  # fields by name
 
 
 # Order

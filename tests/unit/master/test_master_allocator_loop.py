@@ -169,7 +169,7 @@ def test_an_offer_says_all_that_a_framework_may_know() -> None:
     agent = world.agent("a1", "cpus:2;cpus(web):1", attributes=attributes, domain=domain)
     world.plan(agent)
     agent.executors["f", "e"] = None  # type: ignore[assignment]  # only its key is looked at
-    agent.executors["g", "x"] = None  # type: ignore[assignment]
+    agent.executors["g", "x"] = None  # type: ignore[assignment]  # only the key counts
     world.framework("f", "web", takes="RESERVATION_REFINEMENT")
 
     [offer] = world.run()["f"]
