@@ -34,11 +34,9 @@ from phalanx.mesos.v1.maintenance import Schedule
 from phalanx.mesos.v1.mesos import (
     AgentInfo,
     ExecutorInfo,
-    FrameworkID,
     MachineID,
     MachineInfo,
     Task,
-    TaskID,
     TaskStatus,
 )
 from phalanx.mesos.v1.quota import QuotaConfig
@@ -263,11 +261,6 @@ class Cluster:
         while len(self.completed) > self._max_completed_frameworks:
             self.completed.popitem(last=False)
         self.bus.publish(FrameworkRemoved(framework.info))
-
-    def find_task(self, framework_id: FrameworkID, task_id: TaskID) -> Task | None:
-        """Return an active task, or None."""
-        framework = self.frameworks.get(framework_id.value)
-        return None if framework is None else framework.tasks.get(task_id.value)
 
     def _homes(self, task: Task) -> tuple[Framework, Agent]:
         return self.frameworks[task.framework_id.value], self.agents[task.agent_id.value]
