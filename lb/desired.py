@@ -7,12 +7,20 @@ they were: losing sight of everyone is more often our own fault than theirs.
 """
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, ip_network
 
 import msgspec
 
 from phalanx.lb.service import Backend, Endpoint, Service, Vip
-from phalanx.net.model.objects import Liveness, Protocol, Task, TaskPhase, TaskPort
+from phalanx.net.model.objects import (
+    NODES6,
+    IPAddress,
+    Liveness,
+    Protocol,
+    Task,
+    TaskPhase,
+    TaskPort,
+)
 from phalanx.net.model.view import View
 from phalanx.net.model.vip import AddressVip, NamedVip, declared_vips
 
@@ -21,8 +29,12 @@ HOST_SCOPE = "host"
 # What a task may not choose for itself: this host, the resolvers' addresses, groups and broadcast.
 RESERVED = tuple(
     map(
-        IPv4Network,
-        ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "198.51.100.0/24", "224.0.0.0/3"),
+        ip_network,
+        (
+            *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16"),
+            *("198.51.100.0/24", "224.0.0.0/3"),
+            *("::/127", "::ffff:0:0/96", "fe80::/10", "ff00::/8", str(NODES6)),
+        ),
     )
 )
 
@@ -77,18 +89,18 @@ def is_ready(task: Task) -> bool:
     return task.healthy is True if task.is_checked else task.healthy is not False
 
 
-def _address(view: View, vip: NamedVip | AddressVip) -> IPv4Address | None:
+def _address(view: View, vip: NamedVip | AddressVip) -> IPAddress | None:
     if isinstance(vip, AddressVip):
         return None if is_in_use(view, vip.address) else vip.address
     lease = view.vips.get(vip.name)
     return None if lease is None else lease.address
 
 
-def is_in_use(view: View, address: IPv4Address) -> bool:
+def is_in_use(view: View, address: IPAddress) -> bool:
     """Tell whether an address is a node's, lies in a network, or is reserved."""
     return (
         str(address) in view.nodes
-        or any(address in network.subnet for network in view.networks.values())
+        or any(address in each for network in view.networks.values() for each in network.subnets)
         or any(address in prefix for prefix in RESERVED)
     )
 

@@ -326,7 +326,9 @@ class Ledger:
 
     def _follow_networks(self) -> bool:
         """Follow the reverse zones; all tasks are placed anew if there are others than before."""
-        subnets: list[IPv4Network] = [each.subnet for each in self._view.networks.values()]
+        subnets: list[IPv4Network] = [
+            each.subnet for each in self._view.networks.values() if each.subnet is not None
+        ]
         wanted = reverse_apexes(subnets)
         have = {apex for apex in self.indexes if apex.endswith(".in-addr.arpa.")}
         if wanted == have:

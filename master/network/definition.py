@@ -64,7 +64,7 @@ def new_network(
     if spec.name in existing:
         raise ConflictError(f"name: network {spec.name!r} is there already")
     for other in existing.values():
-        if subnet.overlaps(other.subnet):
+        if other.subnet is not None and subnet.overlaps(other.subnet):
             raise ConflictError(
                 f"subnet: {subnet} overlaps {other.subnet} of network {other.name!r}"
             )

@@ -81,9 +81,9 @@ class NetworkRegistry:
         await self._store.put(DEFAULTS, ",".join(defaults).encode())
 
     def leases_of(self, network: str) -> Sequence[SubnetLease]:
-        """Return the leases of one network, by subnet."""
+        """Return the leases of one network, by node."""
         mine = (lease for lease in self.subnets.values() if lease.network == network)
-        return sorted(mine, key=lambda lease: lease.subnet)
+        return sorted(mine, key=lambda lease: lease.node)
 
     @carried_through
     async def create(
@@ -246,7 +246,8 @@ class NetworkRegistry:
         nodes = list(nodes)
         if not nodes:
             return {}
-        taken = {each.subnet for each in self.subnets.values() if each.network == network.name}
+        mine = (each.subnet for each in self.subnets.values() if each.network == network.name)
+        taken = {subnet for subnet in mine if subnet is not None}
         free = free_subnets(network, taken)
         leases = []
         for node in nodes:

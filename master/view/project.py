@@ -1,7 +1,8 @@
 """From the master's tables to objects of the View; pure."""
 
-from collections.abc import Iterable, Mapping
-from ipaddress import AddressValueError, IPv4Address
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import TypeVar
 
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.framework import Framework
@@ -16,6 +17,8 @@ from phalanx.net.model.objects import (
     TaskPhase,
     TaskPort,
 )
+
+A = TypeVar("A")
 
 PHASES: Mapping[v1.TaskState, TaskPhase] = {
     v1.TaskState.TASK_STAGING: TaskPhase.PREPARING,
@@ -73,14 +76,9 @@ def desired_task(task: v1.Task, node: IPv4Address) -> Task | None:
     if phase is None:
         return None
     reported = _network_infos(task)
-    addresses = []
-    names = []
-    for info in reported:
-        first = next(filter(None, map(_address, info.ip_addresses)), None)
-        if first is not None:
-            addresses.append(first)
-            names.append(info.name)
-    is_on_host = not any(names)
+    addresses, names = _first_each(reported, _address)
+    addresses6, names6 = _first_each(reported, _address6)
+    is_on_host = not any((*names, *names6))
     return Task(
         framework_id=task.framework_id.value,
         id=task.task_id.value,
@@ -90,8 +88,10 @@ def desired_task(task: v1.Task, node: IPv4Address) -> Task | None:
         phase=phase,
         is_checked=task.health_check is not None,
         healthy=_healthy(task),
-        addresses=tuple(addresses),
-        networks=() if is_on_host else tuple(name or "" for name in names),
+        addresses=addresses,
+        networks=() if is_on_host else names,
+        addresses6=addresses6,
+        networks6=() if is_on_host else names6,
         discovery_name=(task.discovery.name or "") if task.discovery is not None else "",
         ports=_ports(task.discovery),
         host_ports=tuple(
@@ -100,6 +100,7 @@ def desired_task(task: v1.Task, node: IPv4Address) -> Task | None:
             for port in info.port_mappings
         ),
         port_resources=Resources.of(task.resources).ranges.get("ports", ()),
+        labels=_labels(task.labels),
     )
 
 
@@ -133,17 +134,39 @@ def _ports(discovery: v1.DiscoveryInfo | None) -> tuple[TaskPort, ...]:
             port.number,
             port.name or "",
             port.protocol or "tcp",
-            tuple(
-                (label.key, label.value or "")
-                for label in (port.labels.labels if port.labels is not None else ())
-            ),
+            _labels(port.labels),
         )
         for port in discovery.ports.ports
     )
 
 
+def _labels(labels: v1.Labels | None) -> tuple[tuple[str, str], ...]:
+    if labels is None:
+        return ()
+    return tuple((label.key, label.value or "") for label in labels.labels)
+
+
+def _first_each(
+    infos: Iterable[v1.NetworkInfo], read: Callable[[v1.IPAddress], A | None]
+) -> tuple[tuple[A, ...], tuple[str, ...]]:
+    """Return each network's first address that *read* understands, and the networks' names."""
+    found = [
+        (first, info.name or "")
+        for info in infos
+        if (first := next(filter(None, map(read, info.ip_addresses)), None)) is not None
+    ]
+    return tuple(address for address, _ in found), tuple(name for _, name in found)
+
+
 def _address(address: v1.IPAddress) -> IPv4Address | None:
     try:
         return IPv4Address((address.ip_address or "").partition("/")[0])
+    except AddressValueError:
+        return None
+
+
+def _address6(address: v1.IPAddress) -> IPv6Address | None:
+    try:
+        return IPv6Address((address.ip_address or "").partition("/")[0])
     except AddressValueError:
         return None

@@ -81,7 +81,11 @@ def leased_networks(view: View, *, node: IPv4Address) -> Mapping[str, LeasedNetw
             gateway=lease.gateway,
         )
         for lease in view.subnets.values()
-        if lease.node == node and (network := view.networks.get(lease.network)) is not None
+        if lease.node == node
+        and (network := view.networks.get(lease.network)) is not None
+        and network.subnet is not None
+        and lease.subnet is not None
+        and lease.gateway is not None
     }
 
 

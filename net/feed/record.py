@@ -5,7 +5,7 @@ lacks; numbers rise by one. The epoch names one leadership: numbers of
 different epochs don't compare, so another epoch starts with a SNAPSHOT.
 """
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import msgspec
@@ -15,6 +15,10 @@ from phalanx.net.model.objects import Object
 from phalanx.net.model.view import Ref, View
 
 HEARTBEAT_SECONDS = 1.0
+
+
+# What a View holds that JSON has no form of.
+TEXTS = (IPv4Address, IPv4Network, IPv6Address, IPv6Network)
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="SNAPSHOT", tag_field="type"):
@@ -55,13 +59,13 @@ class Numbered(msgspec.Struct, frozen=True):
 
 
 def _to_text(value: Any) -> str:  # noqa: ANN401 - msgspec hands over any value it doesn't know
-    if isinstance(value, IPv4Address | IPv4Network):
+    if isinstance(value, TEXTS):
         return str(value)
     raise NotImplementedError(type(value))  # what msgspec asks for
 
 
 def _of_text(kind: type, value: Any) -> Any:  # noqa: ANN401 - so does this hook
-    if kind in (IPv4Address, IPv4Network):
+    if kind in TEXTS:
         return kind(value)
     raise NotImplementedError(kind)
 

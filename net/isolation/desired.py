@@ -26,11 +26,11 @@ def desired_isolation(view: View) -> dict[Element, None]:
     """
     networks = view.networks.values()
     elements = [RULES]
-    for prefix in outermost(network.subnet for network in networks):
+    for prefix in outermost(n.subnet for n in networks if n.subnet):
         elements.append(Element(NETWORKS, (render_prefix(prefix),)))
-    for prefix in outermost(n.subnet for n in networks if not n.isolated):
+    for prefix in outermost(n.subnet for n in networks if n.subnet and not n.isolated):
         elements.append(Element(OPEN, (render_prefix(prefix),)))
-    inside = (_span(network.subnet) for network in networks)
+    inside = (_span(network.subnet) for network in networks if network.subnet)
     for box in disjoint(Box(span, span, ALL_PORTS) for span in inside):
         fields = (render_addresses(*box.source), render_addresses(*box.destination))
         elements.append(Element(SAME, fields))

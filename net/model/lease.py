@@ -1,12 +1,14 @@
-"""Which address a named VIP is leased: first choice by hash of the name; pure."""
+"""Which addresses a named VIP is leased: first choice by hash of the name; pure."""
 
+import hashlib
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import chain
 
 from phalanx.core.error import UnavailableError
 
 VIP_POOL = IPv4Network("11.0.0.0/8")
+VIP_POOL6 = IPv6Network("fd01:c::/64")
 
 GOLDEN = 0x9E3779B9
 BINARY_SEED = 13 * GOLDEN & 0xFFFFFFFF  # what Erlang starts the hash of a binary with
@@ -28,6 +30,19 @@ def lease_vip(name: str, pool: IPv4Network, taken: Collection[IPv4Address]) -> I
         for number in chain(range(max(start, first), last + 1), range(first, start)):
             if (candidate := IPv4Address(number)) not in taken:
                 return candidate
+    raise UnavailableError(f"VIP {name!r}: no free address is left in {pool}")
+
+
+def lease_vip6(name: str, pool: IPv6Network, taken: Collection[IPv6Address]) -> IPv6Address:
+    """Return DC/OS's IPv6 address for *name* in *pool*, or the next free one, wrapping.
+
+    Its hash is SHA-1 (reference dcos-net §1.3). The pool's last address is never leased.
+    """
+    hosts = pool.num_addresses - 1
+    start = int.from_bytes(hashlib.sha1(name.encode(), usedforsecurity=False).digest())
+    for step in range(min(hosts, len(taken) + 1)):
+        if (candidate := pool[(start + step) % hosts]) not in taken:
+            return candidate
     raise UnavailableError(f"VIP {name!r}: no free address is left in {pool}")
 
 

@@ -5,10 +5,17 @@ feed, tagged with its kind, so what a plane holds is what travelled.
 """
 
 import enum
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import ClassVar
 
 import msgspec
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+# A node's address inside the tunnels of IPv6: its underlay address below this prefix.
+NODES6 = IPv6Network("fd01:a::/96")
 
 
 class Protocol(enum.StrEnum):
@@ -58,23 +65,35 @@ class Node(msgspec.Struct, frozen=True, tag="node", tag_field="kind"):
         """Return the underlay address."""
         return str(self.address)
 
+    @property
+    def address6(self) -> IPv6Address:
+        """Return the address that IPv6 containers know the node by."""
+        return node6(self.address)
+
 
 class Network(msgspec.Struct, frozen=True, tag="network", tag_field="kind"):
-    """A virtual network."""
+    """A virtual network, of IPv4, IPv6 or both."""
 
     kind: ClassVar[str] = "network"
 
     name: str
-    subnet: IPv4Network
-    prefix: int  # length of the subnet that each agent is leased
+    subnet: IPv4Network | None
+    prefix: int  # length of the IPv4 subnet that each agent is leased
     vni: int
     mtu: int
     isolated: bool = True  # walled off from the other networks unless a policy allows
+    subnet6: IPv6Network | None = None
+    prefix6: int = 0  # length of the IPv6 subnet that each agent is leased
 
     @property
     def key(self) -> str:
         """Return the name."""
         return self.name
+
+    @property
+    def subnets(self) -> tuple[IPNetwork, ...]:
+        """Return the prefixes that it has, IPv4 first."""
+        return tuple(each for each in (self.subnet, self.subnet6) if each is not None)
 
 
 class SubnetLease(msgspec.Struct, frozen=True, tag="subnet", tag_field="kind"):
@@ -84,7 +103,8 @@ class SubnetLease(msgspec.Struct, frozen=True, tag="subnet", tag_field="kind"):
 
     network: str
     node: IPv4Address
-    subnet: IPv4Network
+    subnet: IPv4Network | None
+    subnet6: IPv6Network | None = None
 
     @property
     def key(self) -> str:
@@ -92,9 +112,19 @@ class SubnetLease(msgspec.Struct, frozen=True, tag="subnet", tag_field="kind"):
         return f"{self.network}/{self.node}"
 
     @property
-    def gateway(self) -> IPv4Address:
-        """Return the address of the node's bridge: the first of the subnet."""
-        return self.subnet[1]
+    def subnets(self) -> tuple[IPNetwork, ...]:
+        """Return the prefixes that it has, IPv4 first."""
+        return tuple(each for each in (self.subnet, self.subnet6) if each is not None)
+
+    @property
+    def gateway(self) -> IPv4Address | None:
+        """Return the IPv4 address of the node's bridge: the first of the subnet."""
+        return None if self.subnet is None else self.subnet[1]
+
+    @property
+    def gateway6(self) -> IPv6Address | None:
+        """Return the IPv6 address of the node's bridge: the first of the subnet."""
+        return None if self.subnet6 is None else self.subnet6[1]
 
 
 class Framework(msgspec.Struct, frozen=True, tag="framework", tag_field="kind"):
@@ -145,10 +175,13 @@ class Task(msgspec.Struct, frozen=True, tag="task", tag_field="kind"):
     healthy: bool | None = None  # the latest verdict; None until there is one
     addresses: tuple[IPv4Address, ...] = ()  # of the container; the node's own on host network
     networks: tuple[str, ...] = ()  # by position like addresses; empty on host network
+    addresses6: tuple[IPv6Address, ...] = ()
+    networks6: tuple[str, ...] = ()  # by position like addresses6
     discovery_name: str = ""
     ports: tuple[TaskPort, ...] = ()
     host_ports: tuple[HostPort, ...] = ()  # port mappings
     port_resources: tuple[tuple[int, int], ...] = ()  # ranges of the node's ports it holds
+    labels: tuple[tuple[str, str], ...] = ()  # of the task itself, as its framework gave them
 
     @property
     def key(self) -> str:
@@ -158,16 +191,27 @@ class Task(msgspec.Struct, frozen=True, tag="task", tag_field="kind"):
     @property
     def is_on_host_network(self) -> bool:
         """Tell whether the task shares the node's addresses."""
-        return not self.networks
+        return not self.networks and not self.networks6
+
+    @property
+    def attached(self) -> Iterator[tuple[str, IPAddress]]:
+        """Yield each network that the container is attached to, with its address there."""
+        yield from zip(self.networks, self.addresses, strict=False)
+        yield from zip(self.networks6, self.addresses6, strict=False)
 
 
 class VipLease(msgspec.Struct, frozen=True, tag="vip", tag_field="kind"):
-    """The address of a named VIP; *name* is canonical, like ``web.marathon``."""
+    """The addresses of a named VIP; *name* is canonical, like ``web.marathon``.
+
+    Both are leased with the name; the one of a family that no backend has
+    leads nowhere and is not in DNS.
+    """
 
     kind: ClassVar[str] = "vip"
 
     name: str
     address: IPv4Address
+    address6: IPv6Address | None = None
 
     @property
     def key(self) -> str:
@@ -195,3 +239,8 @@ class Policy(msgspec.Struct, frozen=True, tag="policy", tag_field="kind"):
 
 
 Object = Node | Network | SubnetLease | Framework | Task | VipLease | Policy
+
+
+def node6(address: IPv4Address) -> IPv6Address:
+    """Return the IPv6 address of the node with the underlay address *address*."""
+    return NODES6[int(address)]

@@ -1,19 +1,19 @@
 """The virtual IPs that a task's port labels declare; pure.
 
 A port label whose key begins with ``VIP`` or ``vip`` holds ``name:port`` or
-``address:port``. A leading slash of a name vanishes with sanitising, so
-``/web:80`` and ``web:80`` are one VIP.
+``address:port``; an IPv6 address may stand in brackets. A leading slash of a
+name vanishes with sanitising, so ``/web:80`` and ``web:80`` are one VIP.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import IPv6Address, ip_address
 
 import msgspec
 
 from phalanx.core.error import InvalidError
 from phalanx.net.model.label import domain_fragment
-from phalanx.net.model.objects import Protocol, Task, TaskPort
+from phalanx.net.model.objects import IPAddress, Protocol, Task, TaskPort
 
 KEY_PREFIXES = ("VIP", "vip")
 GREATEST_PORT = 65535
@@ -34,7 +34,7 @@ class NamedVip(msgspec.Struct, frozen=True, order=True):
 class AddressVip(msgspec.Struct, frozen=True, order=True):
     """A VIP known by the address that its task chose."""
 
-    address: IPv4Address
+    address: IPAddress
     port: int
     protocol: Protocol
 
@@ -63,10 +63,10 @@ def parse_vip(value: str, framework_name: str, protocol: Protocol) -> NamedVip |
     port = int(right) if right.isascii() and right.isdecimal() and len(right) < 10 else 0
     if not 1 <= port <= GREATEST_PORT:
         raise InvalidError(f"VIP {value!r}: port {right!r} is not in 1..{GREATEST_PORT}")
-    try:
-        return AddressVip(IPv4Address(left), port, protocol)
-    except AddressValueError:
-        return NamedVip(_canonical_name(value, left, framework_name), port, protocol)
+    address = _literal(left)
+    if address is not None:
+        return AddressVip(address, port, protocol)
+    return NamedVip(_canonical_name(value, left, framework_name), port, protocol)
 
 
 def declared_vips(task: Task, framework_name: str) -> tuple[DeclaredVip, ...]:
@@ -114,13 +114,18 @@ def _parsed_label(
             yield MalformedVip(key, value, str(error))
 
 
-def _canonical_name(value: str, left: str, framework_name: str) -> str:
+def _literal(text: str) -> IPAddress | None:
+    is_bracketed = text.startswith("[") and text.endswith("]")
     try:
-        IPv6Address(left.removeprefix("[").removesuffix("]"))
-    except AddressValueError:
-        pass
-    else:
-        raise InvalidError(f"VIP {value!r}: an IPv6 address; only IPv4 addresses and names serve")
+        address = ip_address(text[1:-1] if is_bracketed else text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return None if address.scope_id else address
+    return None if is_bracketed else address
+
+
+def _canonical_name(value: str, left: str, framework_name: str) -> str:
     label, framework = domain_fragment(left), domain_fragment(framework_name)
     if not label:
         raise InvalidError(f"VIP {value!r}: nothing of the name {left!r} can stand in DNS")

@@ -16,8 +16,9 @@ def desired_nat(view: View, *, node: IPv4Address) -> dict[Element, None]:
     the tunnel leads to all of them. So do neighbours on the bridge, whose
     broadcasts pass here where the host filters bridged packets.
     """
-    local = [lease.subnet for lease in view.subnets.values() if lease.node == node]
-    inside = [network.subnet for network in view.networks.values()]
+    leases = (lease.subnet for lease in view.subnets.values() if lease.node == node)
+    local = [subnet for subnet in leases if subnet is not None]
+    inside = [network.subnet for network in view.networks.values() if network.subnet is not None]
     inside += [IPv4Network((int(other.address), 32)) for other in view.nodes.values()]
     elements = [RULES]
     elements += [Element(LOCAL, (render_prefix(p),)) for p in outermost(local)]

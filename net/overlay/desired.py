@@ -43,12 +43,15 @@ def desired_routes(
     """
     routes: dict[RouteKey, Route] = {}
     for network in view.networks.values():
-        key = RouteKey(TABLE_MAIN, network.subnet, UNREACHABLE_METRIC)
-        routes[key] = UnreachableRoute()
+        if network.subnet is not None:
+            key = RouteKey(TABLE_MAIN, network.subnet, UNREACHABLE_METRIC)
+            routes[key] = UnreachableRoute()
     present = {other.address for other in view.nodes.values()}
     for lease in view.subnets.values():
         network_of_lease = view.networks.get(lease.network)
         if network_of_lease is None or lease.node == node or lease.node not in present:
+            continue
+        if lease.subnet is None:
             continue
         routes[RouteKey(TABLE_MAIN, lease.subnet, metric_to(lease.node))] = TunnelRoute(
             remote=lease.node, vni=network_of_lease.vni, source=node
@@ -80,7 +83,8 @@ def desired_rules(view: View) -> dict[IPv4Network, None]:
     A container's reply to a node's own connection then travels as the request
     did, with its own address, which the underlay's routers need not know.
     """
-    return {network.subnet: None for network in view.networks.values()}
+    subnets = (network.subnet for network in view.networks.values())
+    return dict.fromkeys(subnet for subnet in subnets if subnet is not None)
 
 
 def desired_links(view: View) -> dict[str, VxlanLink]:

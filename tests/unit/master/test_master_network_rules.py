@@ -94,10 +94,11 @@ def test_lowest_free_subnet_is_leased(taken: set[int]) -> None:
 
 
 def test_full_network_has_no_subnet_left() -> None:
-    network = Network("tiny", IPv4Network("9.1.0.0/23"), 24, 1024, 1450)
+    whole = IPv4Network("9.1.0.0/23")
+    network = Network("tiny", whole, 24, 1024, 1450)
 
     with pytest.raises(UnavailableError, match=r"all 2 subnets of 9\.1\.0\.0/23 are leased"):
-        next(free_subnets(network, set(network.subnet.subnets(new_prefix=24))))
+        next(free_subnets(network, set(whole.subnets(new_prefix=24))))
 
 
 def policy(**fields: object) -> Policy:

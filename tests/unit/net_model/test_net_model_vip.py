@@ -1,6 +1,6 @@
 """VIP labels: what they may say, and that a bad one harms nobody."""
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -47,6 +47,10 @@ def port(*labels: tuple[str, str], number: int = 8080, protocol: str = "tcp") ->
         ("a:b:65535", "marathon", NamedVip("ab.marathon", 65535, TCP)),
         ("1.2.3.4:1", "marathon", AddressVip(IPv4Address("1.2.3.4"), 1, TCP)),
         ("1.2.3:80", "marathon", NamedVip("1.2.3.marathon", 80, TCP)),
+        ("fd01:c::1:80", "marathon", AddressVip(IPv6Address("fd01:c::1"), 80, TCP)),
+        ("[fd01:c::1]:80", "marathon", AddressVip(IPv6Address("fd01:c::1"), 80, TCP)),
+        ("fe80::1%eth0:80", "marathon", NamedVip("fe801eth0.marathon", 80, TCP)),
+        ("[1.2.3.4]:80", "marathon", NamedVip("1.2.3.4.marathon", 80, TCP)),
         ("/1.2.3.4:80", "marathon", NamedVip("1.2.3.4.marathon", 80, TCP)),
     ],
 )
@@ -71,8 +75,6 @@ def test_value_is_read_in_one_canonical_form(
         (":80", "marathon", "nothing of the name"),
         ("/:80", "marathon", "nothing of the name"),
         ("web:80", "%", "nothing of the framework's name '%'"),
-        ("fd01:c::1:80", "marathon", "IPv6"),
-        ("[fd01:c::1]:80", "marathon", "IPv6"),
         (f"{'a.' * 120}b:80", "marathon", "more than 229"),
     ],
 )
