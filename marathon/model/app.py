@@ -70,6 +70,12 @@ class Parameter(Value, frozen=True, kw_only=True, rename="camel"):
     value: str
 
 
+class PullConfig(Value, frozen=True, kw_only=True, rename="camel"):
+    """The secret with the credentials of an image's registry."""
+
+    secret: str
+
+
 class Image(Value, frozen=True, kw_only=True, rename="camel"):
     """The image of a container (JSON key ``docker``, also for the Mesos containerizer)."""
 
@@ -77,14 +83,29 @@ class Image(Value, frozen=True, kw_only=True, rename="camel"):
     force_pull_image: bool = False
     privileged: bool = False
     parameters: tuple[Parameter, ...] = ()
+    pull_config: PullConfig | None = None
+
+
+class PersistentVolume(Value, frozen=True, kw_only=True, rename="camel"):
+    """A directory of the agent's that outlives its task; *size* and *max_size* in MiB.
+
+    *type* is ``root``, ``path`` or ``mount``; *constraints* choose the disk by its path.
+    """
+
+    size: int
+    type: str = "root"
+    max_size: int | None = None
+    profile_name: str | None = None
+    constraints: tuple[tuple[str, ...], ...] = ()
 
 
 class Volume(Value, frozen=True, kw_only=True, rename="camel"):
-    """A directory of the host, or a secret as a file, inside the container."""
+    """A directory of the host, a secret as a file, or a persistent volume, inside the container."""
 
     container_path: str
     host_path: str | None = None
     secret: str | None = None
+    persistent: PersistentVolume | None = None
     mode: str = "RW"
 
 
@@ -122,6 +143,11 @@ class Container(Value, frozen=True, kw_only=True, rename="camel"):
     def is_docker(self) -> bool:
         """Tell whether the Docker engine runs the container."""
         return self.type == "DOCKER"
+
+    @property
+    def persistent_volumes(self) -> tuple[Volume, ...]:
+        """Return the volumes that outlive their task."""
+        return tuple(volume for volume in self.volumes if volume.persistent is not None)
 
 
 class Command(Value, frozen=True, kw_only=True, rename="camel"):
@@ -162,6 +188,22 @@ class HealthCheck(Value, frozen=True, kw_only=True, rename="camel"):
     delay_seconds: float = 15
     ignore_http_1xx: bool = msgspec.field(default=False, name="ignoreHttp1xx")
     ip_protocol: str = "IPv4"
+
+
+class ReadinessCheck(Value, frozen=True, kw_only=True, rename="camel"):
+    """A request that says whether a task of a deployment may count as done.
+
+    *port_name* is the name of a port definition or mapping of the app.
+    """
+
+    name: str = "readinessCheck"
+    protocol: str = "HTTP"
+    path: str = "/"
+    port_name: str = "http-api"
+    interval_seconds: float = 30
+    timeout_seconds: float = 10
+    http_status_codes_for_ready: tuple[int, ...] = (200,)
+    preserve_last_response: bool = False
 
 
 class HttpCheck(Value, frozen=True, kw_only=True, rename="camel"):
@@ -290,6 +332,7 @@ class App(Value, frozen=True, kw_only=True, rename="camel"):
     port_definitions: tuple[PortDefinition, ...] | None = None
     require_ports: bool = False
     health_checks: tuple[HealthCheck, ...] = ()
+    readiness_checks: tuple[ReadinessCheck, ...] = ()
     backoff_seconds: float = 1.0
     backoff_factor: float = 1.15
     max_launch_delay_seconds: float = 300.0
@@ -315,6 +358,11 @@ class App(Value, frozen=True, kw_only=True, rename="camel"):
         """Return the port mappings; none in host mode."""
         container = self.container
         return () if container is None else container.port_mappings or ()
+
+    @property
+    def is_resident(self) -> bool:
+        """Tell whether the app's instances keep volumes, and so their agents."""
+        return self.container is not None and bool(self.container.persistent_volumes)
 
     @property
     def config_version(self) -> str:

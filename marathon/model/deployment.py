@@ -5,6 +5,7 @@ import enum
 import msgspec
 
 from phalanx.marathon.model.app import App
+from phalanx.marathon.model.group import Group
 
 
 class ActionKind(enum.StrEnum):
@@ -31,6 +32,14 @@ class Change(msgspec.Struct, frozen=True):
     after: App | None
 
 
+class GroupChange(msgspec.Struct, frozen=True):
+    """One group before and after; None where it is not there."""
+
+    group_id: str
+    before: Group | None
+    after: Group | None
+
+
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """A set of changes being carried out step by step; *step* counts from 0."""
 
@@ -39,6 +48,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
     steps: tuple[tuple[Action, ...], ...]
     step: int = 0
+    groups: tuple[GroupChange, ...] = ()
 
     @property
     def app_ids(self) -> frozenset[str]:
