@@ -1,7 +1,7 @@
 """The holder of what is published: the zones of the latest View and the table that answers."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 
 import structlog
@@ -14,7 +14,7 @@ from phalanx.dns.zones.desired import (
     zone_aliases,
     zones_of,
 )
-from phalanx.dns.zones.ledger import Ledger
+from phalanx.dns.zones.ledger import HeldVips, Ledger
 from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
 from phalanx.net.model.view import Ref, View
 
@@ -53,13 +53,13 @@ class ZoneTable:
     def publish(
         self,
         view: View,
-        held: Collection[str] | None = None,
+        held: HeldVips | None = None,
         touched: Iterable[Ref] | None = None,
     ) -> None:
         """Answer from *view* from now on.
 
         Of its named VIPs only those in *held* get a name, the ones that this
-        node's data plane serves; None stands for all. *touched* are the
+        node's data plane serves; None stands for every IPv4 one. *touched* are the
         objects that may differ from the View before; None lets them be found.
         """
         ledger = self.ledger

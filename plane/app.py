@@ -21,7 +21,9 @@ from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.metrics import DnsCollector
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.server import DnsServer
+from phalanx.dns.zones.ledger import HeldVips
 from phalanx.lb.api.vips import vips_route
+from phalanx.lb.desired import desired_services
 from phalanx.lb.service import Service, Vip
 from phalanx.net.api.feed import feed_route
 from phalanx.net.attachment.attachments import Attachments
@@ -93,7 +95,7 @@ class Plane:
         self._applied = 0
         self._walled: View | None = None  # what the isolation table holds
         self._outcome: Mapping[str, bool] = {}
-        self._held: frozenset[str] = frozenset()
+        self._held: HeldVips = {}
         self._published: View | None = None
 
     async def run(self) -> None:
@@ -117,7 +119,9 @@ class Plane:
             )
             await self._sequence.run_once(resync=True)  # puts the resolver's addresses in place
             if self._mirror.view is not None:
-                self._zones.publish(self._mirror.view)  # the kernel still holds what it held
+                view = self._mirror.view  # the kernel still holds what it held
+                self._held = held_vips(view, desired_services(view, node=config.ip))
+                self._zones.publish(view, self._held)
             await stack.enter_async_context(self._dns())
             if config.cni_config_dir is not None:
                 await stack.enter_async_context(await self._cni(links))
@@ -245,7 +249,11 @@ class Plane:
         )
 
 
-def held_vips(view: View, services: Mapping[Vip, Service]) -> frozenset[str]:
-    """Return the names of VIPs that are among the *services* which a load balancer holds."""
+def held_vips(view: View, services: Mapping[Vip, Service]) -> HeldVips:
+    """Return the named VIPs among the *services* that a load balancer holds, with addresses."""
     addresses = {vip.address for vip in services}
-    return frozenset(lease.name for lease in view.vips.values() if lease.address in addresses)
+    return {
+        lease.name: found
+        for lease in view.vips.values()
+        if (found := tuple(each for each in (lease.address, lease.address6) if each in addresses))
+    }

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from importlib.metadata import version
-from ipaddress import IPv4Address
 
 from aiohttp import web
 
@@ -15,7 +14,8 @@ from phalanx.dns.zones.desired import Zones
 from phalanx.dns.zones.record import Record, RecordType, Srv
 from phalanx.dns.zones.zone import RRsets, Zone
 
-SHOWN = (RecordType.A, RecordType.AAAA, RecordType.SRV)
+ADDRESSES = (RecordType.A, RecordType.AAAA)
+SHOWN = (*ADDRESSES, RecordType.SRV)
 ROWS_PER_TURN = 500  # made before others on the event loop have their turn
 
 Row = Mapping[str, str]
@@ -167,7 +167,7 @@ def _rrsets(name: str, zones: Zones, aliases: Mapping[str, str]) -> RRsets:
 
 
 def _addresses(rrsets: RRsets) -> Iterable[str]:
-    return [str(data) for data in rrsets.get(RecordType.A, ()) if isinstance(data, IPv4Address)]
+    return [str(data) for type_ in ADDRESSES for data in rrsets.get(type_, ())]
 
 
 def _service_rows(asked: str, service: Srv, zones: Zones) -> Iterable[Row]:

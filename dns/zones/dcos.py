@@ -18,9 +18,13 @@ def dcos_facets(shape: Shape) -> Iterator[Facet]:
     """
     name = f"{label(shape.text)}.{label(shape.framework)}"
     yield Facet(f"{name}.agentip.{APEX}", RecordType.A, _agent)
+    container, automatic = f"{name}.containerip.{APEX}", f"{name}.autoip.{APEX}"
     if shape.has_address:
-        yield Facet(f"{name}.containerip.{APEX}", RecordType.A, _container)
-    yield Facet(f"{name}.autoip.{APEX}", RecordType.A, _automatic)
+        yield Facet(container, RecordType.A, _container)
+    yield Facet(automatic, RecordType.A, _automatic)
+    if shape.has_address6:
+        yield Facet(container, RecordType.AAAA, _container6)
+        yield Facet(automatic, RecordType.AAAA, _automatic6)
 
 
 def _agent(task: Task) -> tuple[Rdata, ...]:
@@ -31,8 +35,18 @@ def _container(task: Task) -> tuple[Rdata, ...]:
     return task.addresses
 
 
+def _container6(task: Task) -> tuple[Rdata, ...]:
+    return task.addresses6
+
+
 def _automatic(task: Task) -> tuple[Rdata, ...]:
-    return (task.node,) if task.host_ports else task.addresses or (task.node,)
+    if task.host_ports or not (task.addresses or task.addresses6):
+        return (task.node,)
+    return task.addresses
+
+
+def _automatic6(task: Task) -> tuple[Rdata, ...]:
+    return () if task.host_ports else task.addresses6
 
 
 def dcos_cluster_records(nodes: Iterable[Node]) -> Iterator[Record]:

@@ -1,11 +1,11 @@
 """All zones of a node: those that follow the View, and those that need none."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 
 from phalanx.dns.zones.dcos import APEX as DCOS
 from phalanx.dns.zones.index import NameIndex
-from phalanx.dns.zones.ledger import L4LB, Ledger
+from phalanx.dns.zones.ledger import L4LB, HeldVips, Ledger
 from phalanx.dns.zones.record import Record, RecordType
 from phalanx.dns.zones.settings import ZoneSettings
 from phalanx.dns.zones.zone import RRsets, Zone, build_zone
@@ -55,7 +55,7 @@ def desired_zones(
     view: View,
     *,
     settings: ZoneSettings,
-    held: Collection[str] | None = None,
+    held: HeldVips | None = None,
     serial: int = 1,
     servers: Sequence[IPv4Address] = (),
 ) -> Zones:

@@ -23,6 +23,7 @@ class Shape(NamedTuple):
     is_discovered: bool
     ports: tuple[tuple[str, str], ...]  # name and protocol of each announced port
     has_address: bool
+    has_address6: bool
     has_port_resources: bool
 
 
@@ -34,6 +35,7 @@ def shape_of(task: Task, framework_name: str) -> Shape:
         bool(task.discovery_name),
         tuple([(port.name, port.protocol) for port in task.ports]),
         bool(task.addresses),
+        bool(task.addresses6),
         bool(task.port_resources),
     )
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import TypeVar
 
 from phalanx.dns.zones.dcos import APEX as DCOS
@@ -20,16 +20,27 @@ from phalanx.dns.zones.mesos import (
     reverse_name_of,
     stems,
 )
-from phalanx.dns.zones.record import Rdata, Record, RecordType, Srv, is_encodable
-from phalanx.dns.zones.reverse import reverse_apexes, reverse_name
+from phalanx.dns.zones.record import Rdata, Record, RecordType, Srv, address_record, is_encodable
+from phalanx.dns.zones.reverse import is_reverse, reverse_apexes, reverse_name
 from phalanx.dns.zones.settings import ZoneSettings
 from phalanx.dns.zones.zone import RRsets, ordered, zone_start
-from phalanx.net.model.objects import Framework, Liveness, Network, Node, Task, TaskPhase, VipLease
+from phalanx.net.model.objects import (
+    Framework,
+    IPAddress,
+    Liveness,
+    Network,
+    Node,
+    Task,
+    TaskPhase,
+    VipLease,
+)
 from phalanx.net.model.view import Ref, View, view_delta
 
 K = TypeVar("K", str, int)
 
 L4LB = "l4lb.thisdcos.directory."
+
+HeldVips = Mapping[str, Sequence[IPAddress]]  # the addresses that lead to backends, by VIP name
 
 
 @dataclass(eq=False, slots=True)
@@ -83,7 +94,7 @@ class Ledger:
         self._servers = servers
         self.serial = serial
         self._view = View()
-        self._held: Collection[str] = frozenset()
+        self._held: HeldVips = {}
         self._groups: dict[Shape, _Group] = {}
         self._places: dict[str, _Own] = {}
         self._of_framework: dict[str, dict[str, None]] = {}
@@ -101,13 +112,13 @@ class Ledger:
         self._fix(("servers", ""), ns1)
 
     def follow(
-        self, view: View, held: Collection[str] | None = None, touched: Iterable[Ref] | None = None
+        self, view: View, held: HeldVips | None = None, touched: Iterable[Ref] | None = None
     ) -> Changes:
         """Bring all names to *view*.
 
-        Of its named VIPs only those in *held* get a name; None stands for all.
-        *touched* are the objects that may differ from the View before, all of
-        them; None lets them be found.
+        Of its named VIPs only those in *held* get a name, for the addresses
+        there; None stands for every IPv4 address. *touched* are the objects
+        that may differ from the View before, all of them; None lets them be found.
         """
         if touched is None:
             upserts, removals = view_delta(self._view, view)
@@ -196,8 +207,8 @@ class Ledger:
 
     def _own_facets(self, task: Task, shape: Shape) -> Iterator[Facet]:
         yield from mesos_own_facets(task, shape, self._settings)
-        if task.networks and (name := reverse_name_of(shape, self._settings)):
-            for address in task.addresses:
+        if not task.is_on_host_network and (name := reverse_name_of(shape, self._settings)):
+            for address in _own_addresses(task):
                 yield Facet(reverse_name(address), RecordType.PTR, lambda _: (name,))
 
     def _own_names(self, task: Task, group: _Group) -> Iterator[tuple[NameIndex[_Holder], str]]:
@@ -206,8 +217,8 @@ class Ledger:
         for name in own_names(task, group.labels, group.suffixes):
             if is_encodable(name):
                 yield mesos, name
-        if task.networks and group.suffixes and group.labels:
-            for address in dict.fromkeys(task.addresses):
+        if not task.is_on_host_network and group.suffixes and group.labels:
+            for address in dict.fromkeys(_own_addresses(task)):
                 name = reverse_name(address)
                 apex = self._zone_of(name)
                 if apex is not None:
@@ -310,27 +321,21 @@ class Ledger:
                 is_regraded |= bool(self._of_node.get(at))
         return is_regraded
 
-    def _follow_vips(self, keys: Iterable[str], held: Collection[str] | None) -> None:
+    def _follow_vips(self, keys: Iterable[str], held: HeldVips | None) -> None:
         vips = self._view.vips
-        now = vips.keys() if held is None else held
-        changed = set(keys)
-        if held is not None or self._held is not None:
-            changed |= set(now) ^ set(self._held)
-        for key in changed:
-            lease = vips.get(key) if key in now else None
-            name = f"{key}.{L4LB}"
-            self._fix(
-                (VipLease.kind, key), [Record(name, RecordType.A, lease.address)] if lease else ()
-            )
-        self._held = frozenset(now)
+        before = self._held
+        now = {key: (vip.address,) for key, vip in vips.items()} if held is None else dict(held)
+        changed = {key for key in {*now, *before} if now.get(key) != before.get(key)}
+        for key in changed.union(keys):
+            addresses = now.get(key, ()) if key in vips else ()
+            self._fix((VipLease.kind, key), [address_record(f"{key}.{L4LB}", a) for a in addresses])
+        self._held = now
 
     def _follow_networks(self) -> bool:
         """Follow the reverse zones; all tasks are placed anew if there are others than before."""
-        subnets: list[IPv4Network] = [
-            each.subnet for each in self._view.networks.values() if each.subnet is not None
-        ]
-        wanted = reverse_apexes(subnets)
-        have = {apex for apex in self.indexes if apex.endswith(".in-addr.arpa.")}
+        networks = self._view.networks.values()
+        wanted = reverse_apexes(subnet for each in networks for subnet in each.subnets)
+        have = set(filter(is_reverse, self.indexes))
         if wanted == have:
             return False
         placed = list(self._places)
@@ -375,7 +380,7 @@ class Ledger:
         for apex in (mesos, DCOS, L4LB):
             if name.endswith(apex) and (name == apex or name[-len(apex) - 1] == "."):
                 return apex
-        if name.endswith(".in-addr.arpa."):
+        if is_reverse(name):
             suffix = name
             while suffix:
                 if suffix in self.indexes:
@@ -394,6 +399,10 @@ class Ledger:
         assert apex is not None
         self._touch(name)
         self.indexes[apex].remove(name, holder)
+
+
+def _own_addresses(task: Task) -> tuple[IPAddress, ...]:
+    return (*task.addresses, *task.addresses6)
 
 
 def _is_sendable(data: Rdata) -> bool:

@@ -34,11 +34,11 @@ def mesos_facets(shape: Shape, settings: ZoneSettings) -> Iterator[Facet]:
         return
     apex = settings.apex
     slave = f"slave.{apex}"
-    addresses = _addresses_of(settings)
+    addresses = tuple(_addresses_of(shape, settings))
     for label in stems(shape, settings):
         short = f"{label}.{framework}."
-        if shape.has_address or settings.has_host:
-            yield Facet(short + apex, RecordType.A, addresses)
+        for type_, draw in addresses:
+            yield Facet(short + apex, type_, draw)
         yield Facet(short + slave, RecordType.A, _node)
         at_slave = _host_ports(label, f".{framework}.{slave}")
         if shape.has_port_resources:
@@ -58,10 +58,11 @@ def mesos_own_facets(task: Task, shape: Shape, settings: ZoneSettings) -> Iterat
     if not framework:
         return
     host = _host(task)
+    addresses = tuple(_addresses_of(shape, settings))
     for label in stems(shape, settings):
         name = f"{_canonical(label, host)}.{framework}."
-        if shape.has_address or settings.has_host:
-            yield Facet(name + settings.apex, RecordType.A, _addresses_of(settings))
+        for type_, draw in addresses:
+            yield Facet(name + settings.apex, type_, draw)
         yield Facet(f"{name}slave.{settings.apex}", RecordType.A, _node)
 
 
@@ -70,7 +71,7 @@ def own_suffixes(shape: Shape, settings: ZoneSettings) -> tuple[str, ...]:
     framework = _domain(shape.framework, settings)
     if not framework:
         return ()
-    address = (settings.apex,) if shape.has_address or settings.has_host else ()
+    address = (settings.apex,) if any(_addresses_of(shape, settings)) else ()
     return tuple(f".{framework}.{tail}" for tail in (*address, f"slave.{settings.apex}"))
 
 
@@ -119,18 +120,27 @@ def _node(task: Task) -> tuple[Rdata, ...]:
     return (task.node,)
 
 
-def _own_or_node(task: Task) -> tuple[Rdata, ...]:
-    return task.addresses or (task.node,)
-
-
 def _own(task: Task) -> tuple[Rdata, ...]:
     return task.addresses
 
 
-def _addresses_of(settings: ZoneSettings) -> Callable[[Task], tuple[Rdata, ...]]:
+def _own6(task: Task) -> tuple[Rdata, ...]:
+    return task.addresses6
+
+
+def _addresses_of(
+    shape: Shape, settings: ZoneSettings
+) -> Iterator[tuple[RecordType, Callable[[Task], tuple[Rdata, ...]]]]:
+    """Yield what draws the addresses of the first source that has any, of either family."""
     if settings.is_host_first:
-        return _node
-    return _own_or_node if settings.has_host else _own
+        yield RecordType.A, _node
+        return
+    if shape.has_address:
+        yield RecordType.A, _own
+    if shape.has_address6:
+        yield RecordType.AAAA, _own6
+    if not (shape.has_address or shape.has_address6) and settings.has_host:
+        yield RecordType.A, _node
 
 
 def _host_ports(label: str, tail: str) -> Callable[[Task], Iterator[Rdata]]:

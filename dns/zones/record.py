@@ -2,7 +2,7 @@
 
 import enum
 import re
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 _LABELS = re.compile(r"[^.]{1,63}(?:\.[^.]{1,63})*+\.?", re.DOTALL)
@@ -50,7 +50,7 @@ class Soa(NamedTuple):
     minimum_seconds: int = NEGATIVE_TTL_SECONDS
 
 
-Rdata = IPv4Address | str | Srv | Soa  # of A; of NS and PTR; SRV; SOA
+Rdata = IPv4Address | IPv6Address | str | Srv | Soa  # of A; AAAA; NS and PTR; SRV; SOA
 
 
 class Record(NamedTuple):
@@ -64,3 +64,9 @@ class Record(NamedTuple):
 def is_encodable(name: str) -> bool:
     """Tell whether *name* fits into a message: labels of 1 to 63 bytes, 255 bytes in all."""
     return len(name) <= 254 and name.isascii() and _LABELS.fullmatch(name) is not None
+
+
+def address_record(name: str, address: IPv4Address | IPv6Address) -> Record:
+    """Return the record of *address* at *name*."""
+    is_six = isinstance(address, IPv6Address)
+    return Record(name, RecordType.AAAA if is_six else RecordType.A, address)

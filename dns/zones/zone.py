@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from phalanx.dns.zones.record import Rdata, Record, RecordType, Soa, Srv, is_encodable
 
@@ -82,7 +82,7 @@ def _order(data: Rdata) -> tuple[str, int]:
     """Return what sorts the RRset of any one type."""
     if isinstance(data, Srv):
         return data.target, data.port
-    if isinstance(data, IPv4Address):
+    if isinstance(data, IPv4Address | IPv6Address):
         return "", int(data)
     return str(data), 0
 

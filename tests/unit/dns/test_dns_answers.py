@@ -154,7 +154,7 @@ def test_old_answers_end_with_a_new_publishing(zones: ZoneTable, view: View) -> 
     query = message("web.marathon.l4lb.thisdcos.directory")
     assert data(ask(zones, query).rr) == ["11.0.0.7"]
 
-    zones.publish(view, held=())
+    zones.publish(view, held={})
 
     assert status(ask(zones, query)) == "NXDOMAIN"
 

@@ -1,7 +1,8 @@
 """The naming table of DC/OS (reference dcos-net §2.5)."""
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
+import msgspec
 import pytest
 
 from phalanx.dns.zones.dcos import dcos_cluster_records, dcos_facets
@@ -54,6 +55,32 @@ def test_task_has_three_addresses(
         *((f"{name}.marathon.containerip.{TAIL}", address) for address in own),
         (f"{name}.marathon.autoip.{TAIL}", automatic),
     ]
+
+
+SIX = IPv6Address("fd01:b::2:8000:0:2")
+
+
+@pytest.mark.parametrize(
+    ("own", "ports", "container", "automatic"),
+    [
+        ((), (), {str(SIX)}, {str(SIX)}),
+        (("9.0.2.5",), (), {"9.0.2.5", str(SIX)}, {"9.0.2.5", str(SIX)}),
+        ((), MAPPED, {str(SIX)}, {"172.17.0.4"}),
+    ],
+)
+def test_task_with_an_ipv6_address_has_it_beside_the_other(
+    own: tuple[str, ...], ports: tuple[HostPort, ...], container: set[str], automatic: set[str]
+) -> None:
+    found = msgspec.structs.replace(
+        task("docker-on-ipv6", "172.17.0.4", own, ports), addresses6=(SIX,), networks6=("dcos6",)
+    )
+
+    drawn_ = records(found, "marathon")
+
+    for kind, expected in (("containerip", container), ("autoip", automatic)):
+        at = [each for each in drawn_ if each.name == f"docker-on-ipv6.marathon.{kind}.{TAIL}"]
+        assert {str(each.data) for each in at} == expected
+        assert all((each.type is RecordType.AAAA) == (each.data == SIX) for each in at)
 
 
 @pytest.mark.parametrize(

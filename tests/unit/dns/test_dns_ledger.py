@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from phalanx.dns.answer.table import AnswerTable
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.zones.desired import Zones, desired_zones, zones_of
 from phalanx.dns.zones.index import NameIndex
-from phalanx.dns.zones.ledger import Ledger
+from phalanx.dns.zones.ledger import HeldVips, Ledger
 from phalanx.dns.zones.record import RecordType
 from phalanx.dns.zones.settings import DEFAULTS
 from phalanx.net.model.objects import (
@@ -33,6 +33,8 @@ from phalanx.net.model.view import View
 Content = Mapping[str, Mapping[str, Mapping[RecordType, object]]]
 NODES = [IPv4Address("198.18.0.1") + n for n in range(3)]
 OWN = [IPv4Address("9.0.1.1") + n for n in range(4)]
+SIX = IPv6Address("fd01:b::2:8000:0:2")
+HELD: list[HeldVips | None] = [None, {}, {"db": (OWN[0],)}, {"db": (OWN[0], SIX)}]
 
 
 def content(zones: Zones) -> Content:
@@ -66,6 +68,8 @@ tasks = st.builds(
     healthy=st.sampled_from([None, True, False]),
     addresses=st.lists(st.sampled_from(OWN), max_size=2).map(tuple),
     networks=st.sampled_from([(), ("dcos",)]),
+    addresses6=st.sampled_from([(), (), (SIX,)]),
+    networks6=st.sampled_from([(), ("dcos",)]),
     discovery_name=st.sampled_from(["", "a.b", "web", "Web..x", 70 * "y"]),
     ports=st.sampled_from([(), (TaskPort(80, "http"),), (TaskPort(53, "", "udp"), TaskPort(1))]),
     host_ports=st.sampled_from([(), (HostPort(1, 2),)]),
@@ -78,9 +82,13 @@ networks = st.builds(
     prefix=st.just(24),
     vni=st.just(1),
     mtu=st.just(1400),
+    subnet6=st.sampled_from([None, IPv6Network("fd01:b::/64"), IPv6Network("fd01:b::/78")]),
 )
 vips = st.builds(
-    VipLease, name=st.sampled_from(["web.marathon", "db"]), address=st.sampled_from(OWN)
+    VipLease,
+    name=st.sampled_from(["web.marathon", "db"]),
+    address=st.sampled_from(OWN),
+    address6=st.sampled_from([None, SIX]),
 )
 upserts: st.SearchStrategy[list[Object]] = st.lists(
     st.one_of(nodes, frameworks, tasks, tasks, tasks, networks, vips), max_size=6
@@ -93,7 +101,7 @@ refs = st.one_of(
     st.tuples(st.just("vip"), st.sampled_from(["web.marathon", "db"])),
 )
 steps = st.lists(
-    st.tuples(upserts, st.lists(refs, max_size=3), st.sampled_from([None, set(), {"db"}])),
+    st.tuples(upserts, st.lists(refs, max_size=3), st.sampled_from(HELD)),
     min_size=1,
     max_size=6,
 )
@@ -102,7 +110,7 @@ steps = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(steps, st.booleans())
 def test_following_step_by_step_is_building_from_nothing(
-    history: list[tuple[list[Object], list[tuple[str, str]], set[str] | None]], is_told: bool
+    history: list[tuple[list[Object], list[tuple[str, str]], HeldVips | None]], is_told: bool
 ) -> None:
     ledger = Ledger(DEFAULTS, NODES[:1], 1)
     view = View()
@@ -118,7 +126,7 @@ def test_following_step_by_step_is_building_from_nothing(
 @settings(max_examples=50, deadline=None)
 @given(steps)
 def test_ready_answers_are_those_made_anew(
-    history: list[tuple[list[Object], list[tuple[str, str]], set[str] | None]],
+    history: list[tuple[list[Object], list[tuple[str, str]], HeldVips | None]],
 ) -> None:
     table = ZoneTable(node=NODES[0], servers=NODES[:1])
     view = View()

@@ -1,6 +1,6 @@
 """The record table of Mesos-DNS, row by row (reference dns §1.3)."""
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import msgspec
 import pytest
@@ -19,6 +19,7 @@ from phalanx.net.model.objects import (
     Framework,
     HostPort,
     Liveness,
+    Network,
     Node,
     Task,
     TaskPhase,
@@ -257,6 +258,51 @@ def test_first_source_with_an_address_wins(
 
     for name in ("car-store.marathon.mesos.", "car-store-iffe9-s0.marathon.mesos."):
         assert {data for owner, data in found if owner == name} == expected
+
+
+SIX = IPv6Address("fd01:b::2:8000:0:2")
+
+
+@pytest.mark.parametrize(
+    ("sources", "addresses", "expected"),
+    [
+        (("netinfo", "host"), (OWN,), {(RecordType.A, OWN), (RecordType.AAAA, SIX)}),
+        (("netinfo", "host"), (), {(RecordType.AAAA, SIX)}),
+        (("host", "netinfo"), (OWN,), {(RecordType.A, AGENT)}),
+    ],
+)
+def test_own_addresses_of_both_families_are_one_source(
+    sources: tuple[str, ...],
+    addresses: tuple[IPv4Address, ...],
+    expected: set[tuple[RecordType, object]],
+) -> None:
+    task = msgspec.structs.replace(
+        PLAIN, addresses=addresses, addresses6=(SIX,), networks6=("dcos",)
+    )
+    chosen = ZoneSettings(sources=sources)
+
+    zone = desired_zones(WHOLE.changed([task]), settings=chosen)["mesos."]
+
+    assert zone is not None
+    for name in ("car-store.marathon.mesos.", "car-store-iffe9-s0.marathon.mesos."):
+        found = {(type_, data) for type_, rrset in zone.names[name].items() for data in rrset}
+        assert found - {each for each in found if each[0] is RecordType.SRV} == expected
+
+
+def test_ipv6_address_leads_back_to_its_task() -> None:
+    network = Network("dcos6", None, 0, 1025, 1450, subnet6=IPv6Network("fd01:b::/62"))
+    task = msgspec.structs.replace(
+        PLAIN, addresses=(), networks=(), addresses6=(SIX,), networks6=("dcos6",)
+    )
+
+    zones = desired_zones(WHOLE.changed([network, task]), settings=DEFAULTS)
+
+    apexes = {apex for apex in zones if apex.endswith(".ip6.arpa.")}
+    assert apexes == {f"{last}.0.0.0.0.0.0.0.b.0.0.0.1.0.d.f.ip6.arpa." for last in "0123"}
+    name = "2.0.0.0.0.0.0.0.0.0.0.8.2.0.0.0.0.0.0.0.0.0.0.0.b.0.0.0.1.0.d.f.ip6.arpa."
+    zone = zones["0.0.0.0.0.0.0.0.b.0.0.0.1.0.d.f.ip6.arpa."]
+    assert zone is not None
+    assert zone.names[name] == {RecordType.PTR: ("car-store.marathon.mesos.",)}
 
 
 def test_old_hosts_get_labels_by_rfc952() -> None:

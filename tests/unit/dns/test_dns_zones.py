@@ -1,7 +1,7 @@
 """Zones as wholes: what lies in them, what does not, and when."""
 
 import random
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.zones.desired import desired_zones, static_zones
+from phalanx.dns.zones.ledger import HeldVips
 from phalanx.dns.zones.record import Record, RecordType, Srv
 from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
 from phalanx.dns.zones.zone import build_zone
@@ -16,6 +17,7 @@ from phalanx.net.model.objects import VipLease
 from phalanx.net.model.view import View
 
 ADDRESS = IPv4Address("11.0.0.1")
+SIX = IPv6Address("fd01:c::1")
 L4LB = "l4lb.thisdcos.directory."
 
 
@@ -69,12 +71,13 @@ def test_order_and_repetition_of_records_make_no_difference(rng: random.Random) 
     ("held", "expected"),
     [
         pytest.param(None, {"web.marathon", "db.marathon"}, id="all"),
-        pytest.param({"web.marathon"}, {"web.marathon"}, id="held-only"),
-        pytest.param(set[str](), set[str](), id="none"),
+        pytest.param({"web.marathon": (ADDRESS,)}, {"web.marathon"}, id="held-only"),
+        pytest.param({"web.marathon": (SIX,)}, set[str](), id="held-for-the-other-family"),
+        pytest.param({}, set[str](), id="none"),
     ],
 )
 def test_vip_has_a_name_once_the_dataplane_holds_it(
-    held: set[str] | None, expected: set[str]
+    held: HeldVips | None, expected: set[str]
 ) -> None:
     view = View().changed([VipLease("web.marathon", ADDRESS), VipLease("db.marathon", ADDRESS + 1)])
 
@@ -84,6 +87,19 @@ def test_vip_has_a_name_once_the_dataplane_holds_it(
     assert zone is not None
     assert {n for n, rrsets in zone.names.items() if RecordType.A in rrsets} == {
         f"{name}.{L4LB}" for name in expected
+    }
+
+
+def test_vip_has_the_addresses_that_the_dataplane_holds() -> None:
+    view = View().changed([VipLease("web.marathon", ADDRESS, SIX)])
+
+    zones = desired_zones(view, settings=DEFAULTS, held={"web.marathon": (ADDRESS, SIX)})
+
+    zone = zones[L4LB]
+    assert zone is not None
+    assert zone.names[f"web.marathon.{L4LB}"] == {
+        RecordType.A: (ADDRESS,),
+        RecordType.AAAA: (SIX,),
     }
 
 

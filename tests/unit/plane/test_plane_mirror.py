@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
@@ -100,9 +100,11 @@ async def test_the_feed_is_followed_kept_and_relayed(
 
 
 def test_only_vips_that_the_load_balancer_holds_get_a_name() -> None:
-    web_lease = VipLease("web.marathon", IPv4Address("11.0.0.1"))
+    web_lease = VipLease("web.marathon", IPv4Address("11.0.0.1"), IPv6Address("fd01:c::1"))
     db_lease = VipLease("db.marathon", IPv4Address("11.0.0.2"))
     view = VIEW.changed([web_lease, db_lease])
     service = Service.of([Backend(IPv4Address("9.0.0.2"), 80)])
 
-    assert held_vips(view, {Vip(web_lease.address, 80): service}) == {"web.marathon"}
+    assert held_vips(view, {Vip(web_lease.address, 80): service}) == {
+        "web.marathon": (web_lease.address,)
+    }
