@@ -51,6 +51,7 @@ def test_defaults_are_filled_in() -> None:
         "portDefinitions": [{"port": 0, "name": "default", "protocol": "tcp", "labels": {}}],
         "requirePorts": False,
         "healthChecks": [],
+        "readinessChecks": [],
         "backoffSeconds": 1.0,
         "backoffFactor": 1.15,
         "maxLaunchDelaySeconds": 300.0,
