@@ -1,5 +1,6 @@
-"""The names of zone ``dcos.thisdcos.directory`` (reference dcos-net §2.5)."""
+"""The names of zones ``dcos.thisdcos.directory`` and ``zk`` (reference dcos-net §2.4, §2.5)."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from phalanx.dns.zones.facet import Facet, Shape
@@ -8,6 +9,8 @@ from phalanx.net.model.label import label
 from phalanx.net.model.objects import Node, Task
 
 APEX = "dcos.thisdcos.directory."
+ZK = "zk."
+ZK_NAMES = 5  # as many as DC/OS has, however many masters there are
 
 
 def dcos_facets(shape: Shape) -> Iterator[Facet]:
@@ -56,3 +59,10 @@ def dcos_cluster_records(nodes: Iterable[Node]) -> Iterator[Record]:
             yield Record(f"master.{APEX}", RecordType.A, node.address)
         if node.is_leader:
             yield Record(f"leader.{APEX}", RecordType.A, node.address)
+
+
+def zk_records(nodes: Iterable[Node]) -> Iterator[Record]:
+    """Return ``zk-1.zk`` to ``zk-5.zk``: the masters by address, again from the first when few."""
+    masters = sorted(node.address for node in nodes if node.is_master)
+    for number, address in zip(range(ZK_NAMES), itertools.cycle(masters), strict=False):
+        yield Record(f"zk-{number + 1}.{ZK}", RecordType.A, address)

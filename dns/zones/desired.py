@@ -1,12 +1,13 @@
 """All zones of a node: those that follow the View, and those that need none."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from phalanx.dns.zones.dcos import APEX as DCOS
+from phalanx.dns.zones.dcos import ZK
 from phalanx.dns.zones.index import NameIndex
 from phalanx.dns.zones.ledger import L4LB, HeldVips, Ledger
-from phalanx.dns.zones.record import Record, RecordType
+from phalanx.dns.zones.record import Record, RecordType, address_record
 from phalanx.dns.zones.settings import ZoneSettings
 from phalanx.dns.zones.zone import RRsets, Zone, build_zone
 from phalanx.net.model.view import View
@@ -17,6 +18,7 @@ LOCALHOST = "localhost."
 DIRECTORY = "thisdcos.directory."
 GLOBAL = "thisdcos.global."
 LOOPBACK = IPv4Address("127.0.0.1")
+LOOPBACK6 = IPv6Address("::1")
 
 Zones = Mapping[str, Zone | None]  # by apex; None: ours, but no View has come yet
 
@@ -72,7 +74,7 @@ def static_zones(*, node: IPv4Address, servers: Sequence[IPv4Address], serial: i
             Record(f"ready.{SPARTAN}", RecordType.A, LOOPBACK),
             *(Record(f"ns.{SPARTAN}", RecordType.A, address) for address in servers),
         ],
-        LOCALHOST: [Record(LOCALHOST, RecordType.A, LOOPBACK)],
+        LOCALHOST: [address_record(LOCALHOST, each) for each in (LOOPBACK, LOOPBACK6)],
         THIS_NODE: [Record(THIS_NODE, RecordType.A, node)],
         DIRECTORY: [],
         GLOBAL: [],
@@ -82,7 +84,7 @@ def static_zones(*, node: IPv4Address, servers: Sequence[IPv4Address], serial: i
 
 def unknown_zones(settings: ZoneSettings) -> Zones:
     """Return the zones that are ours while no View has come."""
-    return dict.fromkeys((settings.apex, DCOS, L4LB))
+    return dict.fromkeys((settings.apex, DCOS, L4LB, ZK))
 
 
 def zone_aliases(domain: str) -> Mapping[str, str]:

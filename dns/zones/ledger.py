@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from typing import TypeVar
 
 from phalanx.dns.zones.dcos import APEX as DCOS
-from phalanx.dns.zones.dcos import dcos_cluster_records, dcos_facets
+from phalanx.dns.zones.dcos import ZK, dcos_cluster_records, dcos_facets, zk_records
 from phalanx.dns.zones.facet import Facet, Shape, drawn, shape_of
 from phalanx.dns.zones.index import NameIndex
 from phalanx.dns.zones.mesos import (
@@ -106,7 +106,7 @@ class Ledger:
         self._touched: set[str] = set()
         self._is_tracking = False  # of what is touched: nothing is ready before there are tasks
         self.indexes: dict[str, NameIndex[_Holder]] = {
-            apex: NameIndex(apex) for apex in (settings.apex, DCOS, L4LB)
+            apex: NameIndex(apex) for apex in (settings.apex, DCOS, L4LB, ZK)
         }
         ns1 = [Record(f"ns1.{settings.apex}", RecordType.A, server) for server in servers]
         self._fix(("servers", ""), ns1)
@@ -300,6 +300,7 @@ class Ledger:
         """Follow the nodes; tell whether a node that has tasks fell silent or was heard again."""
         nodes = self._view.nodes.values()
         self._fix((Node.kind, DCOS), dcos_cluster_records(nodes))
+        self._fix((Node.kind, ZK), zk_records(nodes))
         self._fix((Node.kind, ""), mesos_cluster_records(nodes, self._settings.domain))
         self._hosts = {
             node.hostname: node
@@ -377,7 +378,7 @@ class Ledger:
     def _zone_of(self, name: str) -> str | None:
         """Return the zone among ours that *name* lies in, the deepest."""
         mesos = self._settings.apex
-        for apex in (mesos, DCOS, L4LB):
+        for apex in (mesos, DCOS, L4LB, ZK):
             if name.endswith(apex) and (name == apex or name[-len(apex) - 1] == "."):
                 return apex
         if is_reverse(name):

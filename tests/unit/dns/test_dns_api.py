@@ -99,7 +99,7 @@ async def test_records_of_all_zones_are_listed(get: Get, zones: ZoneTable) -> No
         {"name": "web.marathon.l4lb.thisdcos.directory.", "host": "11.0.0.7", "rtype": "A"},
     ):
         assert row in body
-    assert {row["rtype"] for row in body} == {"A", "SRV"}
+    assert {row["rtype"] for row in body} == {"A", "AAAA", "SRV"}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address
 import msgspec
 import pytest
 
-from phalanx.dns.zones.dcos import dcos_cluster_records, dcos_facets
+from phalanx.dns.zones.dcos import dcos_cluster_records, dcos_facets, zk_records
 from phalanx.dns.zones.facet import drawn, shape_of
 from phalanx.dns.zones.record import Record, RecordType
 from phalanx.net.model.objects import HostPort, Node, Task, TaskPhase
@@ -109,3 +109,21 @@ def test_masters_and_leader_have_names() -> None:
         Record(f"master.{TAIL}", RecordType.A, second),
         Record(f"leader.{TAIL}", RecordType.A, second),
     }
+
+
+def test_five_names_of_zookeeper_lead_to_the_masters_in_turn() -> None:
+    first, second, agent = map(IPv4Address, ("198.18.0.1", "198.18.0.2", "198.18.0.3"))
+    nodes = [
+        Node(second, "m2", is_master=True),
+        Node(agent, "a1", agent_id="S0"),
+        Node(first, "m1", is_master=True, is_leader=True),
+    ]
+
+    assert [(each.name, each.data) for each in zk_records(nodes)] == [
+        ("zk-1.zk.", first),
+        ("zk-2.zk.", second),
+        ("zk-3.zk.", first),
+        ("zk-4.zk.", second),
+        ("zk-5.zk.", first),
+    ]
+    assert list(zk_records(nodes[1:2])) == []
