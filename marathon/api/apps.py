@@ -11,7 +11,7 @@ from phalanx.marathon.api.selector import parse_selector
 from phalanx.marathon.definition.parse import as_object, parse_app, updated_app
 from phalanx.marathon.definition.problem import DefinitionError, Problem
 from phalanx.marathon.definition.render import render_app
-from phalanx.marathon.engine.orders import with_app, without
+from phalanx.marathon.engine.orders import of_apps, with_app, without
 from phalanx.marathon.engine.view import app_view
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.path import absolute, is_within
@@ -44,10 +44,10 @@ async def create_app(request: web.Request) -> web.Response:
     def edit(apps: Apps) -> Apps:
         if app.id in apps:
             raise ConflictError(f"An app with id [{app.id}] already exists.")
-        return with_app(_checked(app, apps))(apps)
+        return with_app(app)(apps)
 
     force = flag(request, "force")
-    deployment = await desk.orders.change(edit, origin_of(request), force=force)
+    deployment = await desk.orders.change(of_apps(edit), origin_of(request), force=force)
     [change] = deployment.changes
     view = app_view(desk.board, change.after or app, embed=("tasks",))
     view["deployments"] = [{"id": deployment.id}]
@@ -70,11 +70,11 @@ async def update_apps(request: web.Request) -> web.Response:
             if request.method == "PATCH" and app_id not in apps:
                 raise NotFoundError(f"App '{app_id}' does not exist")
             app = rolled or _put(desk, edited, app_id, body, partial=partial)
-            edited[app_id] = _checked(app, edited)
+            edited[app_id] = app
         return edited
 
     force = flag(request, "force")
-    return deployed(await desk.orders.change(edit, origin_of(request), force=force))
+    return deployed(await desk.orders.change(of_apps(edit), origin_of(request), force=force))
 
 
 async def get_app(request: web.Request) -> web.Response:
@@ -99,10 +99,10 @@ async def update_app(request: web.Request) -> web.Response:
         if request.method == "PATCH":
             _existing(apps, app_id)
         app = rolled or _put(desk, apps, app_id, body, partial=partial)
-        return with_app(_checked(app, apps))(apps)
+        return with_app(app)(apps)
 
     force = flag(request, "force")
-    deployment = await desk.orders.change(edit, origin_of(request), force=force)
+    deployment = await desk.orders.change(of_apps(edit), origin_of(request), force=force)
     if is_new:
         return deployed(deployment, status=201, location=app_id)
     return deployed(deployment)
@@ -117,7 +117,7 @@ async def delete_app(request: web.Request) -> web.Response:
         return without([app_id])(apps)
 
     force = flag(request, "force", default=True)
-    return deployed(await desk.orders.change(edit, origin_of(request), force=force))
+    return deployed(await desk.orders.change(of_apps(edit), origin_of(request), force=force))
 
 
 async def restart_app(request: web.Request) -> web.Response:
@@ -129,7 +129,7 @@ async def restart_app(request: web.Request) -> web.Response:
         return apps
 
     deployment = await desk.orders.change(
-        edit, origin_of(request), force=flag(request, "force"), restart=[app_id]
+        of_apps(edit), origin_of(request), force=flag(request, "force"), restart=[app_id]
     )
     return deployed(deployment)
 
@@ -194,16 +194,6 @@ async def _version(desk: Desk, app_id: str, version: str) -> App:
     if found is None:
         raise NotFoundError(f"App '{app_id}' does not exist in version {version}")
     return found
-
-
-def _checked(app: App, apps: Apps) -> App:
-    """Return *app* unless its id is that of a group, or a group of its id's is an app."""
-    for other in apps:
-        if other.startswith(f"{app.id}/"):
-            raise ConflictError(f"Group {app.id} is already created. Use PUT to change this group.")
-        if app.id.startswith(f"{other}/"):
-            raise ConflictError(f"An app with the path {other} already exists.")
-    return app
 
 
 def _embedded(request: web.Request) -> set[str]:

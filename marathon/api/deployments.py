@@ -5,7 +5,7 @@ from aiohttp import web
 from phalanx.core.error import ConflictError, NotFoundError
 from phalanx.marathon.api.answer import as_json, deployed, flag, origin_of
 from phalanx.marathon.api.desk import desk_of
-from phalanx.marathon.engine.orders import without
+from phalanx.marathon.engine.orders import of_apps, without
 from phalanx.marathon.engine.view import deployment_view, group_view, queue_view
 from phalanx.marathon.model.path import absolute, is_within
 from phalanx.marathon.schedule.planning import Apps
@@ -63,7 +63,7 @@ async def delete_group(request: web.Request) -> web.Response:
         return without(below)(apps)
 
     force = flag(request, "force")
-    return deployed(await desk.orders.change(edit, origin_of(request), force=force))
+    return deployed(await desk.orders.change(of_apps(edit), origin_of(request), force=force))
 
 
 async def refuse_pods(request: web.Request) -> web.Response:

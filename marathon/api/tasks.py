@@ -16,6 +16,7 @@ from phalanx.marathon.api.answer import (
     origin_of,
 )
 from phalanx.marathon.api.desk import Desk, desk_of
+from phalanx.marathon.engine.orders import of_apps
 from phalanx.marathon.engine.view import task_view
 from phalanx.marathon.model.instance import Instance, parse_task_id
 from phalanx.marathon.model.path import absolute, is_within
@@ -112,6 +113,6 @@ async def _kill(
         return {**apps, **scaled}
 
     deployment = await desk.orders.change(
-        edit, origin_of(request), force=flag(request, "force"), sentenced=chosen
+        of_apps(edit), origin_of(request), force=flag(request, "force"), sentenced=chosen
     )
     return deployed(deployment)

@@ -1,6 +1,6 @@
 """Service ports: a number for every port that asks for 0, unique over all apps."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
@@ -17,7 +17,7 @@ def service_ports(app: App) -> tuple[int, ...]:
     return tuple(mapping.service_port for mapping in app.mappings)
 
 
-def with_service_ports(app: App, *, before: App | None, taken: Iterable[int]) -> App:
+def with_service_ports(app: App, *, before: App | None, taken: Collection[int]) -> App:
     """Return *app* with a service port wherever it asks for 0.
 
     The ports that it had *before* come first, then the lowest of the range that
@@ -28,8 +28,8 @@ def with_service_ports(app: App, *, before: App | None, taken: Iterable[int]) ->
         return app
     own = () if before is None else service_ports(before)
     spare = [port for port in own if FIRST <= port <= LAST and port not in asked]
-    used = {*taken, *asked, *own}
-    free = (port for port in range(FIRST, LAST + 1) if port not in used)
+    used = {*asked, *own}
+    free = (n for n in range(FIRST, LAST + 1) if n not in used and n not in taken)
     numbers = _assigned(asked, spare, free)
     replace = msgspec.structs.replace
     if app.is_on_host_network or app.container is None:

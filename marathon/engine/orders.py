@@ -7,18 +7,18 @@ import msgspec
 
 from phalanx.core.error import ConflictError, NotFoundError, PhalanxError
 from phalanx.marathon.definition.render import render_app
-from phalanx.marathon.definition.service_port import service_ports, with_service_ports
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.story import tell_end, tell_step
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.deployment import Deployment
+from phalanx.marathon.model.group import Past, Root, root_before
 from phalanx.marathon.model.instance import Instance
 from phalanx.marathon.model.moment import next_version
-from phalanx.marathon.schedule.planning import Apps, changes, stamped, steps
+from phalanx.marathon.schedule.planning import Apps, planned
 
 MAX_DEPLOYMENTS = 100
 
-Edit = Callable[[Apps], Apps]
+Edit = Callable[[Root], Root]
 
 
 class LockedError(ConflictError):
@@ -38,10 +38,11 @@ class TooManyError(PhalanxError):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who orders, as the event stream tells it."""
+    """Who orders, and what group is to change, as the event stream tells it."""
 
     client: str
     uri: str
+    group: str = "/"
 
 
 class Orders:
@@ -59,7 +60,7 @@ class Orders:
         restart: Collection[str] = (),
         sentenced: Iterable[Instance] = (),
     ) -> Deployment:
-        """Apply *edit* to all apps and deploy the difference.
+        """Apply *edit* to the root and deploy the difference.
 
         Apps in *restart* get new instances even if nothing differs; *sentenced*
         instances end for good. Raises what *edit* raises, LockedError when a
@@ -67,10 +68,16 @@ class Orders:
         """
         board = self._board
         async with board.lock:
-            deployment = self._planned(edit, restart)
-            await self._clear(deployment, force=force)
-            if deployment.steps:
+            try:
+                deployment = self.planned(edit, restart)
+                await self._clear(deployment, force=force)
+            except PhalanxError as error:
+                self._tell_refused(origin, error)
+                raise
+            if deployment.changes or deployment.groups:
                 await board.ledger.put_deployment(deployment, is_new=True)
+                if not deployment.steps:
+                    await board.ledger.remove_deployment(deployment.id)
             for instance in sentenced:
                 await board.ledger.put_instance(msgspec.structs.replace(instance, is_wanted=False))
             for change in deployment.changes:
@@ -83,13 +90,14 @@ class Orders:
         """Deploy the opposite of a running deployment, in its place."""
         original = self._deployment(deployment_id)
 
-        def edit(apps: Apps) -> Apps:
-            undone = dict(apps)
-            for change in original.changes:
-                undone.pop(change.app_id, None)
-                if change.before is not None:
-                    undone[change.app_id] = change.before
-            return undone
+        past = Past(
+            original.version,
+            {change.app_id: change.before for change in original.changes},
+            {change.group_id: change.before for change in original.groups},
+        )
+
+        def edit(root: Root) -> Root:
+            return root_before(root, [past])
 
         return await self.change(edit, origin, force=True)
 
@@ -123,31 +131,13 @@ class Orders:
             raise NotFoundError(f"DeploymentPlan {deployment_id} does not exist")
         return found
 
-    def _planned(self, edit: Edit, restart: Collection[str]) -> Deployment:
+    def planned(self, edit: Edit, restart: Collection[str] = ()) -> Deployment:
+        """Return the deployment that *edit* would begin now; raise what ``change`` raises."""
         ledger = self._board.ledger
-        before = ledger.apps
-        edited = edit(before)
+        before = ledger.root
         version = next_version(self._board.clock(), ledger.last_version)
-        after: dict[str, App] = dict(edited)
-        for app_id, app in edited.items():
-            old = before.get(app_id)
-            if old == app and app_id not in restart:
-                continue
-            taken = {
-                port
-                for other_id, other in (*before.items(), *after.items())
-                if other_id != app_id
-                for port in service_ports(other)
-            }
-            ported = with_service_ports(app, before=old, taken=taken)
-            after[app_id] = stamped(old, ported, version, restart=app_id in restart)
-        changed = changes(before, after)
-        return Deployment(
-            id=self._board.identity(),
-            version=version,
-            changes=changed,
-            steps=steps(changed, after),
-        )
+        id = self._board.identity()
+        return planned(before, edit(before), id=id, version=version, restart=restart)
 
     async def _clear(self, deployment: Deployment, *, force: bool) -> None:
         """Make sure that no other deployment holds the same apps."""
@@ -175,18 +165,30 @@ class Orders:
                     uri=origin.uri,
                     appDefinition=render_app(change.after),
                 )
-        bus.publish("group_change_success", groupId="/", version=deployment.version)
+        bus.publish("group_change_success", groupId=origin.group, version=deployment.version)
         tell_step(bus, "deployment_info", deployment)
         if not deployment.steps:
             tell_end(bus, deployment)
 
+    def _tell_refused(self, origin: Origin, error: PhalanxError) -> None:
+        board = self._board
+        version = next_version(board.clock(), board.ledger.last_version)
+        board.bus.publish(
+            "group_change_failed", groupId=origin.group, version=version, reason=str(error)
+        )
 
-def with_app(app: App) -> Edit:
+
+def of_apps(edit: Callable[[Apps], Apps]) -> Edit:
+    """Return *edit* of the apps as an edit of the root."""
+    return lambda root: Root(edit(root.apps), root.groups)
+
+
+def with_app(app: App) -> Callable[[Apps], Apps]:
     """Return the edit that puts *app* in, whether it was there or not."""
     return lambda apps: {**apps, app.id: app}
 
 
-def without(app_ids: Collection[str]) -> Edit:
+def without(app_ids: Collection[str]) -> Callable[[Apps], Apps]:
     """Return the edit that takes apps out."""
 
     def edit(apps: Apps) -> Mapping[str, App]:

@@ -11,7 +11,8 @@ import msgspec
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store
 from phalanx.marathon.model.app import App
-from phalanx.marathon.model.deployment import Deployment
+from phalanx.marathon.model.deployment import Deployment, GroupChange
+from phalanx.marathon.model.group import Group, Past, Root
 from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.model.path import safe_form
 
@@ -45,6 +46,8 @@ class Ledger:
         self._store = store
         self._instances: dict[str, dict[str, Instance]] = {}
         self._apps: dict[str, App] = {}
+        self._groups: dict[str, Group] = {}
+        self._history: list[Past] = []  # oldest first
         self._deployments: dict[str, Deployment] = {}
         self._failures: dict[str, Failure] = {}
         self._of: dict[str, str] = {}  # instance id → app id
@@ -59,6 +62,8 @@ class Ledger:
         stored = await self._store.get(FRAMEWORK_ID)
         self.framework_id = None if stored is None else stored.value.decode()
         self._apps = {app.id: app for app in await self._all("apps", App)}
+        self._groups = {group.id: group for group in await self._all("groups", Group)}
+        self._history = sorted(await self._all("history", Past), key=lambda past: past.version)
         self._failures = {f.app_id: f for f in await self._all("failures", Failure)}
         for instance in await self._all("instances", Instance):
             self._remember(instance)
@@ -71,6 +76,16 @@ class Ledger:
     def apps(self) -> Mapping[str, App]:
         """Return every app by id."""
         return self._apps
+
+    @property
+    def root(self) -> Root:
+        """Return everything that is defined, as it is now."""
+        return Root(dict(self._apps), dict(self._groups))
+
+    @property
+    def history(self) -> Sequence[Past]:
+        """Return the last changes of the root, newest first."""
+        return self._history[::-1]
 
     @property
     def deployments(self) -> Mapping[str, Deployment]:
@@ -87,6 +102,7 @@ class Ledger:
         """Return the newest version of anything; empty when there is nothing."""
         versions = [app.version for app in self._apps.values()]
         versions += [deployment.version for deployment in self._deployments.values()]
+        versions += [past.version for past in self._history[-1:]]
         return max(versions, default="")
 
     def app_ids(self) -> list[str]:
@@ -131,7 +147,9 @@ class Ledger:
                 del self._instances[instance.app_id]
 
     async def put_deployment(self, deployment: Deployment, *, is_new: bool = False) -> None:
-        """Keep *deployment*; a new one also changes the apps that it says."""
+        """Keep *deployment*; a new one also changes the apps and groups that it says."""
+        if is_new:
+            await self._put_past(deployment)
         key = f"deployments/{deployment.id}"
         await self._store.put(key, msgspec.json.encode(deployment))
         self._deployments[deployment.id] = deployment
@@ -171,6 +189,32 @@ class Ledger:
                     await self._remove_app(change.app_id)
             elif present is None or present.version < change.after.version:
                 await self._put_app(change.after)
+
+        for group in deployment.groups:
+            await self._apply_group(group, deployment.version)
+
+    async def _apply_group(self, change: GroupChange, version: str) -> None:
+        key, present = f"groups/{safe_form(change.group_id)}", self._groups.get(change.group_id)
+        if change.after is not None:
+            if present is None or present.version < change.after.version:
+                await self._store.put(key, msgspec.json.encode(change.after))
+                self._groups[change.group_id] = change.after
+        elif present is not None and present.version < version:
+            await self._store.remove(key)
+            del self._groups[change.group_id]
+
+    async def _put_past(self, deployment: Deployment) -> None:
+        """Keep what *deployment* is about to change; if it never does, this undoes nothing."""
+        past = Past(
+            deployment.version,
+            {change.app_id: change.before for change in deployment.changes},
+            {change.group_id: change.before for change in deployment.groups},
+        )
+        await self._store.put(f"history/{past.version}", msgspec.json.encode(past))
+        self._history.append(past)
+        while len(self._history) > MAX_VERSIONS:
+            await self._store.remove(f"history/{self._history[0].version}")
+            del self._history[0]
 
     async def _put_app(self, app: App) -> None:
         raw, key = msgspec.json.encode(app), safe_form(app.id)

@@ -1,6 +1,7 @@
 """App and group ids (reference marathon §1.1)."""
 
 import re
+from collections.abc import Iterator
 
 _SEGMENT = (
     r"^(([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])\.)*([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])|(\.|\.\.)$"
@@ -52,6 +53,13 @@ def safe_form(path: str) -> str:
 def parent_of(path: str) -> str:
     """Return the group that holds *path*; the root's parent is the root."""
     return "/" + "/".join(_segments(path)[:-1])
+
+
+def groups_above(path: str) -> Iterator[str]:
+    """Yield every group that *path* is in, from its own upwards; the root is left out."""
+    segments = _segments(path)
+    for count in range(len(segments) - 1, 0, -1):
+        yield "/" + "/".join(segments[:count])
 
 
 def is_within(path: str, group: str) -> bool:

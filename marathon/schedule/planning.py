@@ -1,16 +1,91 @@
-"""From changed definitions to the steps of a deployment (reference marathon §3.1)."""
+"""From a changed root to the steps of a deployment (reference marathon §3.1)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 import msgspec
 
-from phalanx.core.error import InvalidError
+from phalanx.core.error import ConflictError, InvalidError
+from phalanx.marathon.definition.service_port import service_ports, with_service_ports
 from phalanx.marathon.model.app import App, VersionInfo, is_same_config
-from phalanx.marathon.model.deployment import Action, ActionKind, Change
-from phalanx.marathon.model.path import is_within
+from phalanx.marathon.model.deployment import Action, ActionKind, Change, Deployment, GroupChange
+from phalanx.marathon.model.group import Group, Root
+from phalanx.marathon.model.path import groups_above
 
 Apps = Mapping[str, App]
+
+
+def planned(
+    before: Root, edited: Root, *, id: str, version: str, restart: Collection[str] = ()
+) -> Deployment:
+    """Return the deployment that turns *before* into *edited*, everything stamped with *version*.
+
+    Apps in *restart* get new instances even if nothing differs. Raises
+    ConflictError where an app and a group would share an id, InvalidError for
+    circular dependencies, and UnavailableError without a free service port.
+    """
+    touched = [
+        app_id
+        for app_id, app in edited.apps.items()
+        if before.apps.get(app_id) != app or app_id in restart
+    ]
+    _refuse_clashes(before, edited, touched)
+    taken = {
+        port for root in (before, edited) for app in root.apps.values() for port in _ports(app)
+    }
+    apps = dict(edited.apps)
+    for app_id in touched:
+        old = before.apps.get(app_id)
+        ported = with_service_ports(edited.apps[app_id], before=old, taken=taken)
+        taken.update(service_ports(ported))
+        apps[app_id] = stamped(old, ported, version, restart=app_id in restart)
+    changed = changes(before.apps, apps)
+    groups = _groups(before, edited, version)
+    return Deployment(
+        id=id,
+        version=version,
+        changes=changed,
+        steps=steps(changed, Root(apps, edited.groups)),
+        groups=groups,
+    )
+
+
+def _ports(app: App) -> Iterator[int]:
+    return (port for port in service_ports(app) if port)
+
+
+def _refuse_clashes(before: Root, edited: Root, touched: Sequence[str]) -> None:
+    """Raise ConflictError if what is new takes the id of a group or an app that is there."""
+    groups = edited.group_ids()
+    for app_id in touched:
+        if app_id in groups:
+            raise ConflictError(f"Group {app_id} is already created. Use PUT to change this group.")
+    for path in (*touched, *(edited.groups.keys() - before.groups.keys())):
+        for above in groups_above(path):
+            if above in edited.apps:
+                raise ConflictError(f"An app with the path {above} already exists.")
+        if path in edited.groups and path in edited.apps:
+            raise ConflictError(f"An app with the path {path} already exists.")
+
+
+def _groups(before: Root, edited: Root, version: str) -> tuple[GroupChange, ...]:
+    """Return what changes of groups: those that are told, and those that new apps need."""
+    found: dict[str, GroupChange] = {}
+    for group_id in before.groups.keys() | edited.groups.keys():
+        old, new = before.groups.get(group_id), edited.groups.get(group_id)
+        if old != new:
+            stamp = None if new is None else msgspec.structs.replace(new, version=version)
+            found[group_id] = GroupChange(group_id, old, stamp)
+    new_paths = [
+        *(edited.apps.keys() - before.apps.keys()),
+        *(edited.groups.keys() - before.groups.keys()),
+    ]
+    for path in new_paths:
+        for above in groups_above(path):
+            if above not in edited.groups and above not in found:
+                found[above] = GroupChange(above, None, Group(id=above, version=version))
+    return tuple(found[group_id] for group_id in sorted(found))
 
 
 def stamped(before: App | None, after: App, version: str, *, restart: bool = False) -> App:
@@ -33,7 +108,7 @@ def changes(before: Apps, after: Apps) -> tuple[Change, ...]:
     )
 
 
-def steps(changed: Sequence[Change], after: Apps) -> tuple[tuple[Action, ...], ...]:
+def steps(changed: Sequence[Change], after: Root) -> tuple[tuple[Action, ...], ...]:
     """Return the actions in order: stop what goes, start what comes, then by dependency.
 
     Raises InvalidError when the apps after the change depend on each other in a circle.
@@ -61,24 +136,43 @@ def _kind(change: Change) -> ActionKind:
     return ActionKind.RESTART
 
 
-def _levels(apps: Apps) -> Mapping[str, int]:
+def _levels(root: Root) -> Mapping[str, int]:
     """Return for each app the longest way down its dependencies."""
-    below = {app_id: set(_dependencies(app, apps)) for app_id, app in apps.items()}
+    waits = _dependencies(root)
     levels: dict[str, int] = {}
     try:
-        for app_id in TopologicalSorter(below).static_order():
-            levels[app_id] = max((levels[other] + 1 for other in below[app_id]), default=0)
+        for app_id in TopologicalSorter(waits).static_order():
+            levels[app_id] = max((levels[other] + 1 for other in waits[app_id]), default=0)
     except CycleError as error:
         circle = ", ".join(error.args[1])
         raise InvalidError(f"Dependency graph has cyclic dependencies: {circle}") from error
     return levels
 
 
-def _dependencies(app: App, apps: Apps) -> Iterable[str]:
-    """Return the apps that *app* waits for; a dependency may be a group of them."""
-    return (
-        other
-        for path in app.dependencies
-        for other in apps
-        if is_within(other, path) and (other != app.id or path == app.id)
-    )
+def _dependencies(root: Root) -> dict[str, set[str]]:
+    """Return for each app the apps that it waits for.
+
+    A dependency may be a group: all apps in it. What a group depends on, all apps in it wait for.
+    """
+    ids = sorted(root.apps)
+    waits: dict[str, set[str]] = {app_id: set() for app_id in ids}
+    for app_id, app in root.apps.items():
+        for path in app.dependencies:
+            waits[app_id].update(o for o in _within(ids, path) if o != app_id or path == app_id)
+    for group in root.groups.values():
+        if group.dependencies:
+            mine = _within(ids, group.id)
+            others = {o for path in group.dependencies for o in _within(ids, path)}
+            for app_id in mine:
+                waits[app_id] |= others - {app_id}
+    return waits
+
+
+def _within(ids: Sequence[str], path: str) -> Iterable[str]:
+    """Return those of the sorted *ids* that are *path* or lie below it."""
+    if path == "/":
+        return ids
+    here = bisect_left(ids, path)
+    below = bisect_left(ids, f"{path}/"), bisect_left(ids, f"{path}0")  # "0" follows "/"
+    found = ids[slice(*below)]
+    return [path, *found] if here < len(ids) and ids[here] == path else found

@@ -10,6 +10,7 @@ from phalanx.marathon.api.answer import BadRequestError
 from phalanx.marathon.api.selector import parse_selector
 from phalanx.marathon.definition.parse import parse_app
 from phalanx.marathon.model.app import App
+from phalanx.marathon.model.group import Root
 from phalanx.marathon.model.instance import Condition, Instance, Launched
 from phalanx.marathon.model.moment import moment, next_version, seconds_of
 from phalanx.marathon.schedule.backoff import after_failure, after_launch, is_over
@@ -292,7 +293,7 @@ def test_stamp_tells_scaling_from_change() -> None:
 
 def plan(before: dict[str, App], after: dict[str, App]) -> list[list[str]]:
     """Return the actions of each step as words."""
-    found = steps(changes(before, after), after)
+    found = steps(changes(before, after), Root(after))
     return [[f"{action.kind.value} {action.app_id}" for action in step] for step in found]
 
 
@@ -329,7 +330,7 @@ def test_circular_dependencies_are_refused(below: list[str]) -> None:
     }
 
     with pytest.raises(InvalidError, match="cyclic dependencies"):
-        steps(changes({}, apps), apps)
+        steps(changes({}, apps), Root(apps))
 
 
 def test_versions_sort_and_never_repeat() -> None:
