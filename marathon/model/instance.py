@@ -1,10 +1,13 @@
 """One copy of an app, from the wish for it to its end."""
 
 import enum
+from typing import NamedTuple
 
 import msgspec
 
 from phalanx.mesos.v1.mesos import TaskState
+
+APP = "_app"  # stands in task ids where a pod's have a container's name
 
 
 class Condition(enum.StrEnum):
@@ -19,8 +22,23 @@ class Condition(enum.StrEnum):
     UNREACHABLE = "Unreachable"
 
 
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One container of a launched pod; *exit_status* is there once it ended by itself."""
+
+    name: str
+    since: float
+    state: TaskState = TaskState.TASK_STAGING
+    started_at: float | None = None
+    healthy: bool | None = None  # what the agent last said, if it runs a check
+    message: str = ""
+    exit_status: int | None = None
+
+
 class Launched(msgspec.Struct, frozen=True, kw_only=True):
-    """The task of an instance; *host_ports* come from the offer, *ports* are what it is told."""
+    """The task of an instance; *host_ports* come from the offer, *ports* are what it is told.
+
+    A pod's are those of all its endpoints, in their order; *members* are its containers.
+    """
 
     agent_id: str
     hostname: str
@@ -33,6 +51,10 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
     state: TaskState = TaskState.TASK_STAGING
     healthy: bool | None = None  # what the agent last said, if it runs a check
     attributes: dict[str, str] = {}  # of the agent, as constraints see them
+    role: str = "*"
+    region: str | None = None
+    zone: str | None = None
+    members: tuple[Member, ...] = ()
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,13 +77,40 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def task_id(self) -> str:
-        """Return the id of the instance's present task."""
-        return f"{self.id}._app.{self.incarnation}"
+        """Return the id of the instance's present task; a pod's stands for all its tasks."""
+        return f"{self.id}.{APP}.{self.incarnation}"
+
+    @property
+    def task_ids(self) -> tuple[str, ...]:
+        """Return the ids of the tasks that the master knows; none before the launch."""
+        if self.launched is None:
+            return ()
+        if not self.launched.members:
+            return (self.task_id,)
+        return tuple(self.member_id(member.name) for member in self.launched.members)
+
+    def member_id(self, container: str) -> str:
+        """Return the id of the task of one container of a pod."""
+        return f"{self.id}.{container}.{self.incarnation}"
+
+    @property
+    def executor_id(self) -> str:
+        """Return the id of the executor that holds a pod's containers."""
+        return f"instance-{self.id}.{self.incarnation}"
 
 
-def parse_task_id(text: str) -> tuple[str, int] | None:
-    """Split a task id into instance id and incarnation; None if it is none of ours."""
-    instance_id, separator, number = text.rpartition("._app.")
-    if not separator or not number.isdecimal() or ".instance-" not in instance_id:
+class TaskName(NamedTuple):
+    """What a task id says; *container* is ``_app`` for the task of an app."""
+
+    instance_id: str
+    incarnation: int
+    container: str
+
+
+def parse_task_id(text: str) -> TaskName | None:
+    """Split a task id into its parts; None if it is none of ours."""
+    front, _, number = text.rpartition(".")
+    instance_id, _, container = front.rpartition(".")
+    if not container or not number.isdecimal() or ".instance-" not in instance_id:
         return None
-    return instance_id, int(number)
+    return TaskName(instance_id, int(number), container)

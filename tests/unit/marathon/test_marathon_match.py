@@ -479,11 +479,12 @@ def test_attributes_are_written_as_text() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("web.instance-1-2._app.7", ("web.instance-1-2", 7)),
+        ("web.instance-1-2._app.7", ("web.instance-1-2", 7, "_app")),
+        ("a.web.instance-1-2.db.1", ("a.web.instance-1-2", 1, "db")),
         ("web.instance-1", None),
         ("web._app.1", None),
         ("", None),
     ],
 )
-def test_task_ids_are_parsed(text: str, expected: tuple[str, int] | None) -> None:
+def test_task_ids_are_parsed(text: str, expected: tuple[str, int, str] | None) -> None:
     assert parse_task_id(text) == expected
