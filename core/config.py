@@ -23,7 +23,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -162,6 +162,7 @@ _PARSERS: Mapping[type, Callable[[str], Any]] = {
     HostPort: _parse_host_port,
     IPv4Address: ipaddress.IPv4Address,
     IPv4Network: ipaddress.IPv4Network,
+    IPv6Network: ipaddress.IPv6Network,
     IPv6Address: ipaddress.IPv6Address,
     ZooKeeperAddress: ZooKeeperAddress.parse,
     MasterAddress: MasterAddress.parse,

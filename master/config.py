@@ -1,8 +1,8 @@
 """The settings of a master: those of Mesos by their names (reference mesos §8), and our own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +15,7 @@ from phalanx.master.allocator.constraint import RegexLimits
 from phalanx.master.allocator.rule import Rules, Timing, quantities
 from phalanx.master.allocator.sorter import DRF, RANDOM
 from phalanx.master.identity import master_info
+from phalanx.master.network.definition import Ground, NetworkSpec
 from phalanx.master.roles.weight import parsed_weights
 from phalanx.master.scheduler.framework_info import Policy
 from phalanx.mesos.credential import parse_firewall
@@ -22,6 +23,7 @@ from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.role import DEFAULT
 from phalanx.mesos.size import parse_size
 from phalanx.mesos.v1.mesos import DomainInfo, MasterInfo
+from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
 
 DURATIONS = (
     "agent_ping_timeout",
@@ -171,12 +173,14 @@ class MasterConfig:
 
     # Networks
     default_network: tuple[str, ...] = setting(
-        "networks to make in a new cluster, each name=subnet (a /24 for each agent)",
-        default=("dcos=9.0.0.0/8",),
+        "networks to make in a new cluster, each name=subnet; an agent has a /24 or IPv6 /80 of it",
+        default=("dcos=9.0.0.0/8", "dcos6=fd01:b::/64"),
     )
-    vip_range: IPv4Network = setting(
-        "where named VIPs get their addresses", default=IPv4Network("11.0.0.0/8")
+    enable_ipv6: bool = setting(
+        "IPv6 for containers; without it IPv6 networks are neither made nor taken", default=True
     )
+    vip_range: IPv4Network = setting("where named VIPs get their addresses", default=VIP_POOL)
+    vip_range6: IPv6Network = setting("the same of IPv6", default=VIP_POOL6)
 
     # What is remembered
     max_completed_frameworks: int = setting("completed frameworks to remember", default=50)
@@ -450,18 +454,27 @@ class MasterConfig:
         )
 
     @property
-    def default_networks(self) -> Mapping[str, IPv4Network]:
-        """Return the networks of a new cluster, by name."""
-        networks = {}
+    def default_networks(self) -> Sequence[NetworkSpec]:
+        """Return the networks of a new cluster."""
+        specs = []
         for text in self.default_network:
             name, equals, subnet = text.partition("=")
             try:
                 if not equals:
                     raise ValueError("is not name=subnet")
-                networks[name] = IPv4Network(subnet)
+                is_ipv6 = isinstance(ip_network(subnet), IPv6Network)
             except ValueError as error:
                 raise ConfigError(f"--default-network: {text!r}: {error}") from error
-        return networks
+            if not is_ipv6:
+                specs.append(NetworkSpec(name, subnet))
+            elif self.enable_ipv6:
+                specs.append(NetworkSpec(name, subnet6=subnet))
+        return specs
+
+    @property
+    def ground(self) -> Ground:
+        """Return where networks and VIPs may lie."""
+        return Ground(self.vip_range, self.vip_range6 if self.enable_ipv6 else None)
 
     def flags(self) -> Mapping[str, str]:
         """Return every setting that has a value, as text, as ``/flags`` shows it."""

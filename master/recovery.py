@@ -134,7 +134,7 @@ async def _load(ground: _Ground, store: Store) -> _Durable:
     config = ground.config
     agents = AgentRegistry(store)
     await agents.load()
-    networks = NetworkRegistry(store, ground.bus, vip_range=config.vip_range)
+    networks = NetworkRegistry(store, ground.bus, ground=config.ground)
     await networks.load()
     await networks.make_defaults(config.default_networks)
     masters = Masters(store)

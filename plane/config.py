@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 from phalanx.core.config import HostPort, Loader, check_port, setting
@@ -13,6 +13,7 @@ from phalanx.dns.admission import Admission, parse_networks
 from phalanx.dns.forward.route import name_servers, parse_routes
 from phalanx.dns.zones.settings import SOURCES, ZoneSettings
 from phalanx.lb.choose import Kind, check_kind
+from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,11 @@ class PlaneConfig:
     feed_port: int = setting(
         "port on which this node's address relays the feed; 0 for none", default=0
     )
-    vip_range: IPv4Network = setting("where VIPs come from", default=IPv4Network("11.0.0.0/8"))
+    vip_range: IPv4Network = setting("where VIPs come from", default=VIP_POOL)
+    vip_range6: IPv6Network = setting("where IPv6 VIPs come from", default=VIP_POOL6)
+    enable_ipv6: bool = setting(
+        "IPv6 for containers, where the kernel has it; without it no IPv6 is touched", default=True
+    )
     lb: str = setting(f"load balancer: {', '.join(Kind)}", default="auto")
     dns_listen: tuple[IPv4Address, ...] = setting(
         "addresses of the resolver, put on lo",

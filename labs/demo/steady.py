@@ -34,9 +34,13 @@ def make_networks(cluster: Cluster, report: Report) -> None:
         for name, subnet in (("blue", "10.128.0.0/16"), ("green", "10.129.0.0/16")):
             cluster.master("POST", "/v1/networks", {"name": name, "subnet": subnet})
         networks = cluster.master("GET", "/v1/networks")["networks"]
-        leases = {n["name"]: [lease["subnet"] for lease in n["leases"]] for n in networks}
+        leases = {
+            n["name"]: [lease["subnet"] or lease["subnet6"] for lease in n["leases"]]
+            for n in networks
+        }
+        wanted = {"dcos", "dcos6", "blue", "green"}
         expect(
-            set(leases) == {"dcos", "blue", "green"} and all(len(v) == 2 for v in leases.values()),
+            set(leases) == wanted and all(len(v) == 2 for v in leases.values()),
             f"leases: {leases}",
         )
         return "; ".join(f"{name}: {', '.join(subnets)}" for name, subnets in leases.items())

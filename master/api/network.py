@@ -1,5 +1,6 @@
 """``/v1/networks`` and ``/v1/policies``: the network registry over HTTP."""
 
+from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,13 +10,14 @@ from phalanx.core.error import InvalidError, NotFoundError
 from phalanx.master.api.door import leader_of
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.task import is_over
-from phalanx.master.network.definition import NetworkSpec
+from phalanx.master.leader import Leader
+from phalanx.master.network.definition import NetworkChange, NetworkSpec
 from phalanx.master.network.policy import PolicySpec, render_ports
 from phalanx.master.network.registry import NetworkRegistry
 from phalanx.master.view.project import wanted_networks
-from phalanx.net.model.objects import Network, Policy
+from phalanx.net.model.objects import IPNetwork, Network, Policy
 
-S = TypeVar("S", NetworkSpec, PolicySpec)
+S = TypeVar("S", NetworkSpec, NetworkChange, PolicySpec)
 
 
 async def list_networks(request: web.Request) -> web.Response:
@@ -29,8 +31,7 @@ async def create_network(request: web.Request) -> web.Response:
     """Make a network."""
     leader = leader_of(request)
     spec = await _read(request, NetworkSpec)
-    agents = {agent.address for agent in leader.cluster.agents.values()}
-    network = await leader.networks.create(spec, nodes=agents, underlay=leader.underlay)
+    network = await leader.networks.create(spec, nodes=_agents(leader), underlay=leader.underlay)
     return web.json_response(network_json(network, leader.networks), status=201)
 
 
@@ -41,6 +42,20 @@ async def get_network(request: web.Request) -> web.Response:
     if name not in registry.networks:
         raise NotFoundError(f"no network {name!r}")
     return web.json_response(network_json(registry.networks[name], registry))
+
+
+async def change_network(request: web.Request) -> web.Response:
+    """Change what is given of a network."""
+    leader = leader_of(request)
+    name = request.match_info["name"]
+    network = await leader.networks.change(
+        name,
+        await _read(request, NetworkChange),
+        lambda: network_users(leader.cluster, name),
+        nodes=_agents(leader),
+        underlay=leader.underlay,
+    )
+    return web.json_response(network_json(network, leader.networks))
 
 
 async def delete_network(request: web.Request) -> web.Response:
@@ -71,26 +86,43 @@ async def delete_policy(request: web.Request) -> web.Response:
 
 
 def network_users(cluster: Cluster, name: str) -> list[str]:
-    """Return the tasks on a network that are not over, in words."""
-    return [
+    """Return the tasks on a network that are not over, and the executors, in words.
+
+    The containers of a task group are on the networks of their executor.
+    """
+    tasks = [
         f"task {task.task_id.value} of {framework.info.name}"
         for framework in cluster.frameworks.values()
         for task in (*framework.tasks.values(), *framework.unreachable.values())
         if not is_over(task) and name in wanted_networks(task)
     ]
+    executors = [
+        f"executor {executor} on {agent.info.hostname}"
+        for agent in cluster.agents.values()
+        for (_, executor), info in agent.executors.items()
+        if info.container is not None
+        and name in (asked.name for asked in info.container.network_infos)
+    ]
+    return [*tasks, *executors]
 
 
 def network_json(network: Network, registry: NetworkRegistry) -> dict[str, Any]:
     """Return a network as the API shows it."""
     return {
         "name": network.name,
-        "subnet": str(network.subnet),
-        "prefix": network.prefix,
+        "subnet": _text(network.subnet),
+        "prefix": None if network.subnet is None else network.prefix,
+        "subnet6": _text(network.subnet6),
+        "prefix6": None if network.subnet6 is None else network.prefix6,
         "vni": network.vni,
         "mtu": network.mtu,
         "isolated": network.isolated,
         "leases": [
-            {"node": str(lease.node), "subnet": str(lease.subnet)}
+            {
+                "node": str(lease.node),
+                "subnet": _text(lease.subnet),
+                "subnet6": _text(lease.subnet6),
+            }
             for lease in registry.leases_of(network.name)
         ],
     }
@@ -114,11 +146,20 @@ def routes() -> list[web.RouteDef]:
         web.get("/v1/networks", list_networks),
         web.post("/v1/networks", create_network),
         web.get("/v1/networks/{name}", get_network),
+        web.patch("/v1/networks/{name}", change_network),
         web.delete("/v1/networks/{name}", delete_network),
         web.get("/v1/policies", list_policies),
         web.post("/v1/policies", create_policy),
         web.delete("/v1/policies/{name}", delete_policy),
     ]
+
+
+def _agents(leader: Leader) -> frozenset[IPv4Address]:
+    return frozenset(agent.address for agent in leader.cluster.agents.values())
+
+
+def _text(subnet: IPNetwork | None) -> str | None:
+    return None if subnet is None else str(subnet)
 
 
 async def _read(request: web.Request, kind: type[S]) -> S:

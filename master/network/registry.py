@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import msgspec
@@ -12,11 +12,17 @@ from phalanx.core.error import ConflictError, NotFoundError, UnavailableError
 from phalanx.core.store.store import Store
 from phalanx.master.carry import carried_through
 from phalanx.master.event import Bus, NetworkChanged
-from phalanx.master.network.definition import NetworkSpec, new_network
-from phalanx.master.network.lease import free_subnets
+from phalanx.master.network.definition import (
+    Ground,
+    NetworkChange,
+    NetworkSpec,
+    changed_network,
+    new_network,
+)
+from phalanx.master.network.lease import fitting_lease, lacks, new_leases
 from phalanx.master.network.policy import PolicySpec, new_policy
 from phalanx.master.row import understood
-from phalanx.net.model.lease import lease_vip
+from phalanx.net.model.lease import lease_vip, lease_vip6
 from phalanx.net.model.objects import Network, Policy, SubnetLease, VipLease
 
 log = structlog.get_logger()
@@ -35,10 +41,11 @@ class NetworkRegistry:
     can't be written, and then nothing has changed here.
     """
 
-    def __init__(self, store: Store, bus: Bus, *, vip_range: IPv4Network) -> None:
+    def __init__(self, store: Store, bus: Bus, *, ground: Ground) -> None:
         self._store = store
         self._bus = bus
-        self._vip_range = vip_range
+        self._ground = ground
+        self._are_vips_whole = False  # each has an address of every family of the cluster
         self._lock = asyncio.Lock()
         self._waiting: dict[IPv4Address, asyncio.Future[None]] = {}
         self._leasing: asyncio.Task[None] | None = None
@@ -52,7 +59,7 @@ class NetworkRegistry:
     async def load(self) -> None:
         """Read everything; leases of networks that are not there are erased.
 
-        Whoever made or deleted a network was ended before it was done. A row that
+        Whoever made, changed or deleted a network was ended before it was done. A row that
         nobody can read is left where it is and left out; so are the leases of such
         a network, and its name is taken.
         """
@@ -61,24 +68,28 @@ class NetworkRegistry:
         self.policies = await self._read(POLICIES, Policy)
         self.vips = await self._read(VIPS, VipLease)
         leases = await self._read(SUBNETS, SubnetLease)
-        self.subnets = {
-            key: lease
-            for key, lease in leases.items()
-            if (network := self.networks.get(lease.network)) is not None
-            and lease.subnet.subnet_of(network.subnet)
-        }
-        for key in leases.keys() - self.subnets.keys():
-            if f"{NETWORKS}/{leases[key].network}" not in self._unread:
-                await self._erase(SUBNETS, _lease_key(leases[key]))
+        self._are_vips_whole = False
+        subnets: dict[str, SubnetLease] = {}
+        for lease in leases.values():
+            network = self.networks.get(lease.network)
+            fitting = None if network is None else fitting_lease(network, lease)
+            if fitting is not None:
+                subnets[fitting.key] = fitting
+            if fitting is None and f"{NETWORKS}/{lease.network}" not in self._unread:
+                await self._erase(SUBNETS, _lease_key(lease))
+            elif fitting is not None and fitting != lease:
+                await self._write(SUBNETS, _lease_key(lease), fitting)
+        self.subnets = subnets
 
-    async def make_defaults(self, defaults: Mapping[str, IPv4Network]) -> None:
+    async def make_defaults(self, defaults: Iterable[NetworkSpec]) -> None:
         """Make the default networks, once in the life of a registry."""
         if await self._store.get(DEFAULTS) is not None:
             return
-        for name, subnet in defaults.items():
-            if name not in self.networks:
-                await self.create(NetworkSpec(name, str(subnet)), nodes=())
-        await self._store.put(DEFAULTS, ",".join(defaults).encode())
+        specs = list(defaults)
+        for spec in specs:
+            if spec.name not in self.networks:
+                await self.create(spec, nodes=())
+        await self._store.put(DEFAULTS, ",".join(spec.name for spec in specs).encode())
 
     def leases_of(self, network: str) -> Sequence[SubnetLease]:
         """Return the leases of one network, by node."""
@@ -102,7 +113,7 @@ class NetworkRegistry:
             self._check_unread(f"{NETWORKS}/{spec.name}")
             agents = {*nodes, *self._nodes}
             network = new_network(
-                spec, self.networks, vip_range=self._vip_range, nodes=[*agents, *underlay]
+                spec, self.networks, ground=self._ground, nodes=[*agents, *underlay]
             )
             # Leases before the network: until it is there they mean nothing.
             leases = await self._lease(network, sorted(agents))
@@ -110,7 +121,56 @@ class NetworkRegistry:
             self.networks = {**self.networks, network.name: network}
             self.subnets = {**self.subnets, **leases}
             self._bus.publish(NetworkChanged())
-        log.info("network_created", network=network.name, subnet=str(network.subnet))
+        log.info("network_created", network=network.name, subnets=shown(network))
+        return network
+
+    @carried_through
+    async def change(
+        self,
+        name: str,
+        change: NetworkChange,
+        users: Callable[[], Sequence[str]],
+        *,
+        nodes: Collection[IPv4Address],
+        underlay: Collection[IPv4Address] = (),
+    ) -> Network:
+        """Change a network; *nodes* and *underlay* are as for ``create``.
+
+        A subnet that comes is leased to every agent's node. One that goes is
+        refused with ConflictError while the network has *users*.
+        """
+        async with self._lock:
+            if name not in self.networks:
+                raise NotFoundError(f"no network {name!r}")
+            before, leases = self.networks[name], self.leases_of(name)
+            agents = {*nodes, *self._nodes}
+            network = changed_network(
+                before,
+                change,
+                self.networks,
+                ground=self._ground,
+                nodes=[*agents, *underlay],
+                leases=leases,
+            )
+            if network == before:
+                return before
+            for field in ("subnet", "subnet6"):
+                went = getattr(before, field) is not None and getattr(network, field) is None
+                if went and (using := users()):
+                    raise ConflictError(f"{field}: network {name!r} is used by {_words(using)}")
+            # What comes is leased before the network has it, what goes is taken after.
+            trimmed = {each.key: fitting_lease(network, each) for each in leases}
+            kept = [lease for lease in trimmed.values() if lease is not None]
+            made = await self._lease(network, sorted(agents | {x.node for x in leases}), kept)
+            await self._write(NETWORKS, name, network)
+            self.networks = {**self.networks, name: network}
+            self.subnets = {**self.subnets, **{x.key: x for x in kept}, **made}
+            self._bus.publish(NetworkChanged())
+            for lease in leases:
+                fitting = trimmed[lease.key]
+                if fitting is not None and fitting != lease and lease.key not in made:
+                    await self._write(SUBNETS, _lease_key(lease), fitting)
+        log.info("network_changed", network=name, subnets=shown(network), mtu=network.mtu)
         return network
 
     @carried_through
@@ -125,8 +185,7 @@ class NetworkRegistry:
                 if name in (policy.source, policy.destination)
             ]
             if using := [*users(), *policies]:
-                shown = ", ".join(using[:10]) + (", …" if len(using) > 10 else "")
-                raise ConflictError(f"network {name!r} is used by {len(using)}: {shown}")
+                raise ConflictError(f"network {name!r} is used by {_words(using)}")
             for lease in self.leases_of(name):
                 await self._erase(SUBNETS, _lease_key(lease))
             await self._erase(NETWORKS, name)
@@ -154,7 +213,7 @@ class NetworkRegistry:
         return [
             network
             for network in self.networks.values()
-            if f"{network.name}/{node}" not in self.subnets
+            if lacks(network, self.subnets.get(f"{network.name}/{node}"))
         ]
 
     async def _lease_waiting(self) -> None:
@@ -214,11 +273,11 @@ class NetworkRegistry:
         log.info("policy_removed", policy=name)
 
     async def settle_vips(self, wanted: Collection[str]) -> None:
-        """Lease an address to every name of *wanted* and free all others.
+        """Lease an address of each family to every name of *wanted* and free all others.
 
         A full range leaves a name out, with a warning; it harms no other.
         """
-        if self.vips.keys() == set(wanted):
+        if self._are_vips_whole and self.vips.keys() == set(wanted):
             return
         async with self._lock:
             vips = dict(self.vips)
@@ -227,41 +286,61 @@ class NetworkRegistry:
                     await self._erase(VIPS, name)
                     del vips[name]
                 taken = {lease.address for lease in vips.values()}
-                for name in sorted(set(wanted) - vips.keys()):
+                taken6 = {a for lease in vips.values() if (a := lease.address6) is not None}
+                for name in sorted(set(wanted)):
                     try:
-                        address = lease_vip(name, self._vip_range, taken)
+                        lease = self._vip(vips.get(name), name, taken, taken6)
                     except UnavailableError as error:
                         log.warning("vip_refused", vip=name, error=str(error))
                         continue
-                    await self._write(VIPS, name, VipLease(name, address))
-                    vips[name] = VipLease(name, address)
-                    taken.add(address)
+                    if vips.get(name) != lease:
+                        await self._write(VIPS, name, lease)
+                        vips[name] = lease
+                        taken.add(lease.address)
+                        if lease.address6 is not None:
+                            taken6.add(lease.address6)
+                self._are_vips_whole = True
             finally:
                 self.vips = vips
 
+    def _vip(
+        self,
+        known: VipLease | None,
+        name: str,
+        taken: Collection[IPv4Address],
+        taken6: Collection[IPv6Address],
+    ) -> VipLease:
+        """Return the lease of *name*, with what is *known* of it already."""
+        if known is None:
+            known = VipLease(name, lease_vip(name, self._ground.vip_range, taken))
+        pool = self._ground.vip_range6
+        if pool is None:
+            return VipLease(name, known.address)
+        if known.address6 is not None:
+            return known
+        try:
+            return VipLease(name, known.address, lease_vip6(name, pool, taken6))
+        except UnavailableError as error:
+            log.warning("vip6_refused", vip=name, error=str(error))
+            return known
+
     async def _lease(
-        self, network: Network, nodes: Iterable[IPv4Address]
+        self,
+        network: Network,
+        nodes: Collection[IPv4Address],
+        known: Collection[SubnetLease] | None = None,
     ) -> Mapping[str, SubnetLease]:
-        """Return new leases of *network* for *nodes*, written; a full network leaves some out."""
-        nodes = list(nodes)
+        """Return new leases of *network* for *nodes*, written; a full network leaves some out.
+
+        *known* are its leases, those that we remember unless it is given.
+        """
         if not nodes:
             return {}
-        mine = (each.subnet for each in self.subnets.values() if each.network == network.name)
-        taken = {subnet for subnet in mine if subnet is not None}
-        free = free_subnets(network, taken)
-        leases = []
-        for node in nodes:
-            try:
-                leases.append(SubnetLease(network.name, node, next(free)))
-            except UnavailableError as error:
-                left = nodes[len(leases) :]
-                log.warning(
-                    "subnet_refused",
-                    network=network.name,
-                    nodes=list(map(str, left)),
-                    error=str(error),
-                )
-                break
+        if known is None:
+            known = self.leases_of(network.name)
+        leases, refusals = new_leases(network, nodes, known)
+        for refusal in refusals:
+            log.warning("subnet_refused", network=network.name, error=refusal)
         written = await asyncio.gather(
             *(self._write(SUBNETS, _lease_key(lease), lease) for lease in leases),
             return_exceptions=True,
@@ -273,8 +352,11 @@ class NetworkRegistry:
         }
         for outcome in written:
             if outcome is not None:
-                if network.name in self.networks:
-                    self._remember(made)  # they are there, whatever became of the others
+                if (present := self.networks.get(network.name)) is not None:
+                    # They are there, whatever became of the others.
+                    self._remember(
+                        {k: x for k, v in made.items() if (x := fitting_lease(present, v))}
+                    )
                 raise outcome
         return made
 
@@ -307,3 +389,12 @@ def _from_text(kind: type[Any], value: object) -> object:
 
 def _lease_key(lease: SubnetLease) -> str:
     return f"{lease.network}@{lease.node}"
+
+
+def shown(network: Network) -> str:
+    """Return the subnets of *network* in words."""
+    return ", ".join(map(str, network.subnets))
+
+
+def _words(users: Sequence[str]) -> str:
+    return f"{len(users)}: {', '.join(users[:10])}" + (", …" if len(users) > 10 else "")

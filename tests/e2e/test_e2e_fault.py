@@ -66,7 +66,7 @@ def test_policies_and_networks_survive_a_master(cluster: Cluster, before: list[I
     networks = cluster.master("GET", "/v1/networks")["networks"]
     policies = cluster.master("GET", "/v1/policies")["policies"]
 
-    assert {network["name"] for network in networks} == {"dcos", "kept"}
+    assert {network["name"] for network in networks} == {"dcos", "dcos6", "kept"}
     assert [policy["name"] for policy in policies] == ["kept"]
     cluster.master("DELETE", "/v1/policies/kept")
     cluster.master("DELETE", "/v1/networks/kept")

@@ -52,7 +52,8 @@ def test_a_killed_leader_is_followed_and_loses_nothing(many: Cluster) -> None:
     assert visitor.summary().startswith("none of")
     assert many.instances("web") == before
     assert many.dig("a1", L4LB) == vip
-    assert {n["name"] for n in many.master("GET", "/v1/networks")["networks"]} == {"dcos", "blue"}
+    networks = {n["name"] for n in many.master("GET", "/v1/networks")["networks"]}
+    assert networks == {"dcos", "dcos6", "blue"}
 
 
 def test_the_new_leader_carries_on_with_work(many: Cluster) -> None:

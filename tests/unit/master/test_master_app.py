@@ -167,7 +167,7 @@ async def test_daemon_says_where_it_listens_keeps_its_registry_and_stops_on_sigt
             rest = (await daemon.stderr.read()).decode()
             status = await daemon.wait()
 
-        assert names == ["dcos"]
+        assert names == ["dcos", "dcos6"]
         assert status == 0
         assert "Traceback" not in rest
     assert (tmp_path / "registry.db").exists()

@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from phalanx.master.allocator.rule import Timing
 from phalanx.master.app import main
 from phalanx.master.config import MasterConfig
 from phalanx.master.discovery import discovered
+from phalanx.master.network.definition import NetworkSpec
 from phalanx.mesos.v1.mesos import Address
 
 # What Mesos 1.11 shows for a master with default settings.
@@ -45,7 +45,10 @@ def test_defaults_are_those_of_mesos() -> None:
     assert config.unreachable_seconds == 75.0
     assert config.suspect_seconds == 3.0
     assert config.reregister_seconds == 600.0
-    assert config.default_networks == {"dcos": IPv4Network("9.0.0.0/8")}
+    assert list(config.default_networks) == [
+        NetworkSpec("dcos", "9.0.0.0/8"),
+        NetworkSpec("dcos6", subnet6="fd01:b::/64"),
+    ]
     assert list(config.offer_rules.minimums) == [{"cpus": 10}, {"mem": 32000}]
 
 
@@ -97,7 +100,14 @@ def test_underscores_and_environment_work_too() -> None:
 def test_several_default_networks_are_separated_by_commas() -> None:
     config = load("--default-network", "dcos=9.0.0.0/8,blue=10.7.0.0/16")
 
-    assert list(config.default_networks) == ["dcos", "blue"]
+    assert [spec.name for spec in config.default_networks] == ["dcos", "blue"]
+
+
+def test_without_ipv6_there_are_neither_networks_nor_vips_of_it() -> None:
+    config = load("--no-enable-ipv6")
+
+    assert [spec.name for spec in config.default_networks] == ["dcos"]
+    assert config.ground.vip_range6 is None
 
 
 def test_flags_leave_out_what_has_no_value() -> None:

@@ -375,7 +375,8 @@ async def test_a_task_from_offer_to_view_and_end(client: Client) -> None:
         assert shown.networks == ("dcos",)
         assert view.vips.keys() == {"web.marathon"}
         assert view.nodes.keys() == {"127.0.0.1", "198.18.0.2"}
-        assert [str(lease.subnet) for lease in view.subnets.values()] == ["9.0.0.0/24"]
+        leased = [str(subnet) for lease in view.subnets.values() for subnet in lease.subnets]
+        assert leased == ["9.0.0.0/24", "fd01:b::/80"]
 
         await framework.call("KILL", task_id=task["task_id"])
         assert (await agent.next("KILL_TASK"))["task_id"] == task["task_id"]
@@ -735,14 +736,16 @@ async def test_networks_are_made_shown_used_and_deleted(client: Client) -> None:
         "name": "blue",
         "subnet": "10.1.0.0/16",
         "prefix": 24,
-        "vni": 1025,
+        "subnet6": None,
+        "prefix6": None,
+        "vni": 1026,
         "mtu": 1450,
         "isolated": True,
-        "leases": [{"node": "198.18.0.2", "subnet": "10.1.0.0/24"}],
+        "leases": [{"node": "198.18.0.2", "subnet": "10.1.0.0/24", "subnet6": None}],
     }
     assert (await client.get("/v1/networks/blue"))[1] == json.loads(text)
     names = [item["name"] for item in (await client.get("/v1/networks"))[1]["networks"]]
-    assert names == ["dcos", "blue"]
+    assert names == ["dcos", "dcos6", "blue"]
 
     framework = FakeFramework(client)
     await framework.subscribe()

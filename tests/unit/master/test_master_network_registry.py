@@ -1,8 +1,9 @@
 """The network registry over a store: durable first, and the same after a restart."""
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from phalanx.core.store.memory import MemoryStore
 from phalanx.core.store.sqlite import SqliteStore
 from phalanx.core.store.store import Store
 from phalanx.master.event import Bus, NetworkChanged
-from phalanx.master.network.definition import NetworkSpec
+from phalanx.master.network.definition import Ground, NetworkChange, NetworkSpec
 from phalanx.master.network.policy import PolicySpec
 from phalanx.master.network.registry import NetworkRegistry
 
-VIPS = IPv4Network("11.0.0.0/29")
+GROUND = Ground(IPv4Network("11.0.0.0/29"))
 A1, A2 = IPv4Address("198.18.0.2"), IPv4Address("198.18.0.3")
+DCOS = NetworkSpec("dcos", "9.0.0.0/8")
 BLUE = NetworkSpec("blue", "10.1.0.0/23")
 
 
@@ -34,7 +36,7 @@ class FullStore(MemoryStore):
 
 
 def opened(store: Store) -> NetworkRegistry:
-    return NetworkRegistry(store, Bus(), vip_range=VIPS)
+    return NetworkRegistry(store, Bus(), ground=GROUND)
 
 
 def leases(registry: NetworkRegistry, network: str) -> Mapping[str, str]:
@@ -85,7 +87,7 @@ async def test_freed_subnet_is_leased_again() -> None:
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "registry.db")
     before = opened(store)
-    await before.make_defaults({"dcos": IPv4Network("9.0.0.0/8")})
+    await before.make_defaults([DCOS])
     await before.create(BLUE, nodes=(A1,))
     await before.add_policy(PolicySpec("p", "dcos", "blue", ports="80", reason="why"))
     await before.settle_vips({"web.marathon"})
@@ -210,12 +212,12 @@ async def test_rows_that_nobody_can_read_are_left_out_and_left_there(row: bytes)
 async def test_default_networks_are_made_once_in_a_registry() -> None:
     store = MemoryStore()
     registry = opened(store)
-    await registry.make_defaults({"dcos": IPv4Network("9.0.0.0/8")})
+    await registry.make_defaults([DCOS])
     await registry.delete("dcos", lambda: [])
 
     again = opened(store)
     await again.load()
-    await again.make_defaults({"dcos": IPv4Network("9.0.0.0/8")})
+    await again.make_defaults([DCOS])
 
     assert again.networks == {}
 
@@ -298,8 +300,148 @@ async def test_changes_are_told_on_the_bus() -> None:
     told: list[object] = []
     bus = Bus()
     bus.subscribe(told.append)
-    registry = NetworkRegistry(MemoryStore(), bus, vip_range=VIPS)
+    registry = NetworkRegistry(MemoryStore(), bus, ground=GROUND)
 
     await registry.create(BLUE, nodes=())
 
     assert told == [NetworkChanged()]
+
+
+BOTH = NetworkSpec("both", "10.3.0.0/23", subnet6="fd00:3::/64", prefix6=65)
+THIRD = IPv4Address("198.18.0.4")
+
+
+def leases6(registry: NetworkRegistry, network: str) -> Mapping[str, str]:
+    return {str(lease.node): str(lease.subnet6) for lease in registry.leases_of(network)}
+
+
+async def test_node_is_leased_a_subnet_of_each_family_as_long_as_there_is_one() -> None:
+    registry = opened(MemoryStore())
+    await registry.create(BOTH, nodes=(A1,))
+    await registry.change("both", NetworkChange(subnet="10.2.0.0/15"), list, nodes=(A1,))
+    await registry.lease_node(A2)
+    await registry.lease_node(THIRD)
+
+    assert leases(registry, "both") == {
+        str(A1): "10.3.0.0/24",
+        str(A2): "10.2.0.0/24",
+        str(THIRD): "10.2.1.0/24",
+    }
+    assert leases6(registry, "both") == {
+        str(A1): "fd00:3::/65",
+        str(A2): "fd00:3:0:0:8000::/65",
+        str(THIRD): "None",
+    }
+
+
+async def test_family_that_comes_is_leased_to_all_and_one_that_goes_to_none(
+    tmp_path: Path,
+) -> None:
+    store = SqliteStore(tmp_path / "registry.db")
+    registry = opened(store)
+    await registry.create(BLUE, nodes=(A1, A2))
+
+    await registry.change("blue", NetworkChange(subnet6="fd00:3::/64"), list, nodes=(A1, A2))
+    assert leases(registry, "blue") == {str(A1): "10.1.0.0/24", str(A2): "10.1.1.0/24"}
+    assert leases6(registry, "blue") == {str(A1): "fd00:3::/80", str(A2): "fd00:3:0:0:1::/80"}
+    with pytest.raises(ConflictError, match="subnet: network 'blue' is used by 1: task db"):
+        await registry.change("blue", NetworkChange(subnet=None), lambda: ["task db"], nodes=())
+    await registry.change("blue", NetworkChange(subnet=None), list, nodes=(A1, A2))
+    assert leases(registry, "blue") == {str(A1): "None", str(A2): "None"}
+
+    after = opened(store)
+    await after.load()
+    await store.close()
+    assert after.networks == registry.networks
+    assert after.subnets == registry.subnets
+
+
+async def test_change_that_the_disk_has_no_room_for_changes_nothing() -> None:
+    store = FullStore()
+    registry = opened(store)
+    await registry.create(BLUE, nodes=(A1,))
+    before = (registry.networks, registry.subnets)
+    store.is_full = True
+
+    with pytest.raises(UnavailableError, match="full"):
+        await registry.change("blue", NetworkChange(subnet6="fd00:3::/64"), list, nodes=(A1,))
+    with pytest.raises(UnavailableError, match="full"):
+        await registry.change("blue", NetworkChange(mtu=9000), list, nodes=(A1,))
+
+    assert (registry.networks, registry.subnets) == before
+
+
+class MortalStore(MemoryStore):
+    """A store of a master that is killed after *last* more writes."""
+
+    last: int | None = None
+
+    async def put(self, key: str, value: bytes, *, version: int | None = None) -> int:
+        if self.last is not None:
+            if not self.last:
+                raise UnavailableError("killed")
+            self.last -= 1
+        return await super().put(key, value, version=version)
+
+
+@pytest.mark.parametrize("writes", range(5))
+@pytest.mark.parametrize(
+    "change",
+    [NetworkChange(subnet6="fd00:3::/64"), NetworkChange(subnet=None)],
+    ids=["comes", "goes"],
+)
+async def test_master_killed_at_any_write_of_a_change_leaves_leases_that_fit(
+    change: NetworkChange, writes: int
+) -> None:
+    store = MortalStore()
+    registry = opened(store)
+    subnet6 = "fd00:3::/64" if change.subnet is None else None
+    await registry.create(NetworkSpec("blue", "10.1.0.0/23", subnet6=subnet6), nodes=(A1, A2))
+
+    store.last = writes
+    with contextlib.suppress(UnavailableError):
+        await registry.change("blue", change, list, nodes=(A1, A2))
+    store.last = None
+    after = opened(store)
+    await after.load()
+    await after.lease_node(A1)
+    await after.lease_node(A2)
+    again = opened(store)
+    await again.load()
+
+    families = [subnet.version for subnet in after.networks["blue"].subnets]
+    found = [[s.version for s in lease.subnets] for lease in after.leases_of("blue")]
+    assert found == [families, families]
+    assert again.subnets == after.subnets
+
+
+async def test_vips_have_addresses_of_both_families_and_old_ones_get_theirs() -> None:
+    store = MemoryStore()
+    old = NetworkRegistry(store, Bus(), ground=Ground(vip_range6=None))
+    await old.settle_vips({"web.marathon"})
+    first = old.vips["web.marathon"]
+
+    registry = NetworkRegistry(store, Bus(), ground=Ground())
+    await registry.load()
+    await registry.settle_vips({"web.marathon"})
+    back = NetworkRegistry(store, Bus(), ground=Ground(vip_range6=None))
+    await back.load()
+    assert back.vips == registry.vips
+    await back.settle_vips({"web.marathon"})
+
+    second = registry.vips["web.marathon"]
+    assert first.address6 is None
+    assert second.address == first.address
+    assert second.address6 is not None
+    assert second.address6 in IPv6Network("fd01:c::/64")
+    assert back.vips["web.marathon"] == first
+
+
+async def test_full_ipv6_vip_range_costs_no_ipv4_address() -> None:
+    ground = Ground(vip_range6=IPv6Network("fd01:c::/127"))
+    registry = NetworkRegistry(MemoryStore(), Bus(), ground=ground)
+
+    await registry.settle_vips({"a.marathon", "b.marathon"})
+
+    assert len({lease.address for lease in registry.vips.values()}) == 2
+    assert sum(lease.address6 is None for lease in registry.vips.values()) == 1

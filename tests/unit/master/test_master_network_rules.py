@@ -1,6 +1,6 @@
 """What may be a network or a policy, and which subnet a node gets."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import msgspec
 import pytest
@@ -8,23 +8,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phalanx.core.error import ConflictError, InvalidError, UnavailableError
-from phalanx.master.network.definition import NetworkSpec, lowest_vni, new_network
+from phalanx.master.network.definition import (
+    Ground,
+    NetworkChange,
+    NetworkSpec,
+    changed_network,
+    lowest_vni,
+    new_network,
+)
 from phalanx.master.network.lease import free_subnets
 from phalanx.master.network.policy import PolicySpec, new_policy, parse_ports, render_ports
-from phalanx.net.model.objects import Network, Policy, Protocol
+from phalanx.net.model.objects import Network, Policy, Protocol, SubnetLease
 
-VIPS = IPv4Network("11.0.0.0/8")
+GROUND = Ground()
 DCOS = Network("dcos", IPv4Network("9.0.0.0/8"), 24, 1024, 1450)
+SIX = Network("six", None, 24, 1025, 1450, subnet6=IPv6Network("fd01:b::/64"), prefix6=80)
+EXISTING = {"dcos": DCOS, "six": SIX}
 NODE = IPv4Address("198.18.0.2")
 
 
 def made(**fields: object) -> Network:
     spec = msgspec.convert({"name": "blue", "subnet": "10.1.0.0/16"} | fields, NetworkSpec)
-    return new_network(spec, {"dcos": DCOS}, vip_range=VIPS, nodes=[NODE])
+    return new_network(spec, EXISTING, ground=GROUND, nodes=[NODE])
 
 
 def test_network_gets_the_lowest_free_vni_and_the_defaults() -> None:
-    assert made() == Network("blue", IPv4Network("10.1.0.0/16"), 24, 1025, 1450, isolated=True)
+    assert made() == Network("blue", IPv4Network("10.1.0.0/16"), 24, 1026, 1450, isolated=True)
+
+
+def test_network_may_have_ipv6_alone_or_both_and_a_vni_of_choice() -> None:
+    both = made(subnet6="fd00:7::/64", vni=5000)
+    alone = made(subnet=None, subnet6="fd00:7::/64", prefix6=96)
+
+    assert both.subnets == (IPv4Network("10.1.0.0/16"), IPv6Network("fd00:7::/64"))
+    assert (both.vni, both.prefix6) == (5000, 80)
+    assert (alone.subnets, alone.prefix6) == ((IPv6Network("fd00:7::/64"),), 96)
+
+
+def test_cluster_without_ipv6_takes_no_network_of_it() -> None:
+    spec = NetworkSpec("six", subnet6="fd00:7::/64")
+
+    with pytest.raises(InvalidError, match="this cluster has no IPv6"):
+        new_network(spec, {}, ground=Ground(vip_range6=None), nodes=())
 
 
 def test_vni_of_a_deleted_network_is_used_again() -> None:
@@ -48,6 +73,21 @@ INVALID: dict[str, tuple[dict[str, object], str]] = {
     "no-subnet": ({"subnet": "blue"}, "subnet: 'blue'"),
     "host-bits": ({"subnet": "10.1.0.1/16"}, "host bits"),
     "ipv6": ({"subnet": "fd00::/64"}, "not an IPv4 prefix"),
+    "ipv4": ({"subnet6": "10.7.0.0/16"}, "not an IPv6 prefix"),
+    "host-bits6": ({"subnet6": "fd00::1/64"}, "host bits"),
+    "neither": ({"subnet": None}, "needs a subnet"),
+    "short-prefix6": ({"subnet6": "fd00::/64", "prefix6": 64}, "prefix6: 64 must be longer"),
+    "long-prefix6": ({"subnet6": "fd00::/64", "prefix6": 127}, "prefix6: 127"),
+    "small-mtu6": ({"subnet6": "fd00::/64", "mtu": 1279}, "mtu: 1279"),
+    "dns6": ({"subnet6": "fd01:d::/72"}, "the DNS addresses"),
+    "nodes6": ({"subnet6": "fd01:a::/64"}, "the nodes' addresses"),
+    "vips6": ({"subnet6": "fd01:c::/60"}, "the VIP range"),
+    "all6": ({"subnet6": "::/0"}, "not for containers"),
+    "mapped": ({"subnet6": "::ffff:0:0/96"}, "not for containers"),
+    "multicast6": ({"subnet6": "ff00::/16"}, "not for containers"),
+    "link-local6": ({"subnet6": "fe80::/64"}, "not for containers"),
+    "low-vni": ({"vni": 1023}, "vni: 1023"),
+    "high-vni": ({"vni": 1 << 24}, "vni: 16777216"),
     "short-prefix": ({"prefix": 16}, "prefix: 16 must be longer"),
     "long-prefix": ({"prefix": 31}, "prefix: 31"),
     "small-mtu": ({"mtu": 100}, "mtu: 100"),
@@ -69,6 +109,8 @@ COLLIDING: dict[str, tuple[dict[str, object], str]] = {
     "name": ({"name": "dcos"}, "'dcos' is there already"),
     "inside": ({"subnet": "9.8.0.0/16"}, r"overlaps 9.0.0.0/8 of network 'dcos'"),
     "around": ({"subnet": "8.0.0.0/6"}, r"overlaps"),
+    "vni": ({"vni": 1024}, "vni: 1024 is that of network 'dcos'"),
+    "inside6": ({"subnet6": "fd01:b::/65"}, "overlaps fd01:b::/64 of network 'six'"),
     "node": ({"subnet": "198.18.0.0/16"}, "holds the address 198.18.0.2 of a node"),
 }
 
@@ -91,6 +133,71 @@ def test_lowest_free_subnet_is_leased(taken: set[int]) -> None:
     subnet = next(free_subnets(network, {IPv4Network(f"9.1.{third}.0/24") for third in taken}))
 
     assert subnet == IPv4Network(f"9.1.{min(set(range(256)) - taken)}.0/24")
+
+
+WIDE = Network("blue", IPv4Network("10.1.0.0/16"), 24, 1026, 1450)
+LEASED = SubnetLease("blue", NODE, IPv4Network("10.1.3.0/24"))
+
+
+def changed(**fields: object) -> Network:
+    return changed_network(
+        WIDE,
+        msgspec.convert(fields, NetworkChange),
+        {**EXISTING, "blue": WIDE},
+        ground=GROUND,
+        nodes=[NODE],
+        leases=[LEASED],
+    )
+
+
+CHANGES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "nothing": ({}, {}),
+    "mtu": ({"mtu": 8900}, {"mtu": 8900}),
+    "open": ({"isolated": False}, {"isolated": False}),
+    "wider": ({"subnet": "10.0.0.0/15"}, {"subnet": IPv4Network("10.0.0.0/15")}),
+    "narrower": ({"subnet": "10.1.0.0/22"}, {"subnet": IPv4Network("10.1.0.0/22")}),
+    "a-family-more": (
+        {"subnet6": "fd00:7::/64"},
+        {"subnet6": IPv6Network("fd00:7::/64"), "prefix6": 80},
+    ),
+    "the-other-family": (
+        {"subnet": None, "subnet6": "fd00:7::/64", "prefix6": 96},
+        {"subnet": None, "subnet6": IPv6Network("fd00:7::/64"), "prefix6": 96},
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "after"), CHANGES.values(), ids=CHANGES.keys())
+def test_network_changes_in_what_is_given(
+    fields: dict[str, object], after: dict[str, object]
+) -> None:
+    assert changed(**fields) == msgspec.structs.replace(WIDE, **after)
+
+
+REFUSED_CHANGES: dict[str, tuple[dict[str, object], str]] = {
+    "beside-a-lease": ({"subnet": "10.1.0.0/23"}, r"node 198\.18\.0\.2 is leased 10\.1\.3\.0/24"),
+    "another-prefix": ({"prefix": 25}, r"prefix: node 198\.18\.0\.2 is leased 10\.1\.3\.0/24"),
+    "over-another": ({"subnet": "8.0.0.0/6"}, "overlaps"),
+    "over-vips": ({"subnet": "10.0.0.0/7"}, "the VIP range"),
+    "nothing-left": ({"subnet": None}, "needs a subnet"),
+    "small-mtu": ({"mtu": 1}, "mtu: 1"),
+    "small-mtu6": ({"mtu": 1279, "subnet6": "fd00:7::/64"}, "mtu: 1279"),
+    "prefix6-of-none": ({"prefix6": 80}, "the network has no subnet6"),
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"), REFUSED_CHANGES.values(), ids=REFUSED_CHANGES.keys()
+)
+def test_change_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises((ConflictError, InvalidError), match=message):
+        changed(**fields)
+
+
+@pytest.mark.parametrize("field", ["name", "vni"])
+def test_name_and_vni_are_for_ever(field: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=field):
+        msgspec.convert({field: 7}, NetworkChange)
 
 
 def test_full_network_has_no_subnet_left() -> None:
