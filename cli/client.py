@@ -1,4 +1,4 @@
-"""Calls of the command line to a master or a Marathon, without an event loop."""
+"""Calls of the command line to a master, a Marathon or a plane, without an event loop."""
 
 import argparse
 import json
@@ -31,6 +31,16 @@ def add_marathon_flag(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         default=os.environ.get("PHALANX_MARATHON", "http://127.0.0.1:8080"),
         help="Marathon's HTTP address (default: $PHALANX_MARATHON or http://127.0.0.1:8080)",
+    )
+
+
+def add_plane_flag(parser: argparse.ArgumentParser) -> None:
+    """Let *parser* take where a node's plane is, from ``--plane`` or ``PHALANX_PLANE``."""
+    parser.add_argument(
+        "--plane",
+        metavar="URL",
+        default=os.environ.get("PHALANX_PLANE", "http://127.0.0.1:62080"),
+        help="the node's own API (default: $PHALANX_PLANE or http://127.0.0.1:62080)",
     )
 
 

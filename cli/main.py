@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, Command] = {
     "deployment": Command("phalanx.cli.deployment", "list and watch Marathon's deployments"),
     "network": Command("phalanx.cli.network", "list, create and delete virtual networks"),
     "policy": Command("phalanx.cli.policy", "list, add and remove what isolation lets through"),
+    "resolve": Command("phalanx.cli.resolve", "what a name leads to on this node, and why"),
     "cni": Command("phalanx.cli.cni", "install the CNI plugins"),
 }
 

@@ -17,6 +17,7 @@ from phalanx.core.error import DataplaneError
 from phalanx.core.log import configure_log
 from phalanx.dns.api.config import shown_config
 from phalanx.dns.api.records import dns_routes
+from phalanx.dns.api.resolve import resolve_route
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.metrics import DnsCollector
 from phalanx.dns.publish import ZoneTable
@@ -176,6 +177,7 @@ class Plane:
             [
                 *node_routes(self._status, self._registry),
                 *self._dns_routes(),
+                resolve_route(self._zones, self._forwarder),
                 vips_route(lambda: self._mirror.view or View()),
             ]
         )

@@ -1,7 +1,7 @@
 """From a name and a type to the records that answer (RFC 1034 §4.3.2, 2308, 8482)."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from phalanx.dns.answer.query import Rcode
@@ -141,9 +141,9 @@ def _positive(
     answers = tuple(encode_record(_OWNER, type_, data, ttl) for data in found)
     targets = sorted({data.target for data in found if isinstance(data, Srv)})
     additional = tuple(
-        encode_record(compressed(target, question), RecordType.A, address, ttl)
+        encode_record(compressed(target, question), family, address, ttl)
         for target in targets[:MAX_TARGETS]
-        for address in _rrsets_of(target, zones).get(RecordType.A, ())
+        for family, address in _addresses_of(target, zones)
     )
     body = Body(answers, (), additional)
     return Found(Rcode.NOERROR, body, (owner, *targets), type_ == RecordType.SOA)
@@ -153,6 +153,13 @@ def _negative(question: bytes, place: Place, zone: Zone, settings: ZoneSettings)
     owner = compressed(place.asked_apex, question)
     ttl = settings.negative_ttl_seconds
     return Body((), (encode_record(owner, RecordType.SOA, zone.soa, ttl),))
+
+
+def _addresses_of(name: str, zones: Zones) -> Iterator[tuple[RecordType, Rdata]]:
+    rrsets = _rrsets_of(name, zones)
+    for type_ in (RecordType.A, RecordType.AAAA):
+        for address in rrsets.get(type_, ()):
+            yield type_, address
 
 
 def _rrsets_of(name: str, zones: Zones) -> RRsets:

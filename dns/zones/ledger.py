@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from phalanx.dns.zones.dcos import APEX as DCOS
 from phalanx.dns.zones.dcos import ZK, dcos_cluster_records, dcos_facets, zk_records
@@ -70,6 +70,16 @@ class _Fixed:
 
 
 _Holder = _Group | _Own | _Fixed
+
+
+class Origin(NamedTuple):
+    """One record at a name, and the object of the View that it comes from."""
+
+    kind: str
+    key: str
+    grade: int  # of tasks only the lowest answer; -1: answers in any case
+    type: RecordType
+    data: Rdata
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +157,7 @@ class Ledger:
         """Return what is at *name*, which is in *index*."""
         graded: dict[RecordType, dict[int, set[Rdata]]] = {}
         for holder in index.holders(name):
-            for grade, type_, data in self._held_by(holder, name):
+            for _, grade, type_, data in self._held_by(holder, name):
                 graded.setdefault(type_, {}).setdefault(grade, set()).add(data)
         found = {type_: ordered(_best(grades)) for type_, grades in graded.items()}
         return {**found, **zone_start(self.serial)} if name == index.apex else found
@@ -169,25 +179,62 @@ class Ledger:
             if self._apex_of(record.name) and _is_sendable(record.data):
                 yield record
 
-    def _held_by(self, holder: _Holder, name: str) -> Iterator[tuple[int, RecordType, Rdata]]:
+    @property
+    def view(self) -> View:
+        """Return the View that the names follow."""
+        return self._view
+
+    def origins(self, name: str) -> Sequence[Origin]:
+        """Return the records at *name* with their objects; those of a task that don't answer, too.
+
+        Costs what there is in the cluster: for people's questions.
+        """
+        apex = self._apex_of(name)
+        index = self.indexes.get(apex) if apex is not None else None
+        if index is None or name not in index:
+            return ()
+        found = []
+        for holder in index.holders(name):
+            kind, fixed_key = Task.kind, ""
+            if isinstance(holder, _Fixed):
+                kind, fixed_key = next(ref for ref, each in self._fixed.items() if each is holder)
+            for key, grade, type_, data in self._held_by(holder, name):
+                found.append(Origin(kind, key or fixed_key, grade, type_, data))
+        return found
+
+    def unplaced(self, name: str) -> Sequence[str]:
+        """Return the keys of tasks that would be at *name* if they ran; costs as origins does."""
+        keys = []
+        for key in self._view.tasks.keys() - self._places.keys():
+            task = self._view.tasks[key]
+            framework = self._frameworks.get(task.framework_id)
+            if framework is not None:
+                shape = shape_of(task, framework)
+                facets = itertools.chain(self._facets(shape), self._own_facets(task, shape))
+                if any(each.name == name for each in facets):
+                    keys.append(key)
+        return sorted(keys)
+
+    def _held_by(self, holder: _Holder, name: str) -> Iterator[tuple[str, int, RecordType, Rdata]]:
+        """Yield what a holder has at *name*: the task's key, its grade, the record."""
         if isinstance(holder, _Fixed):
             for found, type_, data in holder.records:
                 if found == name:
-                    yield -1, type_, data
+                    yield "", -1, type_, data
             return
         if isinstance(holder, _Own):
-            members: Iterable[Task] = (holder.group.members[holder.key],)
-            facets = self._own_facets(holder.group.members[holder.key], holder.group.shape)
+            members = {holder.key: holder.group.members[holder.key]}
+            facets = self._own_facets(members[holder.key], holder.group.shape)
         else:
-            members = holder.members.values()
+            members = holder.members
             facets = self._facets(holder.shape)
         for found, type_, draw in facets:
             if found == name:
-                for task in members:
+                for key, task in members.items():
                     grade = self._grade(task)
                     for data in draw(task):
                         if _is_sendable(data):
-                            yield grade, type_, data
+                            yield key, grade, type_, data
 
     def _grade(self, task: Task) -> int:
         """Return how much there is against leading clients to *task*; only the best are named.

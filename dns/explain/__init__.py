@@ -1,0 +1,1 @@
+"""Why a name has the answer that it has: for people."""
