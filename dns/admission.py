@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from phalanx.core.error import ConfigError
 
 MAX_REMEMBERED = 65536  # clients whose permission is remembered
-V4_MAPPED = "::ffff:"
 
 Network = IPv4Network | IPv6Network
 
@@ -24,9 +23,10 @@ class Verdict(Enum):
 class Admission:
     """Refuses clients outside of *allowed* and bounds the datagrams of one client.
 
-    Empty *allowed* admits everybody. *per_second* bounds the queries of one
-    address over UDP, 0 does not; as many again are answered with TC, and the
-    rest with silence. Only clients in *transfers* may have a whole zone.
+    A client is its packed address, as packed_address gives it. Empty *allowed*
+    admits everybody. *per_second* bounds the queries of one address over UDP,
+    0 does not; as many again are answered with TC, and the rest with silence.
+    Only clients in *transfers* may have a whole zone.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class Admission:
         self._allowed = allowed
         self._transfers = transfers
         self._per_second = per_second
-        self._permissions: dict[str, bool] = {}
-        self._counts: dict[str, int] = {}
+        self._permissions: dict[bytes, bool] = {}
+        self._counts: dict[bytes, int] = {}
         self._second = 0
         self.is_open = not allowed and not per_second  # there is nothing to look at
 
-    def verdict(self, client: str, now: float) -> Verdict:
+    def verdict(self, client: bytes, now: float) -> Verdict:
         """Return what a datagram from *client* at *now* earns, in seconds of any clock."""
         if not self.may_ask(client):
             return Verdict.REFUSE
@@ -60,7 +60,7 @@ class Admission:
             return Verdict.ADMIT
         return Verdict.CUT if count <= 2 * self._per_second else Verdict.DROP
 
-    def may_ask(self, client: str) -> bool:
+    def may_ask(self, client: bytes) -> bool:
         """Tell whether *client* may ask at all."""
         if not self._allowed:
             return True
@@ -71,7 +71,7 @@ class Admission:
             known = self._permissions[client] = _lies_in(client, self._allowed)
         return known
 
-    def may_transfer(self, client: str) -> bool:
+    def may_transfer(self, client: bytes) -> bool:
         """Tell whether *client* may have a whole zone."""
         return _lies_in(client, self._transfers)
 
@@ -90,9 +90,16 @@ def parse_networks(key: str, texts: Sequence[str]) -> Sequence[Network]:
     return found
 
 
-def _lies_in(client: str, networks: Sequence[Network]) -> bool:
+def packed_address(text: str) -> bytes:
+    """Return an address as 4 or 16 bytes, without the link that follows ``%``."""
+    return ip_address(text.partition("%")[0]).packed
+
+
+def _lies_in(client: bytes, networks: Sequence[Network]) -> bool:
     try:
-        address = ip_address(client.partition("%")[0].removeprefix(V4_MAPPED))
+        address = ip_address(client)
     except ValueError:
         return False
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
     return any(address in network for network in networks)

@@ -8,25 +8,25 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import structlog
 
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
-from phalanx.dns.admission import OPEN, Admission, Verdict
+from phalanx.dns.admission import OPEN, Admission, Verdict, packed_address
 from phalanx.dns.answer.query import Query
 from phalanx.dns.answer.reply import MAX_TCP_BYTES, udp_limit
 from phalanx.dns.answer.transfer import Transfer
+from phalanx.dns.backlog import Backlog
+from phalanx.dns.batch import Datagram, packed_of
 from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.listener import RECEIVE_BUFFER_BYTES, Listener
 from phalanx.dns.publish import ZoneTable
 
 log = structlog.get_logger()
 
 PORT = 53
-DRAINED_PER_WAKEUP = 64
-RECEIVE_BUFFER_BYTES = 1 << 20
-MAX_QUERY_BYTES = 4096  # a longer datagram is cut, and answered FORMERR
 MAX_CONNECTIONS = 256
 MAX_CONNECTIONS_OF_ONE = 32  # so that one client that holds them open leaves room for others
 MAX_LOOKUPS_OF_ONE = 64  # under way on one connection; it is not read from meanwhile
@@ -38,8 +38,8 @@ _LENGTH = struct.Struct("!H")
 class DnsServer:
     """Answers on every address over UDP and TCP while its context lasts.
 
-    Datagrams about zones of ours are answered within the wakeup that read
-    them. A name of others becomes a task of the forwarder. A TCP connection
+    Datagrams about zones of ours are answered together with those that came
+    with them. A name of others becomes a task of the forwarder. A TCP connection
     may carry several queries at once; replies come in the order in which they
     are known (RFC 7766 §6.2.1.1).
     """
@@ -66,7 +66,8 @@ class DnsServer:
         self._max_connections = max_connections
         self._max_connections_of_one = max_connections_of_one
         self._idle_seconds = idle_seconds
-        self._connections: dict[asyncio.Task[None], str] = {}  # and the client's address
+        self.backlog = Backlog()
+        self._connections: dict[asyncio.Task[None], bytes] = {}  # and the client's address
         self._lookups: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
         self.listening: Sequence[HostPort] = ()
@@ -92,7 +93,6 @@ class DnsServer:
 
     async def _bind(self, stack: AsyncExitStack, address: str) -> HostPort:
         """Open the UDP socket and the TCP listener of one address, on one port."""
-        loop = asyncio.get_running_loop()
         try:
             server = await asyncio.start_server(self._accept, address, self._port)
             stack.callback(server.close)
@@ -102,44 +102,48 @@ class DnsServer:
             raise ConfigError(
                 f"dns: listen: {address}:{self._port}: {error.strerror or error}{_hint(error)}"
             ) from error
-        stack.callback(sock.close)
-        loop.add_reader(sock, self._drain, sock)
-        stack.callback(loop.remove_reader, sock)
+        listener = Listener(sock, self._serve, backlog=self.backlog, clock=self._clock)
+        stack.callback(listener.close)
         return HostPort(address, port)
 
-    def _drain(self, sock: socket.socket) -> None:
-        """Answer what has arrived, up to a bound that lets the rest of the process run."""
-        answers = self._zones.answers
-        reply_to = answers.reply
-        admission = None if self._admission.is_open else self._admission
-        now = 0.0 if admission is None else self._clock()
-        for _ in range(DRAINED_PER_WAKEUP):
-            try:
-                message, client = sock.recvfrom(MAX_QUERY_BYTES)
-            except OSError:  # nothing more, or an old reply's ICMP error
-                return
-            if admission is not None:
-                verdict = admission.verdict(client[0], now)
-                if verdict is not Verdict.ADMIT:
-                    turned_away = answers.turn_away(message, verdict)
-                    if turned_away is not None:
-                        _send(sock, turned_away, client)
-                    continue
+    def _serve(self, waiting: list[Datagram], listener: Listener) -> list[Datagram]:
+        """Return the replies that are known at once; the others follow."""
+        replies: list[Datagram] = []
+        if not self._admission.is_open:
+            waiting = self._admitted(waiting, replies)
+        reply_to = self._zones.answers.reply
+        for message, peer in waiting:
             reply = reply_to(message)
             if type(reply) is bytes:
-                _send(sock, reply, client)
+                replies.append((reply, peer))
             elif isinstance(reply, Query):
-                self._look_up(reply, sock, client)
+                self._look_up(reply, listener, peer)
+        return replies
 
-    def _look_up(self, query: Query, sock: socket.socket, client: tuple[Any, ...]) -> None:
+    def _admitted(self, waiting: list[Datagram], replies: list[Datagram]) -> list[Datagram]:
+        """Return who may have an answer; the others get what they earn into *replies*."""
+        verdict_on, now = self._admission.verdict, self._clock()
+        admitted = []
+        for datagram in waiting:
+            message, peer = datagram
+            verdict = verdict_on(packed_of(peer), now)
+            if verdict is Verdict.ADMIT:
+                admitted.append(datagram)
+                continue
+            turned_away = self._zones.answers.turn_away(message, verdict)
+            if turned_away is not None:
+                replies.append((turned_away, peer))
+        return admitted
+
+    def _look_up(self, query: Query, listener: Listener, peer: bytes) -> None:
         limit = udp_limit(query.edns)
         known = self._forwarder.known(query, limit)
         if known is not None:
-            _send(sock, known, client)
+            listener.send_late(known, peer)
             return
 
         async def forward() -> None:
-            _send(sock, await self._forwarder.resolve(query, limit, client[0]), client)
+            listener.send_late(await self._forwarder.resolve(query, limit, packed_of(peer)), peer)
 
         task = asyncio.get_running_loop().create_task(forward())
         self._lookups.add(task)
@@ -160,7 +164,7 @@ class DnsServer:
             del self._connections[task]
             writer.close()
 
-    def _has_room_for(self, client: str) -> bool:
+    def _has_room_for(self, client: bytes) -> bool:
         if len(self._connections) >= self._max_connections:
             return False
         held = sum(other == client for other in self._connections.values())
@@ -171,7 +175,7 @@ class DnsServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         group: asyncio.TaskGroup,
-        client: str,
+        client: bytes,
     ) -> None:
         """Answer the queries of one connection until it ends or is idle for too long."""
         may_ask = self._admission.may_ask(client)
@@ -197,7 +201,7 @@ class DnsServer:
                 writer.write(_LENGTH.pack(len(reply)) + reply)
 
     async def _look_up_tcp(
-        self, query: Query, writer: asyncio.StreamWriter, room: asyncio.Semaphore, client: str
+        self, query: Query, writer: asyncio.StreamWriter, room: asyncio.Semaphore, client: bytes
     ) -> None:
         try:
             reply = await self._forwarder.resolve(query, MAX_TCP_BYTES, client)
@@ -243,13 +247,6 @@ def _hint(error: OSError) -> str:
     return ""
 
 
-def _address_of(writer: asyncio.StreamWriter) -> str:
+def _address_of(writer: asyncio.StreamWriter) -> bytes:
     peer = writer.get_extra_info("peername")  # None for a client that has left already
-    return str(peer[0]) if peer else ""
-
-
-def _send(sock: socket.socket, reply: bytes, client: tuple[Any, ...]) -> None:
-    try:
-        sock.sendto(reply, client)
-    except OSError:
-        return  # no buffer or no route: the client asks again
+    return packed_address(peer[0]) if peer else b""

@@ -25,9 +25,14 @@ from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
 
 Counts = MutableMapping[tuple[str, int], int]  # replies by zone and rcode
 
+# What answers a query that came before: head and question, records in their orders, how many
+# orders, OPT record, label of the count.
+_Usual = tuple[bytes, tuple[bytes, ...], int, bytes, tuple[str, int]]
+
 NO_ZONE = ""  # the zone of what can't be read
 MAX_READY = 32768  # answers; when it is full it starts anew
 MAX_WITH_SOA = 2048  # of them denials, which every publishing ends
+MAX_USUAL = 8192  # queries met before, as bytes
 
 _PLAIN = b"\0\1\0\0\0\0\0\0"  # one question and nothing else
 _WITH_OPT = b"\0\1\0\0\0\0\0\1"
@@ -60,11 +65,13 @@ class AnswerTable:
         self._forwards = RECURSION_AVAILABLE if forwards else 0
         self.foreign: Callable[[bytes], bytes | None] = _nothing  # ready replies of a forwarder
         self._ready: dict[bytes, Answer] = {}
+        self._usual: dict[bytes, _Usual] = {}  # what answers a query, by all of it but the id
         self._keys: dict[str, list[bytes]] = {}  # of ready answers, by the names they depend on
         self._with_soa: list[bytes] = []  # keys of those that the next serial changes
 
     def forget(self, names: Collection[str] | None) -> None:
         """Make the answers anew that depend on *names*, or all if None, and those with a serial."""
+        self._usual = {}
         if names is None:
             self._clear()
             return
@@ -78,12 +85,22 @@ class AnswerTable:
                 ready.pop(key, None)
 
     def _clear(self) -> None:
+        self._usual = {}
         self._ready = {}
         self._keys = {}
         self._with_soa = []
 
     def reply(self, message: bytes) -> bytes | Query | None:
         """Return the reply to a datagram, the query if it is for others, None for silence."""
+        usual = self._usual.get(message[2:])
+        if usual is not None:
+            start, tails, turns, opt, label = usual
+            self._counts[label] += 1
+            return message[:2] + start + tails[message[1] % turns] + opt
+        return self._reply_first(message)
+
+    def _reply_first(self, message: bytes) -> bytes | Query | None:
+        """Reply to a query that was not met before in just these bytes."""
         name_end = message.find(b"\0", HEADER_BYTES)
         end = name_end + 5
         answer = self._ready.get(message[HEADER_BYTES:name_end].lower() + message[name_end:end])
@@ -92,10 +109,7 @@ class AnswerTable:
         counts = message[4:HEADER_BYTES]
         if counts == _PLAIN and len(message) == end:
             if answer.size <= CLASSIC_BYTES:
-                self._counts[answer.label] += 1
-                head = answer.heads[message[2] & 1]
-                tail = answer.tails[message[1] % answer.turns]
-                return message[:2] + head + message[HEADER_BYTES:end] + tail
+                return self._reply_usually(message, answer, answer.heads, end, b"")
         elif (
             counts == _WITH_OPT
             and len(message) == end + _OPT_BYTES
@@ -106,12 +120,20 @@ class AnswerTable:
         ):
             room = udp_room(message[end + 3] << 8 | message[end + 4])
             if answer.size + _OPT_BYTES <= room:
-                self._counts[answer.label] += 1
-                head = answer.edns_heads[message[2] & 1]
-                tail = answer.tails[message[1] % answer.turns]
                 opt = OPT_DNSSEC_OK if message[end + 7] & 0x80 else OPT
-                return message[:2] + head + message[HEADER_BYTES:end] + tail + opt
+                return self._reply_usually(message, answer, answer.edns_heads, end, opt)
         return self._reply_slowly(message)
+
+    def _reply_usually(
+        self, message: bytes, answer: Answer, heads: tuple[bytes, bytes], end: int, opt: bytes
+    ) -> bytes:
+        """Reply from a ready answer, and remember how."""
+        start = heads[message[2] & 1] + message[HEADER_BYTES:end]
+        if len(self._usual) >= MAX_USUAL:
+            self._usual = {}
+        self._usual[message[2:]] = (start, answer.tails, answer.turns, opt, answer.label)
+        self._counts[answer.label] += 1
+        return message[:2] + start + answer.tails[message[1] % answer.turns] + opt
 
     def _reply_slowly(self, message: bytes) -> bytes | Query | None:
         reply = self._reply(message, None)

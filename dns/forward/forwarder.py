@@ -67,7 +67,7 @@ class Forwarder:
         self._patience_seconds = patience_seconds
         self._max_flights = max_flights
         self._max_waiting = max_waiting
-        self._waiting: Counter[str] = Counter()  # clients' queries, by their addresses
+        self._waiting: Counter[bytes] = Counter()  # clients' queries, by their addresses
         self._clock = clock
         self._rng = rng or random.SystemRandom()
 
@@ -120,7 +120,7 @@ class Forwarder:
             self._recent[query.message[2:]] = (cached.until, label, reply[2:])
         return reply
 
-    async def resolve(self, query: Query, limit: int, client: str = "") -> bytes:
+    async def resolve(self, query: Query, limit: int, client: bytes = b"") -> bytes:
         """Return the reply, at most *limit* bytes long, asking upstreams if it is not known.
 
         An answer whose time is over is given when upstreams fail, or take long.
@@ -157,7 +157,7 @@ class Forwarder:
     def _has_spare_flights(self) -> bool:
         return len(self._flights) < self._max_flights // 2
 
-    def _is_too_much(self, client: str, *, is_new: bool) -> bool:
+    def _is_too_much(self, client: bytes, *, is_new: bool) -> bool:
         """Tell whether to turn a query away; when room gets short, nobody gets beyond a share."""
         waiting = self._waiting.total()
         if waiting >= self._max_waiting or (is_new and len(self._flights) >= self._max_flights):

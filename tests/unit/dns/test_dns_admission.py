@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phalanx.core.error import ConfigError
-from phalanx.dns.admission import Admission, Verdict, parse_networks
+from phalanx.dns.admission import Admission, Verdict, packed_address, parse_networks
 
 NETWORKS = parse_networks("dns-allow", ["9.0.0.0/8", "fd01:b::/32", "192.0.2.1"])
 
@@ -19,26 +19,32 @@ NETWORKS = parse_networks("dns-allow", ["9.0.0.0/8", "fd01:b::/32", "192.0.2.1"]
         ("fd01:b::1", Verdict.ADMIT),
         ("192.0.2.2", Verdict.REFUSE),
         ("fe80::1%eth0", Verdict.REFUSE),
-        ("", Verdict.REFUSE),
     ],
 )
 def test_only_clients_of_the_networks_may_ask(client: str, expected: Verdict) -> None:
     admission = Admission(allowed=NETWORKS)
 
-    assert [admission.verdict(client, 0.0) for _ in range(2)] == [expected] * 2
+    assert [admission.verdict(packed_address(client), 0.0) for _ in range(2)] == [expected] * 2
+
+
+def test_client_without_an_address_is_an_outsider() -> None:
+    assert Admission(allowed=NETWORKS).verdict(b"", 0.0) is Verdict.REFUSE
 
 
 def test_nobody_may_have_a_zone_by_default() -> None:
-    assert not Admission().may_transfer("127.0.0.1")
-    assert Admission(transfers=NETWORKS).may_transfer("9.1.2.3")
+    assert not Admission().may_transfer(packed_address("127.0.0.1"))
+    assert Admission(transfers=NETWORKS).may_transfer(packed_address("9.1.2.3"))
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 3)), max_size=60), st.integers(1, 5))
+@given(
+    st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.floats(0, 3)), max_size=60),
+    st.integers(1, 5),
+)
 def test_no_client_is_admitted_more_often_than_agreed(
-    asked: list[tuple[str, float]], limit: int
+    asked: list[tuple[bytes, float]], limit: int
 ) -> None:
     admission = Admission(per_second=limit)
-    found: dict[tuple[str, int], list[Verdict]] = {}
+    found: dict[tuple[bytes, int], list[Verdict]] = {}
     for client, at in sorted(asked, key=lambda each: each[1]):
         found.setdefault((client, int(at)), []).append(admission.verdict(client, at))
 

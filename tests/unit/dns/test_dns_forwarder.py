@@ -451,14 +451,17 @@ async def test_hot_answer_is_fetched_anew_before_its_end(upstream: Open, forward
 async def test_one_client_does_not_take_the_room_of_others(upstream: Open, forwarder: Make) -> None:
     lookup = forwarder(await upstream(stalls), max_waiting=8, try_seconds=60)
     greedy = [
-        asyncio.create_task(lookup.resolve(query(f"n{n}.example.com"), 512, "10.0.0.1"))
+        asyncio.create_task(lookup.resolve(query(f"n{n}.example.com"), 512, b"10.0.0.1"))
         for n in range(4)
     ]
-    modest = asyncio.create_task(lookup.resolve(query("m.example.com"), 512, "10.0.0.2"))
+    modest = asyncio.create_task(lookup.resolve(query("m.example.com"), 512, b"10.0.0.2"))
     await until(lambda: lookup.events["forwarded"] == 5)
 
-    assert result(await lookup.resolve(query("x.example.com"), 512, "10.0.0.1")) == ("SERVFAIL", [])
-    third = asyncio.create_task(lookup.resolve(query("y.example.com"), 512, "10.0.0.3"))
+    assert result(await lookup.resolve(query("x.example.com"), 512, b"10.0.0.1")) == (
+        "SERVFAIL",
+        [],
+    )
+    third = asyncio.create_task(lookup.resolve(query("y.example.com"), 512, b"10.0.0.3"))
     await until(lambda: lookup.events["forwarded"] == 6)
     assert lookup.events["overload"] == 1
     for task in (*greedy, modest, third):

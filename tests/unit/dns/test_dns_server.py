@@ -84,6 +84,29 @@ async def test_burst_of_datagrams_is_answered(serve: Serve) -> None:
     assert {tuple(addresses(reply)) for reply in replies} == {("9.0.0.1", "9.0.0.2", "9.0.0.3")}
 
 
+async def test_burst_of_one_client_is_answered_in_turns_with_others(serve: Serve) -> None:
+    server = await serve()
+    [place] = server.listening
+    loop = asyncio.get_running_loop()
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as greedy,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as modest,
+    ):
+        greedy.bind(("127.0.0.2", 0))
+        modest.bind(("127.0.0.3", 0))
+        for number in range(1000):
+            greedy.sendto(message("web.marathon.mesos", number), (place.host, place.port))
+        modest.sendto(message("web.marathon.mesos", 7), (place.host, place.port))
+        async with asyncio.timeout(5):
+            reply = await loop.sock_recv(modest, 65535)
+            before = len(server.backlog)
+            for _ in range(1000):
+                await loop.sock_recv(greedy, 65535)
+
+    assert addresses(reply) == ["9.0.0.1", "9.0.0.2", "9.0.0.3"]
+    assert (before > 0, len(server.backlog), server.backlog.dropped) == (True, 0, 0)
+
+
 async def test_scraps_do_not_stop_the_server(serve: Serve) -> None:
     [place] = (await serve()).listening
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -321,6 +344,7 @@ async def test_client_that_asks_too_often_is_sent_to_tcp_and_then_not_heard(serv
     [place] = (await serve(admission=Admission(per_second=3), clock=lambda: 7.5)).listening
 
     replies = await ask_udp(place, *(message("ready.spartan", n) for n in range(6)))
+    replies.sort()
     [whole] = await ask_tcp(place, message("ready.spartan"))
 
     assert [bool(reply[2] & 2) for reply in replies] == [False] * 3 + [True] * 3

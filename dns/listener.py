@@ -1,0 +1,95 @@
+"""The UDP side of one address: read many, answer many, be fair when it is too many."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+
+from phalanx.dns.backlog import Backlog
+from phalanx.dns.batch import Batch, Datagram, packed_of
+
+BATCH = 64  # datagrams of one system call, and answered before the rest of the process runs
+MAX_READS = 16  # batches read in one wakeup while more waits in the kernel
+RECEIVE_BUFFER_BYTES = 1 << 20
+
+Serve = Callable[[list[Datagram], "Listener"], list[Datagram]]
+
+
+class Listener:
+    """Hands datagrams to *serve* and sends what it returns.
+
+    As long as one batch holds all that waits, that is all. When it does not,
+    everything is read at once and answered in fair turns (see Backlog): the
+    kernel's buffer drops what comes last, whoever sent it.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        serve: Serve,
+        *,
+        backlog: Backlog,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._serve = serve
+        self._backlog = backlog
+        self._clock = clock
+        self._inbox, self._outbox = (Batch(sock.family, BATCH) for _ in range(2))
+        self._late: list[Datagram] = []  # replies that came after their batch
+        self._loop = asyncio.get_running_loop()
+        self._is_catching_up = False
+        self._is_closed = False
+        self._loop.add_reader(sock, self._drain)
+
+    def close(self) -> None:
+        """Answer what waits, as far as it is known at once, and close the socket."""
+        self._loop.remove_reader(self._sock)
+        while waiting := self._inbox.receive(self._fd):
+            self._outbox.send(self._fd, self._serve(waiting, self))
+        self._is_closed = True
+        self._sock.close()
+
+    def send_late(self, reply: bytes, peer: bytes) -> None:
+        """Send a reply that took asking; those of one moment go together."""
+        if not self._late:
+            self._loop.call_soon(self._flush)
+        self._late.append((reply, peer))
+
+    def _flush(self) -> None:
+        late, self._late = self._late, []
+        if not self._is_closed:
+            self._outbox.send(self._fd, late)
+
+    def _drain(self) -> None:
+        waiting = self._inbox.receive(self._fd)
+        if len(waiting) < BATCH and not self._is_catching_up:
+            replies = self._serve(waiting, self)
+            if replies:
+                self._outbox.send(self._fd, replies)
+            return
+        self._put_aside(waiting)
+        if not self._is_catching_up:
+            self._is_catching_up = True
+            self._catch_up()
+
+    def _put_aside(self, waiting: list[Datagram]) -> None:
+        """Read on until nothing waits in the kernel."""
+        backlog, now = self._backlog, self._clock()
+        for _ in range(MAX_READS):
+            for datagram in waiting:
+                backlog.put(packed_of(datagram[1]), datagram, now)
+            if len(waiting) < BATCH:
+                return
+            waiting = self._inbox.receive(self._fd)
+
+    def _catch_up(self) -> None:
+        """Answer one batch of those put aside, and come again while there are more."""
+        if self._is_closed:
+            return
+        turn = self._backlog.take(BATCH, self._clock())
+        self._outbox.send(self._fd, self._serve(turn, self))
+        self._is_catching_up = bool(self._backlog)
+        if self._is_catching_up:
+            self._loop.call_soon(self._catch_up)
