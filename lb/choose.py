@@ -32,12 +32,11 @@ def check_kind(lb: str) -> Kind:
 def choose_kind(lb: str, *, is_ipvs_there: bool) -> Kind:
     """Return what *lb* comes to here, IPVS or nftables; raises ConfigError for what is not there.
 
-    ``auto`` is nftables: under IPVS a request to a VIP goes past the walls
-    between networks, and only its answer meets them.
+    ``auto`` is IPVS where the kernel has it: it balances by open connections.
     """
     kind = check_kind(lb)
     if kind is Kind.AUTO:
-        return Kind.NFTABLES
+        return Kind.IPVS if is_ipvs_there else Kind.NFTABLES
     if kind is Kind.IPVS and not is_ipvs_there:
         raise ConfigError(f"--lb: {lb!r}: this kernel has no IPVS (module ip_vs); use nftables")
     return kind
@@ -50,8 +49,8 @@ def choose_services(
 
     Raises ConfigError for one that is not to be had.
     """
-    is_asked = check_kind(lb) is Kind.IPVS
+    is_wanted = check_kind(lb) is not Kind.NFTABLES  # to look loads the module
     ipvs = IpvsServices(nft, pool=pool, flows=flows)
-    if choose_kind(lb, is_ipvs_there=is_asked and has_ipvs()) is Kind.IPVS:
+    if choose_kind(lb, is_ipvs_there=is_wanted and has_ipvs()) is Kind.IPVS:
         return ipvs, leftovers_of_nftables(nft)
     return NftablesServices(nft, pool=pool, flows=flows), leftovers_of_ipvs(ipvs)

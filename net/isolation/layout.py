@@ -6,6 +6,11 @@ NETWORKS = "networks"  # prefixes of all virtual networks
 OPEN = "open"  # prefixes of those that are not isolated
 SAME = "same"  # each prefix with itself
 ALLOWED = "allowed"  # what policies let through
+# Set on a packet that a link brought for a local process, cleared in output. Only a packet that
+# IPVS sends on comes there with them. Listed in docs/reference/marks.md.
+RECEIVED_MARK = 0x02000000
+HOMELESS_MARK = 0x04000000  # and its source is a container of a network that is gone
+UNMARKED = 0xFFFFFFFF & ~(RECEIVED_MARK | HOMELESS_MARK)
 
 # A packet between networks passes when its own sets of addresses and port say so. An answer
 # passes when they would let the question pass, so taking a policy back also ends the flows it
@@ -18,6 +23,10 @@ ALLOWED = "allowed"  # what policies let through
 # A refused TCP connection is reset. Where bridged packets go through these hooks too (the sysctl
 # net.bridge.bridge-nf-call-iptables), the kernel sends resets past address translation, and a
 # client of a VIP would not know it is meant: its first packet is answered by ICMP.
+#
+# Under IPVS a request to a VIP never comes to forward: it is taken from input, before a local
+# process has it, and goes to output with its destination translated. So it is judged there. The
+# marks tell it from what this node itself says, a reset in a container's name among it.
 ISOLATION = Layout(
     table="phalanx_isolation",
     body=f"""
@@ -48,6 +57,31 @@ comment "between networks, by a VIP"
     oifname "phx-*" oifname != "phx-vxlan" ip saddr @{NETWORKS} ip daddr != @{NETWORKS} \
 fib daddr type unicast jump between comment "to a network that is gone"
     ip saddr @{NETWORKS} ip daddr @{NETWORKS} jump between
+  }}
+  chain input {{
+    type filter hook input priority 90; policy accept;
+    iifname "phx-*" iifname != "phx-vxlan" jump arriving
+    iif != lo meta mark set meta mark | {RECEIVED_MARK:#010x}
+  }}
+  chain arriving {{
+    meta nfproto ipv4 fib saddr . iif oif missing counter drop \
+comment "an address of somebody else"
+    ip saddr != @{NETWORKS} meta mark set meta mark | {HOMELESS_MARK:#010x}
+  }}
+  chain output {{
+    type filter hook output priority filter; policy accept;
+    meta mark & {RECEIVED_MARK:#010x} != 0 jump sent_on
+  }}
+  chain sent_on {{
+    meta mark & {HOMELESS_MARK:#010x} != 0 ip daddr @{NETWORKS} goto from_gone
+    meta mark set meta mark & {UNMARKED:#010x}
+    oifname "phx-*" oifname != "phx-vxlan" ip saddr @{NETWORKS} ip daddr != @{NETWORKS} \
+jump between comment "to a network that is gone"
+    ip saddr @{NETWORKS} ip daddr @{NETWORKS} jump between
+  }}
+  chain from_gone {{
+    meta mark set meta mark & {UNMARKED:#010x}
+    jump between
   }}
 """,
 )

@@ -25,8 +25,12 @@ NODE, NODE6 = "198.18.0.1", "fd00:198::1"
 BRIDGE, BRIDGE6 = "9.0.1.1", "fd00:9:1::1"
 INSIDE = {"b1": "11", "b2": "12", "b3": "13", "client": "20"}
 FAR = "9.0.2.20"
+# Of another network: a container of this node, and one behind the other link.
+BLUE = {"blue": "10.20.1.11", "far": "10.20.2.20"}
+BLUE_BRIDGE = "10.20.1.1"
 BACKENDS = ("b1", "b2", "b3")
 PORT = 8080
+PACKETS = socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)
 WEB = Vip(ip_address("11.0.0.1"), 80)
 DNS = Vip(ip_address("11.0.0.2"), 53, Protocol.UDP)
 OWN = Vip(ip_address("203.0.113.7"), 443)
@@ -74,6 +78,28 @@ class Lab:
         """Run a command on the node."""
         return run("ip", "netns", "exec", self.node, *command)
 
+    def in_namespace(self, name: str, *command: str) -> str:
+        return run("ip", "netns", "exec", self.namespace(name), *command)
+
+    @contextmanager
+    def witness(self, name: str, vip: Vip) -> Iterator[Callable[[], int]]:
+        """Yield a count of the packets for backends of *vip* that have come in there so far."""
+        watching = call_in(self.path(name), lambda: socket.socket(*PACKETS))
+        watching.setblocking(False)
+        wanted = bytes([vip.protocol.number]), PORT.to_bytes(2)
+
+        def count() -> int:
+            seen = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    packet, (_, _, direction, *_) = watching.recvfrom(100)
+                    is_in = direction != socket.PACKET_OUTGOING
+                    seen += is_in and (packet[9:10], packet[22:24]) == wanted
+            return seen
+
+        with watching:
+            yield count
+
     def put(self, wanted: dict[Vip, Service]) -> None:
         """Make these services all there are."""
         held = wait(self.services.read())
@@ -119,7 +145,7 @@ def say(opened: socket.socket) -> tuple[str, str]:
 def made_lab(node: str) -> Iterator[Lab]:
     """Build it; the namespace *node* is there."""
     with contextlib.ExitStack() as stack:
-        names = [*INSIDE, "far"]
+        names = [*INSIDE, "blue", "far"]
         for name in names:
             run("ip", "netns", "add", f"{node}-{name}")
             stack.callback(run, "ip", "netns", "delete", f"{node}-{name}")
@@ -127,7 +153,7 @@ def made_lab(node: str) -> Iterator[Lab]:
         for name in names:
             ip(f"{node}-{name}", _container_commands(name))
         run("ip", "netns", "exec", node, "sysctl", "-qw", *SYSCTLS)
-        for name in BACKENDS:
+        for name in (*BACKENDS, *BLUE):
             stack.enter_context(answering(Path("/run/netns") / f"{node}-{name}", name))
         nft = Nft(netns=Path("/run/netns") / node)
         stack.callback(nft.close)
@@ -158,6 +184,12 @@ def _node_commands(node: str) -> Iterator[str]:
     yield f"link add phxvfar type veth peer name eth0 netns {node}-far"
     yield "link set phxvfar up"
     yield "address add 9.0.2.1/24 dev phxvfar"
+    yield f"route add {BLUE['far']}/32 dev phxvfar"
+    yield "link add phx-1025 type bridge"
+    yield f"address add {BLUE_BRIDGE}/24 dev phx-1025"
+    yield "link set phx-1025 up"
+    yield f"link add phxvblue type veth peer name eth0 netns {node}-blue"
+    yield "link set phxvblue master phx-1025 up"
 
 
 def _container_commands(name: str) -> Iterator[str]:
@@ -165,7 +197,13 @@ def _container_commands(name: str) -> Iterator[str]:
     yield "link set eth0 up"
     if name == "far":
         yield f"address add {FAR}/24 dev eth0"
+        yield f"address add {BLUE['far']}/32 dev eth0"
         yield "route add default via 9.0.2.1"
+        yield f"route add 9.0.1.0/24 via 9.0.2.1 src {BLUE['far']}"  # what its server answers from
+        return
+    if name == "blue":
+        yield f"address add {BLUE['blue']}/24 dev eth0"
+        yield f"route add default via {BLUE_BRIDGE}"
         return
     yield f"address add {address_of(name)}/24 dev eth0"
     yield f"address add {address_of(name, version=6)}/64 dev eth0 nodad"

@@ -1,9 +1,7 @@
 """IPVS under real connections, from the node and from containers."""
 
 import time
-from collections.abc import Iterator
 from ipaddress import ip_address
-from uuid import uuid4
 
 import pytest
 from tests.guest.lb.ipvs_lab import (
@@ -20,8 +18,6 @@ from tests.guest.lb.ipvs_lab import (
     Lab,
     address_of,
     answering,
-    made_lab,
-    run,
     say,
     service,
     wait,
@@ -34,26 +30,6 @@ from phalanx.lb.service import Backend, Scheduler, Service, Vip
 from phalanx.net.model.objects import Protocol
 
 ALL = service(b1=1, b2=1, b3=1)
-
-
-@pytest.fixture(scope="module")
-def built() -> Iterator[Lab]:
-    node = f"phxtest-{uuid4().hex[:8]}"
-    run("ip", "netns", "add", node)
-    try:
-        run("ip", "-n", node, "link", "set", "lo", "up")
-        with made_lab(node) as lab:
-            yield lab
-    finally:
-        run("ip", "netns", "delete", node)
-
-
-@pytest.fixture
-def lab(built: Lab) -> Iterator[Lab]:
-    """Yield the lab; nothing of ours is left in it for the next test."""
-    yield built
-    wait(built.services.clear())
-    built.services = built.fresh()
 
 
 @pytest.mark.parametrize("place", ["node", "client", "b1", "far"])

@@ -11,14 +11,14 @@ from phalanx.net.nft.library import Nft
 @pytest.mark.parametrize(
     ("lb", "is_ipvs_there", "kind"),
     [
-        ("auto", True, Kind.NFTABLES),
+        ("auto", True, Kind.IPVS),
         ("auto", False, Kind.NFTABLES),
         ("nftables", True, Kind.NFTABLES),
         ("nftables", False, Kind.NFTABLES),
         ("ipvs", True, Kind.IPVS),
     ],
 )
-def test_ipvs_serves_only_when_it_is_asked_for(lb: str, is_ipvs_there: bool, kind: Kind) -> None:
+def test_ipvs_serves_where_it_is_unless_refused(lb: str, is_ipvs_there: bool, kind: Kind) -> None:
     assert choose_kind(lb, is_ipvs_there=is_ipvs_there) is kind
 
 
