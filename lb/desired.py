@@ -1,16 +1,18 @@
 """From the View to the services that every node should hold; pure.
 
-A backend's weight is 1 when it may have new connections and 0 when it is to be
-drained: not healthy, not yet checked, on its way out, or on a node that has
-gone silent. A service none of whose nodes is alive keeps its backends as if
-they were: losing sight of everyone is more often our own fault than theirs.
+A backend's weight is what its port says, 1 by default, when it may have new
+connections, and 0 when it is to be drained: not healthy, not yet checked, on
+its way out, or on a node that has gone silent. A service none of whose nodes is
+alive keeps its backends as if they were: losing sight of everyone is more often
+our own fault than theirs.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, ip_network
 
 import msgspec
 
+from phalanx.lb.option import NONE, Options, agreed, read_options
 from phalanx.lb.service import Backend, Endpoint, Service, Vip
 from phalanx.net.model.objects import (
     NODES6,
@@ -22,29 +24,30 @@ from phalanx.net.model.objects import (
     TaskPort,
 )
 from phalanx.net.model.view import View
-from phalanx.net.model.vip import AddressVip, NamedVip, declared_vips
+from phalanx.net.model.vip import HOST_SCOPE, SCOPE_KEY, AddressVip, NamedVip, declared_vips
 
-SCOPE_KEY = "network-scope"
-HOST_SCOPE = "host"
+NETWORK_KEY = "network-name"
 # What a task may not choose for itself: this host, the resolvers' addresses, groups and broadcast.
 RESERVED = tuple(
     map(
         ip_network,
         (
             *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16"),
-            *("198.51.100.0/24", "224.0.0.0/3"),
+            *("198.51.100.0/24", "224.0.0.0/3", "fd01:d::c633:6400/120"),
             *("::/127", "::ffff:0:0/96", "fe80::/10", "ff00::/8", str(NODES6)),
         ),
     )
 )
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """An endpoint behind a VIP, before the service as a whole has decided its weight."""
 
+    task: Task
     endpoint: Endpoint
     is_ready: bool
     is_seen: bool  # its node is alive
+    options: Options
 
 
 def desired_services(view: View, *, node: IPv4Address | None = None) -> dict[Vip, Service]:
@@ -56,30 +59,64 @@ def desired_services(view: View, *, node: IPv4Address | None = None) -> dict[Vip
     On *node*, a port of the node that leads to a container of its own becomes
     the container's: the kernel translates a destination once only.
     """
-    candidates: dict[Vip, list[Candidate]] = {}
+    return {vip: service_of(found) for vip, found in candidates(view, node=node).items()}
+
+
+def candidates(view: View, *, node: IPv4Address | None = None) -> dict[Vip, list[Candidate]]:
+    """Return what stands behind each VIP, the backends that are drained included."""
+    found: dict[Vip, list[Candidate]] = {}
+    known: dict[NamedVip | AddressVip, tuple[IPAddress, ...]] = {}
     for task in view.tasks.values():
-        if task.ports and task.phase is not TaskPhase.PREPARING:
-            for vip, candidate in _candidates(view, task, node):
-                candidates.setdefault(vip, []).append(candidate)
-    return {vip: Service.of(_weighted(found)) for vip, found in candidates.items()}
+        if (task.ports or task.labels) and task.phase is not TaskPhase.PREPARING:
+            for vip, candidate in _candidates(view, task, node, known):
+                found.setdefault(vip, []).append(candidate)
+    return found
+
+
+def service_of(found: Sequence[Candidate]) -> Service:
+    """Return the service that *found*, what stands behind one VIP, makes."""
+    service = Service.of(
+        Backend(each.endpoint.address, each.endpoint.port, weight)
+        for each, weight in zip(found, weights(found), strict=True)
+    )
+    if all(each.options is NONE for each in found):
+        return service
+    scheduler, affinity = agreed([each.options for each in found])
+    return msgspec.structs.replace(service, scheduler=scheduler, affinity_seconds=affinity)
+
+
+def weights(found: Sequence[Candidate]) -> list[int]:
+    """Return the weight of each of *found*, what stands behind one VIP."""
+    is_anyone_seen = any(each.is_seen for each in found)
+    return [
+        each.options.weight if each.is_ready and (each.is_seen or not is_anyone_seen) else 0
+        for each in found
+    ]
 
 
 def _candidates(
-    view: View, task: Task, node: IPv4Address | None
+    view: View,
+    task: Task,
+    node: IPv4Address | None,
+    known: dict[NamedVip | AddressVip, tuple[IPAddress, ...]],
 ) -> Iterator[tuple[Vip, Candidate]]:
     framework = view.frameworks.get(task.framework_id)
     machine = view.nodes.get(str(task.node))
     is_alive = machine is not None and machine.liveness is Liveness.ALIVE
     is_seen = is_alive and task.phase is not TaskPhase.UNREACHABLE
+    is_willing = is_ready(task)
     for declared in declared_vips(task, framework.name if framework is not None else ""):
         vip = declared.vip
-        address = _address(view, vip)
-        endpoint = _endpoint(view, task, declared.port, vip.protocol, node)
-        if address is not None and endpoint is not None:
-            yield (
-                Vip(address, vip.port, vip.protocol),
-                Candidate(endpoint, is_ready(task), is_seen),
-            )
+        if (addresses := known.get(vip)) is None:
+            addresses = known[vip] = vip_addresses(view, vip)
+        for address in addresses:
+            found = endpoint(view, task, declared.port, vip.protocol, node, address.version)
+            if found is not None:
+                options, _ = read_options(declared.port.labels)
+                yield (
+                    Vip(address, vip.port, vip.protocol),
+                    Candidate(task, found, is_willing, is_seen, options),
+                )
 
 
 def is_ready(task: Task) -> bool:
@@ -89,11 +126,14 @@ def is_ready(task: Task) -> bool:
     return task.healthy is True if task.is_checked else task.healthy is not False
 
 
-def _address(view: View, vip: NamedVip | AddressVip) -> IPAddress | None:
+def vip_addresses(view: View, vip: NamedVip | AddressVip) -> tuple[IPAddress, ...]:
+    """Return the addresses at which clients find the VIP, none while it has none."""
     if isinstance(vip, AddressVip):
-        return None if is_in_use(view, vip.address) else vip.address
+        return () if is_in_use(view, vip.address) else (vip.address,)
     lease = view.vips.get(vip.name)
-    return None if lease is None else lease.address
+    if lease is None:
+        return ()
+    return (lease.address,) if lease.address6 is None else (lease.address, lease.address6)
 
 
 def is_in_use(view: View, address: IPAddress) -> bool:
@@ -105,25 +145,28 @@ def is_in_use(view: View, address: IPAddress) -> bool:
     )
 
 
-def _weighted(candidates: Iterable[Candidate]) -> Iterator[Backend]:
-    known = tuple(candidates)
-    is_anyone_seen = any(candidate.is_seen for candidate in known)
-    for candidate in known:
-        counts = candidate.is_ready and (candidate.is_seen or not is_anyone_seen)
-        yield Backend(candidate.endpoint.address, candidate.endpoint.port, int(counts))
-
-
-def _endpoint(
-    view: View, task: Task, port: TaskPort, protocol: Protocol, node: IPv4Address | None
+def endpoint(
+    view: View,
+    task: Task,
+    port: TaskPort,
+    protocol: Protocol,
+    node: IPv4Address | None,
+    version: int,
 ) -> Endpoint | None:
-    """Return where connections for the port go: the container if it can be reached, or its node."""
+    """Return where connections for the port go, by IP *version*; None for nowhere.
+
+    The container if it can be reached, or its node. A node is reached by IPv4
+    only: what listens there need not listen on both.
+    """
     if task.is_on_host_network:
-        return Endpoint(task.node, port.number)
+        return Endpoint(task.node, port.number) if version == 4 else None
     is_host_scope = (SCOPE_KEY, HOST_SCOPE) in port.labels
+    if version == 6:
+        return _endpoint6(view, task, port, protocol, is_host_scope=is_host_scope)
     if not is_host_scope:
-        for address, network in zip(task.addresses, task.networks, strict=False):
-            if network in view.networks:
-                return Endpoint(address, port.number)
+        address = _in_view(view, task.addresses, task.networks, port)
+        if address is not None:
+            return Endpoint(address, port.number)
     for mapping in task.host_ports:
         here = mapping.host_port if is_host_scope else mapping.container_port
         if here == port.number and protocol in mapping.protocol.lower().split(","):
@@ -133,3 +176,34 @@ def _endpoint(
     if is_host_scope:
         return Endpoint(task.node, port.number)
     return Endpoint(task.addresses[0], port.number) if task.addresses else None
+
+
+def _endpoint6(
+    view: View, task: Task, port: TaskPort, protocol: Protocol, *, is_host_scope: bool
+) -> Endpoint | None:
+    """Return the container's IPv6 address and port; no port of a node leads there."""
+    address = _in_view(view, task.addresses6, task.networks6, port)
+    if address is None:
+        return None
+    if not is_host_scope:
+        return Endpoint(address, port.number)
+    for mapping in task.host_ports:
+        if mapping.host_port == port.number and protocol in mapping.protocol.lower().split(","):
+            return Endpoint(address, mapping.container_port)
+    return None
+
+
+def _in_view(
+    view: View, addresses: Sequence[IPAddress], networks: Sequence[str], port: TaskPort
+) -> IPAddress | None:
+    """Return the address in the network that the port names, or in the first that the View has."""
+    if len(networks) > 1:
+        for key, value in port.labels:
+            if key == NETWORK_KEY and value in networks[: len(addresses)]:
+                named = networks.index(value)
+                if value in view.networks:
+                    return addresses[named]
+    for address, network in zip(addresses, networks, strict=False):
+        if network in view.networks:
+            return address
+    return None

@@ -1,11 +1,16 @@
-"""The virtual IPs that a task's port labels declare; pure.
+"""The virtual IPs that a task's labels declare; pure.
 
 A port label whose key begins with ``VIP`` or ``vip`` holds ``name:port`` or
 ``address:port``; an IPv6 address may stand in brackets. A leading slash of a
 name vanishes with sanitising, so ``/web:80`` and ``web:80`` are one VIP.
+
+The form of the first Minuteman is a label of the task: ``vip_port<N>`` with
+``tcp://name:port`` or ``udp://name:port``, where N counts the ports of the node
+that the task holds (reference dcos-net §1.1).
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
@@ -16,6 +21,9 @@ from phalanx.net.model.label import domain_fragment
 from phalanx.net.model.objects import IPAddress, Protocol, Task, TaskPort
 
 KEY_PREFIXES = ("VIP", "vip")
+LEGACY_KEY = re.compile(r"vip_port([0-9]{1,6})", re.IGNORECASE)
+SCOPE_KEY = "network-scope"
+HOST_SCOPE, CONTAINER_SCOPE = "host", "container"
 GREATEST_PORT = 65535
 # What is left of a DNS name's 253 characters before ".l4lb.thisdcos.directory".
 NAME_LENGTH = 229
@@ -72,7 +80,9 @@ def parse_vip(value: str, framework_name: str, protocol: Protocol) -> NamedVip |
 def declared_vips(task: Task, framework_name: str) -> tuple[DeclaredVip, ...]:
     """Return the VIPs of the task's ports; a label that can't be used harms no other.
 
-    A port with both protocols declares each VIP twice, a port with number 0 none.
+    A port with both protocols declares each VIP twice, a port with number 0
+    none. The port of a legacy label is the one announced with that number, or
+    one made up, and it is the node's.
     """
     return tuple(
         dict.fromkeys(
@@ -97,6 +107,46 @@ def _parsed(task: Task, framework_name: str) -> Iterator[DeclaredVip | Malformed
         for key, value in port.labels:
             if key.startswith(KEY_PREFIXES):
                 yield from _parsed_label(port, key, value, framework_name)
+    for key, value in task.labels:
+        if (found := LEGACY_KEY.fullmatch(key)) is not None:
+            yield _parsed_legacy(task, key, int(found[1]), value, framework_name)
+
+
+def _parsed_legacy(
+    task: Task, key: str, index: int, value: str, framework_name: str
+) -> DeclaredVip | MalformedVip:
+    number = _nth_port(task.port_resources, index)
+    if number is None:
+        return MalformedVip(key, value, f"the task holds no port number {index} of its node")
+    scheme, _, rest = value.partition("://")
+    try:
+        protocol = Protocol(scheme.lower())
+    except ValueError:
+        return MalformedVip(key, value, "begins with neither tcp:// nor udp://")
+    port = next(
+        (
+            each
+            for each in task.ports
+            if each.number == number and protocol in each.protocol.lower().split(",")
+        ),
+        TaskPort(number, protocol=protocol),
+    )
+    scope = (SCOPE_KEY, HOST_SCOPE)
+    if scope not in port.labels:
+        port = msgspec.structs.replace(port, labels=(*port.labels, scope))
+    try:
+        return DeclaredVip(parse_vip(rest, framework_name, protocol), port)
+    except InvalidError as error:
+        return MalformedVip(key, value, str(error))
+
+
+def _nth_port(spans: Iterable[tuple[int, int]], index: int) -> int | None:
+    """Return the port with this index among those of *spans*, None beyond their end."""
+    for begin, end in spans:
+        if index <= end - begin:
+            return begin + index
+        index -= end - begin + 1
+    return None
 
 
 def _parsed_label(

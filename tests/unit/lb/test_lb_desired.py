@@ -1,12 +1,12 @@
 """desired_services is pure, so its tests are tables: a View in, services out."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import pytest
 
 from phalanx.lb.desired import desired_services
-from phalanx.lb.service import Backend, Service, Vip
+from phalanx.lb.service import Backend, Scheduler, Service, Vip
 from phalanx.net.model.objects import (
     Framework,
     HostPort,
@@ -264,3 +264,117 @@ def test_malformed_label_harms_no_sibling() -> None:
     services = desired_services(view(task(2, ports=(TaskPort(number=8080, labels=labels),))))
 
     assert services == service(backend(2))
+
+
+SIX = IPv6Address("fd01:c::cb8:74fe:906b:dee")
+DUAL: tuple[Object, ...] = (
+    Network("dcos6", None, 0, 1025, 1450, True, IPv6Network("fd01:b::/64"), 80),
+    VipLease("web.marathon", IPv4Address("11.225.37.143"), SIX),
+)
+
+
+def six(number: int) -> IPv6Address:
+    return IPv6Address("fd01:b::1:0") + number
+
+
+def dual(number: int, **changes: Any) -> Task:
+    return task(number, **{"addresses6": (six(number),), "networks6": ("dcos6",)} | changes)
+
+
+def test_named_vip_has_an_address_of_each_family_that_a_backend_has() -> None:
+    only4 = task(3)
+    only6 = dual(4, addresses=(), networks=())
+
+    services = desired_services(view(*DUAL, dual(2), only4, only6))
+
+    assert services == {
+        WEB: Service((backend(2), backend(3))),
+        Vip(SIX, 80): Service((Backend(six(2), 8080), Backend(six(4), 8080))),
+    }
+
+
+@pytest.mark.parametrize(
+    ("vip", "has4", "has6"),
+    [
+        pytest.param("/web:80", True, True, id="named"),
+        pytest.param("1.2.3.4:80", True, False, id="ipv4"),
+        pytest.param("fd01:f::1:80", False, True, id="ipv6"),
+        pytest.param("[fd01:f::1]:80", False, True, id="ipv6-in-brackets"),
+    ],
+)
+def test_backend_is_of_the_family_of_its_vip(vip: str, has4: bool, has6: bool) -> None:
+    # Reference dcos-net §1.9: the matrix of backend families.
+    port = TaskPort(number=8080, labels=(("VIP_0", vip),))
+
+    services = desired_services(view(*DUAL, dual(2, ports=(port,))))
+
+    held = {each.address for service in services.values() for each in service.backends}
+    assert held == {*([container(2)] if has4 else []), *([six(2)] if has6 else [])}
+    assert all(
+        each.address.version == vip.address.version
+        for vip, service in services.items()
+        for each in service.backends
+    )
+
+
+def test_task_on_the_host_network_is_no_backend_of_ipv6() -> None:
+    on_host = task(2, networks=(), addresses=(ON_A,))
+
+    assert desired_services(view(*DUAL, on_host)).keys() == {WEB}
+
+
+def test_mapped_port_of_a_node_is_the_containers_by_ipv6() -> None:
+    mapped = dual(2, host_ports=MAPPED, ports=(TaskPort(number=31000, labels=HOST_SCOPE),))
+
+    services = desired_services(view(*DUAL, mapped))
+
+    assert services == {
+        WEB: Service((Backend(ON_A, 31000),)),
+        Vip(SIX, 80): Service((Backend(six(2), 8080),)),
+    }
+
+
+@pytest.mark.parametrize(
+    "address", ["fd01:b::77", "fd01:d::c633:6401", "::1", "fe80::1", "ff02::1", "::ffff:1.2.3.4"]
+)
+def test_ipv6_address_in_use_can_not_be_taken(address: str) -> None:
+    port = TaskPort(number=8080, labels=(("VIP_0", f"[{address}]:80"),))
+
+    assert desired_services(view(*DUAL, dual(2, ports=(port,)))) == {}
+
+
+def test_port_names_the_network_of_its_backend() -> None:
+    green = Network("green", IPv4Network("10.2.0.0/16"), 24, 1026, 1450)
+    there = {
+        "addresses": (container(2), IPv4Address("10.2.0.5")),
+        "networks": ("dcos", "green"),
+    }
+    labels = (*LABELS, ("network-scope", "container"), ("network-name", "green"))
+
+    named = desired_services(view(green, task(2, **there, ports=(TaskPort(8080, labels=labels),))))
+    first = desired_services(view(green, task(2, **there)))
+
+    assert named == service(Backend(IPv4Address("10.2.0.5"), 8080))
+    assert first == service(backend(2))
+
+
+def test_labels_choose_scheduler_affinity_and_weight() -> None:
+    chosen = (*LABELS, ("LB_SCHEDULER", "mh"), ("LB_AFFINITY", "60"), ("LB_WEIGHT", "3"))
+    heavy = task(2, ports=(TaskPort(number=8080, labels=chosen),))
+    drained = task(4, ports=(TaskPort(number=8080, labels=chosen),), healthy=False)
+
+    services = desired_services(view(heavy, task(3), drained))
+
+    wanted = (backend(2, 3), backend(3), backend(4, 0))
+    assert services == {WEB: Service(wanted, scheduler=Scheduler.MH, affinity_seconds=60)}
+
+
+def test_vip_of_the_tasks_own_label_leads_to_the_port_of_the_node() -> None:
+    old = {"labels": (("vip_port0", "tcp://web:80"),), "port_resources": ((31000, 31001),)}
+
+    on_host = task(2, networks=(), addresses=(ON_A,), ports=(), **old)
+    mapped = task(3, node=ON_B, networks=("bridge",), ports=(), host_ports=MAPPED, **old)
+
+    assert desired_services(view(on_host, mapped), node=ON_B) == service(
+        backend(3), Backend(ON_A, 31000)
+    )

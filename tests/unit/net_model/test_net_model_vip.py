@@ -3,6 +3,8 @@
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phalanx.core.error import InvalidError
 from phalanx.net.model.objects import Protocol, Task, TaskPhase, TaskPort
@@ -19,7 +21,11 @@ TCP, UDP = Protocol.TCP, Protocol.UDP
 WEB = NamedVip("web.marathon", 80, TCP)
 
 
-def task(*ports: TaskPort) -> Task:
+def task(
+    *ports: TaskPort,
+    labels: tuple[tuple[str, str], ...] = (),
+    resources: tuple[tuple[int, int], ...] = (),
+) -> Task:
     return Task(
         framework_id="f",
         id="t",
@@ -28,6 +34,8 @@ def task(*ports: TaskPort) -> Task:
         node=IPv4Address("198.18.0.1"),
         phase=TaskPhase.RUNNING,
         ports=ports,
+        labels=labels,
+        port_resources=resources,
     )
 
 
@@ -145,3 +153,97 @@ def test_protocols_of_the_port_count(protocol: str, expected: list[Protocol]) ->
 
 def test_port_with_number_0_declares_nothing() -> None:
     assert declared_vips(task(port(("VIP_0", "/web:80"), number=0)), "marathon") == ()
+
+
+def named(name: str, number: int) -> NamedVip:
+    return NamedVip(f"{name}.marathon", number, TCP)
+
+
+def test_labels_of_ports_and_of_the_task_meet_at_a_port() -> None:
+    # Reference dcos-net §1.9: vip-labels.json.
+    holding = task(
+        port(("VIP_0", "/abc:80"), ("VIP_1", "/cbd:80"), number=9999),
+        port(number=10000),
+        port(("VIP_2", "/xyz:443"), number=10001),
+        port(number=10002),
+        labels=(("vip_port0", "tcp://def:80"), ("vip_port1", "tcp://jkl:80")),
+        resources=((9999, 10002),),
+    )
+
+    declared = declared_vips(holding, "marathon")
+
+    assert sorted((item.port.number, item.vip) for item in declared) == [
+        (9999, named("abc", 80)),
+        (9999, named("cbd", 80)),
+        (9999, named("def", 80)),
+        (10000, named("jkl", 80)),
+        (10001, named("xyz", 443)),
+    ]
+    assert malformed_vips(holding, "marathon") == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "vip", "number"),
+    [
+        ("vip_port0", "tcp://web:80", WEB, 31000),
+        ("VIP_PORT2", "tcp:///web:80", WEB, 31500),
+        ("vip_PORT1", "UDP://web:80", NamedVip("web.marathon", 80, UDP), 31001),
+        ("vip_port0", "tcp://1.2.3.4:80", AddressVip(IPv4Address("1.2.3.4"), 80, TCP), 31000),
+        ("vip_port0", "tcp://[fd01:f::1]:80", AddressVip(IPv6Address("fd01:f::1"), 80, TCP), 31000),
+    ],
+)
+def test_label_of_the_task_counts_the_ports_it_holds(
+    key: str, value: str, vip: NamedVip | AddressVip, number: int
+) -> None:
+    holding = task(labels=((key, value),), resources=((31000, 31001), (31500, 31500)))
+
+    made = TaskPort(number, protocol=vip.protocol, labels=(("network-scope", "host"),))
+    assert declared_vips(holding, "marathon") == (DeclaredVip(vip, made),)
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "reason"),
+    [
+        ("tcp://web:80", "vip_port2", "holds no port number 2"),
+        ("web:80", "vip_port0", "neither tcp:// nor udp://"),
+        ("sctp://web:80", "vip_port0", "neither tcp:// nor udp://"),
+        ("tcp://web", "vip_port0", "no port"),
+        ("tcp://web:0", "vip_port0", "port '0'"),
+    ],
+)
+def test_malformed_label_of_the_task_harms_no_sibling(value: str, key: str, reason: str) -> None:
+    holding = task(
+        port(("VIP_0", "/web:80"), number=31000),
+        labels=((key, value), ("vip_port1", "tcp://api:80")),
+        resources=((31000, 31001),),
+    )
+
+    [bad] = malformed_vips(holding, "marathon")
+    good = declared_vips(holding, "marathon")
+
+    assert reason in bad.reason
+    assert [item.vip for item in good] == [WEB, named("api", 80)]
+
+
+@pytest.mark.parametrize("key", ["vip_port", "vip_portx", "xvip_port0", "vip_port0x", "VIP_0"])
+def test_other_labels_of_the_task_declare_nothing(key: str) -> None:
+    holding = task(labels=((key, "tcp://web:80"),), resources=((31000, 31001),))
+
+    assert declared_vips(holding, "marathon") == ()
+    assert malformed_vips(holding, "marathon") == ()
+
+
+@given(
+    labels=st.lists(st.tuples(st.sampled_from(["VIP", "vip_x", "vip_port1"]), st.text())),
+    framework=st.text(),
+    protocol=st.sampled_from(["tcp", "udp,tcp", "", "x"]),
+)
+def test_whatever_stands_in_labels_a_good_one_is_found(
+    labels: list[tuple[str, str]], framework: str, protocol: str
+) -> None:
+    bad = port(*labels, protocol=protocol, number=81)
+    good = port(("VIP", "1.2.3.4:80"))
+
+    declared = declared_vips(task(bad, good, labels=tuple(labels)), framework)
+
+    assert DeclaredVip(AddressVip(IPv4Address("1.2.3.4"), 80, TCP), good) in declared
