@@ -21,6 +21,7 @@ from phalanx.dns.api.resolve import resolve_route
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.metrics import DnsCollector
 from phalanx.dns.publish import ZoneTable
+from phalanx.dns.resolvconf import DNS_PORT
 from phalanx.dns.server import DnsServer
 from phalanx.dns.zones.ledger import HeldVips
 from phalanx.lb.api.vips import vips_route
@@ -41,6 +42,7 @@ from phalanx.plane.cni.server import CniServer
 from phalanx.plane.config import LOADER, PlaneConfig
 from phalanx.plane.drift import drift_watched
 from phalanx.plane.mirror import Mirror
+from phalanx.plane.resolvconf import ResolvConfKeeper
 from phalanx.plane.sequence import TableSequence
 from phalanx.plane.tables import NFT_TABLES, build_tables
 
@@ -123,7 +125,7 @@ class Plane:
                 view = self._mirror.view  # the kernel still holds what it held
                 self._held = held_vips(view, desired_services(view, node=config.ip))
                 self._zones.publish(view, self._held)
-            await stack.enter_async_context(self._dns())
+            server = await stack.enter_async_context(self._dns())
             if config.cni_config_dir is not None:
                 await stack.enter_async_context(await self._cni(links))
             await stack.enter_async_context(serve(self._api(), *self._api_places()))
@@ -143,6 +145,8 @@ class Plane:
                 group.create_task(self._mirror.keep())
                 group.create_task(self._sequence.run())
                 group.create_task(self._lose_patience())
+                if config.resolv_conf is not None:
+                    group.create_task(self._resolv_conf(config.resolv_conf, server).run())
 
     def _dns(self) -> DnsServer:
         return DnsServer(
@@ -151,6 +155,20 @@ class Plane:
             addresses=[*map(str, self._config.dns_listen), *self._config.dns_listen_also],
             admission=self._config.admission,
             port=self._config.dns_port,
+        )
+
+    def _resolv_conf(self, path: Path, server: DnsServer) -> ResolvConfKeeper:
+        addresses = [str(each) for each in self._config.dns_listen]
+
+        def listening() -> Sequence[str]:
+            at = {place.host for place in server.listening if place.port == DNS_PORT}
+            return [each for each in addresses if each in at]
+
+        return ResolvConfKeeper(
+            path,
+            self._config.resolver_file,
+            listening=listening,
+            upstreams=lambda: self._forwarder.routes.default,
         )
 
     async def _cni(self, links: KernelLinks) -> CniServer:

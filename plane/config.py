@@ -11,6 +11,7 @@ from phalanx.core.error import ConfigError
 from phalanx.core.log import check_level
 from phalanx.dns.admission import Admission, parse_networks
 from phalanx.dns.forward.route import name_servers, parse_routes
+from phalanx.dns.resolvconf import ResolvConf
 from phalanx.dns.zones.settings import SOURCES, ZoneSettings
 from phalanx.lb.choose import Kind, check_kind
 from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
@@ -82,6 +83,15 @@ class PlaneConfig:
         " 0 for none",
         default=0,
     )
+    resolv_conf: Path | None = setting(
+        "resolv.conf of this node to write and keep: our addresses, and the upstreams when none"
+        " of ours answers (default: leave it alone)",
+        default=None,
+    )
+    dns_search: tuple[str, ...] = setting("domains to search, in --resolv-conf", default=())
+    dns_options: tuple[str, ...] = setting(
+        "options of --resolv-conf", default=("timeout:1", "attempts:3")
+    )
     dns_domain: str = setting("domain of the names that Mesos-DNS makes", default="mesos")
     dns_ttl: int = setting("seconds for which a client may keep a record of ours", default=5)
     dns_sources: tuple[str, ...] = setting(
@@ -111,6 +121,7 @@ class PlaneConfig:
         if self.dns_rate_limit < 0:
             raise ConfigError(f"--dns-rate-limit: {self.dns_rate_limit!r}: must not be below 0")
         _ = self.admission
+        _ = self.resolver_file
         _ = self.zones  # raises for what it can't use
         check_level(self.log_level)
 
@@ -128,6 +139,11 @@ class PlaneConfig:
             with suppress(OSError, UnicodeDecodeError):
                 found += name_servers(Path(upstream).read_text(), {self.ip, *self.dns_listen})
         return tuple(dict.fromkeys(found))
+
+    @property
+    def resolver_file(self) -> ResolvConf:
+        """Return what --resolv-conf should say beside the servers."""
+        return ResolvConf(self.dns_search, self.dns_options)
 
     @property
     def admission(self) -> Admission:

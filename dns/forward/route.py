@@ -8,6 +8,7 @@ from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
 from phalanx.dns.answer.wire import encode_name
 from phalanx.dns.forward.upstream import parse_upstream
+from phalanx.dns.resolvconf import remembered_upstreams
 from phalanx.dns.zones.hostname import is_domain
 from phalanx.dns.zones.record import is_encodable
 
@@ -58,8 +59,14 @@ def parse_routes(upstreams: Iterable[str], zones: Iterable[str] = ()) -> Routes:
 
 
 def name_servers(resolv_conf: str, own: Iterable[IPv4Address]) -> Sequence[str]:
-    """Return the name servers of a resolv.conf(5), without ourselves and those we can't ask."""
+    """Return the name servers of a resolv.conf(5), without ourselves and those we can't ask.
+
+    One that a plane wrote names those that it replaced.
+    """
     ours = {str(address) for address in own}
+    remembered = remembered_upstreams(resolv_conf)
+    if remembered is not None:
+        return tuple(remembered)
     found = []
     for line in resolv_conf.splitlines():
         words = line.split()

@@ -1,0 +1,122 @@
+"""A node's resolv.conf: what it says, whom it remembers, and that it is kept."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phalanx.core.config import HostPort
+from phalanx.core.error import ConfigError
+from phalanx.dns.forward.route import name_servers
+from phalanx.dns.resolvconf import ResolvConf, remembered_upstreams, render_resolv_conf
+from phalanx.plane.resolvconf import ResolvConfKeeper
+
+OURS = ("198.51.100.1", "198.51.100.2", "198.51.100.3")
+FIRST, SECOND = HostPort("192.0.2.1", 53), HostPort("192.0.2.2", 5353)
+
+
+def servers(text: str) -> list[str]:
+    lines = (line.split() for line in text.splitlines())
+    return [words[1] for words in lines if words[:1] == ["nameserver"]]
+
+
+@pytest.mark.parametrize(
+    ("listening", "upstreams", "expected"),
+    [
+        pytest.param(OURS, (FIRST,), list(OURS), id="ours"),
+        pytest.param((*OURS, "198.51.100.4"), (), list(OURS), id="no-more-than-three"),
+        pytest.param((), (FIRST, SECOND), ["192.0.2.1"], id="none-of-ours-answers"),
+        pytest.param((), (), [], id="nobody"),
+    ],
+)
+def test_servers_are_ours_or_those_of_others(
+    listening: tuple[str, ...], upstreams: tuple[HostPort, ...], expected: list[str]
+) -> None:
+    assert servers(render_resolv_conf(ResolvConf(), listening, upstreams)) == expected
+
+
+def test_search_list_and_options_are_said() -> None:
+    wanted = ResolvConf(("marathon.mesos", "corp.example"), ("timeout:1",))
+
+    lines = render_resolv_conf(wanted, OURS, ()).splitlines()
+
+    assert "search marathon.mesos corp.example" in lines
+    assert "options timeout:1" in lines
+
+
+@given(st.lists(st.sampled_from([FIRST, SECOND, HostPort("192.0.2.3", 53)]), unique=True))
+def test_whoever_reads_the_file_knows_whom_it_replaced(upstreams: list[HostPort]) -> None:
+    text = render_resolv_conf(ResolvConf(), OURS, upstreams)
+
+    assert list(name_servers(text, ())) == [str(each) for each in upstreams]
+    assert remembered_upstreams("nameserver 192.0.2.1\n") is None
+
+
+@pytest.mark.parametrize(
+    ("search", "options", "said"),
+    [
+        (("a b",), (), "dns-search"),
+        (tuple(f"d{n}" for n in range(7)), (), "6 domains"),
+        (tuple(f"{n}{'x' * 50}.example" for n in range(5)), (), "255 characters"),
+        ((), ("timeout:1 attempts:2",), "dns-options"),
+    ],
+)
+def test_what_resolvers_would_cut_is_refused(
+    search: tuple[str, ...], options: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        ResolvConf(search, options)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    found = tmp_path / "resolv.conf"
+    found.write_text("nameserver 192.0.2.1\n")
+    return found
+
+
+def keeper(path: Path, listening: list[str]) -> ResolvConfKeeper:
+    return ResolvConfKeeper(
+        path, ResolvConf(), listening=lambda: listening, upstreams=lambda: [FIRST]
+    )
+
+
+def test_file_is_written_once_and_again_when_another_wrote_it(path: Path) -> None:
+    keeping = keeper(path, list(OURS))
+
+    assert [keeping.keep(), keeping.keep()] == [True, False]
+    assert servers(path.read_text()) == list(OURS)
+    path.write_text("nameserver 192.0.2.9\n")
+    assert keeping.keep()
+    assert servers(path.read_text()) == list(OURS)
+    path.unlink()
+    assert keeping.keep()
+    assert [each.name for each in path.parent.iterdir()] == ["resolv.conf"]
+
+
+def test_link_stays_a_link_and_its_target_is_written(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(path)
+
+    keeper(link, list(OURS)).keep()
+
+    assert link.is_symlink()
+    assert servers(path.read_text()) == list(OURS)
+
+
+def test_resolver_that_ends_gives_way_to_its_upstreams(path: Path) -> None:
+    listening = list(OURS)
+    keeping = keeper(path, listening)
+    keeping.keep()
+    listening.clear()
+
+    assert keeping.keep()
+
+    assert servers(path.read_text()) == ["192.0.2.1"]
+
+
+def test_file_that_can_not_be_written_is_left(tmp_path: Path) -> None:
+    assert not keeper(tmp_path / "nowhere" / "resolv.conf", list(OURS)).keep()
+    assert os.listdir(tmp_path) == []
