@@ -26,7 +26,7 @@ class Flows:
         """
         command = (
             *self._prefix,
-            *(PROGRAM, "-D", "-p", str(vip.protocol)),
+            *(PROGRAM, "-D", "-f", f"ipv{vip.address.version}", "-p", str(vip.protocol)),
             *("--orig-dst", str(vip.address), "--orig-port-dst", str(vip.port)),
             *("--reply-src", str(endpoint.address), "--reply-port-src", str(endpoint.port)),
         )

@@ -14,6 +14,8 @@ from phalanx.lb.service import Backend, Endpoint
 
 # The kernel has one chain for each length. Few, so that a service rarely changes its length.
 LENGTHS = (8, 32, 128, 512, 2048)
+# Slots for each unit of weight in a table without empty slots: shares are even to a sixteenth.
+FULL = 16
 
 Table = tuple[Endpoint | None, ...]
 
@@ -30,11 +32,33 @@ def slots(backends: Sequence[Backend], previous: Table = ()) -> Table:
     if not eligible:
         return ()
     weights = [backend.weight for backend in eligible]
-    length = length_for(weights)
-    kept = previous[:length]
+    return _kept(eligible, previous[: length_for(weights)], length_for(weights), is_full=False)
+
+
+def filled(backends: Sequence[Backend], previous: Table = ()) -> Table:
+    """Return a slot table of *backends* without empty slots, *previous* kept where possible.
+
+    For those whose slot is a hash of their address: to draw again from an empty
+    slot would move them to another backend when that slot is filled. The
+    kernel scales hashes to the length, so in a longer table a source's slot is
+    among those that its slot was split into, and holds the same backend.
+    """
+    eligible = [backend for backend in backends if backend.weight > 0]
+    if not eligible:
+        return ()
+    weights = [backend.weight for backend in eligible]
+    length = _least_length(sum(weights) // gcd(*weights) * FULL)
+    before = len(previous)
+    scaled = tuple(previous[slot * before // length] for slot in range(length)) if before else ()
+    return _kept(eligible, scaled, length, is_full=True)
+
+
+def _kept(eligible: Sequence[Backend], kept: Table, length: int, *, is_full: bool) -> Table:
+    """Return a table of *length* slots that is as *kept* where each backend's share allows."""
     endpoints = [backend.endpoint for backend in eligible]
+    weights = [backend.weight for backend in eligible]
     held = Counter(kept)
-    shares = _shares(weights, [held[endpoint] for endpoint in endpoints], length)
+    shares = _shares(weights, [held[endpoint] for endpoint in endpoints], length, is_full=is_full)
     room = dict(zip(endpoints, shares, strict=True))
     table: list[Endpoint | None] = [None] * length
     for slot, endpoint in enumerate(kept):
@@ -53,19 +77,26 @@ def slots(backends: Sequence[Backend], previous: Table = ()) -> Table:
 
 def length_for(weights: Sequence[int]) -> int:
     """Return the least length that holds these weights, all above 0, exactly; or the greatest."""
-    units = sum(weights) // gcd(*weights)
+    return _least_length(sum(weights) // gcd(*weights))
+
+
+def _least_length(units: int) -> int:
     return next((length for length in LENGTHS if length >= units), LENGTHS[-1])
 
 
-def _shares(weights: Sequence[int], held: Sequence[int], length: int) -> list[int]:
+def _shares(
+    weights: Sequence[int], held: Sequence[int], length: int, *, is_full: bool
+) -> list[int]:
     """Split the slots by weight: exactly, or as near as one slot each where they are too few.
+
+    When the table *is_full*, all slots are given away, as near as one slot each.
 
     Among equal claims those who hold more already come first, so that a table
     that is right is left alone.
     """
     divisor = gcd(*weights)
     units = sum(weights) // divisor
-    if units <= length:
+    if units <= length and not is_full:
         return [weight // divisor * (length // units) for weight in weights]
     everyone = range(len(weights))
     if len(weights) > length:

@@ -2,16 +2,19 @@
 
 The number of rules does not grow with the cluster. A packet's VIP is looked up
 in one set for each slot table length and leads to the chain of that length,
-where drawn numbers lead through ``slots`` to a backend. Sets, because each new
-element of a verdict map makes the kernel walk the whole map again: 2 ms for
-each new service when there are 10,000, and a set's 0.4 ms stay.
+where drawn numbers, or a hash of the source, lead through ``slots`` to a
+backend. Sets, because each new element of a verdict map makes the kernel walk
+the whole map again: 2 ms for each new service when there are 10,000, and a
+set's 0.4 ms stay.
 """
 
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
+
+import msgspec
 
 from phalanx.lb.slots import LENGTHS
 
@@ -24,58 +27,88 @@ HAIRPIN_MARK = 0x01000000
 # fewer than one in 65,536 come to that.
 DRAWS = 16
 
-VIP_KEY = "ip daddr . meta l4proto . th dport"
-VIP_TYPE = "ipv4_addr . inet_proto . inet_service"
-SERVICES = "services_"
+# Every node hashes alike, so a client finds its backend again behind another node.
+SEED = 0x7A
 
 
-def render_ruleset(pool: IPv4Network) -> str:
+class Family(msgspec.Struct, frozen=True):
+    """How the sets and rules of one version of IP are spelled."""
+
+    version: int
+    suffix: str
+    word: str
+    kind: str
+
+    @property
+    def vip_key(self) -> str:
+        """Return what of a packet names its VIP."""
+        return f"{self.word} daddr . meta l4proto . th dport"
+
+    @property
+    def vip_type(self) -> str:
+        """Return the type of a set of VIPs."""
+        return f"{self.kind} . inet_proto . inet_service"
+
+    def set_of(self, length: int) -> str:
+        """Return the name of the set of services whose slot table is this long."""
+        return f"services{self.suffix}_{length}"
+
+    def named(self, name: str) -> str:
+        """Return the name of this version's set of that kind."""
+        return f"{name}{self.suffix}"
+
+
+FAMILIES = (Family(4, "", "ip", "ipv4_addr"), Family(6, "6", "ip6", "ipv6_addr"))
+FAMILY_OF: Mapping[int, Family] = {family.version: family for family in FAMILIES}
+
+
+def render_ruleset(pool: IPv4Network, pool6: IPv6Network) -> str:
     """Return the commands that put the empty table in place of whatever it was."""
-    sets = "\n".join(f"  set {set_of(length)} {{ type {VIP_TYPE}; }}" for length in LENGTHS)
-    draws = "\n".join(_draw_chain(length) for length in LENGTHS)
-    balance = "\n".join(f"    {VIP_KEY} @{set_of(length)} goto draw_{length}" for length in LENGTHS)
+    ipv4, ipv6 = FAMILIES
     is_hairpin = "ct state new ct status dnat fib daddr . iif oif exists"
     set_mark = f"meta mark set meta mark | {HAIRPIN_MARK:#010x}"
     clear_mark = f"meta mark set meta mark & {~HAIRPIN_MARK & 0xFFFFFFFF:#010x}"
+    refused = "\n".join(
+        f"    {each.vip_key} @{each.named('refused')} goto refuse" for each in FAMILIES
+    )
     return f"""\
 add table {TABLE}
 delete table {TABLE}
 table {TABLE} {{
   map fingerprint {{ type mark : mark; }}
-  map slots {{ typeof {VIP_KEY} . numgen random mod 2 : ip daddr . th dport; }}
-  map weights {{ type {VIP_TYPE} . ipv4_addr . inet_service : mark; }}
-  set refused {{ type {VIP_TYPE}; }}
-{sets}
-{draws}
-  chain balance {{
-{balance}
-  }}
+{"".join(map(_sets, FAMILIES))}\
+{"".join(map(_chains, FAMILIES))}\
   chain prerouting {{
     type nat hook prerouting priority -100; policy accept;
-    meta l4proto {{ tcp, udp }} jump balance
+    meta l4proto {{ tcp, udp }} meta nfproto ipv4 jump balance
+    meta l4proto {{ tcp, udp }} meta nfproto ipv6 jump balance6
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
-    meta l4proto {{ tcp, udp }} jump balance
+    meta l4proto {{ tcp, udp }} meta nfproto ipv4 jump balance
+    meta l4proto {{ tcp, udp }} meta nfproto ipv6 jump balance6
   }}
   chain refuse {{
     meta l4proto tcp reject with tcp reset
-    meta l4proto udp reject with icmp port-unreachable
+    meta l4proto udp reject with icmpx port-unreachable
   }}
   chain refuse_input {{
     type filter hook input priority 0; policy accept;
     ip daddr {pool} goto refuse
-    {VIP_KEY} @refused goto refuse
+    ip6 daddr {pool6} goto refuse
+{refused}
   }}
   chain refuse_output {{
     type filter hook output priority 0; policy accept;
-    {VIP_KEY} @refused goto refuse
+    meta l4proto tcp {ipv4.vip_key} @refused reject with tcp reset
+    meta l4proto tcp {ipv6.vip_key} @refused6 reject with tcp reset
   }}
   chain forward {{
     type filter hook forward priority 0; policy accept;
-    {VIP_KEY} @refused goto refuse
+{refused}
     iifname "phx-*" {is_hairpin} {set_mark}
     ct original ip daddr {pool} {is_hairpin} {set_mark}
+    ct original ip6 daddr {pool6} {is_hairpin} {set_mark}
   }}
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
@@ -85,9 +118,33 @@ table {TABLE} {{
 """
 
 
-def set_of(length: int) -> str:
-    """Return the name of the set of services whose slot table is this long."""
-    return f"{SERVICES}{length}"
+def _sets(family: Family) -> str:
+    lengths = "\n".join(
+        f"  set {family.set_of(length)} {{ type {family.vip_type}; }}" for length in LENGTHS
+    )
+    value = f"{family.word} daddr . th dport"
+    return f"""\
+  map {family.named("slots")} {{ typeof {family.vip_key} . numgen random mod 2 : {value}; }}
+  map {family.named("weights")} {{ type {family.vip_type} . {family.kind} . inet_service : mark; }}
+  map {family.named("options")} {{ type {family.vip_type} : mark; }}
+  set {family.named("hashed")} {{ type {family.vip_type}; }}
+  set {family.named("refused")} {{ type {family.vip_type}; }}
+{lengths}
+"""
+
+
+def _chains(family: Family) -> str:
+    draws = "\n".join(_draw_chain(family, length) for length in LENGTHS)
+    balance = "\n".join(
+        f"    {family.vip_key} @{family.set_of(length)} goto {family.named('draw')}_{length}"
+        for length in LENGTHS
+    )
+    return f"""\
+{draws}
+  chain {family.named("balance")} {{
+{balance}
+  }}
+"""
 
 
 def text_fingerprint(ruleset: str) -> int:
@@ -107,10 +164,24 @@ def structure_fingerprint(listing: Iterable[Mapping[str, Any]]) -> int:
     return zlib.crc32(json.dumps(structure, sort_keys=True).encode())
 
 
-def _draw_chain(length: int) -> str:
-    """Render the chain that draws slots until one is filled, then takes the first."""
-    rules = "\n".join(
-        f"    dnat ip to {VIP_KEY} . numgen random mod {bound} map @slots"
-        for bound in (*[length] * DRAWS, 1)
-    )
-    return f"  chain draw_{length} {{\n{rules}\n  }}"
+def _draw_chain(family: Family, length: int) -> str:
+    """Render the chains that choose a slot by the source, or draw until one is filled.
+
+    The first slot is for whoever finds none.
+    """
+    hash_chain = f"{family.named('hash')}_{length}"
+    hashes = (f"jhash {family.word} saddr mod {length} seed {SEED:#x}", "numgen random mod 1")
+    draws = (f"numgen random mod {bound}" for bound in (*[length] * DRAWS, 1))
+    return f"""\
+  chain {hash_chain} {{
+{_to_slots(family, hashes)}
+  }}
+  chain {family.named("draw")}_{length} {{
+    {family.vip_key} @{family.named("hashed")} goto {hash_chain}
+{_to_slots(family, draws)}
+  }}"""
+
+
+def _to_slots(family: Family, numbers: Iterable[str]) -> str:
+    target = f"    dnat {family.word} to {family.vip_key}"
+    return "\n".join(f"{target} . {number} map @{family.named('slots')}" for number in numbers)

@@ -5,13 +5,21 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from phalanx.lb.nftables.entry import Entry
-from phalanx.lb.nftables.ruleset import TABLE, set_of
+from phalanx.lb.nftables.ruleset import FAMILIES, FAMILY_OF, TABLE, Family
 from phalanx.lb.service import Vip
 from phalanx.lb.slots import LENGTHS
 
 # Elements in one transaction; a bigger change is split between services, never inside one.
 BATCH = 20_000
-SETS = ("slots", "weights", "refused", *map(set_of, LENGTHS))
+KINDS = ("slots", "weights", "options", "hashed", "refused")
+
+
+def _sets_of(family: Family) -> tuple[str, ...]:
+    return (*map(family.named, KINDS), *map(family.set_of, LENGTHS))
+
+
+SETS_OF: Mapping[int, tuple[str, ...]] = {each.version: _sets_of(each) for each in FAMILIES}
+SETS = tuple(name for sets in SETS_OF.values() for name in sets)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -30,7 +38,7 @@ def render_batches(changes: Iterable[Change], *, batch: int = BATCH) -> Iterator
     for change in changes:
         before = elements(change.vip, change.before)
         after = elements(change.vip, change.after)
-        for name in SETS:
+        for name in SETS_OF[change.vip.address.version]:
             old, new = before[name], after[name]
             removed[name] += [key for key, value in old.items() if new.get(key) != value]
             fresh = [key + value for key, value in new.items() if old.get(key) != value]
@@ -47,18 +55,24 @@ def render_batches(changes: Iterable[Change], *, batch: int = BATCH) -> Iterator
 
 def elements(vip: Vip, entry: Entry) -> Mapping[str, Mapping[str, str]]:
     """Return the elements of a VIP in nft's words: for each set, what follows each key."""
+    family = FAMILY_OF[vip.address.version]
     key = f"{vip.address} . {vip.protocol} . {vip.port}"
     return {
-        "slots": {
+        family.named("slots"): {
             f"{key} . {slot}": f" : {endpoint.address} . {endpoint.port}"
             for slot, endpoint in entry.slots.items()
         },
-        "weights": {
+        family.named("weights"): {
             f"{key} . {endpoint.address} . {endpoint.port}": f" : {weight}"
             for endpoint, weight in entry.weights.items()
         },
-        "refused": {key: ""} if entry.is_refused else {},
-        **{set_of(length): {key: ""} if length in entry.lengths else {} for length in LENGTHS},
+        family.named("options"): {key: f" : {entry.options}"} if entry.options else {},
+        family.named("hashed"): {key: ""} if entry.is_hashed else {},
+        family.named("refused"): {key: ""} if entry.is_refused else {},
+        **{
+            family.set_of(length): {key: ""} if length in entry.lengths else {}
+            for length in LENGTHS
+        },
     }
 
 

@@ -1,7 +1,7 @@
 """Services in the kernel: one nftables table, read back whole, changed by elements."""
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 import msgspec
 import structlog
@@ -19,7 +19,7 @@ from phalanx.lb.nftables.ruleset import (
 )
 from phalanx.lb.nftables.script import Change, render_batches
 from phalanx.lb.service import Service, Vip
-from phalanx.net.model.lease import VIP_POOL
+from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
 from phalanx.net.model.objects import Protocol
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.watch import LOST, TableWatch
@@ -38,7 +38,7 @@ class Held(msgspec.Struct, frozen=True):
 class NftablesServices:
     """A Dataplane of the services in one network namespace.
 
-    Addresses of *pool* are refused at once where no service answers for them.
+    Addresses of *pool* and *pool6* are refused at once where no service answers for them.
     The table is listed when the kernel has notified of any change that was not
     ours; otherwise the last listing with our changes on top is the truth.
     """
@@ -46,11 +46,16 @@ class NftablesServices:
     name = "services"
 
     def __init__(
-        self, nft: Nft, *, pool: IPv4Network = VIP_POOL, flows: Flows | None = None
+        self,
+        nft: Nft,
+        *,
+        pool: IPv4Network = VIP_POOL,
+        pool6: IPv6Network = VIP_POOL6,
+        flows: Flows | None = None,
     ) -> None:
         self._nft = nft
         self._flows = flows or Flows()
-        self._ruleset = render_ruleset(pool)
+        self._ruleset = render_ruleset(pool, pool6)
         self._watch: TableWatch | None = None
         self._held: Held | None = None  # None when it is to be listed
 

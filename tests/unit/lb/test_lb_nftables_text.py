@@ -1,15 +1,16 @@
 """What is written to nftables and how its listing is read: pure, so no kernel here."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
+import msgspec
 import pytest
 
 from phalanx.lb.nftables.entry import EMPTY, Entry, compile_entry, service_of
 from phalanx.lb.nftables.listing import parse_listing
 from phalanx.lb.nftables.ruleset import render_ruleset, structure_fingerprint
 from phalanx.lb.nftables.script import Change, render_batches
-from phalanx.lb.service import Backend, Endpoint, Service, Vip
+from phalanx.lb.service import Backend, Endpoint, Scheduler, Service, Vip
 from phalanx.net.model.objects import Protocol
 
 POOL = IPv4Network("11.0.0.0/8")
@@ -101,6 +102,20 @@ def test_big_change_is_split_between_services() -> None:
             id="served-and-refused",
         ),
         pytest.param(
+            msgspec.structs.replace(compile_entry(Service((ONE,))), is_hashed=True),
+            id="hashed-without-saying",
+        ),
+        pytest.param(
+            msgspec.structs.replace(
+                compile_entry(Service((ONE,), scheduler=Scheduler.SH)), is_hashed=False
+            ),
+            id="drawn-without-saying",
+        ),
+        pytest.param(
+            msgspec.structs.replace(compile_entry(Service((ONE,))), options=7),
+            id="scheduler-not-known",
+        ),
+        pytest.param(
             Entry(
                 lengths=frozenset({8}),
                 slots=dict.fromkeys(range(7), ONE.endpoint) | {7: TWO.endpoint},
@@ -113,10 +128,39 @@ def test_elements_that_contradict_one_another_are_no_whole_service(damaged: Entr
     assert not service_of(damaged).is_whole
 
 
-def test_entry_is_read_back_as_its_service() -> None:
-    service = Service((Backend(ONE.address, 8080, 0), TWO))
+@pytest.mark.parametrize("scheduler", list(Scheduler))
+@pytest.mark.parametrize("affinity", [0, 1, 604800])
+def test_entry_is_read_back_as_its_service(scheduler: Scheduler, affinity: int) -> None:
+    service = Service(
+        (Backend(ONE.address, 8080, 0), TWO), scheduler=scheduler, affinity_seconds=affinity
+    )
 
     assert service_of(compile_entry(service)) == service
+
+
+def test_service_of_ipv6_is_written_to_its_own_sets() -> None:
+    vip = Vip(IPv6Address("fd01:c::1"), 80)
+    after = compile_entry(Service((Backend(IPv6Address("fd01:b::2"), 8080),)))
+
+    (script,) = scripts(Change(vip, EMPTY, after))
+
+    assert [line.split(" {")[0] for line in script.splitlines()] == [
+        "add element inet phalanx_lb slots6",
+        "add element inet phalanx_lb services6_8",
+    ]
+    assert "fd01:c::1 . tcp . 80 . 7 : fd01:b::2 . 8080" in script
+
+
+def test_change_of_the_scheduler_only_touches_what_says_so() -> None:
+    before = compile_entry(Service((ONE,), scheduler=Scheduler.MH))
+    after = compile_entry(Service((ONE,), scheduler=Scheduler.SH), before)
+
+    (script,) = scripts(Change(WEB, before, after))
+
+    assert script == (
+        "delete element inet phalanx_lb options { 11.0.0.1 . tcp . 80 }\n"
+        "add element inet phalanx_lb options { 11.0.0.1 . tcp . 80 : 2 }\n"
+    )
 
 
 LISTING: list[dict[str, Any]] = [
@@ -162,7 +206,8 @@ def test_structure_is_told_apart_by_rules_and_not_by_elements_or_handles() -> No
 
 
 def test_ruleset_refuses_the_pool_it_was_given() -> None:
-    ruleset = render_ruleset(IPv4Network("10.64.0.0/10"))
+    ruleset = render_ruleset(IPv4Network("10.64.0.0/10"), IPv6Network("fd02::/64"))
 
     assert "ip daddr 10.64.0.0/10 goto refuse" in ruleset
+    assert "ip6 daddr fd02::/64 goto refuse" in ruleset
     assert str(POOL) not in ruleset

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phalanx.lb.service import Backend, Endpoint
-from phalanx.lb.slots import LENGTHS, Table, length_for, slots
+from phalanx.lb.slots import FULL, LENGTHS, Table, filled, length_for, slots
 
 
 def backend(number: int, weight: int = 1) -> Backend:
@@ -111,3 +111,61 @@ def test_slots_of_those_who_stay_stay(before: list[Backend], data: st.DataObject
         )
         shrunk = sum(max(0, kept[each.endpoint] - now[each.endpoint]) for each in before)
         assert lost.total() <= shrunk + 1
+
+
+@given(weighted, weighted)
+def test_full_table_has_no_empty_slot_and_fair_shares(
+    before: list[Backend], after: list[Backend]
+) -> None:
+    table = filled(after, filled(before))
+
+    eligible = {each.endpoint: each.weight for each in after if each.weight}
+    assert None not in table
+    assert counts(table).keys() == eligible.keys()
+    total = sum(eligible.values())
+    for endpoint, weight in eligible.items():
+        assert abs(counts(table)[endpoint] - len(table) * weight / total) <= max(
+            1, len(table) / FULL / total
+        )
+
+
+@given(weighted, weighted)
+def test_full_table_that_is_right_is_left_alone(
+    before: list[Backend], after: list[Backend]
+) -> None:
+    table = filled(after, filled(before))
+
+    assert filled(after, table) == table
+
+
+def test_backend_that_leaves_a_full_table_moves_its_own_sources_only() -> None:
+    before = filled(equal(*range(9)))
+    after = filled(equal(*range(8)), before)
+    sources = [number / 4096 for number in range(4096)]  # as the kernel scales a hash
+
+    moved = [
+        before[int(source * len(before))]
+        for source in sources
+        if before[int(source * len(before))] != after[int(source * len(after))]
+    ]
+
+    assert (len(before), len(after)) == (512, 128)
+    # A slot of the shorter table is four of the longer one: at each seam one may be another's.
+    strangers = sum(each != backend(8).endpoint for each in moved)
+    assert strangers <= 4096 * 9 * 4 // 512
+
+
+def test_full_table_that_grows_keeps_what_it_can() -> None:
+    before = filled(equal(*range(8)))
+    after = filled(equal(*range(9)), before)
+
+    kept = sum(after[slot] == before[slot * len(before) // len(after)] for slot in range(512))
+
+    assert kept >= 512 * 8 // 9 - 1
+
+
+def test_weights_too_many_for_a_full_table_are_near_their_shares() -> None:
+    table = filled([backend(1, 200), backend(2, 300)])
+
+    assert len(table) == 128
+    assert counts(table)[backend(2).endpoint] == 77
