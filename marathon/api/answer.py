@@ -18,6 +18,7 @@ from phalanx.marathon.api.desk import SEAT
 from phalanx.marathon.definition.problem import DefinitionError
 from phalanx.marathon.engine.orders import LockedError, Origin, TooManyError
 from phalanx.marathon.model.deployment import Deployment
+from phalanx.marathon.model.path import ROOT
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -109,9 +110,9 @@ def flag(request: web.Request, name: str, *, default: bool = False) -> bool:
     return text.lower() != "false"
 
 
-def origin_of(request: web.Request) -> Origin:
-    """Return who asks, for the event stream."""
-    return Origin(request.remote or "", request.path)
+def origin_of(request: web.Request, group: str = ROOT) -> Origin:
+    """Return who asks to change something in *group*, for the event stream."""
+    return Origin(request.remote or "", request.path, group)
 
 
 def deployed(

@@ -1,10 +1,12 @@
 """All routes in one place."""
 
+from collections.abc import Iterator
+
 import aiohttp
 from aiohttp import web
 
-from phalanx.marathon.api import apps, deployments, events, server, tasks
-from phalanx.marathon.api.answer import add_headers, errors_as_json
+from phalanx.marathon.api import apps, deployments, events, groups, server, tasks
+from phalanx.marathon.api.answer import Handler, add_headers, errors_as_json
 from phalanx.marathon.api.desk import SEAT, Seat
 from phalanx.marathon.api.proxy import SESSION, leader_answers
 
@@ -49,16 +51,32 @@ def build_app(seat: Seat, session: aiohttp.ClientSession) -> web.Application:
             web.delete("/v2/deployments/{deployment}", deployments.delete_deployment),
             web.get("/v2/queue{slash:/?}", deployments.list_queue),
             web.delete("/v2/queue/{id:.+?}/delay", deployments.delete_delay),
-            web.get("/v2/groups{slash:/*}", deployments.get_group),
-            web.delete("/v2/groups{slash:/*}", deployments.delete_group),
-            web.post("/v2/groups{slash:/*}", deployments.refuse_group_change),
-            web.put("/v2/groups{slash:/*}", deployments.refuse_group_change),
-            web.get(_GROUP, deployments.get_group),
-            web.delete(_GROUP, deployments.delete_group),
-            web.post(_GROUP, deployments.refuse_group_change),
-            web.put(_GROUP, deployments.refuse_group_change),
-            web.patch(_GROUP, deployments.refuse_group_change),
+            web.get("/v2/groups{slash:/*}", groups.get_group),
+            web.post("/v2/groups{slash:/*}", groups.create_group),
+            web.put("/v2/groups{slash:/*}", groups.update_group),
+            web.patch("/v2/groups{slash:/*}", groups.patch_group),
+            web.delete("/v2/groups{slash:/*}", groups.delete_group),
+            *_of_group("/apps{slash:/?}", get=groups.list_group_apps),
+            *_of_group("/versions{slash:/?}", get=groups.list_group_versions),
+            *_of_group(
+                "/versions/{version:[^/]+}{slash:/?}",
+                get=groups.get_group_version,
+                put=groups.restore_group,
+            ),
+            web.get(_GROUP, groups.get_group),
+            web.post(_GROUP, groups.create_group),
+            web.put(_GROUP, groups.update_group),
+            web.patch(_GROUP, groups.patch_group),
+            web.delete(_GROUP, groups.delete_group),
             web.route("*", "/v2/pods{tail:.*}", deployments.refuse_pods),
         ]
     )
     return app
+
+
+def _of_group(path: str, *, get: Handler, put: Handler | None = None) -> Iterator[web.RouteDef]:
+    """Yield the routes of *path* below a group, and below the root."""
+    for group in ("/v2/groups", "/v2/groups/{id:.+?}"):
+        yield web.get(group + path, get)
+        if put is not None:
+            yield web.put(group + path, put)

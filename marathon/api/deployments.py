@@ -1,14 +1,12 @@
-"""``/v2/deployments``, ``/v2/queue``, ``/v2/groups``, and the answer to ``/v2/pods``."""
+"""``/v2/deployments``, ``/v2/queue``, and the answer to ``/v2/pods``."""
 
 from aiohttp import web
 
-from phalanx.core.error import ConflictError, NotFoundError
+from phalanx.core.error import NotFoundError
 from phalanx.marathon.api.answer import as_json, deployed, flag, origin_of
 from phalanx.marathon.api.desk import desk_of
-from phalanx.marathon.engine.orders import of_apps, without
-from phalanx.marathon.engine.view import deployment_view, group_view, queue_view
-from phalanx.marathon.model.path import absolute, is_within
-from phalanx.marathon.schedule.planning import Apps
+from phalanx.marathon.engine.view import deployment_view, queue_view
+from phalanx.marathon.model.path import absolute
 
 
 async def list_deployments(request: web.Request) -> web.Response:
@@ -41,37 +39,6 @@ async def delete_delay(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def get_group(request: web.Request) -> web.Response:
-    """Answer a group; the root is always there."""
-    board, group = desk_of(request).board, absolute(request.match_info.get("id", "/"))
-    is_there = any(app_id.startswith(f"{group}/") for app_id in board.ledger.apps)
-    if group != "/" and not is_there:
-        raise NotFoundError(f"Group '{group}' does not exist")
-    return as_json(group_view(board, group))
-
-
-async def delete_group(request: web.Request) -> web.Response:
-    """Delete every app of a group and below."""
-    desk, group = desk_of(request), absolute(request.match_info.get("id", "/"))
-
-    def edit(apps: Apps) -> Apps:
-        if group in apps:
-            raise ConflictError(f"{group} is an app, not a group")
-        below = [app_id for app_id in apps if is_within(app_id, group)]
-        if not below and group != "/":
-            raise NotFoundError(f"Group '{group}' does not exist")
-        return without(below)(apps)
-
-    force = flag(request, "force")
-    return deployed(await desk.orders.change(of_apps(edit), origin_of(request), force=force))
-
-
 async def refuse_pods(request: web.Request) -> web.Response:
     """Answer that there are no pods here."""
     return as_json({"message": "Pods are not supported"}, status=501)
-
-
-async def refuse_group_change(request: web.Request) -> web.Response:
-    """Answer that groups can only be read and deleted."""
-    message = "Groups can be read and deleted; create and change apps at /v2/apps"
-    return as_json({"message": message}, status=501)

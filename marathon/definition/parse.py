@@ -19,7 +19,7 @@ from phalanx.marathon.model.app import (
     PortDefinition,
     PortMapping,
 )
-from phalanx.marathon.model.path import absolute
+from phalanx.marathon.model.path import absolute, parent_of
 
 _PLACE = re.compile(r"^(?P<error>.*?)(?: - at `\$(?P<place>.*)`)?$", re.DOTALL)
 _INDEX = re.compile(r"\[(\d+|\.\.\.)\]")
@@ -162,11 +162,12 @@ def _canonical(app: App, default_network: str | None) -> App:
         else network
         for network in app.networks
     ) or (App(id="").networks)
+    app_id = absolute(app.id)
     app = replace(
         app,
-        id=absolute(app.id),
+        id=app_id,
         networks=networks,
-        dependencies=tuple(absolute(path) for path in app.dependencies),
+        dependencies=tuple(absolute(path, parent_of(app_id)) for path in app.dependencies),
     )
     return with_default_ports(app)
 

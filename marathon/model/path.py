@@ -9,6 +9,7 @@ _SEGMENT = (
 _SEGMENT_PATTERN = re.compile(
     r"(([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])\.)*([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])"
 )
+ROOT = "/"
 RESERVED = ("restart", "tasks", "versions", ".", "..")
 
 

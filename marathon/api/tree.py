@@ -1,0 +1,75 @@
+"""Groups as clients read them: a tree of what the root holds flat (reference marathon §1.11)."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from phalanx.marathon.model.app import App
+from phalanx.marathon.model.group import Past, Root, root_before
+from phalanx.marathon.model.path import ROOT, groups_above, parent_of
+
+Show = Callable[[Any], dict[str, Any]]
+
+
+def group_tree(
+    root: Root,
+    group_id: str,
+    *,
+    shown: Collection[str],
+    version: str,
+    history: Iterable[Past],
+    show_app: Callable[[App], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return a group and all below it.
+
+    *shown* says which of ``groups``, ``apps`` and ``pods`` are wanted; lists
+    that are not are empty. *version* is that of a group that *history* (newest
+    first) says nothing of.
+    """
+    apps: dict[str, list[App]] = defaultdict(list)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for app_id in sorted(root.apps):
+        apps[parent_of(app_id)].append(root.apps[app_id])
+    for below in sorted(root.group_ids() - {ROOT}):
+        groups[parent_of(below)].append(below)
+    versions = _versions(history)
+
+    def tree(id: str) -> dict[str, Any]:
+        group = root.groups.get(id)
+        view: dict[str, Any] = {
+            "id": id,
+            "apps": [show_app(app) for app in apps[id]] if "apps" in shown else [],
+            "groups": [tree(child) for child in groups[id]] if "groups" in shown else [],
+            "pods": [],
+            "dependencies": [] if group is None else list(group.dependencies),
+            "version": versions.get(id) or (group.version if group is not None else version),
+        }
+        if id != ROOT and parent_of(id) == ROOT:
+            view["enforceRole"] = group is not None and group.enforce_role
+        return view
+
+    return tree(group_id)
+
+
+def _versions(history: Iterable[Past]) -> dict[str, str]:
+    """Return the last version of every group that one of the changes was in."""
+    found: dict[str, str] = {}
+    for past in history:
+        for path in (*past.apps, *past.groups):
+            found.setdefault(path, past.version)
+            for group in groups_above(path):
+                found.setdefault(group, past.version)
+        found.setdefault(ROOT, past.version)
+    return found
+
+
+def versions_of(history: Sequence[Past], group_id: str) -> list[str]:
+    """Return the versions of a group, newest first; *history* likewise."""
+    return [past.version for past in history if group_id == ROOT or past.touches(group_id)]
+
+
+def root_at(root: Root, history: Sequence[Past], version: str) -> Root | None:
+    """Return the root as it was in *version*, or None if nothing is known of that."""
+    if all(past.version != version for past in history):
+        return None
+    return root_before(root, (past for past in history if past.version > version))
