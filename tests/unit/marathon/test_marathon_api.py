@@ -485,9 +485,7 @@ async def test_every_reply_names_the_leader(marathon: Marathon) -> None:
     assert (status, answer) == (405, {"message": "Method Not Allowed"})
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/v2/pods"), ("GET", "/v2/pods/x::status")]
-)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v2/pods"), ("GET", "/v2/pods/x::status")])
 async def test_what_is_not_here_says_so(marathon: Marathon, method: str, path: str) -> None:
     status, answer = await marathon.ask(method, path)
 
