@@ -1,12 +1,12 @@
 """The holder of what is published: the zones of the latest View and the table that answers."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
 import structlog
 
-from phalanx.dns.answer.table import AnswerTable, Counts
+from phalanx.dns.answer.table import AnswerTable, Counts, Foreign
 from phalanx.dns.zones.desired import (
     Zones,
     static_zones,
@@ -38,7 +38,7 @@ class ZoneTable:
         settings: ZoneSettings = DEFAULTS,
         serial: int = 1,
         forwards: bool = False,
-        foreign: Callable[[bytes], bytes | None] | None = None,
+        foreign: Foreign | None = None,
     ) -> None:
         self.counts: Counts = defaultdict(int)
         self.settings = settings

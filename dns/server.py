@@ -39,7 +39,7 @@ class DnsServer:
     """Answers on every address over UDP and TCP while its context lasts.
 
     Datagrams about zones of ours are answered together with those that came
-    with them. A name of others becomes a task of the forwarder. A TCP connection
+    with them. A name of others is the forwarder's. A TCP connection
     may carry several queries at once; replies come in the order in which they
     are known (RFC 7766 §6.2.1.1).
     """
@@ -68,7 +68,6 @@ class DnsServer:
         self._idle_seconds = idle_seconds
         self.backlog = Backlog()
         self._connections: dict[asyncio.Task[None], bytes] = {}  # and the client's address
-        self._lookups: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
         self.listening: Sequence[HostPort] = ()
 
@@ -114,10 +113,10 @@ class DnsServer:
         reply_to = self._zones.answers.reply
         for message, peer in waiting:
             reply = reply_to(message)
-            if type(reply) is bytes:
+            if isinstance(reply, Query):
+                reply = self._look_up(reply, listener, peer)
+            if reply is not None:
                 replies.append((reply, peer))
-            elif isinstance(reply, Query):
-                self._look_up(reply, listener, peer)
         return replies
 
     def _admitted(self, waiting: list[Datagram], replies: list[Datagram]) -> list[Datagram]:
@@ -135,19 +134,14 @@ class DnsServer:
                 replies.append((turned_away, peer))
         return admitted
 
-    def _look_up(self, query: Query, listener: Listener, peer: bytes) -> None:
-        limit = udp_limit(query.edns)
-        known = self._forwarder.known(query, limit)
-        if known is not None:
-            listener.send_late(known, peer)
-            return
-
-        async def forward() -> None:
-            listener.send_late(await self._forwarder.resolve(query, limit, packed_of(peer)), peer)
-
-        task = asyncio.get_running_loop().create_task(forward())
-        self._lookups.add(task)
-        task.add_done_callback(self._lookups.discard)
+    def _look_up(self, query: Query, listener: Listener, peer: bytes) -> bytes | None:
+        """Return the reply if the forwarder knows it at once; else it is sent later."""
+        return self._forwarder.look_up(
+            query,
+            udp_limit(query.edns),
+            packed_of(peer),
+            lambda reply: listener.send_late(reply, peer),
+        )
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -218,7 +212,7 @@ class DnsServer:
             await asyncio.sleep(0)
 
     async def _end_tasks(self) -> None:
-        tasks = [*self._lookups, *self._connections]
+        tasks = list(self._connections)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 import enum
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from phalanx.dns.answer.wire import HEADER_BYTES, decode_name, skip_name
 from phalanx.dns.zones.record import RecordType
@@ -27,8 +27,7 @@ class Rcode(enum.IntEnum):
     BADVERS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Edns:
+class Edns(NamedTuple):
     """What the client's OPT record says."""
 
     size: int
@@ -36,8 +35,7 @@ class Edns:
     is_dnssec_ok: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """One question."""
 
     message: bytes

@@ -25,6 +25,9 @@ from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
 
 Counts = MutableMapping[tuple[str, int], int]  # replies by zone and rcode
 
+# A forwarder's ready reply to a datagram; it gets that, and all of it but the id.
+Foreign = Callable[[bytes, bytes], bytes | None]
+
 # What answers a query that came before: head and question, records in their orders, how many
 # orders, OPT record, label of the count.
 _Usual = tuple[bytes, tuple[bytes, ...], int, bytes, tuple[str, int]]
@@ -63,7 +66,9 @@ class AnswerTable:
         self._counts = counts
         self._settings = settings
         self._forwards = RECURSION_AVAILABLE if forwards else 0
-        self.foreign: Callable[[bytes], bytes | None] = _nothing  # ready replies of a forwarder
+        self.foreign: Callable[[bytes, bytes], bytes | None] = (
+            _nothing  # ready replies of a forwarder
+        )
         self._ready: dict[bytes, Answer] = {}
         self._usual: dict[bytes, _Usual] = {}  # what answers a query, by all of it but the id
         self._keys: dict[str, list[bytes]] = {}  # of ready answers, by the names they depend on
@@ -92,12 +97,13 @@ class AnswerTable:
 
     def reply(self, message: bytes) -> bytes | Query | None:
         """Return the reply to a datagram, the query if it is for others, None for silence."""
-        usual = self._usual.get(message[2:])
+        rest = message[2:]
+        usual = self._usual.get(rest)
         if usual is not None:
             start, tails, turns, opt, label = usual
             self._counts[label] += 1
             return message[:2] + start + tails[message[1] % turns] + opt
-        return self._reply_first(message)
+        return self.foreign(message, rest) or self._reply_first(message)
 
     def _reply_first(self, message: bytes) -> bytes | Query | None:
         """Reply to a query that was not met before in just these bytes."""
@@ -105,7 +111,7 @@ class AnswerTable:
         end = name_end + 5
         answer = self._ready.get(message[HEADER_BYTES:name_end].lower() + message[name_end:end])
         if answer is None or message[2] & 0xF8:
-            return self.foreign(message) or self._reply_slowly(message)
+            return self._reply_slowly(message)
         counts = message[4:HEADER_BYTES]
         if counts == _PLAIN and len(message) == end:
             if answer.size <= CLASSIC_BYTES:
@@ -235,5 +241,5 @@ class AnswerTable:
         self._ready[key] = answer
 
 
-def _nothing(_: bytes) -> bytes | None:
+def _nothing(_: bytes, __: bytes) -> bytes | None:
     return None

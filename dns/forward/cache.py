@@ -1,6 +1,7 @@
 """A bounded memory of upstreams' answers; it is told the time (RFC 2308, 8767)."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from phalanx.dns.forward.message import Key, UpstreamReply
 
@@ -19,8 +20,7 @@ class _Entry:
     retry_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cached:
+class Cached(NamedTuple):
     """An answer and how long it has been here."""
 
     reply: UpstreamReply

@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from typing import TypeGuard
 
 import structlog
 
@@ -14,9 +15,18 @@ from phalanx.dns.answer.query import Query, Rcode
 from phalanx.dns.answer.reply import MAX_TCP_BYTES, Body, render_reply
 from phalanx.dns.answer.table import Counts
 from phalanx.dns.forward.cache import MAX_ENTRIES, Cache, Cached
-from phalanx.dns.forward.exchange import Exchange
-from phalanx.dns.forward.message import Key, UpstreamReply, key_of, render_forwarded
+from phalanx.dns.forward.message import (
+    Key,
+    UpstreamReply,
+    is_good_reply,
+    key_of,
+    parse_reply,
+    render_forwarded,
+    render_query,
+)
+from phalanx.dns.forward.ports import Asked, Draws, Ports
 from phalanx.dns.forward.route import parse_routes
+from phalanx.dns.forward.tcp import ask_tcp
 from phalanx.dns.forward.upstream import NEW, Standing, probe_due, ranked
 
 log = structlog.get_logger()
@@ -25,11 +35,29 @@ ZONE = "."  # the zone of foreign names in counts
 RACERS = 2
 ROUNDS = 2
 TRY_SECONDS = 2.0
+TICK_PART = 0.05  # of a try: how late it may be found to be over
 PATIENCE_SECONDS = 1.8  # before a client gets a stale answer (RFC 8767 §5)
-MAX_LATE = 64  # tries that go on after their race was won
 MAX_RECENT = 4096  # replies that are right as bytes for the rest of a second
-MAX_FLIGHTS = 256  # questions under way; each may hold RACERS sockets
-MAX_WAITING = 1024  # clients waiting for them
+MAX_FLIGHTS = 2048  # questions under way
+MAX_WAITING = 4096  # clients waiting for them
+RANKED_SECONDS = 0.05  # for which an order of upstreams holds, unless one fails
+
+Done = Callable[[bytes], None]
+
+
+class Flight:
+    """One question under way to upstreams, and whoever waits for it."""
+
+    __slots__ = ("is_over", "key", "left", "order", "rest", "turn", "waiting")
+
+    def __init__(self, key: Key, order: Sequence[HostPort]) -> None:
+        self.key = key
+        self.rest = render_query(key, 0)[2:]
+        self.order = order
+        self.turn = 0
+        self.left = 0  # racers of this turn that may still answer
+        self.waiting: list[tuple[Query, int, bytes, Done]] = []
+        self.is_over = False
 
 
 class Forwarder:
@@ -59,17 +87,21 @@ class Forwarder:
         self.events: Counter[str] = Counter()
         self.failures: Counter[tuple[HostPort, str]] = Counter()
         self._standings: dict[HostPort, Standing] = {}
-        self._flights: dict[Key, asyncio.Task[UpstreamReply | None]] = {}
-        self._tries: set[Exchange] = set()  # under way, those that lost their race included
+        self._flights: dict[Key, Flight] = {}
+        self._ports: dict[HostPort, Ports[Flight]] = {}
+        self._orders: dict[Sequence[HostPort], tuple[float, Sequence[HostPort]]] = {}
+        self._tick: asyncio.TimerHandle | None = None  # while a question is under way
+        self._connections: set[asyncio.Task[None]] = set()
         self._cache = Cache(max_cached)
         self._recent: dict[bytes, tuple[float, tuple[str, int], bytes]] = {}  # by all but the id
         self._try_seconds = try_seconds
         self._patience_seconds = patience_seconds
         self._max_flights = max_flights
         self._max_waiting = max_waiting
-        self._waiting: Counter[bytes] = Counter()  # clients' queries, by their addresses
+        self._waiting: dict[bytes, int] = {}  # clients' queries, by their addresses
+        self._waiting_total = 0
         self._clock = clock
-        self._rng = rng or random.SystemRandom()
+        self._draws = Draws(rng or random.SystemRandom())
 
     @property
     def forwards(self) -> bool:
@@ -87,32 +119,92 @@ class Forwarder:
             if upstream in listening:
                 raise ConfigError(f"upstream: {str(upstream)!r} is an address that we listen on")
 
-    def recent(self, message: bytes) -> bytes | None:
-        """Return the reply to a datagram that asks as another did within the same second."""
-        found = self._recent.get(message[2:])
+    def recent(self, message: bytes, rest: bytes) -> bytes | None:
+        """Return the reply to a datagram that asks as another did within the same second.
+
+        *rest* is all of it but the id.
+        """
+        found = self._recent.get(rest)
         if found is None:
             return None
-        until, label, rest = found
+        until, label, reply = found
         if self._clock() >= until:
-            del self._recent[message[2:]]
+            del self._recent[rest]
             return None
         self.counts[label] += 1
         self.events["cache_hit"] += 1
-        return message[:2] + rest
+        return message[:2] + reply
 
     def known(self, query: Query, limit: int) -> bytes | None:
         """Return the reply if it takes no asking: from the cache, or a refusal."""
         key = key_of(query)
-        if not self.routes.upstreams_of(key.question[:-4]):
+        if not self.routes.upstreams_of(key.question):
             return self._error(query, Rcode.REFUSED)
         cached = self._cache.find(key, self._clock())
-        if cached is None or (cached.is_stale and cached.is_retry_due):
-            return None
+        return self._from_cache(query, key, cached, limit) if _is_usable(cached) else None
+
+    def look_up(self, query: Query, limit: int, client: bytes, done: Done) -> bytes | None:
+        """Return the reply, at most *limit* bytes long, if it takes no asking; else None.
+
+        Then *done* gets it later, once. *client* is the packed address of who
+        asks. An answer whose time is over is given when upstreams fail, or take long.
+        """
+        key = key_of(query)
+        upstreams = self.routes.upstreams_of(key.question)
+        if not upstreams:
+            return self._error(query, Rcode.REFUSED)
+        now = self._clock()
+        cached = self._cache.find(key, now)
+        if _is_usable(cached):
+            return self._from_cache(query, key, cached, limit)
+        flight = self._flights.get(key)
+        if self._is_too_much(client, is_new=flight is None):
+            self.events["overload"] += 1
+            return self._stale(query, key, limit) or self._error(query, Rcode.SERVFAIL)
+        self.events["forwarded" if flight is None else "coalesced"] += 1
+        if flight is None:
+            flight = self._start(key, upstreams, now)
+        flight.waiting.append((query, limit, client, done))
+        self._waiting[client] = self._waiting.get(client, 0) + 1
+        self._waiting_total += 1
+        if cached is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._patience_seconds, self._answer, flight, None)
+        return None
+
+    async def resolve(self, query: Query, limit: int, client: bytes = b"") -> bytes:
+        """Return the reply, as look_up does, when it is there."""
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def done(reply: bytes) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        known = self.look_up(query, limit, client, done)
+        return await answered if known is None else known
+
+    async def close(self) -> None:
+        """End the lookups under way; who waits for them gets no reply."""
+        connections = list(self._connections)
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        for ports in self._ports.values():
+            ports.close()
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        for flight in self._flights.values():
+            flight.is_over = True
+        self._flights.clear()
+        self._ports.clear()
+
+    def _from_cache(self, query: Query, key: Key, cached: Cached, limit: int) -> bytes:
         if cached.is_prefetch_due and key not in self._flights and self._has_spare_flights:
             self.events["prefetch"] += 1
-            _ = self._start(key)  # its flight goes on by itself
+            self._start(key, self.routes.upstreams_of(key.question), self._clock())
         self.events["stale" if cached.is_stale else "cache_hit"] += 1
-        reply = self._from_cache(query, cached, limit)
+        reply = self._aged(query, cached, limit)
         if limit < MAX_TCP_BYTES:
             if len(self._recent) >= MAX_RECENT:
                 self._recent.clear()
@@ -120,147 +212,179 @@ class Forwarder:
             self._recent[query.message[2:]] = (cached.until, label, reply[2:])
         return reply
 
-    async def resolve(self, query: Query, limit: int, client: bytes = b"") -> bytes:
-        """Return the reply, at most *limit* bytes long, asking upstreams if it is not known.
-
-        An answer whose time is over is given when upstreams fail, or take long.
-        """
-        known = self.known(query, limit)
-        if known is not None:
-            return known
-        key = key_of(query)
-        flight = self._flights.get(key)
-        if self._is_too_much(client, is_new=flight is None):
-            self.events["overload"] += 1
-            return self._stale(query, key, limit) or self._error(query, Rcode.SERVFAIL)
-        self.events["forwarded" if flight is None else "coalesced"] += 1
-        self._waiting[client] += 1
-        flight = flight or self._start(key)
-        is_kept = self._cache.find(key, self._clock()) is not None
-        try:
-            if is_kept:
-                async with asyncio.timeout(self._patience_seconds):
-                    reply = await asyncio.shield(flight)
-            else:
-                reply = await asyncio.shield(flight)
-        except TimeoutError:
-            reply = None
-        finally:
-            self._waiting[client] -= 1
-            if not self._waiting[client]:
-                del self._waiting[client]
-        if reply is None:
-            return self._stale(query, key, limit) or self._error(query, Rcode.SERVFAIL)
-        return self._reply(query, reply, 0, limit)
-
     @property
     def _has_spare_flights(self) -> bool:
         return len(self._flights) < self._max_flights // 2
 
     def _is_too_much(self, client: bytes, *, is_new: bool) -> bool:
         """Tell whether to turn a query away; when room gets short, nobody gets beyond a share."""
-        waiting = self._waiting.total()
-        if waiting >= self._max_waiting or (is_new and len(self._flights) >= self._max_flights):
+        waiting, flights = self._waiting_total, len(self._flights)
+        if waiting < self._max_waiting // 2 and flights < self._max_flights // 2:
+            return False
+        if waiting >= self._max_waiting or (is_new and flights >= self._max_flights):
             return True
-        clients = len(self._waiting | Counter([client]))
-        own = self._waiting[client]
-        is_crowded = waiting >= self._max_waiting // 2
-        if is_crowded and clients > 1 and own >= self._max_waiting // (2 * clients):
+        own = self._waiting.get(client, 0)
+        clients = len(self._waiting) + (not own)
+        if clients == 1:
+            return False
+        if waiting >= self._max_waiting // 2 and own >= self._max_waiting // (2 * clients):
             return True
-        is_busy = is_new and len(self._flights) >= self._max_flights // 2
-        return is_busy and clients > 1 and own >= self._max_flights // (2 * clients)
+        is_busy = is_new and flights >= self._max_flights // 2
+        return is_busy and own >= self._max_flights // (2 * clients)
 
     def _stale(self, query: Query, key: Key, limit: int) -> bytes | None:
         cached = self._cache.find(key, self._clock())
         if cached is None:
             return None
         self.events["stale"] += 1
-        return self._from_cache(query, cached, limit)
+        return self._aged(query, cached, limit)
 
-    def _from_cache(self, query: Query, cached: Cached, limit: int) -> bytes:
+    def _aged(self, query: Query, cached: Cached, limit: int) -> bytes:
         return self._reply(query, cached.reply, cached.age_seconds, limit, is_stale=cached.is_stale)
 
-    def _start(self, key: Key) -> asyncio.Task[UpstreamReply | None]:
-        flight = asyncio.get_running_loop().create_task(self._fetch(key))
-        self._flights[key] = flight
-        flight.add_done_callback(lambda _: self._flights.pop(key))
+    def _start(self, key: Key, upstreams: Sequence[HostPort], now: float) -> Flight:
+        """Race the two best upstreams, and later the next two."""
+        flight = self._flights[key] = Flight(key, self._order(upstreams, now))
+        probed = probe_due(flight.order[RACERS:], self._standings, now)
+        if probed is not None:
+            # Nobody waits for it: what it says only counts for its standing.
+            bystander = Flight(key, ())
+            bystander.is_over = True
+            self._ask(probed, bystander, now)
+        self._race(flight, now)
         return flight
 
-    async def close(self) -> None:
-        """End the lookups under way."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
-        for each in self._tries:
-            each.abandon()
-        self._tries.clear()
-        await asyncio.sleep(0)  # connections of tries close in their own tasks
-
-    async def _fetch(self, key: Key) -> UpstreamReply | None:
-        """Race the two best upstreams, then the next two; None when nobody has a good answer."""
-        upstreams = self.routes.upstreams_of(key.question[:-4])
-        now = self._clock()
+    def _order(self, upstreams: Sequence[HostPort], now: float) -> Sequence[HostPort]:
+        known = self._orders.get(upstreams)
+        if known is not None and known[0] <= now < known[0] + RANKED_SECONDS:
+            return known[1]
         order = ranked(upstreams, self._standings, now)
-        probed = probe_due(order[RACERS:], self._standings, now)
-        if probed is not None:
-            self._try(probed, key, lambda _: None)
-        for turn in range(ROUNDS):
-            racers = order[turn * RACERS : (turn + 1) * RACERS] or order[:RACERS]
-            reply = await self._race(racers, key)
-            if reply is not None:
-                self._cache.put(key, reply, self._clock())
-                return reply
-        self._cache.fail(key, self._clock())
-        return None
+        self._orders[upstreams] = (now, order)
+        return order
 
-    async def _race(self, racers: Sequence[HostPort], key: Key) -> UpstreamReply | None:
-        """Return the first good answer; who is late is still heard, for its standing."""
-        won: asyncio.Future[UpstreamReply | None] = asyncio.get_running_loop().create_future()
-        left = len(racers)
+    def _race(self, flight: Flight, now: float) -> None:
+        order, turn = flight.order, flight.turn
+        racers = order[turn * RACERS : (turn + 1) * RACERS] or order[:RACERS]
+        flight.left = len(racers)
+        for upstream in racers:
+            self._ask(upstream, flight, now)
 
-        def ended(reply: UpstreamReply | None) -> None:
-            nonlocal left
-            left -= 1
-            if not won.done() and (reply is not None or not left):
-                won.set_result(reply)
-
-        tries = [self._try(upstream, key, ended) for upstream in racers]
+    def _ask(self, upstream: HostPort, flight: Flight, now: float) -> None:
+        loop = asyncio.get_running_loop()
+        time_ = loop.time()
+        asked = Asked(flight, now, time_ + self._try_seconds)
+        ports = self._ports.get(upstream)
+        if ports is None:
+            ports = self._ports[upstream] = Ports(
+                upstream, self._draws, heard=self._heard, failed=self._failed
+            )
         try:
-            return await won
-        finally:
-            if len(self._tries) > RACERS * len(self._flights) + MAX_LATE:
-                for each in tries:
-                    each.abandon()
-                    self._tries.discard(each)
+            ports.ask(flight.rest, asked, time_)
+        except OSError:
+            loop.call_soon(self._failed, upstream, asked, "unreachable")
+        if self._tick is None:
+            self._tick = loop.call_later(self._try_seconds * TICK_PART, self._expire)
 
-    def _try(
-        self, upstream: HostPort, key: Key, ended: Callable[[UpstreamReply | None], None]
-    ) -> Exchange:
-        """Ask one upstream and remember how it did; *ended* gets None unless its answer is good."""
-        started = self._clock()
+    def _expire(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._tick = None
+        now, is_waiting = loop.time(), False
+        for ports in list(self._ports.values()):
+            ports.expire(now)
+            is_waiting = is_waiting or ports.is_waiting
+        if is_waiting and self._tick is None:
+            self._tick = loop.call_later(self._try_seconds * TICK_PART, self._expire)
 
-        def remember(result: UpstreamReply | str) -> None:
-            self._tries.discard(found)
-            now = self._clock()
-            standing = self._standings.get(upstream, NEW)
-            if not isinstance(result, str) and result.is_good:
-                self._standings[upstream] = standing.succeeded(now - started, now)
-                ended(result)
-                return
-            self.failures[upstream, result if isinstance(result, str) else "rcode"] += 1
-            self._standings[upstream] = standing.failed(now)
-            ended(None)
+    def _heard(self, upstream: HostPort, asked: Asked[Flight], message: bytes) -> bool:
+        """Tell whether *message* is the answer; who is late is heard, too, for its standing."""
+        flight = asked.asker
+        if flight.is_over:
+            is_good = is_good_reply(message, flight.key)
+            if is_good is None:
+                return False
+            if is_good:
+                self._succeeded(upstream, asked.since)
+            else:
+                self._failed(upstream, asked, "rcode")
+            return True
+        id_ = message[0] << 8 | message[1]
+        reply = parse_reply(message, flight.key, id_)
+        if reply is None:
+            return False
+        if reply.is_truncated:
+            self._ask_again(upstream, asked, id_)
+        else:
+            self._ended(upstream, asked, reply)
+        return True
 
-        found = Exchange(
-            upstream,
-            key,
-            self._rng.getrandbits(16),
-            seconds=self._try_seconds,
-            ended=remember,
-        )
-        self._tries.add(found)
-        return found
+    def _ask_again(self, upstream: HostPort, asked: Asked[Flight], id_: int) -> None:
+        async def ask() -> None:
+            self._ended(
+                upstream,
+                asked,
+                await ask_tcp(upstream, asked.asker.key, id_, seconds=self._try_seconds),
+            )
+
+        connection = asyncio.get_running_loop().create_task(ask())
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    def _ended(self, upstream: HostPort, asked: Asked[Flight], result: UpstreamReply | str) -> None:
+        if isinstance(result, str):
+            self._failed(upstream, asked, result)
+        elif not result.is_good:
+            self._failed(upstream, asked, "rcode")
+        else:
+            self._succeeded(upstream, asked.since)
+            if not asked.asker.is_over:
+                self._land(asked.asker, result)
+
+    def _succeeded(self, upstream: HostPort, since: float) -> None:
+        now = self._clock()
+        standing = self._standings.get(upstream, NEW)
+        self._standings[upstream] = standing.succeeded(now - since, now)
+
+    def _failed(self, upstream: HostPort, asked: Asked[Flight], reason: str) -> None:
+        now = self._clock()
+        self.failures[upstream, reason] += 1
+        self._standings[upstream] = self._standings.get(upstream, NEW).failed(now)
+        self._orders.clear()
+        flight = asked.asker
+        if flight.is_over:
+            return
+        flight.left -= 1
+        if flight.left:
+            return
+        flight.turn += 1
+        if flight.turn < ROUNDS:
+            self._race(flight, now)
+        else:
+            self._land(flight, None)
+
+    def _land(self, flight: Flight, reply: UpstreamReply | None) -> None:
+        flight.is_over = True
+        del self._flights[flight.key]
+        if reply is None:
+            self._cache.fail(flight.key, self._clock())
+        else:
+            self._cache.put(flight.key, reply, self._clock())
+        self._answer(flight, reply)
+
+    def _answer(self, flight: Flight, reply: UpstreamReply | None) -> None:
+        """Give everybody who waits the reply; without one what is stale, or SERVFAIL."""
+        waiting, flight.waiting = flight.waiting, []
+        for query, limit, client, done in waiting:
+            left = self._waiting[client] - 1
+            if left:
+                self._waiting[client] = left
+            else:
+                del self._waiting[client]
+            self._waiting_total -= 1
+            if reply is None:
+                found = self._stale(query, flight.key, limit)
+                done(found or self._error(query, Rcode.SERVFAIL))
+            else:
+                done(self._reply(query, reply, 0, limit))
 
     def _reply(
         self,
@@ -279,3 +403,8 @@ class Forwarder:
     def _error(self, query: Query, rcode: Rcode) -> bytes:
         self.counts[ZONE, rcode] += 1
         return render_reply(query, rcode, Body(), flags=0)
+
+
+def _is_usable(cached: Cached | None) -> TypeGuard[Cached]:
+    """Tell whether to give what is kept without asking anew."""
+    return cached is not None and not (cached.is_stale and cached.is_retry_due)

@@ -1,7 +1,6 @@
 """Messages to and from upstreams (RFC 1035, 2308, 5452); pure."""
 
 import struct
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from phalanx.dns.answer.query import Query, Rcode
@@ -51,8 +50,7 @@ def render_query(key: Key, id_: int) -> bytes:
     return header + key.question + opt
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamReply:
+class UpstreamReply(NamedTuple):
     """An upstream's answer without its header, question and OPT record.
 
     Names in *records* may point at the question, so they hold only behind a
@@ -102,8 +100,22 @@ def parse_reply(message: bytes, key: Key, id_: int) -> UpstreamReply | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Records:
+def is_good_reply(message: bytes, key: Key) -> bool | None:
+    """Tell whether *message*, whose id is right, is a good answer; None if it is none at all.
+
+    Its records are not looked at: nobody will have them.
+    """
+    if len(message) < HEADER_BYTES or (message[2] & 0xF8) != 0x80:
+        return None
+    rcode = message[3] & 0xF
+    end = HEADER_BYTES + len(key.question)
+    asked = message[HEADER_BYTES:end]
+    if asked[:-4].lower() + asked[-4:] == key.question:
+        return rcode in _GOOD
+    return False if len(message) == HEADER_BYTES and rcode in _BARE else None
+
+
+class _Records(NamedTuple):
     """The records of a message up to its OPT record."""
 
     counts: tuple[int, int, int]

@@ -24,11 +24,12 @@ class Routes:
     zones: Mapping[bytes, Sequence[HostPort]] = ()  # type: ignore[assignment]  # empty is empty
 
     def upstreams_of(self, name: bytes) -> Sequence[HostPort]:
-        """Return whom to ask about *name*, in bytes and lower case."""
+        """Return whom to ask about *name*, in bytes and lower case; more may follow it."""
         if self.zones:
             at = 0
+            end = name.index(0) + 1
             while name[at]:
-                found = self.zones.get(name[at:])
+                found = self.zones.get(name[at:end])
                 if found is not None:
                     return found
                 at += 1 + name[at]

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
+from typing import NamedTuple
 
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
@@ -15,8 +15,7 @@ RTT_GAIN = 0.25
 PROBE_SECONDS = 5.0  # after its last try a failing upstream gets one question more
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What we remember of one upstream, as of the time *at*."""
 
     failures: float = 0.0

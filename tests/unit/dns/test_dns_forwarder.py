@@ -3,8 +3,10 @@
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from typing import Protocol
 
 import pytest
@@ -12,6 +14,7 @@ from dnslib import RCODE, RR, A, DNSRecord
 
 from phalanx.dns.answer.query import Query, parse_query
 from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.forward.ports import PORTS, USES
 
 Script = Callable[[bytes, bool], Awaitable[Sequence[bytes]]]
 
@@ -104,15 +107,20 @@ async def test_answer_comes_back_with_the_clients_id_and_case(
     assert DNSRecord.parse(reply).header.ra == 1
 
 
-async def test_each_try_has_an_id_and_a_port_of_its_own(upstream: Open, forwarder: Make) -> None:
+async def test_each_try_has_a_random_id_and_any_of_several_ports(
+    upstream: Open, forwarder: Make
+) -> None:
     server = await upstream(says("192.0.2.1"))
     lookup = forwarder(server)
 
-    for number in range(12):
+    for number in range(400):
         await lookup.resolve(query(f"n{number}.example.com"), 512)
 
-    assert len({message[:2] for message in server.asked}) > 6
-    assert len({port for _, port in server.clients}) > 6
+    assert len({message[:2] for message in server.asked}) > 380
+    ports = [port for _, port in server.clients]
+    assert len(set(ports)) >= PORTS
+    assert max(Counter(ports).values()) <= USES
+    assert sum(one != other for one, other in pairwise(ports)) > 250
 
 
 async def test_good_answer_beats_a_fast_failure(upstream: Open, forwarder: Make) -> None:
@@ -229,7 +237,7 @@ async def test_when_all_stall_the_client_hears_servfail(upstream: Open, forwarde
     assert {reason for _, reason in lookup.failures} == {"timeout"}
 
 
-async def test_closed_port_is_a_failure_at_once(forwarder: Make) -> None:
+async def test_closed_port_is_a_failure_at_once() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         free = sock.getsockname()[1]
@@ -237,6 +245,7 @@ async def test_closed_port_is_a_failure_at_once(forwarder: Make) -> None:
 
     assert result(await lookup.resolve(query(), 512)) == ("SERVFAIL", [])
     assert {reason for _, reason in lookup.failures} == {"unreachable"}
+    await lookup.close()
 
 
 async def test_without_upstreams_foreign_names_are_refused() -> None:

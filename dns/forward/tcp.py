@@ -1,0 +1,34 @@
+"""One question to an upstream over TCP, for an answer that was cut."""
+
+import asyncio
+import struct
+
+from phalanx.core.config import HostPort
+from phalanx.dns.forward.message import Key, UpstreamReply, parse_reply, render_query
+
+_LENGTH = struct.Struct("!H")
+
+
+async def ask_tcp(upstream: HostPort, key: Key, id_: int, *, seconds: float) -> UpstreamReply | str:
+    """Return the answer, or a word for why there is none: ``timeout`` or ``unreachable``."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await _exchange(upstream, key, id_)
+    except TimeoutError:
+        return "timeout"
+    except (OSError, EOFError):
+        return "unreachable"
+
+
+async def _exchange(upstream: HostPort, key: Key, id_: int) -> UpstreamReply:
+    reader, writer = await asyncio.open_connection(upstream.host, upstream.port)
+    try:
+        message = render_query(key, id_)
+        writer.write(_LENGTH.pack(len(message)) + message)
+        while True:
+            (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+            reply = parse_reply(await reader.readexactly(length), key, id_)
+            if reply is not None:
+                return reply
+    finally:
+        writer.close()
