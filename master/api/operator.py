@@ -24,18 +24,11 @@ from phalanx.mesos.build import build_info
 from phalanx.mesos.v1.master import (
     Call,
     Event,
-    GetFlagsAnswer,
-    GetHealthAnswer,
-    GetLoggingLevelAnswer,
     GetMaintenanceScheduleAnswer,
     GetMaintenanceStatusAnswer,
     GetMasterAnswer,
-    GetMetricsAnswer,
     GetQuotaAnswer,
-    GetVersionAnswer,
     GetWeightsAnswer,
-    ListFilesAnswer,
-    ReadFileAnswer,
     Response,
     Subscribed,
 )
@@ -49,6 +42,15 @@ from phalanx.mesos.v1.mesos import (
     Reserve,
     ShrinkVolume,
     Unreserve,
+)
+from phalanx.mesos.v1.operator import (
+    GetFlagsAnswer,
+    GetHealthAnswer,
+    GetLoggingLevelAnswer,
+    GetMetricsAnswer,
+    GetVersionAnswer,
+    ListFilesAnswer,
+    ReadFileAnswer,
 )
 from phalanx.mesos.v1.protobuf import encode_protobuf
 

@@ -29,7 +29,6 @@ from phalanx.mesos.v1.master import (
     GetExecutorsExecutor,
     GetFrameworksAnswer,
     GetFrameworksFramework,
-    GetOperationsAnswer,
     GetRolesAnswer,
     GetStateAnswer,
     GetTasksAnswer,
@@ -49,6 +48,9 @@ from phalanx.mesos.v1.mesos import (
     OfferID,
     Role,
     Task,
+)
+from phalanx.mesos.v1.operator import (
+    GetOperationsAnswer,
 )
 from phalanx.mesos.v1.scheduler import OfferConstraints
 

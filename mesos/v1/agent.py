@@ -15,13 +15,9 @@ from phalanx.mesos.v1.mesos import (
     DurationInfo,
     ExecutorID,
     ExecutorInfo,
-    FileInfo,
-    Flag,
     FrameworkID,
     FrameworkInfo,
     Image,
-    Metric,
-    OperationRecord,
     Reason,
     Resource,
     ResourceProviderID,
@@ -33,9 +29,22 @@ from phalanx.mesos.v1.mesos import (
     TaskState,
     TimeInfo,
     TTYInfo,
-    VersionInfo,
 )
-from phalanx.mesos.v1.wire import I32, U32, U64, n, names
+from phalanx.mesos.v1.operator import (
+    GetFlagsAnswer,
+    GetHealthAnswer,
+    GetLoggingLevelAnswer,
+    GetMetrics,
+    GetMetricsAnswer,
+    GetOperationsAnswer,
+    GetVersionAnswer,
+    ListFiles,
+    ListFilesAnswer,
+    ReadFile,
+    ReadFileAnswer,
+    SetLoggingLevel,
+)
+from phalanx.mesos.v1.wire import I32, n, names
 
 CallType = Annotated[
     str,
@@ -106,33 +115,6 @@ ResponseType = Annotated[
 ProcessIOType = Annotated[str, names({"UNKNOWN": 0, "DATA": 1, "CONTROL": 2})]
 DataType = Annotated[str, names({"UNKNOWN": 0, "STDIN": 1, "STDOUT": 2, "STDERR": 3})]
 ControlType = Annotated[str, names({"UNKNOWN": 0, "TTY_INFO": 1, "HEARTBEAT": 2})]
-
-
-class GetMetrics(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Call.GetMetrics``."""
-
-    timeout: Annotated[DurationInfo | None, n(1)] = None
-
-
-class SetLoggingLevel(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Call.SetLoggingLevel``."""
-
-    level: Annotated[U32, n(1)]
-    duration: Annotated[DurationInfo, n(2)]
-
-
-class ListFiles(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Call.ListFiles``."""
-
-    path: Annotated[str, n(1)]
-
-
-class ReadFile(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Call.ReadFile``."""
-
-    path: Annotated[str, n(1)]
-    offset: Annotated[U64, n(2)]
-    length: Annotated[U64 | None, n(3)] = None
 
 
 class GetContainers(Message, frozen=True, kw_only=True):
@@ -307,49 +289,6 @@ class Call(Message, frozen=True, kw_only=True):
     prune_images: Annotated[PruneImages | None, n(21)] = None
 
 
-class GetHealthAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Response.GetHealth``."""
-
-    healthy: Annotated[bool, n(1)]
-
-
-class GetFlagsAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Response.GetFlags``."""
-
-    flags: Annotated[tuple[Flag, ...], n(1)] = ()
-
-
-class GetVersionAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Response.GetVersion``."""
-
-    version_info: Annotated[VersionInfo, n(1)]
-
-
-class GetMetricsAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Response.GetMetrics``."""
-
-    metrics: Annotated[tuple[Metric, ...], n(1)] = ()
-
-
-class GetLoggingLevelAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Response.GetLoggingLevel``."""
-
-    level: Annotated[U32, n(1)]
-
-
-class ListFilesAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Response.ListFiles``."""
-
-    file_infos: Annotated[tuple[FileInfo, ...], n(1)] = ()
-
-
-class ReadFileAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Response.ReadFile``."""
-
-    size: Annotated[U64, n(1)]
-    data: Annotated[bytes, n(2)]
-
-
 class GetTasksAnswer(Message, frozen=True, kw_only=True):
     """``mesos.v1.agent.Response.GetTasks``."""
 
@@ -409,12 +348,6 @@ class GetContainersAnswer(Message, frozen=True, kw_only=True):
     """``mesos.v1.agent.Response.GetContainers``."""
 
     containers: Annotated[tuple[GetContainersContainer, ...], n(1)] = ()
-
-
-class GetOperationsAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.agent.Response.GetOperations``."""
-
-    operations: Annotated[tuple[OperationRecord, ...], n(1)] = ()
 
 
 class GetAgentAnswer(Message, frozen=True, kw_only=True):

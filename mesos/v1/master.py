@@ -9,18 +9,13 @@ from phalanx.mesos.v1.mesos import (
     AgentID,
     AgentInfo,
     DrainInfo,
-    DurationInfo,
     ExecutorInfo,
-    FileInfo,
-    Flag,
     FrameworkID,
     FrameworkInfo,
     InverseOffer,
     MachineID,
     MasterInfo,
-    Metric,
     Offer,
-    OperationRecord,
     ProtobufDuration,
     Resource,
     ResourceProviderInfo,
@@ -30,12 +25,25 @@ from phalanx.mesos.v1.mesos import (
     TaskState,
     TaskStatus,
     TimeInfo,
-    VersionInfo,
     WeightInfo,
+)
+from phalanx.mesos.v1.operator import (
+    GetFlagsAnswer,
+    GetHealthAnswer,
+    GetLoggingLevelAnswer,
+    GetMetrics,
+    GetMetricsAnswer,
+    GetOperationsAnswer,
+    GetVersionAnswer,
+    ListFiles,
+    ListFilesAnswer,
+    ReadFile,
+    ReadFileAnswer,
+    SetLoggingLevel,
 )
 from phalanx.mesos.v1.quota import QuotaConfig, QuotaRequest, QuotaStatus
 from phalanx.mesos.v1.scheduler import OfferConstraints
-from phalanx.mesos.v1.wire import U32, U64, n, names
+from phalanx.mesos.v1.wire import n, names
 
 CallType = Annotated[
     str,
@@ -128,33 +136,6 @@ EventType = Annotated[
         }
     ),
 ]
-
-
-class GetMetrics(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Call.GetMetrics``."""
-
-    timeout: Annotated[DurationInfo | None, n(1)] = None
-
-
-class SetLoggingLevel(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Call.SetLoggingLevel``."""
-
-    level: Annotated[U32, n(1)]
-    duration: Annotated[DurationInfo, n(2)]
-
-
-class ListFiles(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Call.ListFiles``."""
-
-    path: Annotated[str, n(1)]
-
-
-class ReadFile(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Call.ReadFile``."""
-
-    path: Annotated[str, n(1)]
-    offset: Annotated[U64, n(2)]
-    length: Annotated[U64 | None, n(3)] = None
 
 
 class UpdateWeights(Message, frozen=True, kw_only=True):
@@ -305,49 +286,6 @@ class Call(Message, frozen=True, kw_only=True):
     remove_quota: Annotated[RemoveQuota | None, n(15)] = None
 
 
-class GetHealthAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Response.GetHealth``."""
-
-    healthy: Annotated[bool, n(1)]
-
-
-class GetFlagsAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Response.GetFlags``."""
-
-    flags: Annotated[tuple[Flag, ...], n(1)] = ()
-
-
-class GetVersionAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Response.GetVersion``."""
-
-    version_info: Annotated[VersionInfo, n(1)]
-
-
-class GetMetricsAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Response.GetMetrics``."""
-
-    metrics: Annotated[tuple[Metric, ...], n(1)] = ()
-
-
-class GetLoggingLevelAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Response.GetLoggingLevel``."""
-
-    level: Annotated[U32, n(1)]
-
-
-class ListFilesAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Response.ListFiles``."""
-
-    file_infos: Annotated[tuple[FileInfo, ...], n(1)] = ()
-
-
-class ReadFileAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Response.ReadFile``."""
-
-    size: Annotated[U64, n(1)]
-    data: Annotated[bytes, n(2)]
-
-
 class GetTasksAnswer(Message, frozen=True, kw_only=True):
     """``mesos.v1.master.Response.GetTasks``."""
 
@@ -437,12 +375,6 @@ class GetStateAnswer(Message, frozen=True, kw_only=True):
     get_executors: Annotated[GetExecutorsAnswer | None, n(2)] = None
     get_frameworks: Annotated[GetFrameworksAnswer | None, n(3)] = None
     get_agents: Annotated[GetAgentsAnswer | None, n(4)] = None
-
-
-class GetOperationsAnswer(Message, frozen=True, kw_only=True):
-    """``mesos.v1.master.Response.GetOperations``."""
-
-    operations: Annotated[tuple[OperationRecord, ...], n(1)] = ()
 
 
 class GetRolesAnswer(Message, frozen=True, kw_only=True):

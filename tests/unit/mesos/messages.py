@@ -11,13 +11,14 @@ from phalanx.mesos.v1 import (
     maintenance,
     master,
     mesos,
+    operator,
     quota,
     scheduler,
 )
 from phalanx.mesos.v1.codec import Message
 from phalanx.mesos.v1.shape import Enum, Shape, shapes
 
-MODULES = (mesos, scheduler, executor, agent, master, maintenance, quota, allocator)
+MODULES = (mesos, scheduler, executor, operator, agent, master, maintenance, quota, allocator)
 
 
 def kinds_of(*modules: Any) -> list[type[Message]]:
