@@ -1,7 +1,7 @@
 """Choose the data plane of the load balancer."""
 
 import enum
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from phalanx.core.error import ConfigError
 from phalanx.lb.exec import Flows
@@ -9,7 +9,7 @@ from phalanx.lb.ipvs.kernel import has_ipvs
 from phalanx.lb.ipvs.services import IpvsServices
 from phalanx.lb.leftover import Leftovers, leftovers_of_ipvs, leftovers_of_nftables
 from phalanx.lb.nftables.services import NftablesServices
-from phalanx.net.model.lease import VIP_POOL
+from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
 from phalanx.net.nft.library import Nft
 
 
@@ -43,7 +43,12 @@ def choose_kind(lb: str, *, is_ipvs_there: bool) -> Kind:
 
 
 def choose_services(
-    lb: str, nft: Nft, *, pool: IPv4Network = VIP_POOL, flows: Flows | None = None
+    lb: str,
+    nft: Nft,
+    *,
+    pool: IPv4Network = VIP_POOL,
+    pool6: IPv6Network = VIP_POOL6,
+    flows: Flows | None = None,
 ) -> tuple[NftablesServices | IpvsServices, Leftovers]:
     """Return the data plane that *lb* names, and what the other one may have left behind.
 
@@ -53,4 +58,4 @@ def choose_services(
     ipvs = IpvsServices(nft, pool=pool, flows=flows)
     if choose_kind(lb, is_ipvs_there=is_wanted and has_ipvs()) is Kind.IPVS:
         return ipvs, leftovers_of_nftables(nft)
-    return NftablesServices(nft, pool=pool, flows=flows), leftovers_of_ipvs(ipvs)
+    return NftablesServices(nft, pool=pool, pool6=pool6, flows=flows), leftovers_of_ipvs(ipvs)

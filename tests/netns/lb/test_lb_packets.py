@@ -1,213 +1,38 @@
 """Services under real connections: a node, its bridge, three backends and a client on it."""
 
 import asyncio
-import contextlib
 import json
 import socket
-import subprocess
-import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from functools import partial
 from ipaddress import IPv4Address
-from pathlib import Path
-from typing import Any
 
 import pytest
-from pyroute2 import netns as namespaces
+from tests.netns.lb.lab import (
+    ALL,
+    BACKENDS,
+    BOUND,
+    CLIENT,
+    DNS,
+    NODE,
+    OWN,
+    TIMES,
+    WEB,
+    Lab,
+    answer_with,
+    ask_udp,
+    exchange,
+    is_even,
+    open_socket,
+    put,
+    run,
+    service,
+)
 
 from phalanx.core.reconcile.delta import Delta
 from phalanx.core.reconcile.reconciler import Reconciler
-from phalanx.lb.exec import Flows
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.lb.service import Backend, Service, Vip
 from phalanx.net.model.objects import Protocol
-from phalanx.net.nft.library import Nft
-
-NODE = "198.18.0.1"
-BACKENDS = {"b1": "9.0.1.11", "b2": "9.0.1.12", "b3": "9.0.1.13"}
-CLIENT = "9.0.1.20"
-WEB = Vip(IPv4Address("11.0.0.1"), 80)
-DNS = Vip(IPv4Address("11.0.0.2"), 53, Protocol.UDP)
-OWN = Vip(IPv4Address("203.0.113.7"), 443)
-PORT = 8080
-
-
-def run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def open_socket(namespace: str, kind: socket.SocketKind) -> socket.socket:
-    """Open a socket that lives in *namespace*, from a thread that moves there and ends."""
-    opened: list[socket.socket] = []
-
-    def work() -> None:
-        namespaces.setns(namespace)
-        opened.append(socket.socket(socket.AF_INET, kind))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    opened[0].setblocking(False)
-    return opened[0]
-
-
-class Lab:
-    """A node's namespace and what stands in the containers on its bridge."""
-
-    def __init__(self, node: str) -> None:
-        self.node = node
-
-    def namespace(self, name: str) -> str:
-        return f"{self.node}-{name}"
-
-    async def connect(
-        self, where: str, vip: Vip
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        opened = open_socket(where, socket.SOCK_STREAM)
-        try:
-            async with asyncio.timeout(5):
-                await asyncio.get_running_loop().sock_connect(opened, (str(vip.address), vip.port))
-        except BaseException:
-            opened.close()
-            raise
-        return await asyncio.open_connection(sock=opened)
-
-    async def ask(self, where: str, vip: Vip) -> tuple[str, str]:
-        """Connect from *where*; return the name of the backend and the source that it saw."""
-        reader, writer = await self.connect(where, vip)
-        try:
-            return await exchange(reader, writer)
-        finally:
-            writer.close()
-            await writer.wait_closed()
-
-    async def asked(self, where: str, vip: Vip, times: int) -> Counter[str]:
-        return Counter([(await self.ask(where, vip))[0] for _ in range(times)])
-
-
-async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[str, str]:
-    writer.write(b"who\n")
-    async with asyncio.timeout(5):
-        line = await reader.readline()
-    name, source = line.decode().split()
-    return name, source
-
-
-async def ask_udp(opened: socket.socket) -> str:
-    loop = asyncio.get_running_loop()
-    await loop.sock_sendall(opened, b"who")
-    async with asyncio.timeout(5):
-        return (await loop.sock_recv(opened, 100)).decode()
-
-
-class Named(asyncio.DatagramProtocol):
-    """Answers every datagram with its name."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._transport.sendto(self._name.encode(), addr)
-
-
-def answer_with(
-    name: str,
-) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        source = writer.get_extra_info("peername")[0]
-        with contextlib.suppress(ConnectionError):
-            while await reader.readline():
-                writer.write(f"{name} {source}\n".encode())
-                await writer.drain()
-        writer.close()
-
-    return serve
-
-
-@pytest.fixture
-def topology(ns: str) -> Iterator[Lab]:
-    """Build node, bridge and containers as the plane does."""
-    made: list[str] = []
-    try:
-        run("ip", "netns", "exec", ns, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-        run("ip", "-n", ns, "address", "add", f"{NODE}/32", "dev", "lo")
-        run("ip", "-n", ns, "link", "add", "phx-1024", "type", "bridge")
-        run("ip", "-n", ns, "address", "add", "9.0.1.1/24", "dev", "phx-1024")
-        run("ip", "-n", ns, "link", "set", "phx-1024", "up")
-        route = ("local", "11.0.0.0/8", "dev", "lo", "src", NODE)
-        run("ip", "-n", ns, "route", "add", *route)
-        for name, address in {**BACKENDS, "client": CLIENT}.items():
-            inside = f"{ns}-{name}"
-            run("ip", "netns", "add", inside)
-            made.append(inside)
-            peer = ("peer", "name", "eth0", "netns", inside)
-            run("ip", "-n", ns, "link", "add", f"phxv{name}", "type", "veth", *peer)
-            run("ip", "-n", ns, "link", "set", f"phxv{name}", "master", "phx-1024", "up")
-            run("bridge", "-n", ns, "link", "set", "dev", f"phxv{name}", "hairpin", "on")
-            run("ip", "-n", inside, "link", "set", "lo", "up")
-            run("ip", "-n", inside, "address", "add", f"{address}/24", "dev", "eth0")
-            run("ip", "-n", inside, "link", "set", "eth0", "up")
-            run("ip", "-n", inside, "route", "add", "default", "via", "9.0.1.1")
-        yield Lab(ns)
-    finally:
-        for inside in made:
-            run("ip", "netns", "delete", inside)
-
-
-@pytest.fixture
-async def lab(topology: Lab) -> AsyncIterator[Lab]:
-    """Start a TCP and a UDP server in every backend."""
-    async with contextlib.AsyncExitStack() as stack:
-        for name, address in BACKENDS.items():
-            inside = topology.namespace(name)
-            listening = open_socket(inside, socket.SOCK_STREAM)
-            listening.bind((address, PORT))
-            server = await asyncio.start_server(answer_with(name), sock=listening)
-            await stack.enter_async_context(server)
-            bound = open_socket(inside, socket.SOCK_DGRAM)
-            bound.bind((address, PORT))
-            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-                partial(Named, name), sock=bound
-            )
-            stack.callback(transport.close)
-        yield topology
-
-
-@pytest.fixture
-def services(topology: Lab) -> Iterator[NftablesServices]:
-    netns = Path("/run/netns") / topology.node
-    nft = Nft(netns=netns)
-    services = NftablesServices(nft, flows=Flows(netns=netns))
-    try:
-        yield services
-    finally:
-        services.close()
-        nft.close()
-
-
-def service(**weights: int) -> Service:
-    return Service.of(
-        Backend(IPv4Address(BACKENDS[name]), PORT, weight) for name, weight in weights.items()
-    )
-
-
-async def put(services: NftablesServices, wanted: dict[Vip, Service]) -> None:
-    await services.apply(Delta(wanted, frozenset()))
-
-
-ALL = service(b1=1, b2=1, b3=1)
-TIMES = 300
-# Five standard deviations of a fair draw: sqrt(300 · 1/3 · 2/3) = 8.2.
-BOUND = 41
-
-
-def is_even(counts: Counter[str], *, names: int = 3) -> bool:
-    fair = counts.total() / names
-    return len(counts) == names and all(abs(count - fair) <= BOUND for count in counts.values())
 
 
 @pytest.mark.parametrize(
@@ -450,11 +275,29 @@ async def test_only_flows_of_the_service_that_lost_its_backend_are_forgotten(
     assert f"dst={DNS.address} " not in flows
 
 
-async def test_udp_without_backend_is_refused_at_once(lab: Lab, services: NftablesServices) -> None:
+@pytest.mark.parametrize("place", ["node", "client"])
+async def test_udp_without_backend_is_refused_at_once(
+    lab: Lab, services: NftablesServices, place: str
+) -> None:
     await put(services, {DNS: Service()})
+    where = lab.node if place == "node" else lab.namespace(place)
 
-    with open_socket(lab.namespace("client"), socket.SOCK_DGRAM) as opened:
+    with open_socket(where, socket.SOCK_DGRAM) as opened:
         opened.connect((str(DNS.address), DNS.port))
+        with pytest.raises(ConnectionRefusedError):
+            await ask_udp(opened)
+
+
+async def test_nodes_own_udp_to_an_address_of_its_own_is_refused_at_once(
+    lab: Lab, services: NftablesServices
+) -> None:
+    # The plane's routes make such an address the node's (plane/tables.py).
+    run("ip", "-n", lab.node, "route", "add", "local", str(OWN.address), "dev", "lo", "src", NODE)
+    own = Vip(OWN.address, 53, Protocol.UDP)
+    await put(services, {own: service(b1=0)})
+
+    with open_socket(lab.node, socket.SOCK_DGRAM) as opened:
+        opened.connect((str(own.address), own.port))
         with pytest.raises(ConnectionRefusedError):
             await ask_udp(opened)
 
