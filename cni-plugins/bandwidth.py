@@ -1,9 +1,4 @@
-"""phalanx-bandwidth: limits what a container receives and sends.
-
-What it receives waits in a token bucket on the node's end of its veth; what
-it sends is led through a link of kind ifb with a bucket of its own. Where the
-kernel has no such links, the bucket is on the container's end.
-"""
+"""phalanx-bandwidth: limits what a container receives and sends."""
 
 import os
 from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSSL
@@ -11,21 +6,12 @@ from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSS
 from phalanx.cni.results import objects
 from phalanx.cni.skeleton import BAD_CONFIG, DIFFERS, Call, Json, Plugin, Refusal
 from phalanx.net.netlink import route as nl
-from phalanx.net.netlink.shape import led_through, rate_of, token_bucket
-from phalanx.net.netlink.wire import (
-    CREATE,
-    EXCL,
-    Conversation,
-    enter,
-    nest,
-    refusal,
-    text,
-    u32,
-)
+from phalanx.net.netlink.limit import Limiter
+from phalanx.net.netlink.wire import Conversation, enter, refusal
 
 PREFIX = "phxi"  # and ten hex digits: the ifb; listed in docs/reference/marks.md
 LARGEST_BURST = 0xFFFFFFFF * 8
-ENODEV, UNSUPPORTED = 19, 95
+ENODEV = 19
 KEYS = ("ingressRate", "ingressBurst", "egressRate", "egressBurst")
 
 
@@ -60,34 +46,23 @@ class Bandwidth(Plugin):
         if not limits.inward[0] and not limits.outward[0]:
             return previous
         node = Conversation()
-        veth = _veth(node, previous)
-        try:
-            if limits.inward[0]:
-                node.change(token_bucket(veth.index, *limits.inward), f"limit of {veth.name}")
-            if limits.outward[0]:
-                _limit_outward(call, node, veth, limits, previous)
-        except OSError:
-            _remove(node, call)
-            raise
+        made = _limiter(node, call).set(_veth(node, previous), limits.inward, limits.outward)
+        if made is not None:
+            links = objects(previous, "interfaces")
+            links.append({"name": made.name, "mac": made.mac})
+            previous["interfaces"] = links
         return previous
 
     def delete(self, call: Call) -> None:
         """Remove the link; the buckets go with the veth."""
-        _remove(Conversation(), call)
+        _limiter(Conversation(), call).remove()
 
     def check(self, call: Call) -> None:
         """Compare the rates with the kernel's."""
         previous, limits = call.needed_previous(), Limits(call)
         node = Conversation()
         veth = _veth(node, previous)
-        faults = []
-        if limits.inward[0] and rate_of(node, veth.index) != limits.inward[0]:
-            faults.append(f"{veth.name} lets another rate in")
-        if limits.outward[0]:
-            link = nl.find(node, _name(call))
-            found = rate_of(node, link.index) if link else _inside_rate(call)
-            if found != limits.outward[0]:
-                faults.append(f"{call.owner} may send at another rate")
+        faults = _limiter(node, call).faults(veth, limits.inward, limits.outward)
         if faults:
             raise Refusal(DIFFERS, "; ".join(faults))
 
@@ -110,6 +85,11 @@ def _name(call: Call) -> str:
     return f"{PREFIX}{sha1(call.owner.encode()).hexdigest()[:10]}"
 
 
+def _limiter(node: Conversation, call: Call) -> Limiter:
+    alias = f"cni {call.network} {call.owner}"
+    return Limiter(node, _name(call), alias, lambda: _inside(call))
+
+
 def _veth(node: Conversation, previous: Json) -> nl.Link:
     """Return the node's end of the container's veth, by the result of the plugins before."""
     for item in objects(previous, "interfaces"):
@@ -118,41 +98,6 @@ def _veth(node: Conversation, previous: Json) -> nl.Link:
             if link is not None and link.kind == "veth":
                 return link
     raise Refusal(BAD_CONFIG, "prevResult names no veth of the node")
-
-
-def _limit_outward(
-    call: Call, node: Conversation, veth: nl.Link, limits: Limits, previous: Json
-) -> None:
-    [number] = node.tell(
-        nl.link(
-            nl.NEWLINK,
-            text(nl.NAME, _name(call)),
-            u32(nl.MTU, veth.mtu),
-            nest(nl.INFO, text(nl.KIND, "ifb")),
-            flags=nl.UP,
-            change=nl.UP,
-            options=CREATE | EXCL,
-        )
-    )
-    if number == UNSUPPORTED:
-        inside, index = _inside(call)
-        inside.change(token_bucket(index, *limits.outward), f"limit of {call.ifname}")
-        return
-    if number:
-        raise refusal(number, _name(call))
-    alias = f"cni {call.network} {call.owner}"
-    node.tell(nl.port(_name(call), alias=alias, hairpin=False, isolated=False))
-    link = nl.find(node, _name(call))
-    if link is None:
-        raise refusal(ENODEV, _name(call))
-    for message in (
-        *led_through(veth.index, link.index),
-        token_bucket(link.index, *limits.outward),
-    ):
-        node.change(message, f"limit of {veth.name}")
-    links = objects(previous, "interfaces")
-    links.append({"name": link.name, "mac": link.mac})
-    previous["interfaces"] = links
 
 
 def _inside(call: Call) -> tuple[Conversation, int]:
@@ -166,13 +111,3 @@ def _inside(call: Call) -> tuple[Conversation, int]:
     if link is None:
         raise refusal(ENODEV, call.ifname)
     return inside, link.index
-
-
-def _inside_rate(call: Call) -> int:
-    return rate_of(*_inside(call))
-
-
-def _remove(node: Conversation, call: Call) -> None:
-    [number] = node.tell(nl.link(nl.DELLINK, text(nl.NAME, _name(call))))
-    if number not in (0, ENODEV):
-        raise refusal(number, _name(call))

@@ -31,15 +31,15 @@ def answer(raw: dict[str, object]) -> dict[str, object]:
     from phalanx.net.attachment.kernel import KernelLinks
     from phalanx.net.attachment.ports import KernelHostPorts
     from phalanx.net.attachment.request import parse_network, parse_request
-    from phalanx.net.ipam.store import AddressStore
+    from phalanx.net.ipam.store import AddressStore, boot_id
 
     try:
         request = parse_request(raw)
         config = raw["config"] if isinstance(raw["config"], dict) else {}
         network = parse_network(config)
         if network is None:
-            raise CniError(Code.BAD_CONFIG, "subnet: is required where no plane listens")
-        leases = AddressStore(Path(str(config.get("dataDir", LEASES))))
+            raise CniError(Code.BAD_CONFIG, "subnet or subnet6: is required without a plane")
+        leases = AddressStore(Path(str(config.get("dataDir", LEASES))), boot=boot_id())
         links = KernelLinks()
         try:
             attachments = Attachments(links, leases, KernelHostPorts())

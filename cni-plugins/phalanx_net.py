@@ -1,8 +1,8 @@
 """phalanx-net: the CNI plugin that attaches a container to a virtual network.
 
 It frames the CNI protocol and asks the plane of its node, over a unix socket,
-to do the work. When no plane listens and the configuration carries ``subnet``,
-it does the work itself, through `phalanx.cni.direct`.
+to do the work. When no plane listens and the configuration carries ``subnet``
+or ``subnet6``, it does the work itself, through `phalanx.cni.direct`.
 
 Most of an attachment's time would go by in imports, so there are few of them,
 and JSON goes through the C half of the json package where there is one.
@@ -188,7 +188,7 @@ def send(request: dict[str, object]) -> object:
             raise NoPlaneError("socket: not in the configuration")
         raw = ask(path, (render(request) + "\n").encode())
     except NoPlaneError as error:
-        if not isinstance(config, dict) or config.get("subnet") is None:
+        if not isinstance(config, dict) or config.get("subnet", config.get("subnet6")) is None:
             raise Refusal(TRY_LATER, f"no plane listens: {error}") from error
         work_directly(request)
         raise Refusal(TRY_LATER, f"no plane listens: {error}; no interpreter set") from error

@@ -32,7 +32,7 @@ from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.kernel import KernelLinks
 from phalanx.net.attachment.ports import KernelHostPorts
 from phalanx.net.feed.record import Numbered
-from phalanx.net.ipam.store import AddressStore
+from phalanx.net.ipam.store import AddressStore, boot_id
 from phalanx.net.isolation.layout import ISOLATION
 from phalanx.net.model.view import View
 from phalanx.net.nft.library import Nft
@@ -172,9 +172,8 @@ class Plane:
         )
 
     async def _cni(self, links: KernelLinks) -> CniServer:
-        attachments = Attachments(
-            links, AddressStore(self._config.state_dir / "ipam"), KernelHostPorts()
-        )
+        addresses = AddressStore(self._config.state_dir / "ipam", boot=boot_id())
+        attachments = Attachments(links, addresses, KernelHostPorts())
         try:
             await asyncio.get_running_loop().run_in_executor(links.thread, attachments.sweep)
         except (DataplaneError, OSError) as error:

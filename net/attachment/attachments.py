@@ -1,7 +1,6 @@
 """The CNI commands, once it is known what the network is on this node."""
 
 from functools import partial
-from ipaddress import IPv4Address
 from typing import Any
 
 import structlog
@@ -14,8 +13,10 @@ from phalanx.net.attachment.ports import HostPorts
 from phalanx.net.attachment.request import Request
 from phalanx.net.attachment.result import convert, result_of
 from phalanx.net.attachment.spec import plan, veth_name
+from phalanx.net.attachment.wish import NO_WISHES, pools
 from phalanx.net.ipam.allocator import next_free
 from phalanx.net.ipam.store import AddressStore
+from phalanx.net.model.objects import IPAddress
 
 log = structlog.get_logger()
 
@@ -34,14 +35,23 @@ class Attachments:
     def add(self, request: Request, network: LeasedNetwork) -> dict[str, Any]:
         """Attach a container and return the result in the version that is asked for."""
         owner = request.owner
-        address = self._lease(request, network)
+        wishes = request.wishes
+        addresses = self._lease(request, network)
         try:
-            spec = plan(owner, network, address, netns=request.netns_paths)
-            result = convert(result_of(spec, netns=request.netns), request.version)
+            spec = plan(
+                owner,
+                network,
+                addresses,
+                mac=wishes.mac,
+                netns=request.netns_paths,
+                limits=wishes.limits,
+            )
+            result = result_of(spec, netns=request.netns, dns=wishes.dns)
+            result = convert(result, request.version)
             self._links.attach(spec)
             try:
                 self._ports.open(
-                    network.name, owner, spec.address, request.ports, bridge=spec.bridge.name
+                    network.name, owner, spec.addresses, request.ports, bridge=spec.bridge.name
                 )
             except BaseException:
                 self._links.detach(spec.veth)
@@ -51,24 +61,26 @@ class Attachments:
             raise
         return result
 
-    def _lease(self, request: Request, network: LeasedNetwork) -> IPv4Address:
-        """Lease an address; take a lease over that an ADD left which died on its way."""
+    def _lease(self, request: Request, network: LeasedNetwork) -> tuple[IPAddress, ...]:
+        """Lease the addresses; take leases over that an ADD left which died on its way."""
         reserve = partial(
             self._addresses.reserve,
             network.name,
-            network.subnet,
+            pools(network, request.wishes),
             request.owner,
-            gateway=network.gateway,
-            requested=request.address,
+            requested=request.wishes.addresses,
         )
         try:
             return reserve()
         except ConflictError:
             stale = self._addresses.find(network.name, request.owner)
-            if stale is None or self._links.has(veth_name(request.owner)):
+            if not stale or self._links.has(veth_name(request.owner)):
                 raise
+        self._ports.close(network.name, request.owner)
         self._addresses.release(network.name, request.owner)
-        log.info("stale_lease_freed", container=str(request.owner), address=str(stale))
+        log.info(
+            "stale_lease_freed", container=str(request.owner), addresses=[str(a) for a in stale]
+        )
         return reserve()
 
     def delete(self, request: Request) -> None:
@@ -82,13 +94,25 @@ class Attachments:
 
     def check(self, request: Request, network: LeasedNetwork) -> None:
         """Raise CniError unless the attachment is as ADD left it."""
-        address = self._addresses.find(network.name, request.owner)
-        if address is None:
+        addresses = self._addresses.find(network.name, request.owner)
+        if not addresses:
             raise CniError(Code.UNKNOWN_CONTAINER, f"{request.owner} holds no address")
-        spec = plan(request.owner, network, address, netns=request.netns_paths)
+        spec = plan(
+            request.owner,
+            network,
+            addresses,
+            mac=request.previous_mac,
+            netns=request.netns_paths,
+            limits=request.wishes.limits,
+        )
         faults = self._links.differences(spec) + self._ports.missing(network.name, request.owner)
-        if spec.address not in request.previous:
-            faults.append(f"prevResult lacks {spec.address}")
+        there, told = set(spec.addresses), set(request.previous)
+        faults += [
+            f"prevResult lacks {address}" for address in spec.addresses if address not in told
+        ]
+        faults += [
+            f"{address} is not leased" for address in request.previous if address not in there
+        ]
         if faults:
             raise CniError(Code.DIFFERS, f"{request.owner}: {'; '.join(faults)}")
 
@@ -136,6 +160,7 @@ class Attachments:
         """Raise CniError unless an ADD could be served now."""
         taken = self._addresses.leases(network.name).keys()
         try:
-            next_free(network.subnet, gateway=network.gateway, taken=taken)
+            for pool in pools(network, NO_WISHES):
+                next_free(pool, taken=taken)
         except UnavailableError as error:
             raise CniError(Code.NOT_AVAILABLE, str(error)) from error

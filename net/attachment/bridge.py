@@ -2,23 +2,42 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface
 
+from phalanx.net.model.objects import IPAddress, IPNetwork, Network, SubnetLease
 from phalanx.net.model.view import View
 
 BRIDGE_PREFIX = "phx-"  # and the VNI; listed in docs/reference/marks.md
 
+Interface = IPv4Interface | IPv6Interface
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedSubnet:
+    """What a network has of one family, and the part of it that one node has."""
+
+    prefix: IPNetwork  # of the whole network
+    subnet: IPNetwork  # leased to the node
+    gateway: IPAddress
+
+    @property
+    def interface(self) -> Interface:
+        """Return the gateway's address with the length of the subnet's prefix."""
+        return interface_of(self.gateway, self.subnet)
+
 
 @dataclass(frozen=True, slots=True)
 class LeasedNetwork:
-    """A virtual network and the part of it that one node gives to its containers."""
+    """A virtual network as one node has it."""
 
     name: str
     vni: int
     mtu: int
-    prefix: IPv4Network  # of the whole network
-    subnet: IPv4Network  # leased to the node
-    gateway: IPv4Address
+    subnets: tuple[LeasedSubnet, ...]  # one of a family, IPv4 first
+
+    def subnet_of(self, address: IPAddress) -> LeasedSubnet | None:
+        """Return the subnet of the family of an address, None when there is none."""
+        return next((s for s in self.subnets if s.subnet.version == address.version), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +46,7 @@ class Bridge:
 
     vni: int
     network: str
-    gateway: IPv4Interface | None  # None, when read back, unless it has exactly one address
+    gateways: tuple[Interface, ...]  # IPv4 first; link-local addresses are not counted
     mtu: int
     mac: str
     is_up: bool = True
@@ -49,13 +68,23 @@ def vni_of(name: str) -> int | None:
     return int(digits) if digits != name and digits.isdecimal() else None
 
 
-def mac_of(address: IPv4Address) -> str:
-    """Derive the MAC of the one who has *address*.
+def mac_of(address: IPAddress) -> str:
+    """Derive the MAC of the one who has *address*, from its last four bytes.
 
     An address that is given again brings its MAC along, so neighbours' caches
     stay true, and a filter can tell a source's MAC from its address.
     """
-    return ":".join(f"{byte:02x}" for byte in b"\x0a\x58" + address.packed)
+    return ":".join(f"{byte:02x}" for byte in b"\x0a\x58" + address.packed[-4:])
+
+
+def interface_of(address: IPAddress, subnet: IPNetwork) -> Interface:
+    """Return an address with the length of its subnet's prefix."""
+    return ip_interface((address, subnet.prefixlen))
+
+
+def interface(packed: bytes, length: int) -> Interface:
+    """Return an address, given as bytes, with the length of its prefix."""
+    return ip_interface((packed, length))
 
 
 def bridge_of(network: LeasedNetwork) -> Bridge:
@@ -63,33 +92,37 @@ def bridge_of(network: LeasedNetwork) -> Bridge:
     return Bridge(
         vni=network.vni,
         network=network.name,
-        gateway=IPv4Interface((network.gateway, network.subnet.prefixlen)),
+        gateways=tuple(each.interface for each in network.subnets),
         mtu=network.mtu,
-        mac=mac_of(network.gateway),
+        mac=mac_of(network.subnets[0].gateway),
     )
 
 
 def leased_networks(view: View, *, node: IPv4Address) -> Mapping[str, LeasedNetwork]:
     """Return the networks that lease a subnet to *node*, by name."""
-    return {
-        network.name: LeasedNetwork(
-            name=network.name,
-            vni=network.vni,
-            mtu=network.mtu,
-            prefix=network.subnet,
-            subnet=lease.subnet,
-            gateway=lease.gateway,
-        )
-        for lease in view.subnets.values()
-        if lease.node == node
-        and (network := view.networks.get(lease.network)) is not None
-        and network.subnet is not None
-        and lease.subnet is not None
-        and lease.gateway is not None
-    }
+    found = {}
+    for lease in view.subnets.values():
+        network = view.networks.get(lease.network)
+        if lease.node != node or network is None:
+            continue
+        if subnets := tuple(_leased_subnets(network, lease)):
+            found[network.name] = LeasedNetwork(network.name, network.vni, network.mtu, subnets)
+    return found
 
 
 def desired_bridges(view: View, *, node: IPv4Address) -> Mapping[int, Bridge]:
     """Return the bridges that *node* needs, by VNI."""
     networks = leased_networks(view, node=node).values()
     return {network.vni: bridge_of(network) for network in networks}
+
+
+def _leased_subnets(network: Network, lease: SubnetLease) -> list[LeasedSubnet]:
+    families = (
+        (network.subnet, lease.subnet, lease.gateway),
+        (network.subnet6, lease.subnet6, lease.gateway6),
+    )
+    return [
+        LeasedSubnet(prefix, subnet, gateway)
+        for prefix, subnet, gateway in families
+        if prefix is not None and subnet is not None and gateway is not None
+    ]

@@ -1,68 +1,75 @@
 """The container's end of an attachment, by way of a netlink socket in its namespace."""
 
-from ipaddress import IPv4Interface
-from socket import AF_INET
-from typing import Any
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
 
 from phalanx.net.attachment.spec import AttachmentSpec
+from phalanx.net.netlink import route as nl
+from phalanx.net.netlink.wire import Conversation, Message, refusal
 
-UP = 1  # IFF_UP
-ROUTE_PROTOCOL = 0x7A  # listed in docs/reference/marks.md
-
-
-def configure(ipr: Any, index: int, spec: AttachmentSpec) -> None:  # noqa: ANN401 - pyroute2 is untyped
-    """Set up the container's end."""
-    ipr.link("set", index=index, state="up")
-    ipr.addr("add", index=index, **fields_of(spec.address))
-    for route in spec.routes:
-        ipr.route(
-            "add",
-            dst=str(route.prefix),
-            gateway=str(route.gateway),
-            oif=index,
-            priority=route.metric,
-            proto=ROUTE_PROTOCOL,
-        )
+NO_DEVICE = 19
+SETTINGS6 = Path("/proc/sys/net/ipv6/conf")
+# An IPv6 interface has the address that it is given, at once, and no other.
+INSIDE6 = {"disable_ipv6": "0", "accept_dad": "0", "accept_ra": "0"}
 
 
-def container_differences(ipr: Any, spec: AttachmentSpec) -> list[str]:  # noqa: ANN401 - pyroute2 is untyped
-    """Compare the container's end with its plan; say what is missing or otherwise."""
-    links = [link for link in ipr.link("dump") if link.get("ifname") == spec.ifname]
-    if not links:
-        return [f"interface {spec.ifname} is missing"]
-    [link] = links
-    faults = [] if link["flags"] & UP else [f"interface {spec.ifname} is down"]
-    if link.get("address") != spec.mac:
-        faults.append(f"interface {spec.ifname} has MAC {link.get('address')}, not {spec.mac}")
-    addresses = [
-        address_of(item)
-        for item in ipr.addr("dump", family=AF_INET)
-        if item["index"] == link["index"]
+def prepare(spec: AttachmentSpec) -> None:
+    """Make the container's end fit for IPv6 if it is to have some; call it in its namespace."""
+    if any(address.version == 6 for address in spec.addresses):
+        set_ipv6(spec.ifname, INSIDE6)
+
+
+def set_ipv6(link: str, settings: dict[str, str]) -> None:
+    """Write a link's settings of IPv6; a kernel that has none says so with the address."""
+    for key, value in settings.items():
+        with suppress(OSError):
+            (SETTINGS6 / link / key).write_text(value)
+
+
+def configure(inside: Conversation, spec: AttachmentSpec) -> None:
+    """Set up the container's end: up, addresses, routes, in one go; raise OSError."""
+    link = nl.find(inside, spec.ifname)
+    if link is None:
+        raise refusal(NO_DEVICE, spec.ifname)
+    messages: list[tuple[str, Message]] = [
+        (spec.ifname, nl.link(nl.NEWLINK, index=link.index, flags=nl.UP, change=nl.UP))
     ]
-    if spec.address not in addresses:
-        faults.append(f"address {spec.address} is missing")
+    for address in spec.addresses:
+        message = nl.new_address(link.index, address.packed, address.network.prefixlen)
+        messages.append((f"address {address}", message))
+    for route in spec.routes:
+        packed, length = route.prefix.network_address.packed, route.prefix.prefixlen
+        more = {6: route.metric.to_bytes(4, "little")} if route.metric else {}
+        message = nl.new_route(link.index, packed, length, route.gateway.packed, more)
+        messages.append((f"route to {route.prefix}", message))
+    numbers = inside.tell(*(message for _, message in messages))
+    for (what, _), number in zip(messages, numbers, strict=True):
+        if number:
+            raise refusal(number, what)
+
+
+def container_differences(inside: Conversation, spec: AttachmentSpec) -> list[str]:
+    """Compare the container's end with its plan; say what is missing or otherwise."""
+    link = nl.find(inside, spec.ifname)
+    if link is None:
+        return [f"interface {spec.ifname} is missing"]
+    faults = [] if link.flags & nl.UP else [f"interface {spec.ifname} is down"]
+    if link.mac != spec.mac:
+        faults.append(f"interface {spec.ifname} has MAC {link.mac}, not {spec.mac}")
+    addresses = nl.addresses(inside, link.index)
+    faults += [
+        f"address {address} is missing"
+        for address in spec.addresses
+        if (address.packed, address.network.prefixlen) not in addresses
+    ]
     routes = {
-        (f"{route.get('dst') or '0.0.0.0'}/{route['dst_len']}", route.get("gateway"))
-        for route in ipr.route("dump", family=AF_INET)
-        if route.get("oif") == link["index"]
+        (ip_address(packed), length, ip_address(gateway))
+        for packed, length, gateway in nl.routes(inside, link.index)
+        if gateway
     }
     return faults + [
         f"route to {route.prefix} via {route.gateway} is missing"
         for route in spec.routes
-        if (str(route.prefix), str(route.gateway)) not in routes
+        if (route.prefix.network_address, route.prefix.prefixlen, route.gateway) not in routes
     ]
-
-
-def address_of(item: Any) -> IPv4Interface:  # noqa: ANN401 - a message of pyroute2, untyped
-    """Return the address in a message of the kernel."""
-    return IPv4Interface((item.get("local") or item.get("address"), item["prefixlen"]))
-
-
-def fields_of(address: IPv4Interface) -> dict[str, Any]:
-    """Return the fields of a message about an address."""
-    broadcast = str(address.network.broadcast_address)
-    return {
-        "address": str(address.ip),
-        "prefixlen": address.network.prefixlen,
-        "broadcast": broadcast,
-    }

@@ -11,31 +11,28 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from socket import AF_INET, if_nametoindex
-from typing import Any, TypeVar
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from typing import TypeVar
 
 from phalanx.core.error import ConflictError, DataplaneError, PhalanxError
 from phalanx.core.netns import enter
-from phalanx.net.attachment.bridge import Bridge, vni_of
-from phalanx.net.attachment.container import (
-    UP,
-    address_of,
-    configure,
-    container_differences,
-    fields_of,
-)
+from phalanx.net.attachment.bridge import Bridge, Interface, interface, vni_of
+from phalanx.net.attachment.container import configure, container_differences, prepare, set_ipv6
 from phalanx.net.attachment.namespace import inside, opened
-from phalanx.net.attachment.spec import VETH_PREFIX, AttachmentSpec
+from phalanx.net.attachment.spec import VETH_PREFIX, AttachmentSpec, ifb_name
+from phalanx.net.attachment.wish import NO_LIMITS
+from phalanx.net.netlink import route as nl
+from phalanx.net.netlink.limit import Limiter
+from phalanx.net.netlink.wire import Conversation, Message, attribute, refusal, text
 
 T = TypeVar("T")
 
 TABLE = "attachment"
-HAIRPIN = 1  # IFLA_BRPORT_MODE
 GONE = (errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL)
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+FORWARDING6 = Path("/proc/sys/net/ipv6/conf/all/forwarding")
+# Of a bridge with an IPv6 gateway. Without a link-local address that stands, which asking who has
+# it takes seconds for, the kernel asks for no neighbour of those that it forwards.
+NODE6 = {"disable_ipv6": "0", "accept_ra": "0", "accept_dad": "0"}
 
 
 class KernelLinks:
@@ -47,11 +44,9 @@ class KernelLinks:
 
     def __init__(self, *, netns: Path | None = None) -> None:
         """Open the netlink socket and let the node forward; raise DataplaneError."""
-        self._ipr: Any = None
-        self._home = -1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="attachment")
         try:
-            self.run(lambda: self._open(netns))
+            self._home, self._node = self.run(lambda: _open(netns))
         except BaseException:
             self._thread.shutdown()
             raise
@@ -65,86 +60,91 @@ class KernelLinks:
         """Return the thread of the links, for an event loop to wait on."""
         return self._thread
 
-    @property
-    def pending(self) -> int:
-        """Return how many messages nobody has read; it stays small."""
-        size: int = self._ipr.asyncore.msg_queue.root.qsize()
-        return size
-
     def close(self) -> None:
         """Close the socket and end the thread, after what is under way."""
         self._thread.submit(self._close).result()
         self._thread.shutdown()
 
     def attach(self, spec: AttachmentSpec) -> None:
-        """Make bridge, veth, address and routes, or leave nothing of them."""
+        """Make bridge, veth, addresses, routes and limits, or leave nothing of them."""
         with opened(spec.netns) as container, ExitStack() as undo, _refusals(spec.veth):
-            with self._socket_in(container) as ipr:
+            with self._socket_in(container) as there:
                 bridge = self.ensure_bridge(spec.bridge, undo)
                 self._make_veth(spec, bridge, container)
                 undo.callback(_quietly, self.detach, spec.veth)
-                self._ipr.brport("set", index=if_nametoindex(spec.veth), mode=HAIRPIN)
-                with inside(container, self._home):
-                    index = if_nametoindex(spec.ifname)
-                configure(ipr, index, spec)
+                if any(address.version == 6 for address in spec.addresses):
+                    with inside(container, self._home):
+                        prepare(spec)
+                configure(there, spec)
+                if spec.limits != NO_LIMITS:
+                    limiter = self._limiter(spec, there)
+                    limiter.set(self._own(spec.veth), spec.limits.inward, spec.limits.outward)
             undo.pop_all()
 
     def detach(self, veth: str) -> bool:
-        """Remove a veth by the name of its node's end; tell whether there was one."""
+        """Remove a veth, and what limits it, by the name of its node's end; tell if there was one.
+
+        The kernel takes its time to remove a link, so nothing is asked first.
+        """
         with _refusals(veth):
-            return _unless_gone(lambda: self._ipr.link("del", ifname=veth))
+            gone = [self._remove(name) for name in (veth, ifb_name(veth))]
+            return gone[0]
 
     def has(self, veth: str) -> bool:
         """Tell whether there is a link of this name on the node."""
         with _refusals(veth):
-            return self._link(veth) is not None
+            return nl.find(self._node, veth) is not None
 
     def differences(self, spec: AttachmentSpec) -> list[str]:
         """Compare both ends of an attachment with its plan."""
         with _refusals(spec.veth):
-            bridge, veth = self._link(spec.bridge.name), self._link(spec.veth)
+            bridge = nl.find(self._node, spec.bridge.name)
+            veth = nl.find(self._node, spec.veth)
             if bridge is None or veth is None:
-                absent = spec.bridge.name if bridge is None else spec.veth
-                return [f"link {absent} is missing"]
-            faults = [] if veth["flags"] & UP else [f"link {spec.veth} is down"]
-            if veth.get("master") != bridge["index"]:
+                name = spec.bridge.name if bridge is None else spec.veth
+                return [f"link {name} is missing"]
+            faults = [] if veth.flags & nl.UP else [f"link {spec.veth} is down"]
+            if veth.master != bridge.index:
                 faults.append(f"link {spec.veth} is not on {spec.bridge.name}")
-            with opened(spec.netns) as container, self._socket_in(container) as ipr:
-                return faults + container_differences(ipr, spec)
+            gateways = self._gateways(bridge.index)
+            faults += [
+                f"gateway {each} is missing"
+                for each in spec.bridge.gateways
+                if each not in gateways
+            ]
+            with opened(spec.netns) as container, self._socket_in(container) as talk:
+                faults += container_differences(talk, spec)
+                limiter = self._limiter(spec, talk)
+                return faults + limiter.faults(veth, spec.limits.inward, spec.limits.outward)
 
     def veths(self, network: str) -> Collection[str]:
         """Return the node's ends on the bridges of the network of this name."""
         with _refusals(network):
-            links = self._ipr.link("dump")
+            links = nl.links(self._node)
         bridges = {
-            link["index"]
-            for link in links
-            if vni_of(link.get("ifname")) is not None and link.get("ifalias") == network
+            link.index for link in links if vni_of(link.name) is not None and link.alias == network
         }
         return [
-            link.get("ifname")
+            link.name
             for link in links
-            if link.get("master") in bridges and link.get("ifname").startswith(VETH_PREFIX)
+            if link.master in bridges and link.name.startswith(VETH_PREFIX)
         ]
 
     def bridges(self) -> Mapping[int, Bridge]:
         """Read back our bridges, by VNI."""
-        with _refusals("bridges"):
-            links = self._ipr.link("dump", kind="bridge")
-            addresses = self._ipr.addr("dump", family=AF_INET)
         found: dict[int, Bridge] = {}
-        for link in links:
-            if (vni := vni_of(link.get("ifname"))) is None or _kind(link) != "bridge":
-                continue
-            own = [address_of(item) for item in addresses if item["index"] == link["index"]]
-            found[vni] = Bridge(
-                vni=vni,
-                network=link.get("ifalias") or "",
-                gateway=own[0] if len(own) == 1 else None,
-                mtu=link.get("mtu"),
-                mac=link.get("address"),
-                is_up=bool(link["flags"] & UP),
-            )
+        with _refusals("bridges"):
+            for link in nl.links(self._node):
+                if link.kind != "bridge" or (vni := vni_of(link.name)) is None:
+                    continue
+                found[vni] = Bridge(
+                    vni=vni,
+                    network=link.alias,
+                    gateways=self._gateways(link.index),
+                    mtu=link.mtu,
+                    mac=link.mac,
+                    is_up=bool(link.flags & nl.UP),
+                )
         return found
 
     def ensure_bridge(self, bridge: Bridge, undo: ExitStack | None = None) -> int:
@@ -152,142 +152,146 @@ class KernelLinks:
 
         *undo* gets the removal of a bridge that was made now.
         """
-        link = self._link(bridge.name)
+        link = nl.find(self._node, bridge.name)
         if link is None:
             if self._make_bridge(bridge) and undo is not None:
                 undo.callback(_quietly, self.remove_bridge, bridge.name)
-            link = self._link(bridge.name)
-        if link is None or _kind(link) != "bridge":
+            link = nl.find(self._node, bridge.name)
+        if link is None or link.kind != "bridge":
             raise ConflictError(f"link {bridge.name} is there and no bridge")
-        index: int = link["index"]
-        if link.get("ifalias") != bridge.network:
-            self._ipr.link("set", index=index, ifalias=bridge.network)
-        if (link.get("address"), link.get("mtu")) != (bridge.mac, bridge.mtu):
-            self._ipr.link("set", index=index, address=bridge.mac, mtu=bridge.mtu)
-        if bridge.gateway is not None:
-            self._ipr.addr("replace", index=index, **fields_of(bridge.gateway))
-        if not link["flags"] & UP:
-            self._ipr.link("set", index=index, state="up")
-        return index
+        inner = b""
+        if link.alias != bridge.network:
+            inner += attribute(nl.ALIAS, bridge.network.encode())
+        if (link.mac, link.mtu) != (bridge.mac, bridge.mtu):
+            inner += attribute(nl.MAC, nl.mac_of(bridge.mac))
+            inner += attribute(nl.MTU, bridge.mtu.to_bytes(4, "little"))
+        if inner or not link.flags & nl.UP:
+            message = nl.link(nl.NEWLINK, inner, index=link.index, flags=nl.UP, change=nl.UP)
+            self._node.change(message, bridge.name)
+        there = self._gateways(link.index)
+        for gateway in bridge.gateways:
+            if gateway not in there:
+                if gateway.version == 6:
+                    set_ipv6(bridge.name, NODE6)
+                    forward6()
+                message = _address(link.index, gateway)
+                self._node.change(message, f"gateway {gateway} of {bridge.name}")
+        return link.index
 
     def repair_bridge(self, bridge: Bridge) -> None:
         """Make the bridge as it should be, other addresses gone."""
         with _refusals(bridge.name):
             index = self.ensure_bridge(bridge)
-            for item in self._ipr.addr("dump", family=AF_INET):
-                if item["index"] == index and address_of(item) != bridge.gateway:
-                    self._ipr.addr("del", index=index, **fields_of(address_of(item)))
+            for other in self._gateways(index):
+                if other not in bridge.gateways:
+                    message = nl.del_address(index, other.packed, other.network.prefixlen)
+                    self._node.change(message, f"address {other} of {bridge.name}")
 
     def remove_bridge(self, name: str) -> None:
         """Remove a bridge that has no port; raise ConflictError if it has one."""
         with _refusals(name):
-            if (link := self._link(name)) is None:
+            if (link := nl.find(self._node, name)) is None:
                 return
-            ports = [
-                port.get("ifname")
-                for port in self._ipr.link("dump")
-                if port.get("master") == link["index"]
-            ]
+            ports = [port.name for port in nl.links(self._node) if port.master == link.index]
             if ports:
                 raise ConflictError(f"{name}: {len(ports)} ports are left, {ports[0]} among them")
-            _unless_gone(lambda: self._ipr.link("del", index=link["index"]))
-
-    def _open(self, netns: Path | None) -> None:
-        with ExitStack() as stack:
-            if netns is not None:
-                enter(stack.enter_context(opened([netns])))
-            self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            self._ipr = IPRoute(ext_ack=True)
-            try:
-                FORWARDING.write_text("1")
-            except OSError as error:
-                raise DataplaneError(f"{FORWARDING}: {error}", table=TABLE) from error
+            self._remove(name)
 
     def _close(self) -> None:
-        self._ipr.close()
+        self._node.close()
         os.close(self._home)
 
     @contextmanager
-    def _socket_in(self, container: int) -> Iterator[Any]:
+    def _socket_in(self, container: int) -> Iterator[Conversation]:
         with inside(container, self._home):
-            ipr = IPRoute(ext_ack=True)
+            there = Conversation()
         try:
-            yield ipr
+            yield there
         finally:
-            ipr.close()
+            there.close()
 
-    def _link(self, name: str) -> Any | None:  # noqa: ANN401 - a message of pyroute2, untyped
-        self._drop_strays()
-        try:
-            return self._ipr.link("get", ifname=name)[0]
-        except NetlinkError as error:
-            if error.code in GONE:
-                return None
-            raise
+    def _gateways(self, index: int) -> tuple[Interface, ...]:
+        """Return the addresses of a bridge but for the link-local ones, IPv4 first."""
+        found = [interface(*each) for each in nl.addresses(self._node, index)]
+        found = [each for each in found if each.version == 4 or not each.is_link_local]
+        return tuple(sorted(found, key=lambda each: (each.version, int(each))))
 
-    def _drop_strays(self) -> None:
-        """Drop the acknowledgements that pyroute2 leaves behind, one for each "get", for ever."""
-        strays = self._ipr.asyncore.msg_queue.root
-        while not strays.empty():
-            strays.get_nowait()
+    def _own(self, name: str) -> nl.Link:
+        if (link := nl.find(self._node, name)) is None:
+            raise refusal(errno.ENODEV, name)
+        return link
+
+    def _limiter(self, spec: AttachmentSpec, there: Conversation) -> Limiter:
+        def end() -> tuple[Conversation, int]:
+            if (link := nl.find(there, spec.ifname)) is None:
+                raise refusal(errno.ENODEV, spec.ifname)
+            return there, link.index
+
+        return Limiter(self._node, ifb_name(spec.veth), spec.bridge.network, end)
+
+    def _remove(self, name: str) -> bool:
+        """Remove a link by its name; tell whether there was one."""
+        [number] = self._node.tell(nl.link(nl.DELLINK, text(nl.NAME, name)))
+        if number and number not in GONE:
+            raise refusal(number, name)
+        return number == 0
 
     def _make_bridge(self, bridge: Bridge) -> bool:
         """Make a bridge; tell whether it was us, as a plugin without plane may be faster."""
-        try:
-            self._ipr.link(
-                "add",
-                ifname=bridge.name,
-                kind="bridge",
-                address=bridge.mac,
-                mtu=bridge.mtu,
-                br_stp_state=0,
-            )
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
-            return False
-        return True
+        message = nl.new_bridge(bridge.name, nl.mac_of(bridge.mac), bridge.mtu)
+        [number] = self._node.tell(message)
+        if number and number != errno.EEXIST:
+            raise refusal(number, bridge.name)
+        return number == 0
 
     def _make_veth(self, spec: AttachmentSpec, bridge: int, container: int) -> None:
         """Make both ends where they belong, in one message."""
-        peer = {
-            "ifname": spec.ifname,
-            "address": spec.mac,
-            "mtu": spec.mtu,
-            "net_ns_fd": container,
-        }
-        try:
-            self._ipr.link(
-                "add",
-                ifname=spec.veth,
-                kind="veth",
-                address=spec.veth_mac,
-                mtu=spec.mtu,
-                master=bridge,
-                state="up",
-                peer=peer,
-            )
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
-            where = "on the node" if self._link(spec.veth) is not None else "in the container"
+        macs = nl.mac_of(spec.veth_mac), nl.mac_of(spec.mac)
+        made, marked = self._node.tell(
+            nl.new_veth(spec.veth, macs[0], bridge, spec.ifname, macs[1], container, spec.mtu),
+            nl.port(spec.veth, alias="", hairpin=True, isolated=False),
+        )
+        if made == errno.EEXIST:
+            where = "on the node" if self.has(spec.veth) else "in the container"
             name = spec.veth if where == "on the node" else spec.ifname
-            raise ConflictError(f"interface {name!r} exists {where} already") from error
+            raise ConflictError(f"interface {name!r} exists {where} already")
+        if made:
+            raise refusal(made, f"veth {spec.veth}, {spec.ifname}")
+        if marked:
+            self._remove(spec.veth)
+            raise refusal(marked, f"port {spec.veth}")
 
 
-def _kind(link: Any) -> object:  # noqa: ANN401 - a message of pyroute2, untyped
-    return link.get(("linkinfo", "kind"))
+def forward6() -> None:
+    """Let the node forward IPv6, and go on listening to its own routers where it did so far.
+
+    A kernel that forwards takes a router's word only where accept_ra is 2. Call
+    it in the node's namespace; raises OSError.
+    """
+    if FORWARDING6.read_text().strip() == "1":
+        return
+    for path in FORWARDING6.parents[1].glob("*/accept_ra"):
+        with suppress(OSError):
+            if path.read_text().strip() == "1":
+                path.write_text("2")
+    FORWARDING6.write_text("1")
 
 
-def _unless_gone(request: Callable[[], object]) -> bool:
-    """Send a removal; tell whether there was something to remove."""
-    try:
-        request()
-    except NetlinkError as error:
-        if error.code in GONE:
-            return False
-        raise
-    return True
+def _open(netns: Path | None) -> tuple[int, Conversation]:
+    with ExitStack() as stack, _refusals("node"):
+        if netns is not None:
+            enter(stack.enter_context(opened([netns])))
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            FORWARDING.write_text("1")
+            return home, Conversation()
+        except BaseException:
+            os.close(home)
+            raise
+
+
+def _address(index: int, address: Interface) -> Message:
+    return nl.new_address(index, address.packed, address.network.prefixlen)
 
 
 def _quietly(undo: Callable[[str], object], name: str) -> None:
@@ -301,7 +305,6 @@ def _refusals(what: str) -> Iterator[None]:
     """Turn the kernel's refusals into ours."""
     try:
         yield
-    except NetlinkError as error:
-        raise DataplaneError(f"{what}: {error.args[-1]}", table=TABLE, errno=error.code) from error
     except OSError as error:
-        raise DataplaneError(f"{what}: {error}", table=TABLE, errno=error.errno) from error
+        words = error.strerror or str(error)
+        raise DataplaneError(f"{what}: {words}", table=TABLE, errno=error.errno) from error

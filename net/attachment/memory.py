@@ -68,7 +68,7 @@ class MemoryLinks:
             return [f"link {spec.veth} is missing"]
         if spec.ifname not in self._namespace(spec):
             return [f"interface {spec.ifname} is missing"]
-        return [] if held.address == spec.address else [f"address {spec.address} is missing"]
+        return [f"address {a} is missing" for a in spec.addresses if a not in held.addresses]
 
     def veths(self, network: str) -> Collection[str]:
         """Return the node's ends on the network."""

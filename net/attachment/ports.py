@@ -4,14 +4,15 @@ import json
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Protocol
 
 from phalanx.core.error import ConflictError, DataplaneError
+from phalanx.net.attachment.bridge import Interface
 from phalanx.net.hostport.port import Mapping, mapping_elements
 from phalanx.net.hostport.store import DIRECTORY, Elements, TakenError
 from phalanx.net.ipam.owner import Owner
+from phalanx.net.model.objects import IPAddress
 
 PLUGIN = "phalanx-net"
 TABLE = "hostport"
@@ -24,7 +25,7 @@ class PortMapping:
     host_port: int
     container_port: int
     protocol: str = "tcp"  # tcp, udp or sctp
-    host: IPv4Address | None = None  # an address of the node; None for all of them
+    host: IPAddress | None = None  # an address of the node; None for all of them
 
 
 class HostPorts(Protocol):
@@ -34,12 +35,12 @@ class HostPorts(Protocol):
         self,
         network: str,
         owner: Owner,
-        address: IPv4Interface,
+        addresses: Sequence[Interface],
         mappings: Sequence[PortMapping],
         *,
         bridge: str,
     ) -> None:
-        """Map ports to *address*, all or none.
+        """Map ports to *addresses*, all or none.
 
         Raises ConflictError when a port is somebody else's, DataplaneError for
         any other refusal.
@@ -73,7 +74,7 @@ class KernelHostPorts:
         self,
         network: str,
         owner: Owner,
-        address: IPv4Interface,
+        addresses: Sequence[Interface],
         mappings: Sequence[PortMapping],
         *,
         bridge: str,
@@ -90,7 +91,11 @@ class KernelHostPorts:
         ]
         if not wanted:
             return
-        elements = mapping_elements(wanted, address.ip.packed, address.network.prefixlen)
+        elements = [
+            element
+            for each in addresses
+            for element in mapping_elements(wanted, each.ip.packed, each.network.prefixlen)
+        ]
         with self._of(network, owner) as kept:
             kept.put(elements)
         with suppress(OSError):
@@ -141,7 +146,7 @@ class MemoryHostPorts:
         self,
         network: str,
         owner: Owner,
-        address: IPv4Interface,
+        addresses: Sequence[Interface],
         mappings: Sequence[PortMapping],
         *,
         bridge: str,

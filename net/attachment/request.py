@@ -5,13 +5,14 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, NetmaskValueError
+from ipaddress import ip_address, ip_network
 from typing import Any
 
-from phalanx.net.attachment.bridge import LeasedNetwork
+from phalanx.net.attachment.bridge import Interface, LeasedNetwork, LeasedSubnet
 from phalanx.net.attachment.error import CniError, Code
 from phalanx.net.attachment.ports import PortMapping
-from phalanx.net.attachment.result import VERSIONS, addresses_of
+from phalanx.net.attachment.result import VERSIONS, addresses_of, mac_in
+from phalanx.net.attachment.wish import NO_WISHES, Wishes, parse_wishes
 from phalanx.net.hostport.port import PROTOCOLS
 from phalanx.net.ipam.owner import Owner
 
@@ -42,10 +43,11 @@ class Request:
     owner: Owner
     netns: str = ""  # as the runtime named it; it may be empty for DEL
     netns_handle: str = ""  # another way to it, through the plugin's open file
-    address: IPv4Address | None = None  # the one that is asked for
+    wishes: Wishes = NO_WISHES  # ADD and CHECK
     ports: Sequence[PortMapping] = ()  # ADD: ports of the node that are to lead here
     valid: frozenset[Owner] = frozenset()  # GC: everything else goes
-    previous: Sequence[IPv4Interface] = ()  # CHECK: addresses that ADD returned
+    previous: Sequence[Interface] = ()  # CHECK: addresses that ADD returned
+    previous_mac: str = ""  # CHECK: the container's MAC in it, if it says
 
     @property
     def netns_paths(self) -> tuple[str, ...]:
@@ -77,35 +79,46 @@ def parse_request(raw: object) -> Request:
         owner=owner,
         netns=_text(raw, "netns"),
         netns_handle=_text(raw, "netns_handle"),
-        address=_requested(_text(raw, "args"), config) if command is Command.ADD else None,
+        wishes=_wishes(raw, config) if command in (Command.ADD, Command.CHECK) else NO_WISHES,
         ports=_ports(config) if command is Command.ADD else (),
         valid=_valid(config) if command is Command.GC else frozenset(),
         previous=_previous(config) if command is Command.CHECK else (),
+        previous_mac=mac_in(config["prevResult"], owner) if command is Command.CHECK else "",
     )
 
 
 def parse_network(config: Config) -> LeasedNetwork | None:
-    """Return the network that a configuration describes whole, by its key ``subnet``, or None.
+    """Return the network that a configuration describes whole, or None.
 
-    ``gateway``, ``mtu`` and ``vni`` may stand beside it. Without ``vni`` the
-    bridge's number comes from the name, above those that a master gives out.
+    It does so by ``subnet``, ``subnet6`` or both; ``gateway``, ``gateway6``,
+    ``mtu`` and ``vni`` may stand beside them. Without ``vni`` the bridge's
+    number comes from the name, above those that a master gives out.
     """
-    if config.get("subnet") is None:
+    keys = (("subnet", "gateway", 4), ("subnet6", "gateway6", 6))
+    subnets = tuple(_leased(config, *each) for each in keys if config.get(each[0]) is not None)
+    if not subnets:
         return None
-    try:
-        subnet = IPv4Network(config["subnet"])
-        gateway = IPv4Address(config.get("gateway", int(subnet.network_address) + 1))
-    except (AddressValueError, NetmaskValueError, ValueError, TypeError) as error:
-        raise CniError(Code.BAD_CONFIG, f"subnet, gateway: {error}") from error
     digest = hashlib.sha256(str(config["name"]).encode()).digest()
     vni = config.get("vni", 0x800000 | int.from_bytes(digest[:3], "big"))
     mtu = config.get("mtu", 1500)
     for key, value, most in (("vni", vni, 0xFFFFFF), ("mtu", mtu, 65535)):
         if type(value) is not int or not 0 < value <= most:
             raise CniError(Code.BAD_CONFIG, f"{key}: {value!r} is not a number from 1 to {most}")
+    return LeasedNetwork(str(config["name"]), vni, mtu, subnets)
+
+
+def _leased(config: Config, key: str, gateway_key: str, version: int) -> LeasedSubnet:
+    """Return a subnet of a configuration, its first address the gateway unless it says another."""
+    try:
+        subnet = ip_network(str(config[key]))
+        gateway = ip_address(config.get(gateway_key, subnet.network_address + 1))
+    except ValueError as error:
+        raise CniError(Code.BAD_CONFIG, f"{key}, {gateway_key}: {error}") from error
+    if subnet.version != version:
+        raise CniError(Code.BAD_CONFIG, f"{key}: {subnet} is not IPv{version}")
     if gateway not in subnet:
-        raise CniError(Code.BAD_CONFIG, f"gateway: {gateway} is not in {subnet}")
-    return LeasedNetwork(str(config["name"]), vni, mtu, subnet, subnet, gateway)
+        raise CniError(Code.BAD_CONFIG, f"{gateway_key}: {gateway} is not in {subnet}")
+    return LeasedSubnet(subnet, subnet, gateway)
 
 
 def _text(raw: Config, key: str) -> str:
@@ -132,18 +145,12 @@ def _object(value: Config, key: str, path: str) -> Config:
     return inner
 
 
-def _requested(arguments: str, config: Config) -> IPv4Address | None:
-    """Return the address that is asked for, in whichever of the places; refuse what we lack."""
-    given = dict(_pairs(arguments))
-    runtime = _object(config, "runtimeConfig", "runtimeConfig")
+def _wishes(raw: Config, config: Config) -> Wishes:
+    """Return what is asked for, in whichever of the places."""
+    own = {"dns": config["dns"]} if config.get("dns") else {}
+    runtime = {**own, **_object(config, "runtimeConfig", "runtimeConfig")}
     args = _object(config, "args", "args")
-    cni = _object(args, "cni", "args.cni")
-    if given.get("MAC") or runtime.get("mac") or cni.get("mac"):
-        raise CniError(Code.UNSUPPORTED_FIELD, "mac: phalanx-net derives the MAC from the address")
-    for ips in (runtime.get("ips"), cni.get("ips"), [given["IP"]] if given.get("IP") else None):
-        if ips:
-            return _one_address(ips)
-    return None
+    return parse_wishes(dict(_pairs(_text(raw, "args"))), runtime, _object(args, "cni", "args.cni"))
 
 
 def _ports(config: Config) -> Sequence[PortMapping]:
@@ -179,7 +186,7 @@ def _mappings(given: object, host_key: str, container_key: str) -> Sequence[Port
         if protocol not in PROTOCOLS:
             raise CniError(Code.BAD_CONFIG, f"protocol: {protocol!r} has no ports")
         try:
-            host = IPv4Address(item["hostIP"]) if item.get("hostIP") else None
+            host = ip_address(item["hostIP"]) if item.get("hostIP") else None
         except ValueError as error:
             raise CniError(Code.BAD_CONFIG, f"hostIP: {error}") from error
         found.append(PortMapping(host_port, container_port, protocol, host))
@@ -195,18 +202,6 @@ def _pairs(arguments: str) -> Iterator[tuple[str, str]]:
         yield key, value
 
 
-def _one_address(ips: object) -> IPv4Address:
-    try:
-        if not isinstance(ips, list):
-            raise ValueError(f"{ips!r} is not a list")
-        found = [IPv4Interface(str(text)).ip for text in ips]
-    except ValueError as error:
-        raise CniError(Code.BAD_CONFIG, f"ips: {error}") from error
-    if len(found) != 1:
-        raise CniError(Code.UNSUPPORTED_FIELD, f"ips: {len(found)} addresses, one is possible")
-    return found[0]
-
-
 def _valid(config: Config) -> frozenset[Owner]:
     listed: Any = next((config[key] for key in VALID if config.get(key) is not None), [])
     try:
@@ -215,7 +210,7 @@ def _valid(config: Config) -> frozenset[Owner]:
         raise CniError(Code.BAD_CONFIG, f"{VALID[0]}: {listed!r} is not a list of them") from error
 
 
-def _previous(config: Config) -> Sequence[IPv4Interface]:
+def _previous(config: Config) -> Sequence[Interface]:
     previous = config.get("prevResult")
     if not isinstance(previous, dict):
         raise CniError(Code.BAD_CONFIG, "prevResult: is required for CHECK")

@@ -1,70 +1,79 @@
 r"""Who holds which address, on disk, bit by bit as the reference plugin host-local keeps it.
 
 A network is a directory; a held address is a file named after it with
-``<container id>\r\n<ifname>`` in it; ``last_reserved_ip.0`` holds the address
-given last; the lock is ``flock`` on the file ``lock``. So leases outlive every
-process, and the two can take turns on one directory.
+``<container id>\r\n<ifname>`` in it; ``last_reserved_ip.N`` holds the address
+that pool N gave last; the lock is ``flock`` on the file ``lock``. So leases
+outlive every process, and the two can take turns on one directory. What is
+ours alone: the file ``boot`` names the boot that the leases are of.
 """
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import ip_address
 from pathlib import Path
 
 from phalanx.core.error import ConflictError, DataplaneError
 from phalanx.net.ipam.allocator import check_requested, next_free
 from phalanx.net.ipam.owner import Owner
+from phalanx.net.ipam.pool import Pool
+from phalanx.net.model.objects import IPAddress
 
-LAST = "last_reserved_ip.0"
-LOCK = "lock"
+LAST = "last_reserved_ip"
+LOCK, BOOT = "lock", "boot"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DRAFT = ".draft"  # a lease before it has its name, so that no lease is ever half written
 
 
 class AddressStore:
-    """The leases of every network of this node, below one directory; blocking."""
+    """The leases of every network of this node, below one directory; blocking.
 
-    def __init__(self, directory: Path) -> None:
+    *boot* names the boot of the machine: a lease of another one is void, as no
+    container outlives a boot.
+    """
+
+    def __init__(self, directory: Path, *, boot: str = "") -> None:
         self._directory = directory
+        self._boot = boot
 
     def reserve(
         self,
         network: str,
-        subnet: IPv4Network,
+        pools: Sequence[Pool],
         owner: Owner,
         *,
-        gateway: IPv4Address,
-        requested: IPv4Address | None = None,
-    ) -> IPv4Address:
-        """Lease an address to *owner* and return it: the requested one, or the next free.
+        requested: Sequence[IPAddress] = (),
+    ) -> tuple[IPAddress, ...]:
+        """Lease an address of each pool to *owner*: the requested one of the family, or the next.
 
         Raises ConflictError for an owner that holds an address of the network
         already, and InvalidError, ConflictError or UnavailableError when there
-        is nothing to give.
+        is nothing to give; then nothing is leased.
         """
         with self._locked(network) as place:
             leases = _read(place)
             for held, other in leases.items():
                 if other == owner:
                     raise ConflictError(f"{owner} holds {held} already")
-            if requested is None:
-                last = _parse_address(_text(f"{place}/{LAST}"))
-                address = next_free(subnet, gateway=gateway, taken=leases.keys(), last=last)
-            else:
-                check_requested(requested, subnet, gateway=gateway, taken=leases.keys())
-                address = requested
-            (place / DRAFT).write_text(f"{owner.container_id}\r\n{owner.ifname}", newline="")
-            os.link(place / DRAFT, place / str(address))
-            (place / DRAFT).unlink()
-            (place / LAST).write_text(str(address))
-            return address
+            chosen = []
+            for number, pool in enumerate(pools):
+                wanted = next((a for a in requested if a.version == pool.subnet.version), None)
+                if wanted is None:
+                    last = _parse_address(_text(f"{place}/{LAST}.{number}"))
+                    chosen.append(next_free(pool, taken=leases.keys(), last=last))
+                else:
+                    check_requested(wanted, pool, taken=leases.keys())
+                    chosen.append(wanted)
+            _write(place, chosen, owner)
+            return tuple(chosen)
 
-    def find(self, network: str, owner: Owner) -> IPv4Address | None:
-        """Return the address that *owner* holds, or None."""
-        return next((a for a, other in self.leases(network).items() if other == owner), None)
+    def find(self, network: str, owner: Owner) -> tuple[IPAddress, ...]:
+        """Return the addresses that *owner* holds, IPv4 first."""
+        held = (address for address, other in self.leases(network).items() if other == owner)
+        return tuple(sorted(held, key=lambda address: address.version))
 
-    def leases(self, network: str) -> Mapping[IPv4Address, Owner]:
+    def leases(self, network: str) -> Mapping[IPAddress, Owner]:
         """Return every lease of a network; of an unknown one, none."""
         place = self._place(network)
         return _read(place) if place.is_dir() else {}
@@ -76,7 +85,7 @@ class AddressStore:
         except FileNotFoundError:
             return []
 
-    def release(self, network: str, owner: Owner) -> Mapping[IPv4Address, Owner]:
+    def release(self, network: str, owner: Owner) -> Mapping[IPAddress, Owner]:
         """Free what *owner* holds and return it; holding nothing is no error.
 
         A lease that names no interface, as old releases of host-local wrote
@@ -84,7 +93,7 @@ class AddressStore:
         """
         return self._free(network, lambda other: other in (owner, Owner(owner.container_id, "")))
 
-    def collect(self, network: str, valid: Set[Owner]) -> Mapping[IPv4Address, Owner]:
+    def collect(self, network: str, valid: Set[Owner]) -> Mapping[IPAddress, Owner]:
         """Free every lease whose owner is not in *valid* and return what was freed."""
         containers = {owner.container_id for owner in valid}
         return self._free(
@@ -94,7 +103,7 @@ class AddressStore:
             ),
         )
 
-    def _free(self, network: str, is_over: Callable[[Owner], bool]) -> Mapping[IPv4Address, Owner]:
+    def _free(self, network: str, is_over: Callable[[Owner], bool]) -> Mapping[IPAddress, Owner]:
         if not self._place(network).is_dir():
             return {}
         with self._locked(network) as place:
@@ -115,15 +124,55 @@ class AddressStore:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 (place / DRAFT).unlink(missing_ok=True)
+                self._void_after_boot(place)
                 yield place
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise DataplaneError(f"{place}: {error}", table="ipam", errno=error.errno) from error
 
+    def _void_after_boot(self, place: Path) -> None:
+        if not self._boot or (then := _text(f"{place}/{BOOT}").strip()) == self._boot:
+            return
+        for address in _read(place) if then else ():
+            (place / str(address)).unlink(missing_ok=True)
+        _put(place, BOOT, self._boot)
 
-def _read(place: Path) -> dict[IPv4Address, Owner]:
-    leases: dict[IPv4Address, Owner] = {}
+
+def boot_id() -> str:
+    """Return what names this boot of the machine."""
+    return BOOT_ID.read_text().strip()
+
+
+def _write(place: Path, addresses: Sequence[IPAddress], owner: Owner) -> None:
+    """Write the leases, all or none: each is whole when it has its name."""
+    done: list[Path] = []
+    try:
+        (place / DRAFT).write_text(f"{owner.container_id}\r\n{owner.ifname}", newline="")
+        for number, address in enumerate(addresses):
+            os.link(place / DRAFT, path := place / str(address))
+            done.append(path)
+            _put(place, f"{LAST}.{number}", str(address))
+    except BaseException:
+        for path in done:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        (place / DRAFT).unlink(missing_ok=True)
+
+
+def _put(place: Path, name: str, text: str) -> None:
+    """Write a small file whole: a full disk leaves the one before."""
+    draft = place / f".{name}"
+    try:
+        draft.write_text(text)
+        draft.replace(place / name)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _read(place: Path) -> dict[IPAddress, Owner]:
+    leases: dict[IPAddress, Owner] = {}
     for name in os.listdir(place):
         if (address := _parse_address(name)) is not None:
             container_id, _, ifname = _text(f"{place}/{name}").strip().partition("\r\n")
@@ -143,7 +192,9 @@ def _text(path: str) -> str:
         os.close(descriptor)
 
 
-def _parse_address(text: str) -> IPv4Address | None:
-    with suppress(AddressValueError):
-        return IPv4Address(text)
+def _parse_address(text: str) -> IPAddress | None:
+    if text[:1] in ("", ".", "l"):  # a draft, last_reserved_ip, lock
+        return None
+    with suppress(ValueError):
+        return ip_address(text.strip())
     return None

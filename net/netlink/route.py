@@ -34,6 +34,8 @@ class Link:
     def __init__(self, payload: bytes) -> None:
         found = attributes(payload, 16)
         info = attributes(found.get(INFO, b""))
+        self.index: int
+        self.flags: int
         self.index, self.flags = unpack_from("=iI", payload, 4)
         self.name = found[NAME].rstrip(b"\0").decode()
         self.mac = ":".join(f"{byte:02x}" for byte in found.get(MAC, b""))

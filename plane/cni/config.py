@@ -9,6 +9,7 @@ from phalanx.net.model.view import View
 
 TYPE = "phalanx-net"  # our mark; listed in docs/reference/marks.md
 SUFFIX = ".conf"
+CAPABILITIES = ("portMappings", "ips", "ipRanges", "mac", "bandwidth", "dns")
 
 
 def desired_config_files(view: View, *, node: IPv4Address, socket: str) -> Mapping[str, str]:
@@ -22,7 +23,7 @@ def config_text(network: str, socket: str) -> str:
         "cniVersion": "1.0.0",
         "name": network,
         "type": TYPE,
-        "capabilities": {"portMappings": True, "ips": True},
+        "capabilities": dict.fromkeys(CAPABILITIES, True),
         "socket": socket,
     }
     return json.dumps(config) + "\n"

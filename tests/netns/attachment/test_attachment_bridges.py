@@ -20,7 +20,7 @@ State = Mapping[int, Bridge]
 
 def bridge(vni: int, gateway: str, network: str, mtu: int = 1450) -> Bridge:
     address = IPv4Interface(gateway)
-    return Bridge(vni, network, address, mtu, mac_of(address.ip))
+    return Bridge(vni, network, (address,), mtu, mac_of(address.ip))
 
 
 DCOS = bridge(1024, "9.0.1.1/24", "dcos")

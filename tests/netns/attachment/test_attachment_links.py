@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from phalanx.core.error import ConflictError, NotFoundError
-from phalanx.net.attachment.bridge import LeasedNetwork
+from phalanx.net.attachment.bridge import LeasedNetwork, LeasedSubnet
 from phalanx.net.attachment.kernel import KernelLinks
 from phalanx.net.attachment.links import Links
 from phalanx.net.attachment.memory import MemoryLinks
@@ -20,9 +20,7 @@ DCOS = LeasedNetwork(
     "dcos",
     1024,
     1450,
-    IPv4Network("9.0.0.0/8"),
-    IPv4Network("9.0.1.0/24"),
-    IPv4Address("9.0.1.1"),
+    (LeasedSubnet(IPv4Network("9.0.0.0/8"), IPv4Network("9.0.1.0/24"), IPv4Address("9.0.1.1")),),
 )
 
 
@@ -70,7 +68,7 @@ def links(request: pytest.FixtureRequest, ns: str, containers: list[str]) -> Ite
 
 def spec(container: str, netns: str, last: int = 2, ifname: str = "eth0") -> AttachmentSpec:
     address = IPv4Address(f"9.0.1.{last}")
-    return plan(Owner(container, ifname), DCOS, address, netns=(netns,))
+    return plan(Owner(container, ifname), DCOS, [address], netns=(netns,))
 
 
 def test_what_is_attached_is_there_and_as_planned(links: Links, containers: list[str]) -> None:

@@ -45,7 +45,14 @@ def test_files_are_for_the_networks_of_the_node() -> None:
             "cniVersion": "1.0.0",
             "name": "dcos",
             "type": "phalanx-net",
-            "capabilities": {"portMappings": True, "ips": True},
+            "capabilities": {
+                "portMappings": True,
+                "ips": True,
+                "ipRanges": True,
+                "mac": True,
+                "bandwidth": True,
+                "dns": True,
+            },
             "socket": "/run/cni.sock",
         }
     }

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from phalanx.core.error import ConflictError, InvalidError, PhalanxError, UnavailableError
 from phalanx.net.ipam.allocator import check_requested, next_free
+from phalanx.net.ipam.pool import Pool
 
 SUBNET = IPv4Network("9.0.1.0/29")
 GATEWAY = IPv4Address("9.0.1.1")
@@ -34,7 +35,7 @@ def test_next_address_is_the_first_free_after_the_last(
 ) -> None:
     previous = None if last is None else IPv4Address(f"9.0.1.{last}")
 
-    found = next_free(SUBNET, gateway=GATEWAY, taken=addresses(*taken), last=previous)
+    found = next_free(Pool(SUBNET, GATEWAY), taken=addresses(*taken), last=previous)
 
     assert str(found) == expected
 
@@ -42,12 +43,12 @@ def test_next_address_is_the_first_free_after_the_last(
 @pytest.mark.parametrize("subnet", ["9.0.1.0/31", "9.0.1.0/32", "9.0.1.0/30"])
 def test_subnet_without_a_free_address_is_exhausted(subnet: str) -> None:
     with pytest.raises(UnavailableError, match="no IP addresses available in range set"):
-        next_free(IPv4Network(subnet), gateway=GATEWAY, taken=addresses(2))
+        next_free(Pool(IPv4Network(subnet), GATEWAY), taken=addresses(2))
 
 
 def test_exhaustion_names_the_range() -> None:
     with pytest.raises(UnavailableError, match=r"9\.0\.1\.1-9\.0\.1\.6"):
-        next_free(SUBNET, gateway=GATEWAY, taken=addresses(2, 3, 4, 5, 6))
+        next_free(Pool(SUBNET, GATEWAY), taken=addresses(2, 3, 4, 5, 6))
 
 
 @given(
@@ -62,7 +63,7 @@ def test_what_is_given_is_usable_and_free(prefix: int, taken: set[int], last: in
     usable = set(subnet.hosts()) - {GATEWAY}
 
     try:
-        found = next_free(subnet, gateway=GATEWAY, taken=held, last=previous)
+        found = next_free(Pool(subnet, GATEWAY), taken=held, last=previous)
     except UnavailableError:
         assert usable <= held
     else:
@@ -83,4 +84,4 @@ def test_requested_address_that_cannot_be_given_is_refused(
     address: str, error: type[PhalanxError], words: str
 ) -> None:
     with pytest.raises(error, match=f"requested address {address}.*{words}"):
-        check_requested(IPv4Address(address), SUBNET, gateway=GATEWAY, taken=addresses(3))
+        check_requested(IPv4Address(address), Pool(SUBNET, GATEWAY), taken=addresses(3))

@@ -8,13 +8,14 @@ import pytest
 
 from phalanx.core.error import ConflictError, DataplaneError, NotFoundError, UnavailableError
 from phalanx.net.attachment.attachments import Attachments
-from phalanx.net.attachment.bridge import LeasedNetwork
+from phalanx.net.attachment.bridge import LeasedNetwork, LeasedSubnet
 from phalanx.net.attachment.commands import carry_out
 from phalanx.net.attachment.error import CniError, Code
 from phalanx.net.attachment.memory import MemoryLinks
 from phalanx.net.attachment.ports import MemoryHostPorts, PortMapping
 from phalanx.net.attachment.request import Command, Request
 from phalanx.net.attachment.spec import AttachmentSpec
+from phalanx.net.attachment.wish import NO_WISHES, Wishes, pools
 from phalanx.net.ipam.owner import Owner
 from phalanx.net.ipam.store import AddressStore
 
@@ -22,10 +23,9 @@ NETWORK = LeasedNetwork(
     "dcos",
     1024,
     1450,
-    IPv4Network("9.0.0.0/8"),
-    IPv4Network("9.0.1.0/29"),
-    IPv4Address("9.0.1.1"),
+    (LeasedSubnet(IPv4Network("9.0.0.0/8"), IPv4Network("9.0.1.0/29"), IPv4Address("9.0.1.1")),),
 )
+POOLS = pools(NETWORK, NO_WISHES)
 A, B = Owner("a", "eth0"), Owner("b", "eth0")
 
 
@@ -67,16 +67,16 @@ def test_add_leases_an_address_and_attaches(lab: Lab) -> None:
 def test_second_add_is_refused_and_spoils_nothing(lab: Lab) -> None:
     lab.run(Command.ADD)
 
-    for wanted in (None, IPv4Address("9.0.1.2"), IPv4Address("9.0.1.5")):
+    for wanted in ((), (IPv4Address("9.0.1.2"),), (IPv4Address("9.0.1.5"),)):
         with pytest.raises(ConflictError, match="holds"):
-            lab.run(Command.ADD, address=wanted)
+            lab.run(Command.ADD, wishes=Wishes(addresses=wanted))
 
     assert lab.held == {"9.0.1.2": A}
     assert len(lab.links.attached) == 1
 
 
 def test_lease_of_an_add_that_died_is_taken_over(lab: Lab) -> None:
-    lab.leases.reserve("dcos", NETWORK.subnet, A, gateway=NETWORK.gateway)
+    lab.leases.reserve("dcos", POOLS, A)
 
     result = lab.run(Command.ADD)
 
@@ -86,8 +86,8 @@ def test_lease_of_an_add_that_died_is_taken_over(lab: Lab) -> None:
 def test_sweep_frees_leases_without_a_link_and_no_others(lab: Lab) -> None:
     lab.run(Command.ADD)
     for gone in (B, Owner("c", "")):
-        lab.leases.reserve("dcos", NETWORK.subnet, gone, gateway=NETWORK.gateway)
-    lab.leases.reserve("blue", NETWORK.subnet, B, gateway=NETWORK.gateway)
+        lab.leases.reserve("dcos", POOLS, gone)
+    lab.leases.reserve("blue", POOLS, B)
 
     lab.attachments.sweep()
 
@@ -138,7 +138,7 @@ def test_exhausted_subnet_is_told_by_add_and_status(lab: Lab) -> None:
     lab.run(Command.STATUS)
     for number in range(5):
         owner = Owner(f"c{number}", "eth0")
-        lab.leases.reserve("dcos", NETWORK.subnet, owner, gateway=NETWORK.gateway)
+        lab.leases.reserve("dcos", POOLS, owner)
 
     with pytest.raises(UnavailableError, match="no IP addresses available"):
         lab.run(Command.ADD)
@@ -193,7 +193,7 @@ def test_check_of_a_stranger_is_unknown(lab: Lab) -> None:
 def test_gc_removes_all_but_the_valid(lab: Lab) -> None:
     lab.run(Command.ADD)
     lab.run(Command.ADD, B)
-    lab.leases.reserve("dcos", NETWORK.subnet, Owner("dead", "eth0"), gateway=NETWORK.gateway)
+    lab.leases.reserve("dcos", POOLS, Owner("dead", "eth0"))
 
     lab.run(Command.GC, Owner("", ""), valid=frozenset({B}))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from phalanx.net.attachment.bridge import LeasedSubnet
 from phalanx.net.attachment.error import CniError, Code
 from phalanx.net.attachment.ports import PortMapping
 from phalanx.net.attachment.request import Command, parse_network, parse_request
@@ -66,7 +67,7 @@ def test_missing_version_is_the_oldest() -> None:
         pytest.param(wire(args="A"), Code.BAD_ENVIRONMENT, "CNI_ARGS", id="args-without-value"),
         pytest.param(wire(args="A=b=c"), Code.BAD_ENVIRONMENT, "CNI_ARGS", id="args-two-values"),
         pytest.param(wire(args="IP=x"), Code.BAD_CONFIG, "ips", id="requested-no-address"),
-        pytest.param(wire(args="MAC=0a:0a:0a:0a:0a:0a"), Code.UNSUPPORTED_FIELD, "mac", id="mac"),
+        pytest.param(wire(args="MAC=01:00:5e:00:00:01"), Code.BAD_CONFIG, "mac", id="mac"),
         pytest.param(wire(config={"args": []}), Code.BAD_CONFIG, "args", id="args-no-object"),
         pytest.param(
             wire(config={"runtimeConfig": {"ips": ["9.0.1.5/24", "9.0.1.6/24"]}}),
@@ -127,7 +128,7 @@ def test_bad_request_is_refused_with_its_code(raw: object, code: Code, words: st
     ids=["CNI_ARGS", "args.cni.ips", "runtimeConfig-first"],
 )
 def test_requested_address_is_found_wherever_it_stands(extra: dict[str, Any]) -> None:
-    assert parse_request(wire(**extra)).address == IPv4Address("9.0.1.9")
+    assert parse_request(wire(**extra)).wishes.addresses == (IPv4Address("9.0.1.9"),)
 
 
 def test_empty_port_mappings_are_none() -> None:
@@ -136,7 +137,7 @@ def test_empty_port_mappings_are_none() -> None:
         "args": {"org.apache.mesos": {"network_info": {"name": "dcos", "port_mappings": []}}},
     }
 
-    assert parse_request(wire(config=config)).address is None
+    assert tuple(parse_request(wire(config=config)).ports) == ()
 
 
 @pytest.mark.parametrize(
@@ -200,8 +201,9 @@ def test_config_describes_a_network() -> None:
     )
 
     assert network is not None
-    assert (network.vni, network.mtu, str(network.gateway)) == (7, 1400, "10.7.0.9")
-    assert network.subnet == IPv4Network("10.7.0.0/24")
+    assert (network.vni, network.mtu) == (7, 1400)
+    subnet = IPv4Network("10.7.0.0/24")
+    assert network.subnets == (LeasedSubnet(subnet, subnet, IPv4Address("10.7.0.9")),)
 
 
 def test_network_without_a_number_gets_one_from_its_name() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from phalanx.net.attachment.bridge import LeasedNetwork
+from phalanx.net.attachment.bridge import LeasedNetwork, LeasedSubnet
 from phalanx.net.attachment.error import CniError, Code
 from phalanx.net.attachment.result import VERSIONS, addresses_of, convert, result_of
 from phalanx.net.attachment.spec import plan
@@ -15,11 +15,9 @@ NETWORK = LeasedNetwork(
     "dcos",
     1024,
     1450,
-    IPv4Network("9.0.0.0/8"),
-    IPv4Network("9.0.1.0/24"),
-    IPv4Address("9.0.1.1"),
+    (LeasedSubnet(IPv4Network("9.0.0.0/8"), IPv4Network("9.0.1.0/24"), IPv4Address("9.0.1.1")),),
 )
-SPEC = plan(Owner("c", "eth0"), NETWORK, IPv4Address("9.0.1.5"))
+SPEC = plan(Owner("c", "eth0"), NETWORK, [IPv4Address("9.0.1.5")])
 RESULT = result_of(SPEC, netns="/run/netns/c")
 DNS = {"nameservers": ["198.51.100.1", "198.51.100.2", "198.51.100.3"]}
 OLDEST = {

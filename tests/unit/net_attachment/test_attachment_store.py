@@ -1,26 +1,29 @@
 """Leases on disk, as the reference plugin host-local reads and writes them."""
 
+import errno
 import fcntl
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from phalanx.core.error import ConflictError, DataplaneError
+from phalanx.core.error import ConflictError, DataplaneError, InvalidError
 from phalanx.net.ipam.owner import Owner
+from phalanx.net.ipam.pool import Pool
 from phalanx.net.ipam.store import AddressStore
 
-SUBNET = IPv4Network("9.0.1.0/24")
-GATEWAY = IPv4Address("9.0.1.1")
+POOL = Pool(IPv4Network("9.0.1.0/24"), IPv4Address("9.0.1.1"))
 A, B = Owner("a", "eth0"), Owner("b", "eth0")
 
 
 def reserve(store: AddressStore, owner: Owner, requested: str | None = None) -> str:
-    address = IPv4Address(requested) if requested else None
-    return str(store.reserve("dcos", SUBNET, owner, gateway=GATEWAY, requested=address))
+    wanted = [IPv4Address(requested)] if requested else []
+    [given] = store.reserve("dcos", [POOL], owner, requested=wanted)
+    return str(given)
 
 
 def test_files_are_those_of_host_local(tmp_path: Path) -> None:
@@ -40,7 +43,7 @@ def test_leases_of_host_local_are_honoured(tmp_path: Path) -> None:
     store = AddressStore(tmp_path)
 
     assert reserve(store, A) == "9.0.1.8"
-    assert store.find("dcos", Owner("other", "eth0")) == IPv4Address("9.0.1.7")
+    assert store.find("dcos", Owner("other", "eth0")) == (IPv4Address("9.0.1.7"),)
 
 
 def test_leases_outlive_the_store(tmp_path: Path) -> None:
@@ -116,9 +119,9 @@ def test_networks_do_not_share_leases(tmp_path: Path) -> None:
     store = AddressStore(tmp_path)
     reserve(store, A)
 
-    blue = store.reserve("blue", SUBNET, A, gateway=GATEWAY)
+    blue = store.reserve("blue", [POOL], A)
 
-    assert str(blue) == "9.0.1.2"
+    assert blue == (IPv4Address("9.0.1.2"),)
 
 
 def test_parallel_reservations_differ(tmp_path: Path) -> None:
@@ -153,3 +156,71 @@ def test_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(DataplaneError, match="file/dcos"):
         reserve(AddressStore(tmp_path / "file"), A)
+
+
+POOL6 = Pool(IPv6Network("fd01:b::/80"), IPv6Address("fd01:b::1"))
+
+
+def test_both_families_are_leased_together(tmp_path: Path) -> None:
+    store = AddressStore(tmp_path)
+
+    given = store.reserve("dcos", [POOL, POOL6], A)
+
+    assert given == (IPv4Address("9.0.1.2"), IPv6Address("fd01:b::2"))
+    assert store.find("dcos", A) == given
+    assert (tmp_path / "dcos" / "last_reserved_ip.1").read_text() == "fd01:b::2"
+    assert set(store.release("dcos", A)) == set(given)
+
+
+def test_what_one_family_lacks_is_given_of_none(tmp_path: Path) -> None:
+    store = AddressStore(tmp_path)
+
+    with pytest.raises(InvalidError, match="gateway"):
+        store.reserve("dcos", [POOL, POOL6], A, requested=[IPv6Address("fd01:b::1")])
+
+    assert store.leases("dcos") == {}
+
+
+def test_leases_of_another_boot_are_void(tmp_path: Path) -> None:
+    reserve(AddressStore(tmp_path, boot="one"), A)
+    same, next_boot = (AddressStore(tmp_path, boot=boot) for boot in ("one", "two"))
+
+    with pytest.raises(ConflictError, match="holds"):
+        reserve(same, A)
+    assert reserve(next_boot, A) == "9.0.1.3"
+
+
+@pytest.mark.parametrize("full", ["9.0.1.2", "last_reserved_ip.0", ".draft"])
+def test_full_disk_leaves_no_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    store = AddressStore(tmp_path)
+    (tmp_path / "dcos").mkdir()
+    link, write, replace = os.link, Path.write_text, Path.replace
+
+    def refuse(path: object) -> None:
+        if Path(str(path)).name == full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full_link(source: Path, target: Path) -> None:
+        refuse(target)
+        link(source, target)
+
+    def full_write(path: Path, text: str, **more: Any) -> int:
+        refuse(path)
+        return write(path, text, **more)
+
+    def full_replace(path: Path, target: Path) -> Path:
+        refuse(target)
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", full_link)
+        patch.setattr(Path, "write_text", full_write)
+        patch.setattr(Path, "replace", full_replace)
+        with pytest.raises(DataplaneError, match="No space left"):
+            store.reserve("dcos", [POOL, POOL6], A)
+
+    assert store.leases("dcos") == {}
+    assert not [name for name in os.listdir(tmp_path / "dcos") if name.startswith(".")]
+    assert reserve(store, A) == "9.0.1.2"
