@@ -91,8 +91,8 @@ def _shares(
 
     When the table *is_full*, all slots are given away, as near as one slot each.
 
-    Among equal claims those who hold more already come first, so that a table
-    that is right is left alone.
+    Among equal claims those come first who hold more than their share already,
+    so that a table that is right is left alone.
     """
     divisor = gcd(*weights)
     units = sum(weights) // divisor
@@ -107,7 +107,8 @@ def _shares(
     while (left := length - sum(shares)) < 0:
         shares[max(everyone, key=lambda at: (shares[at], -held[at], at))] -= 1
     claims = sorted(
-        everyone, key=lambda at: (shares[at] * total - length * weights[at], -held[at], at)
+        everyone,
+        key=lambda at: (shares[at] * total - length * weights[at], shares[at] - held[at], at),
     )
     for at in claims[:left]:
         shares[at] += 1

@@ -1,10 +1,11 @@
 """Slot tables: exact shares, stable places."""
 
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phalanx.lb.service import Backend, Endpoint
@@ -129,13 +130,15 @@ def test_full_table_has_no_empty_slot_and_fair_shares(
         )
 
 
-@given(weighted, weighted)
-def test_full_table_that_is_right_is_left_alone(
-    before: list[Backend], after: list[Backend]
+@pytest.mark.parametrize("fill", [slots, filled])
+@given(before=weighted, after=weighted)
+@example(before=[], after=[backend(0, 1), backend(1, 4), backend(2, 1)])
+def test_table_that_is_right_is_left_alone(
+    fill: Callable[..., Table], before: list[Backend], after: list[Backend]
 ) -> None:
-    table = filled(after, filled(before))
+    table = fill(after, fill(before))
 
-    assert filled(after, table) == table
+    assert fill(after, table) == table
 
 
 def test_backend_that_leaves_a_full_table_moves_its_own_sources_only() -> None:
