@@ -11,8 +11,9 @@ from phalanx.marathon.model.path import absolute
 
 async def list_deployments(request: web.Request) -> web.Response:
     """Answer the running deployments, a bare list."""
-    running = desk_of(request).board.ledger.deployments.values()
-    return as_json([deployment_view(deployment) for deployment in running])
+    board = desk_of(request).board
+    running = board.ledger.deployments.values()
+    return as_json([deployment_view(board, deployment) for deployment in running])
 
 
 async def delete_deployment(request: web.Request) -> web.Response:

@@ -1,28 +1,64 @@
 """What the parts of the engine share: the ledger, and what need not outlive the process."""
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from random import Random
 
 from phalanx.marathon.engine.bus import Bus
 from phalanx.marathon.engine.tally import Tally
 from phalanx.marathon.ledger.ledger import Ledger
-from phalanx.marathon.model.app import App
-from phalanx.marathon.model.deployment import Action, ActionKind
-from phalanx.marathon.model.instance import Condition, Instance
+from phalanx.marathon.model.deployment import Action, Deployment
+from phalanx.marathon.model.instance import Instance
+from phalanx.marathon.model.pod import Pod
+from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule import verdict
 from phalanx.marathon.schedule.backoff import Backoff
 from phalanx.marathon.schedule.constraint import Attributes
 from phalanx.marathon.schedule.health import Health, agent_run_check, is_healthy
+from phalanx.marathon.schedule.readiness import Readiness
 from phalanx.marathon.schedule.verdict import Verdict
 from phalanx.mesos.v1.mesos import CheckStatusInfo
+
+TERMINATIONS = 20  # of a pod that are told
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """How an instance of a pod ended; it as it was last."""
+
+    instance: Instance
+    at: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """What deployments do now, by app or pod, and what they will act on in a later step."""
+
+    actions: Mapping[str, Action]
+    awaited: Collection[str]
+
+
+def agenda_of(deployments: Iterable[Deployment]) -> Agenda:
+    """Return what *deployments* do now; of several on one app the oldest counts."""
+    actions: dict[str, Action] = {}
+    awaited: set[str] = set()
+    for deployment in deployments:
+        for action in deployment.actions:
+            actions.setdefault(action.app_id, action)
+        for step in deployment.steps[deployment.step + 1 :]:
+            awaited.update(action.app_id for action in step)
+    return Agenda(actions, awaited)
 
 
 class Board:
     """The state of the engine; whoever changes it holds *lock*, then pokes.
 
-    *health* is by task id and index of the check, *checks* by task id, *backoffs* and *tallies* are
-    by app id, *kills_sent* says when a task was last asked to end.
+    *health* is by task id and index of the check, *checks* and *readiness* by task id, *backoffs*
+    and *tallies* are by the id of an app or pod, *kills_sent* says when a task was last asked to
+    end. *terminations* has the last ends of each pod's instances, *region* is the master's.
     """
 
     def __init__(
@@ -44,10 +80,17 @@ class Board:
         self.backoffs: dict[str, Backoff] = {}
         self.tallies: dict[str, Tally] = {}
         self.kills_sent: dict[str, float] = {}
+        self.readiness: dict[str, Readiness] = {}
+        self.terminations: dict[str, deque[Termination]] = {}
+        self.region: str | None = None
+        self.done: dict[str, bool] = {}  # whether anything is left to do for an app or pod
+        self.resync_at = 0.0
         self._poked = asyncio.Event()
 
-    def poke(self) -> None:
-        """Ask for a pass soon; cheap, safe to call in a burst."""
+    def poke(self, spec_id: str | None = None) -> None:
+        """Ask for a pass soon, over one more app or pod; cheap, safe to call in a burst."""
+        if spec_id is not None:
+            self.ledger.roll.touched.add(spec_id)
         self._poked.set()
 
     async def wait(self, until: float | None) -> None:
@@ -61,82 +104,87 @@ class Board:
         self._poked.clear()
 
     def is_healthy(self, instance: Instance) -> bool:
-        """Tell whether an instance runs and passes all checks of its app."""
-        app = self.ledger.apps.get(instance.app_id)
+        """Tell whether an instance runs and passes all checks of its app or pod."""
+        spec = self.ledger.specs.get(instance.app_id)
         results = self.health.get(instance.task_id, {})
-        return app is not None and is_healthy(app, instance, results)
+        return spec is not None and is_healthy(spec, instance, results)
 
-    def action_on(self, app_id: str) -> Action | None:
-        """Return what a deployment is doing to the app now, or None."""
-        for deployment in self.ledger.deployments.values():
-            for action in deployment.actions:
-                if action.app_id == app_id:
-                    return action
-        return None
+    def is_ready(self, instance: Instance) -> bool:
+        """Tell whether an instance may count as done in a deployment."""
+        app = self.ledger.apps.get(instance.app_id)
+        if app is None or not app.readiness_checks or instance.version < app.config_version:
+            return True
+        found = self.readiness.get(instance.task_id)
+        return found is not None and found.ready
 
-    def verdict_on(self, app_id: str, now: float) -> Verdict:
-        """Return what is to happen to the instances of an app."""
-        app = self.ledger.apps.get(app_id)
-        instances = self.ledger.instances_of(app_id)
-        action = self.action_on(app_id)
-        if app is None:
+    def verdict_on(self, spec_id: str, agenda: Agenda, now: float) -> Verdict:
+        """Return what is to happen to the instances of an app or pod."""
+        spec = self.ledger.specs.get(spec_id)
+        instances = self.ledger.instances_of(spec_id)
+        if spec is None:
             return verdict.stopping(instances)
+        action = agenda.actions.get(spec_id)
         if action is None:
-            if self._is_awaited(app_id):
+            if spec_id in agenda.awaited:
                 return Verdict()
-        elif action.kind is ActionKind.START:
+        elif action.kind.is_start:
             return Verdict(done=True)
         healthy = {i.id for i in instances if self.is_healthy(i)}
-        if action is not None and action.kind is ActionKind.RESTART:
-            return verdict.restarting(app, instances, healthy, now)
-        return verdict.steady(app, instances, healthy, now)
+        if action is not None:
+            healthy = {i.id for i in instances if i.id in healthy and self.is_ready(i)}
+            if action.kind.is_restart:
+                return verdict.restarting(spec, instances, healthy, now)
+        return verdict.steady(spec, instances, healthy, now)
 
-    def waiting(self) -> list[tuple[App, Instance]]:
+    def waiting(self) -> list[tuple[Spec, Instance]]:
         """Return every instance that waits for an offer, and its app; delays are left aside."""
-        apps = self.ledger.apps
-        return [
-            (apps[instance.app_id], instance)
-            for instance in self.ledger.instances()
-            if instance.condition is Condition.SCHEDULED and instance.app_id in apps
-        ]
+        specs = self.ledger.specs
+        waiting = sorted(self.ledger.roll.waiting, key=lambda instance: instance.app_id)
+        return [(specs[i.app_id], i) for i in waiting if i.app_id in specs]
 
-    def launchable(self, now: float) -> list[tuple[App, Instance]]:
+    def launchable(self, now: float) -> list[tuple[Spec, Instance]]:
         """Return the waiting instances whose app is not in a delay."""
-        return [(a, i) for a, i in self.waiting() if self.due(a) <= now]
+        return [(spec, i) for spec, i in self.waiting() if self.due(spec) <= now]
 
-    def due(self, app: App) -> float:
-        """Return when *app* may launch next; 0 when nothing holds it back."""
-        backoff = self.backoffs.get(app.id)
-        if backoff is None or backoff.config_version != app.config_version:
+    def due(self, spec: Spec) -> float:
+        """Return when *spec* may launch next; 0 when nothing holds it back."""
+        backoff = self.backoffs.get(spec.id)
+        if backoff is None or backoff.config_version != spec.config_version:
             return 0.0
         return backoff.until
 
-    def placed(self) -> dict[str, list[Attributes]]:
-        """Return for each app where its instances of the present configuration are."""
-        where: dict[str, list[Attributes]] = {}
-        for instance in self.ledger.instances():
-            app = self.ledger.apps.get(instance.app_id)
-            if app is None or instance.launched is None or instance.version < app.config_version:
-                continue
-            where.setdefault(app.id, []).append(instance.launched.attributes)
-        return where
+    def placed(self, spec_ids: Iterable[str]) -> dict[str, list[Attributes]]:
+        """Return for each of the apps where its instances of the present configuration are."""
+        return {
+            spec_id: [
+                instance.launched.attributes
+                for instance in self.ledger.instances_of(spec_id)
+                if instance.launched is not None and instance.version >= spec.config_version
+            ]
+            for spec_id in spec_ids
+            if (spec := self.ledger.specs.get(spec_id)) is not None
+        }
 
-    def _is_awaited(self, app_id: str) -> bool:
-        """Tell whether a later step of a deployment is to act on the app."""
-        return any(
-            action.app_id == app_id
-            for deployment in self.ledger.deployments.values()
-            for step in deployment.steps[deployment.step + 1 :]
-            for action in step
-        )
+    def forget(self, instance: Instance) -> None:
+        """Drop what is known of a task that is no more."""
+        for memory in (self.health, self.checks, self.kills_sent, self.readiness):
+            memory.pop(instance.task_id, None)
 
 
 def _recalled(ledger: Ledger) -> dict[str, dict[int, Health]]:
     """Return what agents last said of tasks that they check, which a restart must not forget."""
     health: dict[str, dict[int, Health]] = {}
     for instance in ledger.instances():
-        app, launched = ledger.apps.get(instance.app_id), instance.launched
-        index = None if app is None else agent_run_check(app)
-        if index is not None and launched is not None and launched.healthy is not None:
-            health[instance.task_id] = {index: Health(alive=launched.healthy)}
+        spec, launched = ledger.specs.get(instance.app_id), instance.launched
+        if spec is None or launched is None:
+            continue
+        if isinstance(spec, Pod):
+            members = {member.name: member.healthy for member in launched.members}
+            told = {i: members.get(c.name) for i, c in enumerate(spec.containers)}
+        else:
+            index = agent_run_check(spec)
+            told = {} if index is None else {index: launched.healthy}
+        found = {index: Health(alive=alive) for index, alive in told.items() if alive is not None}
+        if found:
+            health[instance.task_id] = found
     return health

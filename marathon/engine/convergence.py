@@ -1,21 +1,23 @@
-"""One pass: carry out every app's verdict, move deployments on, say which tasks to kill."""
+"""One pass: carry out verdicts, move deployments on, say which tasks to kill."""
 
 from dataclasses import dataclass
 
 import msgspec
 import structlog
 
-from phalanx.marathon.engine.board import Board
+from phalanx.marathon.engine.board import Agenda, Board, agenda_of
 from phalanx.marathon.engine.story import tell_end, tell_step
-from phalanx.marathon.model.app import App, UnreachableStrategy
-from phalanx.marathon.model.deployment import ActionKind, Deployment
+from phalanx.marathon.model.app import UnreachableStrategy
+from phalanx.marathon.model.deployment import Deployment
 from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.model.path import safe_form
+from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.backoff import is_over
 
 log = structlog.get_logger()
 
 KILL_RETRY_SECONDS = 30.0
+RESYNC_SECONDS = 300.0  # between two looks at everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,62 +29,73 @@ class Passed:
 
 
 async def converge(board: Board) -> Passed:
-    """Bring the ledger to what the apps say, as far as it goes without the master.
+    """Bring the ledger to what apps and pods say, as far as it goes without the master.
 
-    Call with the board's lock held.
+    Looks at those of which anything changed since the last pass, and now and then at all. Call
+    with the board's lock held.
     """
-    now = board.clock()
+    now, roll = board.clock(), board.ledger.roll
+    if now >= board.resync_at:
+        board.resync_at = now + RESYNC_SECONDS
+        roll.touched.update(board.ledger.spec_ids())
+    await _expunge(board, now)
+    # Time alone makes an unreachable instance inactive.
+    roll.touched.update(i.app_id for i in roll.watched if i.condition is Condition.UNREACHABLE)
     while True:
-        await _expunge(board, now)
-        done = {app_id: await _carry_out(board, app_id, now) for app_id in board.ledger.app_ids()}
-        moved = [await _move_on(board, d, done) for d in list(board.ledger.deployments.values())]
+        agenda = agenda_of(board.ledger.deployments.values())
+        while roll.touched:
+            touched = sorted(roll.touched)
+            roll.touched.clear()
+            for spec_id in touched:
+                await _carry_out(board, spec_id, agenda, now)
+        moved = [await _move_on(board, d) for d in list(board.ledger.deployments.values())]
         if not any(moved):
             break
-    for app_id in [a for a, b in board.backoffs.items() if _is_stale(board, a, now)]:
-        del board.backoffs[app_id]
-    waiting = {app.id for app, _ in board.waiting()}
-    for app_id in board.tallies.keys() - waiting:
-        del board.tallies[app_id]
-    alive = {instance.task_id for instance in board.ledger.instances()}
-    for memory in (board.health, board.checks, board.kills_sent):
-        for task_id in memory.keys() - alive:
-            del memory[task_id]
+    for spec_id in [s for s, b in board.backoffs.items() if _is_stale(board, s, now)]:
+        del board.backoffs[spec_id]
+    waiting = {spec.id for spec, _ in board.waiting()}
+    for spec_id in board.tallies.keys() - waiting:
+        del board.tallies[spec_id]
     return Passed(_kills(board, now), _next_wake(board, now))
 
 
-async def _carry_out(board: Board, app_id: str, now: float) -> bool:
-    """Carry out the verdict on one app; return whether nothing is left to do."""
-    verdict = board.verdict_on(app_id, now)
-    app = board.ledger.apps.get(app_id)
+async def _carry_out(board: Board, spec_id: str, agenda: Agenda, now: float) -> None:
+    """Carry out the verdict on one app or pod, and note whether anything is left to do."""
+    verdict = board.verdict_on(spec_id, agenda, now)
+    ledger, spec = board.ledger, board.ledger.specs.get(spec_id)
     for instance in verdict.end:
         if instance.launched is None:
-            await board.ledger.remove_instance(instance)
-        else:
-            await board.ledger.put_instance(msgspec.structs.replace(instance, is_wanted=False))
-    if app is not None:
-        for _ in range(verdict.add):
-            await board.ledger.put_instance(
-                Instance(
-                    id=f"{safe_form(app.id)}.instance-{board.identity()}",
-                    app_id=app.id,
-                    version=app.version,
-                    since=now,
-                )
-            )
+            await ledger.remove_instance(instance)
+    await ledger.put_instances(
+        msgspec.structs.replace(instance, is_wanted=False)
+        for instance in verdict.end
+        if instance.launched is not None
+    )
+    if spec is not None:
+        await ledger.put_instances(_new(board, spec, now) for _ in range(verdict.add))
     if verdict.add or verdict.end:
-        log.info("app_adjusted", app=app_id, added=verdict.add, ended=len(verdict.end))
-    if any(instance.launched is None for instance in verdict.end):
-        # They are gone, and no update will ever say so.
-        return await _carry_out(board, app_id, now)
-    return verdict.done
+        log.info("app_adjusted", app=spec_id, added=verdict.add, ended=len(verdict.end))
+    board.done[spec_id] = verdict.done
+    if spec is None and verdict.done:
+        del board.done[spec_id]
+        board.terminations.pop(spec_id, None)
 
 
-async def _move_on(board: Board, deployment: Deployment, done: dict[str, bool]) -> bool:
+def _new(board: Board, spec: Spec, now: float) -> Instance:
+    return Instance(
+        id=f"{safe_form(spec.id)}.instance-{board.identity()}",
+        app_id=spec.id,
+        version=spec.version,
+        since=now,
+    )
+
+
+async def _move_on(board: Board, deployment: Deployment) -> bool:
     """Begin the next step of a deployment if the present one is done; return whether it is."""
-    if not all(done.get(action.app_id, True) for action in deployment.actions):
+    if not all(board.done.get(action.app_id, True) for action in deployment.actions):
         return False
     for action in deployment.actions:
-        if action.kind is ActionKind.STOP:
+        if action.kind.is_stop:
             board.bus.publish("app_terminated_event", appId=action.app_id)
     tell_step(board.bus, "deployment_step_success", deployment)
     following = msgspec.structs.replace(deployment, step=deployment.step + 1)
@@ -97,25 +110,26 @@ async def _move_on(board: Board, deployment: Deployment, done: dict[str, bool]) 
 
 async def _expunge(board: Board, now: float) -> None:
     """Forget instances that stayed unreachable for long enough, or that nobody wants any more."""
-    for instance in board.ledger.instances():
+    for instance in board.ledger.roll.watched:
         if instance.condition is not Condition.UNREACHABLE:
             continue
-        due = _forgotten_at(board.ledger.apps.get(instance.app_id), instance)
+        due = _forgotten_at(board.ledger.specs.get(instance.app_id), instance)
         if due is not None and due <= now:
             await board.ledger.remove_instance(instance)
+            board.forget(instance)
 
 
-def _forgotten_at(app: App | None, instance: Instance) -> float | None:
-    if app is None or not instance.is_wanted:
+def _forgotten_at(spec: Spec | None, instance: Instance) -> float | None:
+    if spec is None or not instance.is_wanted:
         return instance.since
-    if isinstance(app.unreachable_strategy, UnreachableStrategy):
-        return instance.since + app.unreachable_strategy.expunge_after_seconds
+    if isinstance(spec.unreachable_strategy, UnreachableStrategy):
+        return instance.since + spec.unreachable_strategy.expunge_after_seconds
     return None
 
 
-def _is_stale(board: Board, app_id: str, now: float) -> bool:
-    app = board.ledger.apps.get(app_id)
-    return app is None or is_over(app, board.backoffs[app_id], now)
+def _is_stale(board: Board, spec_id: str, now: float) -> bool:
+    spec = board.ledger.specs.get(spec_id)
+    return spec is None or is_over(spec, board.backoffs[spec_id], now)
 
 
 def _to_kill(instance: Instance) -> bool:
@@ -125,21 +139,21 @@ def _to_kill(instance: Instance) -> bool:
 def _kills(board: Board, now: float) -> tuple[Instance, ...]:
     return tuple(
         instance
-        for instance in board.ledger.instances()
+        for instance in board.ledger.roll.watched
         if _to_kill(instance)
         and now >= board.kills_sent.get(instance.task_id, -1e9) + KILL_RETRY_SECONDS
     )
 
 
 def _next_wake(board: Board, now: float) -> float | None:
-    times = [board.due(app) for app, _ in board.waiting()]
-    for instance in board.ledger.instances():
+    times = [board.resync_at, *(board.due(spec) for spec, _ in board.waiting())]
+    for instance in board.ledger.roll.watched:
         if _to_kill(instance):
             sent = board.kills_sent.get(instance.task_id, now)
             times.append(sent + KILL_RETRY_SECONDS)
         elif instance.condition is Condition.UNREACHABLE:
-            app = board.ledger.apps[instance.app_id]
-            strategy = app.unreachable_strategy
+            spec = board.ledger.specs.get(instance.app_id)
+            strategy = None if spec is None else spec.unreachable_strategy
             if isinstance(strategy, UnreachableStrategy):
                 times.append(instance.since + strategy.inactive_after_seconds)
                 times.append(instance.since + strategy.expunge_after_seconds)

@@ -1,16 +1,25 @@
 """Answer a batch of offers: launch what fits, and decline the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import structlog
 
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.tally import Tally
-from phalanx.marathon.model.instance import Condition, Instance, Launched
+from phalanx.marathon.model.instance import Condition, Instance, Launched, Member
+from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.schedule.backoff import after_launch
-from phalanx.marathon.schedule.match import Matching, Placement, matching
-from phalanx.mesos.v1.mesos import Filters, Launch, Offer, Operation
+from phalanx.marathon.schedule.constraint import REGION, ZONE
+from phalanx.marathon.schedule.match import Circumstances, Matching, Placement, matching
+from phalanx.mesos.v1.mesos import (
+    Filters,
+    Launch,
+    LaunchGroup,
+    Offer,
+    Operation,
+    TaskGroupInfo,
+)
 from phalanx.mesos.v1.scheduler import Accept, Call, Decline
 
 log = structlog.get_logger()
@@ -26,19 +35,20 @@ async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
     """
     now = board.clock()
     waiting = board.launchable(now)
-    matched = matching(offers, waiting, board.placed(), board.rng)
-    _count(board, matched, [app.id for app, _ in waiting], now)
+    placed = board.placed({spec.id for spec, _ in waiting})
+    circumstances = Circumstances(now, board.region)
+    matched = matching(offers, waiting, placed, board.rng, circumstances)
+    _count(board, matched, {spec.id for spec, _ in waiting}, now)
     filters = Filters(refuse_seconds=LACKING_SECONDS if matched.unplaced else UNNEEDED_SECONDS)
     by_offer: dict[str, list[Placement]] = {}
     for placement in matched.placements:
         by_offer.setdefault(placement.offer.id.value, []).append(placement)
-        await board.ledger.put_instance(_provisioned(board, placement, now))
+    await board.ledger.put_instances([_provisioned(board, p, now) for p in matched.placements])
     calls = []
     for placements in by_offer.values():
-        launch = Launch(task_infos=tuple(placement.task for placement in placements))
         accept = Accept(
             offer_ids=(placements[0].offer.id,),
-            operations=(Operation(type="LAUNCH", launch=launch),),
+            operations=tuple(_operations(placements)),
             filters=filters,
         )
         calls.append(Call(type="ACCEPT", accept=accept))
@@ -49,15 +59,29 @@ async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
     return calls
 
 
+def _operations(placements: Sequence[Placement]) -> Iterator[Operation]:
+    """Yield one launch for all apps, and one for each pod."""
+    single = tuple(p.task for p in placements if p.executor is None)
+    if single:
+        yield Operation(type="LAUNCH", launch=Launch(task_infos=single))
+    for placement in placements:
+        if placement.executor is not None:
+            group = TaskGroupInfo(tasks=placement.tasks)
+            launch = LaunchGroup(executor=placement.executor, task_group=group)
+            yield Operation(type="LAUNCH_GROUP", launch_group=launch)
+
+
 def _provisioned(board: Board, placement: Placement, now: float) -> Instance:
     offer, app_id = placement.offer, placement.instance.app_id
     log.info("task_launched", task=placement.instance.task_id, agent=offer.hostname)
+    spec = board.ledger.specs[app_id]
+    names = [container.name for container in spec.containers] if isinstance(spec, Pod) else []
     if app_id in board.backoffs:
         board.backoffs[app_id] = after_launch(board.backoffs[app_id], now)
     address = None if offer.url is None else offer.url.address.ip
     return msgspec.structs.replace(
         placement.instance,
-        version=board.ledger.apps[app_id].version,
+        version=spec.version,
         condition=Condition.PROVISIONED,
         since=now,
         launched=Launched(
@@ -68,11 +92,15 @@ def _provisioned(board: Board, placement: Placement, now: float) -> Instance:
             ports=placement.ports.told,
             staged_at=now,
             attributes=dict(placement.attributes),
+            role=spec.role,
+            region=placement.attributes.get(REGION),
+            zone=placement.attributes.get(ZONE),
+            members=tuple(Member(name=name, since=now) for name in names),
         ),
     )
 
 
-def _count(board: Board, matched: Matching, waiting: Sequence[str], now: float) -> None:
+def _count(board: Board, matched: Matching, waiting: Iterable[str], now: float) -> None:
     for app_id in waiting:
         board.tallies.setdefault(app_id, Tally(now))
     for placement in matched.placements:

@@ -1,7 +1,7 @@
 """What operators order: changes of apps, kills, the end of a deployment."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -14,7 +14,9 @@ from phalanx.marathon.model.deployment import Deployment
 from phalanx.marathon.model.group import Past, Root, root_before
 from phalanx.marathon.model.instance import Instance
 from phalanx.marathon.model.moment import next_version
+from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.schedule.planning import Apps, planned
+from phalanx.marathon.schedule.pod_planning import PodEdit, Pods, with_pods
 
 MAX_DEPLOYMENTS = 100
 
@@ -59,29 +61,30 @@ class Orders:
         force: bool = False,
         restart: Collection[str] = (),
         sentenced: Iterable[Instance] = (),
+        pods: PodEdit | None = None,
     ) -> Deployment:
-        """Apply *edit* to the root and deploy the difference.
+        """Apply *edit* to the root, and *pods* to the pods, and deploy the difference.
 
-        Apps in *restart* get new instances even if nothing differs; *sentenced*
-        instances end for good. Raises what *edit* raises, LockedError when a
+        Apps and pods in *restart* get new instances even if nothing differs; *sentenced*
+        instances end for good. Raises what the edits raise, LockedError when a
         deployment holds one of the apps and *force* is not set, and TooManyError.
         """
         board = self._board
         async with board.lock:
             try:
-                deployment = self.planned(edit, restart)
+                deployment = self.planned(edit, restart, pods)
                 await self._clear(deployment, force=force)
             except PhalanxError as error:
                 self._tell_refused(origin, error)
                 raise
-            if deployment.changes or deployment.groups:
+            if deployment.changes or deployment.groups or deployment.pods:
                 await board.ledger.put_deployment(deployment, is_new=True)
                 if not deployment.steps:
                     await board.ledger.remove_deployment(deployment.id)
             for instance in sentenced:
                 await board.ledger.put_instance(msgspec.structs.replace(instance, is_wanted=False))
-            for change in deployment.changes:
-                board.backoffs.pop(change.app_id, None)
+            for spec_id in deployment.spec_ids:
+                board.backoffs.pop(spec_id, None)
             self._tell(deployment, origin)
         board.poke()
         return deployment
@@ -99,7 +102,15 @@ class Orders:
         def edit(root: Root) -> Root:
             return root_before(root, [past])
 
-        return await self.change(edit, origin, force=True)
+        def edit_pods(pods: Pods) -> Pods:
+            edited: dict[str, Pod] = dict(pods)
+            for change in original.pods:
+                edited.pop(change.pod_id, None)
+                if change.before is not None:
+                    edited[change.pod_id] = change.before
+            return edited
+
+        return await self.change(edit, origin, force=True, pods=edit_pods)
 
     async def forget(self, deployment_id: str) -> None:
         """Stop a deployment where it is."""
@@ -110,14 +121,19 @@ class Orders:
             tell_end(board.bus, deployment, reason="The upgrade has been cancelled")
         board.poke()
 
-    async def kill(self, instances: Iterable[Instance]) -> None:
-        """Kill the tasks of *instances*; others take their places."""
+    async def kill(self, instances: Iterable[Instance], *, wipe: bool = False) -> None:
+        """Kill the tasks of *instances*; others take their places.
+
+        With *wipe* the instances end for good, and others begin anew, without their volumes.
+        """
         board = self._board
         async with board.lock:
-            for instance in instances:
-                present = board.ledger.instance(instance.id)
-                if present is not None and present.launched is not None:
-                    await board.ledger.put_instance(msgspec.structs.replace(present, doomed=True))
+            found = (board.ledger.instance(instance.id) for instance in instances)
+            doomed = [i for i in found if i is not None and (i.launched is not None or wipe)]
+            await board.ledger.put_instances(
+                msgspec.structs.replace(i, doomed=True, is_wanted=i.is_wanted and not wipe)
+                for i in doomed
+            )
         board.poke()
 
     def reset_delay(self, app_id: str) -> None:
@@ -131,19 +147,23 @@ class Orders:
             raise NotFoundError(f"DeploymentPlan {deployment_id} does not exist")
         return found
 
-    def planned(self, edit: Edit, restart: Collection[str] = ()) -> Deployment:
+    def planned(
+        self, edit: Edit, restart: Collection[str] = (), pods: PodEdit | None = None
+    ) -> Deployment:
         """Return the deployment that *edit* would begin now; raise what ``change`` raises."""
         ledger = self._board.ledger
         before = ledger.root
         version = next_version(self._board.clock(), ledger.last_version)
         id = self._board.identity()
-        return planned(before, edit(before), id=id, version=version, restart=restart)
+        deployment = planned(before, edit(before), id=id, version=version, restart=restart)
+        edited = ledger.pods if pods is None else pods(ledger.pods)
+        return with_pods(deployment, before, ledger.pods, edited, restart=restart)
 
     async def _clear(self, deployment: Deployment, *, force: bool) -> None:
         """Make sure that no other deployment holds the same apps."""
         board = self._board
         running = board.ledger.deployments
-        conflicts = [d for d in running.values() if d.app_ids & deployment.app_ids]
+        conflicts = [d for d in running.values() if d.spec_ids & deployment.spec_ids]
         if conflicts and not force:
             raise LockedError([conflict.id for conflict in conflicts])
         if len(running) - len(conflicts) >= MAX_DEPLOYMENTS:
@@ -165,6 +185,9 @@ class Orders:
                     uri=origin.uri,
                     appDefinition=render_app(change.after),
                 )
+        for pod in deployment.pods:
+            kind = "deleted" if pod.after is None else "updated" if pod.before else "created"
+            bus.publish(f"pod_{kind}_event", clientIp=origin.client, uri=origin.uri)
         bus.publish("group_change_success", groupId=origin.group, version=deployment.version)
         tell_step(bus, "deployment_info", deployment)
         if not deployment.steps:
@@ -180,7 +203,7 @@ class Orders:
 
 def of_apps(edit: Callable[[Apps], Apps]) -> Edit:
     """Return *edit* of the apps as an edit of the root."""
-    return lambda root: Root(edit(root.apps), root.groups)
+    return lambda root: replace(root, apps=edit(root.apps))
 
 
 def with_app(app: App) -> Callable[[Apps], Apps]:

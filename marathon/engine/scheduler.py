@@ -1,8 +1,9 @@
 """The framework: take the master's events, make passes, send calls."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
+from itertools import groupby
 
 import msgspec
 import structlog
@@ -11,12 +12,14 @@ from phalanx.core.error import ProtocolError, UnavailableError
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.convergence import converge
 from phalanx.marathon.engine.offers import answer
-from phalanx.marathon.engine.updates import take_update
+from phalanx.marathon.engine.updates import take_updates
 from phalanx.marathon.model.instance import Condition, Instance
+from phalanx.marathon.schedule.pod_status import living
 from phalanx.marathon.schedule.task import kill_policy
 from phalanx.mesos.client import SchedulerClient
 from phalanx.mesos.v1 import mesos
 from phalanx.mesos.v1.scheduler import (
+    Accept,
     Acknowledge,
     Call,
     Event,
@@ -32,6 +35,7 @@ log = structlog.get_logger()
 
 REVIVE_SECONDS = 0.25  # no two REVIVE calls are nearer than this
 REST_FACTOR = 4  # a pass is followed by this many times its length of rest
+MOST_EVENTS = 2000  # taken together
 RECONCILE_RETRY_SECONDS = 15.0
 RECONCILE_SECONDS = 600.0
 UNCONFIRMED_SECONDS = 30.0  # a launch of which nothing was heard is asked for
@@ -54,6 +58,7 @@ class Scheduler:
         self._info = info
         self._settled = settled
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._unheard: set[str] = set()
         self._revived: frozenset[str] | None = frozenset()  # None after SUPPRESS
         self._revived_at = 0.0
@@ -63,6 +68,7 @@ class Scheduler:
         """Run until cancelled; raise ProtocolError when the master dismisses the framework."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
+            tasks.create_task(self._listen())
             tasks.create_task(self._pass())
             tasks.create_task(self._send())
             tasks.create_task(self._reconcile())
@@ -75,7 +81,29 @@ class Scheduler:
     async def _follow(self) -> None:
         async with aclosing(self._client.events(self._subscribe)) as events:
             async for event in events:
-                await self._take(event)
+                self._events.put_nowait(event)
+
+    async def _listen(self) -> None:
+        """Take events in their order, updates that came together together."""
+        while True:
+            events = [await self._events.get()]
+            while not self._events.empty() and len(events) < MOST_EVENTS:
+                events.append(self._events.get_nowait())
+            for is_update, group in groupby(events, key=lambda event: event.update is not None):
+                if is_update:
+                    await self._update([e.update.status for e in group if e.update is not None])
+                else:
+                    for event in group:
+                        await self._take(event)
+
+    async def _update(self, statuses: Sequence[mesos.TaskStatus]) -> None:
+        board = self._board
+        async with board.lock:
+            await take_updates(board, statuses, self._kill_stranger)
+        for status in statuses:
+            self._unheard.discard(status.task_id.value)
+            self._acknowledge(status)
+        board.poke()
 
     def _subscribe(self) -> Subscribe:
         framework_id = self._board.ledger.framework_id
@@ -90,13 +118,6 @@ class Scheduler:
             async with board.lock:
                 for call in await answer(board, event.offers.offers):
                     self._calls.put_nowait(call)
-            board.poke()
-        elif event.update is not None:
-            status = event.update.status
-            async with board.lock:
-                await take_update(board, status, self._kill_stranger)
-            self._unheard.discard(status.task_id.value)
-            self._acknowledge(status)
             board.poke()
         elif event.error is not None:
             raise ProtocolError(f"master: {event.error.message}")
@@ -113,7 +134,10 @@ class Scheduler:
             else:
                 await board.ledger.put_framework_id(framework_id)
             board.kills_sent.clear()
-            self._unheard = {i.task_id for i in board.ledger.instances() if i.launched is not None}
+            self._unheard = {id for i in board.ledger.instances() for id in i.task_ids}
+            info = subscribed.master_info
+            domain = None if info is None or info.domain is None else info.domain.fault_domain
+            board.region = None if domain is None else domain.region.name
             self._revived = frozenset()
         board.bus.publish(kind, frameworkId=framework_id, master=self._client.master)
         self._reconcile_soon.set()
@@ -161,12 +185,17 @@ class Scheduler:
             return
         app = self._board.ledger.apps.get(instance.app_id)
         self._board.kills_sent[instance.task_id] = self._board.clock()
-        kill = Kill(
-            task_id=mesos.TaskID(value=instance.task_id),
-            agent_id=mesos.AgentID(value=launched.agent_id),
-            kill_policy=None if app is None else kill_policy(app),
-        )
-        self._calls.put_nowait(Call(type="KILL", kill=kill))
+        over = {member.name for member in launched.members} - {*living(launched)}
+        gone = {instance.member_id(name) for name in over}
+        for task_id in instance.task_ids:
+            if task_id in gone:
+                continue
+            kill = Kill(
+                task_id=mesos.TaskID(value=task_id),
+                agent_id=mesos.AgentID(value=launched.agent_id),
+                kill_policy=None if app is None else kill_policy(app),
+            )
+            self._calls.put_nowait(Call(type="KILL", kill=kill))
 
     def _kill_stranger(self, status: mesos.TaskStatus) -> None:
         kill = Kill(task_id=status.task_id, agent_id=status.agent_id)
@@ -186,12 +215,7 @@ class Scheduler:
             except (UnavailableError, ProtocolError) as error:
                 log.warning("call_failed", type=call.type, error=str(error))
                 if call.accept is not None:
-                    self._unheard |= {
-                        task.task_id.value
-                        for operation in call.accept.operations
-                        if operation.launch is not None
-                        for task in operation.launch.task_infos
-                    }
+                    self._unheard |= {task.task_id.value for task in _launched(call.accept)}
 
     async def _reconcile(self) -> None:
         """Ask for tasks of which nothing was heard, soon after subscribing; all now and then."""
@@ -215,17 +239,35 @@ class Scheduler:
                 self._calls.put_nowait(Call(type="RECONCILE", reconcile=Reconcile()))
 
     def _to_reconcile(self, now: float) -> tuple[ReconcileTask, ...]:
-        launched = {i.task_id: i for i in self._board.ledger.instances() if i.launched is not None}
-        self._unheard &= launched.keys()
+        ledger = self._board.ledger
         late = {
             task_id
-            for task_id, i in launched.items()
+            for i in ledger.roll.watched
             if i.condition is Condition.PROVISIONED and now - i.since >= UNCONFIRMED_SECONDS
+            for task_id in i.task_ids
         }
+        asked = self._unheard | late
+        if not asked:
+            return ()
+        launched = {
+            task_id: instance.launched.agent_id
+            for instance in ledger.instances()
+            if instance.launched is not None
+            for task_id in instance.task_ids
+        }
+        self._unheard &= launched.keys()
         return tuple(
             ReconcileTask(
                 task_id=mesos.TaskID(value=task_id),
-                agent_id=mesos.AgentID(value=launched[task_id].launched.agent_id),  # type: ignore[union-attr]  # only launched ones are in it
+                agent_id=mesos.AgentID(value=launched[task_id]),
             )
-            for task_id in sorted(self._unheard | late)
+            for task_id in sorted(asked & launched.keys())
         )
+
+
+def _launched(accept: Accept) -> Iterator[mesos.TaskInfo]:
+    for operation in accept.operations:
+        if operation.launch is not None:
+            yield from operation.launch.task_infos
+        if operation.launch_group is not None:
+            yield from operation.launch_group.task_group.tasks

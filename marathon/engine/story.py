@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from phalanx.marathon.definition.pod_render import render_pod
 from phalanx.marathon.definition.render import render_app
 from phalanx.marathon.engine.bus import Bus
-from phalanx.marathon.model.deployment import Deployment
+from phalanx.marathon.model.deployment import Action, Deployment
 from phalanx.marathon.model.instance import Instance
 from phalanx.marathon.schedule.health import Health
 from phalanx.mesos.v1.mesos import TaskState
@@ -14,33 +15,37 @@ MAX_MESSAGE = 10_000
 
 def steps_of(deployment: Deployment) -> list[dict[str, Any]]:
     """Return the steps of a deployment as JSON."""
-    return [
-        {"actions": [{"action": action.kind.value, "app": action.app_id} for action in step]}
-        for step in deployment.steps
-    ]
+    return [{"actions": [action_view(action) for action in step]} for step in deployment.steps]
+
+
+def action_view(action: Action) -> dict[str, Any]:
+    """Return an action as JSON."""
+    return {"action": action.kind.value, "pod" if action.kind.is_of_pod else "app": action.app_id}
 
 
 def plan_of(deployment: Deployment) -> dict[str, Any]:
     """Return a deployment's plan as JSON, with the apps that it changes before and after."""
     original = [render_app(change.before) for change in deployment.changes if change.before]
     target = [render_app(change.after) for change in deployment.changes if change.after]
+    pods_before = [render_pod(change.before) for change in deployment.pods if change.before]
+    pods_after = [render_pod(change.after) for change in deployment.pods if change.after]
     return {
         "id": deployment.id,
         "version": deployment.version,
-        "original": _group(original, deployment.version),
-        "target": _group(target, deployment.version),
+        "original": _group(original, pods_before, deployment.version),
+        "target": _group(target, pods_after, deployment.version),
         "steps": steps_of(deployment),
     }
 
 
-def _group(apps: list[dict[str, Any]], version: str) -> dict[str, Any]:
-    return {"id": "/", "apps": apps, "groups": [], "pods": [], "dependencies": [],
+def _group(apps: list[dict[str, Any]], pods: list[dict[str, Any]], version: str) -> dict[str, Any]:
+    return {"id": "/", "apps": apps, "groups": [], "pods": pods, "dependencies": [],
             "version": version}  # fmt: skip
 
 
 def tell_step(bus: Bus, kind: str, deployment: Deployment) -> None:
     """Tell ``deployment_info`` or ``deployment_step_success`` of the present step."""
-    actions = [{"action": a.kind.value, "app": a.app_id} for a in deployment.actions]
+    actions = [action_view(action) for action in deployment.actions]
     bus.publish(kind, plan=plan_of(deployment), currentStep={"actions": actions})
 
 
@@ -52,13 +57,18 @@ def tell_end(bus: Bus, deployment: Deployment, *, reason: str | None = None) -> 
         bus.publish("deployment_failed", id=deployment.id, plan=plan_of(deployment), reason=reason)
 
 
-def tell_status(bus: Bus, instance: Instance, state: TaskState, message: str) -> None:
-    """Tell a task's new state; *instance* as it was for that task."""
+def tell_status(
+    bus: Bus, instance: Instance, state: TaskState, message: str, *, task_id: str | None = None
+) -> None:
+    """Tell a task's new state; *instance* as it was for that task.
+
+    *task_id* says which of a pod's tasks it is.
+    """
     launched = instance.launched
     bus.publish(
         "status_update_event",
         slaveId="" if launched is None else launched.agent_id,
-        taskId=instance.task_id,
+        taskId=task_id or instance.task_id,
         taskStatus=state.value,
         message=message[:MAX_MESSAGE],
         appId=instance.app_id,

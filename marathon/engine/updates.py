@@ -1,18 +1,23 @@
 """Take a task's status update into the ledger, and tell of it."""
 
-from collections.abc import Callable
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
 
 import structlog
 
-from phalanx.marathon.engine.board import Board
+from phalanx.marathon.engine.board import TERMINATIONS, Board, Termination
 from phalanx.marathon.engine.story import tell_health, tell_status
 from phalanx.marathon.ledger.ledger import Failure
-from phalanx.marathon.model.app import App
-from phalanx.marathon.model.instance import Instance, parse_task_id
+from phalanx.marathon.model.app import HealthCheck
+from phalanx.marathon.model.instance import APP, Instance, parse_task_id
 from phalanx.marathon.model.moment import moment
+from phalanx.marathon.model.pod import Pod, PodHealthCheck
+from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.backoff import COUNTED, after_failure
 from phalanx.marathon.schedule.health import Probe, after_probe, agent_run_check
-from phalanx.marathon.schedule.status import FAILURES, after_update, state_of
+from phalanx.marathon.schedule.pod_status import after_member_update
+from phalanx.marathon.schedule.status import FAILURES, Outcome, after_update, state_of
 from phalanx.mesos.v1.mesos import TERMINAL, TaskState, TaskStatus
 
 log = structlog.get_logger()
@@ -20,37 +25,79 @@ log = structlog.get_logger()
 _NOT_ALIVE = TERMINAL | {TaskState.TASK_UNREACHABLE, TaskState.TASK_UNKNOWN}
 
 
-async def take_update(board: Board, status: TaskStatus, kill: Callable[[TaskStatus], None]) -> None:
-    """Store what *status* says; *kill* is called for a task that lives and is none of ours.
+async def take_updates(
+    board: Board, statuses: Iterable[TaskStatus], kill: Callable[[TaskStatus], None]
+) -> None:
+    """Store what *statuses* say; *kill* is called for tasks that live and are none of ours.
 
-    When this returns the update may be acknowledged. Call with the lock held.
+    When this returns the updates may be acknowledged. Updates of different instances are written
+    together, those of one in their order. Call with the lock held.
     """
+    queues: dict[str, list[TaskStatus]] = {}
+    for status in statuses:
+        named = parse_task_id(status.task_id.value)
+        key = status.task_id.value if named is None else named.instance_id
+        queues.setdefault(key, []).append(status)
+
+    async def in_order(queue: list[TaskStatus]) -> None:
+        for status in queue:
+            await take_update(board, status, kill)
+
+    await asyncio.gather(*(in_order(queue) for queue in queues.values()))
+
+
+async def take_update(board: Board, status: TaskStatus, kill: Callable[[TaskStatus], None]) -> None:
+    """Store what *status* says; *kill* is called for a task that lives and is none of ours."""
     ledger, now = board.ledger, board.clock()
-    instance = _instance_of(board, status)
+    instance, container = _instance_of(board, status)
     if instance is None:
         if status.state not in _NOT_ALIVE:
             log.info("unknown_task_found", task=status.task_id.value, state=status.state)
             kill(status)
         return
-    app = ledger.apps.get(instance.app_id)
-    state = state_of(status)
-    outcome = after_update(app, instance, status, now)
-    if app is not None and state in COUNTED and instance.is_wanted and not instance.doomed:
-        board.backoffs[app.id] = after_failure(app, board.backoffs.get(app.id), now)
-    if app is not None and state in FAILURES:
-        await ledger.put_failure(_failure(instance, state, status.message or "", now))
+    spec = ledger.specs.get(instance.app_id)
+    state, message = state_of(status), status.message or ""
+    if container == APP:
+        outcome = after_update(spec, instance, status, now)
+    else:
+        outcome = after_member_update(spec, instance, container, status, now)
+    if spec is not None and _is_counted(instance, outcome, state):
+        board.backoffs[spec.id] = after_failure(spec, board.backoffs.get(spec.id), now)
+    if spec is not None and state in FAILURES:
+        await ledger.put_failure(_failure(instance, state, message, now))
+    if outcome.ended:
+        _note_end(board, instance, now, message)
     if outcome.instance is None:
         await ledger.remove_instance(instance)
     elif outcome.instance != instance:
         await ledger.put_instance(outcome.instance)
     present = instance if outcome.ended or outcome.instance is None else outcome.instance
-    if outcome.ended or present.condition is not instance.condition:
-        log.info("task_changed", task=instance.task_id, state=state, message=status.message or "")
-        tell_status(board.bus, present, state, status.message or "")
+    if outcome.ended or present.condition is not instance.condition or container != APP:
+        log.info("task_changed", task=status.task_id.value, state=state, message=message)
+        tell_status(board.bus, present, state, message, task_id=status.task_id.value)
     if status.check_status is not None and not outcome.ended:
-        board.checks[present.task_id] = status.check_status
-    if app is not None and not outcome.ended and status.healthy is not None:
-        _take_health(board, app, present, passed=status.healthy)
+        board.checks[status.task_id.value] = status.check_status
+    if spec is not None and not outcome.ended and status.healthy is not None:
+        _take_health(board, spec, present, container, passed=status.healthy)
+
+
+def _is_counted(instance: Instance, outcome: Outcome, state: TaskState) -> bool:
+    """Tell whether an update delays the next launch: an app's task, or a pod's first, failed.
+
+    A container of a pod that finishes counts with the last of them.
+    """
+    if state not in COUNTED or not instance.is_wanted or instance.doomed:
+        return False
+    return outcome.ended or state is not TaskState.TASK_FINISHED
+
+
+def _note_end(board: Board, instance: Instance, now: float, message: str) -> None:
+    board.forget(instance)
+    for task_id in instance.task_ids:
+        board.checks.pop(task_id, None)
+    if instance.launched is not None and instance.launched.members:
+        ends = board.terminations.setdefault(instance.app_id, deque(maxlen=TERMINATIONS))
+        ends.append(Termination(instance, now, message))
 
 
 def record_health_kill(instance: Instance, reason: str, now: float) -> Failure:
@@ -59,24 +106,35 @@ def record_health_kill(instance: Instance, reason: str, now: float) -> Failure:
     return _failure(instance, TaskState.TASK_KILLED, message, now)
 
 
-def _instance_of(board: Board, status: TaskStatus) -> Instance | None:
-    """Return the instance whose present task *status* is about, or None."""
-    parsed = parse_task_id(status.task_id.value)
-    found = None if parsed is None else board.ledger.instance(parsed[0])
-    if parsed is None or found is None or found.incarnation != parsed[1] or not found.launched:
-        return None
-    return found
+def _instance_of(board: Board, status: TaskStatus) -> tuple[Instance | None, str]:
+    """Return the instance whose present task *status* is about, or None, and the container."""
+    named = parse_task_id(status.task_id.value)
+    found = None if named is None else board.ledger.instance(named.instance_id)
+    if named is None or found is None or found.incarnation != named.incarnation:
+        return None, APP
+    known = status.task_id.value in found.task_ids
+    return found if known else None, named.container
 
 
-def _take_health(board: Board, app: App, instance: Instance, *, passed: bool) -> None:
+def _take_health(
+    board: Board, spec: Spec, instance: Instance, container: str, *, passed: bool
+) -> None:
     """Note what the agent's own check found; the agent also acts on it."""
-    index = agent_run_check(app)
-    if index is None or instance.launched is None:
+    check: HealthCheck | PodHealthCheck | None = None
+    index: int | None
+    if isinstance(spec, Pod):
+        names = [one.name for one in spec.containers]
+        index = names.index(container) if container in names else None
+        check = None if index is None else spec.containers[index].health_check
+    else:
+        index = agent_run_check(spec)
+        check = None if index is None else spec.health_checks[index]
+    if index is None or check is None or instance.launched is None:
         return
     results = board.health.setdefault(instance.task_id, {})
     before = results.get(index)
     after, _ = after_probe(
-        app.health_checks[index],
+        check,
         before,
         Probe(None if passed else "the agent's check failed"),
         running_since=instance.launched.started_at or 0.0,
@@ -84,6 +142,7 @@ def _take_health(board: Board, app: App, instance: Instance, *, passed: bool) ->
     )
     results[index] = after
     if before is None or before.alive != after.alive:
+        board.poke(instance.app_id)
         tell_health(board.bus, instance, after)
 
 

@@ -6,15 +6,18 @@ from typing import Any
 
 import msgspec
 
+from phalanx.marathon.definition.pod_render import render_pod
 from phalanx.marathon.definition.render import render_app
 from phalanx.marathon.definition.service_port import service_ports
 from phalanx.marathon.engine.board import Board
-from phalanx.marathon.engine.story import addresses_of, steps_of
+from phalanx.marathon.engine.story import action_view, addresses_of, steps_of
 from phalanx.marathon.engine.tally import Tally
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.deployment import Deployment
 from phalanx.marathon.model.instance import Instance
 from phalanx.marathon.model.moment import moment
+from phalanx.marathon.model.pod import Pod
+from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.health import Health
 from phalanx.marathon.schedule.match import Reason
 from phalanx.mesos.v1.mesos import CheckStatusInfo, TaskState
@@ -36,6 +39,8 @@ def app_view(board: Board, app: App, *, embed: Collection[str] = ()) -> dict[str
     }
     if "tasks" in embed:
         view["tasks"] = [task_view(board, instance) for instance in launched]
+    if "readiness" in embed and app.readiness_checks:
+        view["readinessCheckResults"] = readiness_view(board, app.id)
     failure = board.ledger.failures.get(app.id)
     if "lastTaskFailure" in embed and failure is not None:
         view["lastTaskFailure"] = msgspec.to_builtins(failure)
@@ -61,8 +66,11 @@ def task_view(board: Board, instance: Instance) -> dict[str, Any]:
         "version": instance.version,
         "localVolumes": [],
         "healthCheckResults": [_health_view(instance, results[i]) for i in sorted(results)],
-        "role": "*",
+        "role": launched.role,
     }
+    for name, place in (("region", launched.region), ("zone", launched.zone)):
+        if place is not None:
+            view[name] = place
     check = board.checks.get(instance.task_id)
     if check is not None:
         view["checkResult"] = _check_view(check)
@@ -97,16 +105,38 @@ def _health_view(instance: Instance, health: Health) -> dict[str, Any]:
     }
 
 
-def deployment_view(deployment: Deployment) -> dict[str, Any]:
+def readiness_view(board: Board, app_id: str) -> list[dict[str, Any]]:
+    """Return what the readiness checks of an app's tasks last found."""
+    views = []
+    for instance in board.ledger.instances_of(app_id):
+        found = board.readiness.get(instance.task_id)
+        if found is None:
+            continue
+        view: dict[str, Any] = {
+            "name": found.name,
+            "taskId": instance.task_id,
+            "ready": found.ready,
+        }
+        if found.reply is not None:
+            view["lastResponse"] = {
+                "status": found.reply.status,
+                "contentType": found.reply.content_type,
+                "body": found.reply.body,
+            }
+        views.append(view)
+    return views
+
+
+def deployment_view(board: Board, deployment: Deployment) -> dict[str, Any]:
     """Return a running deployment."""
     return {
         "id": deployment.id,
         "version": deployment.version,
         "affectedApps": sorted(deployment.app_ids),
-        "affectedPods": [],
+        "affectedPods": sorted(deployment.pod_ids),
         "steps": steps_of(deployment),
         "currentActions": [
-            {"action": action.kind.value, "app": action.app_id, "readinessCheckResults": []}
+            {**action_view(action), "readinessCheckResults": readiness_view(board, action.app_id)}
             for action in deployment.actions
         ],
         "currentStep": deployment.step + 1,
@@ -116,14 +146,14 @@ def deployment_view(deployment: Deployment) -> dict[str, Any]:
 
 def queue_view(board: Board, *, with_offers: bool = False) -> list[dict[str, Any]]:
     """Return every app that waits for offers, and why it still does."""
-    counts = Counter(app.id for app, _ in board.waiting())
+    counts = Counter(spec.id for spec, _ in board.waiting())
     return [
-        _queue_item(board, board.ledger.apps[app_id], count, with_offers=with_offers)
-        for app_id, count in sorted(counts.items())
+        _queue_item(board, board.ledger.specs[spec_id], count, with_offers=with_offers)
+        for spec_id, count in sorted(counts.items())
     ]
 
 
-def _queue_item(board: Board, app: App, count: int, *, with_offers: bool) -> dict[str, Any]:
+def _queue_item(board: Board, app: Spec, count: int, *, with_offers: bool) -> dict[str, Any]:
     now = board.clock()
     tally = board.tallies.get(app.id) or Tally(now)
     left = max(0.0, board.due(app) - now)
@@ -136,8 +166,9 @@ def _queue_item(board: Board, app: App, count: int, *, with_offers: bool) -> dic
     }
     times = {"lastUnusedOfferAt": tally.last_unused_at, "lastUsedOfferAt": tally.last_used_at}
     summary |= {key: moment(value) for key, value in times.items() if value is not None}
+    definition = {"pod": render_pod(app)} if isinstance(app, Pod) else {"app": render_app(app)}
     item = {
-        "app": render_app(app),
+        **definition,
         "count": count,
         "since": moment(tally.since),
         "delay": {"timeLeftSeconds": round(left), "overdue": left <= 0},

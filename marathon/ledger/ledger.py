@@ -1,20 +1,24 @@
-"""Apps, instances, deployments and the framework id: in memory, and first on disk.
+"""Apps, pods, instances, deployments and the framework id: in memory, and first on disk.
 
 Every write returns when the store has it. A reader sees the old value until then.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store
+from phalanx.marathon.ledger.roll import Roll
 from phalanx.marathon.model.app import App
-from phalanx.marathon.model.deployment import Deployment, GroupChange
+from phalanx.marathon.model.deployment import Deployment, GroupChange, PodChange
 from phalanx.marathon.model.group import Group, Past, Root
 from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.model.path import safe_form
+from phalanx.marathon.model.pod import Pod
+from phalanx.marathon.model.spec import Spec
 
 S = TypeVar("S")
 
@@ -44,13 +48,14 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._instances: dict[str, dict[str, Instance]] = {}
+        self.roll = Roll()
         self._apps: dict[str, App] = {}
+        self._pods: dict[str, Pod] = {}
+        self._specs: dict[str, Spec] = {}
         self._groups: dict[str, Group] = {}
         self._history: list[Past] = []  # oldest first
         self._deployments: dict[str, Deployment] = {}
         self._failures: dict[str, Failure] = {}
-        self._of: dict[str, str] = {}  # instance id → app id
         self.framework_id: str | None = None
 
     async def load(self) -> None:
@@ -62,11 +67,13 @@ class Ledger:
         stored = await self._store.get(FRAMEWORK_ID)
         self.framework_id = None if stored is None else stored.value.decode()
         self._apps = {app.id: app for app in await self._all("apps", App)}
+        self._pods = {pod.id: pod for pod in await self._all("pods", Pod)}
+        self._specs = {**self._apps, **self._pods}
         self._groups = {group.id: group for group in await self._all("groups", Group)}
         self._history = sorted(await self._all("history", Past), key=lambda past: past.version)
         self._failures = {f.app_id: f for f in await self._all("failures", Failure)}
         for instance in await self._all("instances", Instance):
-            self._remember(instance)
+            self.roll.put(instance)
         deployments = sorted(await self._all("deployments", Deployment), key=lambda d: d.version)
         for deployment in deployments:
             self._deployments[deployment.id] = deployment
@@ -76,6 +83,16 @@ class Ledger:
     def apps(self) -> Mapping[str, App]:
         """Return every app by id."""
         return self._apps
+
+    @property
+    def pods(self) -> Mapping[str, Pod]:
+        """Return every pod by id."""
+        return self._pods
+
+    @property
+    def specs(self) -> Mapping[str, Spec]:
+        """Return every app and every pod by id."""
+        return self._specs
 
     @property
     def root(self) -> Root:
@@ -100,27 +117,26 @@ class Ledger:
     @property
     def last_version(self) -> str:
         """Return the newest version of anything; empty when there is nothing."""
-        versions = [app.version for app in self._apps.values()]
+        versions = [spec.version for spec in self._specs.values()]
         versions += [deployment.version for deployment in self._deployments.values()]
         versions += [past.version for past in self._history[-1:]]
         return max(versions, default="")
 
-    def app_ids(self) -> list[str]:
-        """Return the ids of apps that are defined or still have instances."""
-        return sorted(self._apps.keys() | self._instances.keys())
+    def spec_ids(self) -> list[str]:
+        """Return the ids of apps and pods that are defined or still have instances."""
+        return sorted({*self._specs, *self.roll.owners})
 
-    def instances_of(self, app_id: str) -> Sequence[Instance]:
-        """Return the instances of one app."""
-        return list(self._instances.get(app_id, {}).values())
+    def instances_of(self, spec_id: str) -> Sequence[Instance]:
+        """Return the instances of one app or pod."""
+        return self.roll.of(spec_id)
 
     def instance(self, instance_id: str) -> Instance | None:
         """Return one instance, or None."""
-        app_id = self._of.get(instance_id)
-        return None if app_id is None else self._instances[app_id][instance_id]
+        return self.roll.get(instance_id)
 
     def instances(self) -> list[Instance]:
         """Return all instances."""
-        return [instance for group in self._instances.values() for instance in group.values()]
+        return self.roll.all()
 
     async def put_framework_id(self, framework_id: str) -> None:
         """Keep the id that the master gave us."""
@@ -135,16 +151,17 @@ class Ledger:
             await self._store.put(key, msgspec.json.encode(instance))
         elif known is not None and known.condition is not Condition.SCHEDULED:
             await self._store.remove(key)
-        self._remember(instance)
+        self.roll.put(instance)
+
+    async def put_instances(self, instances: Iterable[Instance]) -> None:
+        """Keep *instances*, all in as few writes as the store makes of it."""
+        await asyncio.gather(*(self.put_instance(instance) for instance in instances))
 
     async def remove_instance(self, instance: Instance) -> None:
         """Forget *instance*."""
-        await self._store.remove(f"instances/{instance.id}")
-        if self._of.pop(instance.id, None) is not None:
-            group = self._instances[instance.app_id]
-            del group[instance.id]
-            if not group:
-                del self._instances[instance.app_id]
+        if instance.condition is not Condition.SCHEDULED:
+            await self._store.remove(f"instances/{instance.id}")
+        self.roll.remove(instance)
 
     async def put_deployment(self, deployment: Deployment, *, is_new: bool = False) -> None:
         """Keep *deployment*; a new one also changes the apps and groups that it says."""
@@ -153,13 +170,16 @@ class Ledger:
         key = f"deployments/{deployment.id}"
         await self._store.put(key, msgspec.json.encode(deployment))
         self._deployments[deployment.id] = deployment
+        self.roll.touched |= deployment.spec_ids
         if is_new:
             await self._apply(deployment)
 
     async def remove_deployment(self, deployment_id: str) -> None:
         """Forget a deployment; its apps stay as they are."""
         await self._store.remove(f"deployments/{deployment_id}")
-        self._deployments.pop(deployment_id, None)
+        ended = self._deployments.pop(deployment_id, None)
+        if ended is not None:
+            self.roll.touched |= ended.spec_ids
 
     async def put_failure(self, failure: Failure) -> None:
         """Keep the last failure of an app."""
@@ -177,6 +197,11 @@ class Ledger:
         stored = await self._store.get(f"versions/{safe_form(app_id)}/{version}")
         return None if stored is None else msgspec.json.decode(stored.value, type=App)
 
+    async def pod_version(self, pod_id: str, version: str) -> Pod | None:
+        """Return a pod as it was in one version, or None."""
+        stored = await self._store.get(f"versions/{safe_form(pod_id)}/{version}")
+        return None if stored is None else msgspec.json.decode(stored.value, type=Pod)
+
     async def close(self) -> None:
         """Close the store."""
         await self._store.close()
@@ -186,10 +211,12 @@ class Ledger:
             present = self._apps.get(change.app_id)
             if change.after is None:
                 if present is not None and present.version < deployment.version:
-                    await self._remove_app(change.app_id)
+                    await self._remove_spec("apps", self._apps, change.app_id)
             elif present is None or present.version < change.after.version:
-                await self._put_app(change.after)
-
+                await self._put_spec("apps", change.after)
+                self._apps[change.app_id] = change.after
+        for pod in deployment.pods:
+            await self._apply_pod(pod, deployment.version)
         for group in deployment.groups:
             await self._apply_group(group, deployment.version)
 
@@ -216,26 +243,35 @@ class Ledger:
             await self._store.remove(f"history/{self._history[0].version}")
             del self._history[0]
 
-    async def _put_app(self, app: App) -> None:
-        raw, key = msgspec.json.encode(app), safe_form(app.id)
-        await self._store.put(f"versions/{key}/{app.version}", raw)
-        await self._store.put(f"apps/{key}", raw)
-        self._apps[app.id] = app
-        for version in (await self.versions(app.id))[MAX_VERSIONS:]:
-            await self._store.remove(f"versions/{key}/{version}")
+    async def _apply_pod(self, change: PodChange, version: str) -> None:
+        present = self._pods.get(change.pod_id)
+        if change.after is None:
+            if present is not None and present.version < version:
+                await self._remove_spec("pods", self._pods, change.pod_id)
+        elif present is None or present.version < change.after.version:
+            await self._put_spec("pods", change.after)
+            self._pods[change.pod_id] = change.after
 
-    async def _remove_app(self, app_id: str) -> None:
-        key = safe_form(app_id)
-        await self._store.remove(f"apps/{key}")
-        del self._apps[app_id]
-        for version in await self.versions(app_id):
+    async def _put_spec(self, kind: str, spec: Spec) -> None:
+        raw, key = msgspec.json.encode(spec), safe_form(spec.id)
+        version = f"versions/{key}/{spec.version}"
+        is_known = spec.id in self._specs
+        await asyncio.gather(self._store.put(version, raw), self._store.put(f"{kind}/{key}", raw))
+        self._specs[spec.id] = spec
+        self.roll.touched.add(spec.id)
+        if is_known:
+            for old in (await self.versions(spec.id))[MAX_VERSIONS:]:
+                await self._store.remove(f"versions/{key}/{old}")
+
+    async def _remove_spec(self, kind: str, found: dict[str, S], spec_id: str) -> None:
+        key = safe_form(spec_id)
+        await self._store.remove(f"{kind}/{key}")
+        del found[spec_id], self._specs[spec_id]
+        self.roll.touched.add(spec_id)
+        for version in await self.versions(spec_id):
             await self._store.remove(f"versions/{key}/{version}")
         await self._store.remove(f"failures/{key}")
-        self._failures.pop(app_id, None)
-
-    def _remember(self, instance: Instance) -> None:
-        self._of[instance.id] = instance.app_id
-        self._instances.setdefault(instance.app_id, {})[instance.id] = instance
+        self._failures.pop(spec_id, None)
 
     async def _all(self, prefix: str, kind: type[S]) -> list[S]:
         values = []

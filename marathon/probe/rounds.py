@@ -36,7 +36,9 @@ class Rounds:
         """Make the loops fit the tasks that run now."""
         wanted = {
             (instance.task_id, index): (app, instance)
-            for instance in self._board.ledger.instances()
+            for spec in self._board.ledger.apps.values()
+            if any(not check.protocol.is_run_by_agent for check in spec.health_checks)
+            for instance in self._board.ledger.instances_of(spec.id)
             if (app := self._checked(instance)) is not None
             for index, check in enumerate(app.health_checks)
             if not check.protocol.is_run_by_agent
@@ -106,7 +108,7 @@ class Rounds:
             results[target[1]] = after
             if before is None or before.alive != after.alive:
                 tell_health(board.bus, instance, after)
-                board.poke()
+                board.poke(instance.app_id)
             if step is Step.KILL and instance.condition is Condition.RUNNING:
                 await self._kill(instance, result.failure or "")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from phalanx.marathon.model.app import App
+from phalanx.marathon.model.spec import Spec
 from phalanx.mesos.v1.mesos import TaskState
 
 COUNTED = frozenset(
@@ -31,7 +31,7 @@ class Backoff:
         return self.since + self.delay_seconds
 
 
-def after_failure(app: App, present: Backoff | None, now: float) -> Backoff:
+def after_failure(app: Spec, present: Backoff | None, now: float) -> Backoff:
     """Return the backoff after one more failure: the first waits backoffSeconds."""
     if present is None or present.config_version != app.config_version:
         delay = app.backoff_seconds
@@ -45,7 +45,7 @@ def after_launch(present: Backoff, now: float) -> Backoff:
     return Backoff(present.config_version, present.delay_seconds, now)
 
 
-def is_over(app: App, present: Backoff, now: float) -> bool:
+def is_over(app: Spec, present: Backoff, now: float) -> bool:
     """Tell whether *present* no longer counts: another configuration, or quiet for long enough."""
     if present.config_version != app.config_version:
         return True

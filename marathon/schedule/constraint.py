@@ -4,17 +4,23 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from phalanx.mesos.v1.mesos import Attribute
+from phalanx.mesos.v1.mesos import Attribute, DomainInfo
 
 OPERATORS = ("UNIQUE", "CLUSTER", "GROUP_BY", "LIKE", "UNLIKE", "MAX_PER", "IS")
-HOSTNAME = "@hostname"
+HOSTNAME, REGION, ZONE = "@hostname", "@region", "@zone"
 
 Attributes = Mapping[str, str]
 
 
-def attributes_of(hostname: str, attributes: Iterable[Attribute]) -> dict[str, str]:
-    """Return an agent's attributes as text, its name under ``@hostname``."""
-    return {**{a.name: _as_text(a) for a in attributes}, HOSTNAME: hostname}
+def attributes_of(
+    hostname: str, attributes: Iterable[Attribute], domain: DomainInfo | None = None
+) -> dict[str, str]:
+    """Return an agent's attributes as text, its name under ``@hostname``, and where it is."""
+    found = {**{a.name: _as_text(a) for a in attributes}, HOSTNAME: hostname}
+    fault = None if domain is None else domain.fault_domain
+    if fault is not None:
+        found |= {REGION: fault.region.name, ZONE: fault.zone.name}
+    return found
 
 
 def is_met(

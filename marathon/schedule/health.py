@@ -1,11 +1,14 @@
 """Health of an instance, folded from the results of its checks (reference marathon §1.7)."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from phalanx.marathon.model.app import App, HealthCheck
 from phalanx.marathon.model.instance import Condition, Instance
+from phalanx.marathon.model.pod import PodHealthCheck
+from phalanx.marathon.model.spec import Spec
+from phalanx.mesos.v1.mesos import TaskState
 
 FIRST_PROBE_SECONDS = 5.0
 
@@ -37,7 +40,12 @@ class Step(enum.Enum):
 
 
 def after_probe(
-    check: HealthCheck, health: Health | None, probe: Probe, *, running_since: float, now: float
+    check: HealthCheck | PodHealthCheck,
+    health: Health | None,
+    probe: Probe,
+    *,
+    running_since: float,
+    now: float,
 ) -> tuple[Health, Step]:
     """Return the health after a probe and what follows.
 
@@ -60,14 +68,28 @@ def after_probe(
     return failed, Step.KILL if must_die else Step.NONE
 
 
-def is_healthy(app: App, instance: Instance, results: Mapping[int, Health]) -> bool:
+def is_healthy(spec: Spec, instance: Instance, results: Mapping[int, Health]) -> bool:
     """Tell whether *instance* runs and the latest result of every check is good.
 
-    *results* is by the check's index in the app.
+    *results* is by the check's index in the app, or the index of the container in the pod.
     """
     if instance.condition is not Condition.RUNNING or instance.doomed:
         return False
-    return all(index in results and results[index].alive for index in range(len(app.health_checks)))
+    return all(index in results and results[index].alive for index in _checked(spec, instance))
+
+
+def _checked(spec: Spec, instance: Instance) -> Iterable[int]:
+    """Return the checks that must pass; a container that finished needs none."""
+    if isinstance(spec, App):
+        return range(len(spec.health_checks))
+    members = {} if instance.launched is None else {m.name: m for m in instance.launched.members}
+    return (
+        index
+        for index, container in enumerate(spec.containers)
+        if container.health_check is not None
+        and (found := members.get(container.name)) is not None
+        and found.state is not TaskState.TASK_FINISHED
+    )
 
 
 def first_delay(check: HealthCheck) -> float:

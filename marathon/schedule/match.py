@@ -1,17 +1,23 @@
 """Offers against the instances that wait for one (reference marathon §3.5)."""
 
 import enum
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from itertools import groupby
 from random import Random
 
-from phalanx.marathon.model.app import App
 from phalanx.marathon.model.instance import Instance
-from phalanx.marathon.schedule.constraint import Attributes, attributes_of, is_met
+from phalanx.marathon.model.pod import Pod
+from phalanx.marathon.model.spec import Spec
+from phalanx.marathon.schedule.constraint import HOSTNAME, REGION, ZONE, Attributes, is_met
+from phalanx.marathon.schedule.demand import Demand, demand_of
+from phalanx.marathon.schedule.pod_task import pod_launch
 from phalanx.marathon.schedule.port import PortPlan, planned_ports
-from phalanx.marathon.schedule.task import needed, task_info
-from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.mesos import Offer, TaskInfo, ValueType
+from phalanx.marathon.schedule.stock import Stock
+from phalanx.marathon.schedule.task import task_info
+from phalanx.mesos.v1.mesos import ExecutorInfo, Offer, TaskInfo
 
 
 class Reason(enum.StrEnum):
@@ -29,20 +35,35 @@ class Reason(enum.StrEnum):
     SCARCE = "DeclinedScarceResources"
 
 
+_AMOUNTS = {
+    "cpus": Reason.CPUS,
+    "mem": Reason.MEMORY,
+    "disk": Reason.DISK,
+    "gpus": Reason.GPUS,
+}
+GPU_LABEL = "GPU_SCHEDULING_BEHAVIOR"
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """An instance and the task that it becomes on the agent of an offer."""
+    """An instance and what it becomes on the agent of an offer: one task, or a pod's group."""
 
     instance: Instance
     offer: Offer
-    task: TaskInfo
+    tasks: tuple[TaskInfo, ...]
+    executor: ExecutorInfo | None
     ports: PortPlan
     attributes: Attributes
+
+    @property
+    def task(self) -> TaskInfo:
+        """Return the only task of an app's instance."""
+        return self.tasks[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An offer that did not do for an app."""
+    """An offer that did not do for an app or a pod."""
 
     app_id: str
     offer: Offer
@@ -58,31 +79,20 @@ class Matching:
     unplaced: int  # instances that no offer did for
 
 
-class _Open:
-    """An offer and what is left of it."""
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What matching looks at beside offers: the time, and the region of the master."""
 
-    def __init__(self, offer: Offer) -> None:
-        self.offer = offer
-        self.left = unreserved(offer)
-        self.attributes = attributes_of(offer.hostname, offer.attributes)
-
-
-def unreserved(offer: Offer) -> Resources:
-    """Return what of an offer is nobody's reservation and of a kind that we understand."""
-    return Resources.of(
-        resource
-        for resource in offer.resources
-        if resource.type in (ValueType.SCALAR, ValueType.RANGES)
-        and not resource.reservations
-        and resource.role in (None, "*")
-    )
+    now: float = 0.0
+    region: str | None = None
 
 
 def matching(
     offers: Sequence[Offer],
-    waiting: Sequence[tuple[App, Instance]],
+    waiting: Sequence[tuple[Spec, Instance]],
     placed: Mapping[str, Sequence[Attributes]],
     rng: Random,
+    circumstances: Circumstances | None = None,
 ) -> Matching:
     """Place as many of the *waiting* instances as the offers take, in their order.
 
@@ -90,51 +100,132 @@ def matching(
     configuration. Of the offers that do, the one whose agent has fewest of the
     app's instances is used, and of those the one with most memory left.
     """
-    opened = [_Open(offer) for offer in offers]
-    spread = {app_id: list(where) for app_id, where in placed.items()}
+    stocks = [Stock(offer) for offer in offers]
     placements: list[Placement] = []
-    rejections: dict[tuple[str, str], Rejection] = {}
-    for app, instance in waiting:
-        others = spread.setdefault(app.id, [])
-        best: tuple[tuple[int, float], _Open, PortPlan] | None = None
-        for candidate in opened:
-            fit = _fit(app, candidate, others, rng)
-            if isinstance(fit, Reason):
-                key = (app.id, candidate.offer.id.value)
-                rejections[key] = Rejection(app.id, candidate.offer, fit)
-                continue
-            mine = sum(other == candidate.attributes for other in others)
-            rank = (mine, -candidate.left.scalar("mem"))
-            if best is None or rank < best[0]:
-                best = rank, candidate, fit
-        if best is None:
-            continue
-        _, chosen, ports = best
-        placements.append(_placement(app, instance, chosen, ports))
-        chosen.left -= needed(app, ports)
-        others.append(chosen.attributes)
-    return Matching(tuple(placements), tuple(rejections.values()), len(waiting) - len(placements))
+    rejections: list[Rejection] = []
+    for _, group in groupby(waiting, key=lambda pair: pair[0].id):
+        pairs = list(group)
+        spec = pairs[0][0]
+        around = circumstances or Circumstances()
+        search = _Search(spec, stocks, placed.get(spec.id, ()), rng, around)
+        for _, instance in pairs:
+            found = search.place(instance)
+            if found is None:
+                break  # no other instance of it fits either
+            placements.append(found)
+        rejections += search.rejections.values()
+    return Matching(tuple(placements), tuple(rejections), len(waiting) - len(placements))
 
 
-def _fit(
-    app: App, candidate: _Open, others: Sequence[Attributes], rng: Random
-) -> PortPlan | Reason:
-    if not all(
-        is_met(constraint, candidate.attributes, others, app.instances)
-        for constraint in app.constraints
-    ):
-        return Reason.CONSTRAINT
-    wanted = needed(app, PortPlan((), ()))
-    reasons = {"cpus": Reason.CPUS, "mem": Reason.MEMORY, "disk": Reason.DISK}
-    for name, reason in reasons.items():
-        if wanted.scalars.get(name, 0) > candidate.left.scalars.get(name, 0):
-            return reason
-    ports = planned_ports(app, candidate.left.ranges.get("ports", ()), rng)
-    return Reason.PORTS if ports is None else ports
+class _Search:
+    """Offers in the order in which one app or pod wants them.
+
+    What an offer lacks it lacks for every instance, so it is asked once; one that
+    broke a constraint is asked again after each placement, which may have changed that.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        stocks: Sequence[Stock],
+        placed: Sequence[Attributes],
+        rng: Random,
+        circumstances: Circumstances,
+    ) -> None:
+        self.rejections: dict[str, Rejection] = {}
+        self._spec = spec
+        self._demand = demand_of(spec)
+        self._roles = spec.accepted_resource_roles or ("*", spec.role)
+        self._stocks = stocks
+        self._rng = rng
+        self._circumstances = circumstances
+        self._others = list(placed)
+        self._count = Counter(other.get(HOSTNAME) for other in placed)
+        self._heap = [self._rank(index) for index in range(len(stocks))]
+        heapify(self._heap)
+        self._aside: list[int] = []
+
+    def place(self, instance: Instance) -> Placement | None:
+        """Return where one more instance goes, which is taken from the offer; None for nowhere."""
+        while self._heap:
+            index = heappop(self._heap)[-1]
+            stock = self._stocks[index]
+            ports = self._fit(stock)
+            if isinstance(ports, PortPlan):
+                found = _placement(self._spec, self._demand, instance, stock, ports, self._roles)
+                self._others.append(stock.attributes)
+                self._count[stock.attributes.get(HOSTNAME)] += 1
+                for again in (index, *self._aside):
+                    heappush(self._heap, self._rank(again))
+                self._aside.clear()
+                return found
+            offer = stock.offer
+            self.rejections[offer.id.value] = Rejection(self._spec.id, offer, ports)
+            if ports is Reason.CONSTRAINT:
+                self._aside.append(index)
+        return None
+
+    def _rank(self, index: int) -> tuple[int, int, int]:
+        stock = self._stocks[index]
+        return self._count[stock.attributes.get(HOSTNAME)], -stock.left("mem"), index
+
+    def _fit(self, stock: Stock) -> PortPlan | Reason:
+        spec, around = self._spec, self._circumstances
+        if stock.role != spec.role:
+            return Reason.ROLE
+        if not _is_near(spec, stock, around.region) or not all(
+            is_met(constraint, stock.attributes, self._others, spec.instances)
+            for constraint in spec.constraints
+        ):
+            return Reason.CONSTRAINT
+        if _is_in_maintenance(stock.offer, around.now):
+            return Reason.MAINTENANCE
+        for name, amount in self._demand.scalars.items():
+            if not stock.has(name, amount, self._roles):
+                return _AMOUNTS[name]
+        wanted, inner = self._demand.host_ports, self._demand.inner
+        ports = planned_ports(wanted, inner, stock.ports(self._roles), self._rng)
+        if ports is None:
+            return Reason.PORTS
+        if stock.has_gpus and not spec.gpus and spec.labels.get(GPU_LABEL) != "unrestricted":
+            return Reason.SCARCE
+        return ports
 
 
-def _placement(app: App, instance: Instance, chosen: _Open, ports: PortPlan) -> Placement:
-    allocation = chosen.offer.allocation_info
-    role = "*" if allocation is None or allocation.role is None else allocation.role
-    task = task_info(app, task_id=instance.task_id, offer=chosen.offer, role=role, ports=ports)
-    return Placement(instance, chosen.offer, task, ports, chosen.attributes)
+def _is_near(spec: Spec, stock: Stock, region: str | None) -> bool:
+    """Tell whether an agent is in the master's region, or the app says itself where to go."""
+    theirs = stock.attributes.get(REGION)
+    if theirs is None or region is None or theirs == region:
+        return True
+    return any(constraint[0] in (REGION, ZONE) for constraint in spec.constraints)
+
+
+def _is_in_maintenance(offer: Offer, now: float) -> bool:
+    planned = offer.unavailability
+    if planned is None or now * 1e9 < planned.start.nanoseconds:
+        return False
+    duration = planned.duration
+    return duration is None or now * 1e9 < planned.start.nanoseconds + duration.nanoseconds
+
+
+def _placement(
+    spec: Spec,
+    demand: Demand,
+    instance: Instance,
+    stock: Stock,
+    ports: PortPlan,
+    roles: Sequence[str],
+) -> Placement:
+    offer, role = stock.offer, stock.role
+    if isinstance(spec, Pod):
+        executor, tasks = pod_launch(
+            spec,
+            instance,
+            offer=offer,
+            ports=ports,
+            take=lambda scalars, own: stock.take(scalars, own, roles).messages(role=role),
+        )
+        return Placement(instance, offer, tasks, executor, ports, stock.attributes)
+    resources = stock.take(demand.scalars, ports.taken, roles).messages(role=role)
+    task = task_info(spec, task_id=instance.task_id, offer=offer, resources=resources, ports=ports)
+    return Placement(instance, offer, (task,), None, ports, stock.attributes)

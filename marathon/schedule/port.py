@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from phalanx.marathon.model.app import App
+from phalanx.marathon.schedule.demand import DYNAMIC
 from phalanx.mesos.resources import Span
 
-DYNAMIC = 0
 _FIRST_GENERATED = 1025
 
 
@@ -28,24 +27,14 @@ class PortPlan:
         return tuple(port for port in self.host if port is not None)
 
 
-def wanted_ports(app: App) -> tuple[int | None, ...]:
-    """Return for each port the host port: a number, DYNAMIC, or None for none at all."""
-    if app.is_on_host_network:
-        return tuple(
-            definition.port if app.require_ports else DYNAMIC
-            for definition in app.port_definitions or ()
-        )
-    if app.is_bridged:
-        return tuple(mapping.host_port or DYNAMIC for mapping in app.mappings)
-    return tuple(mapping.host_port for mapping in app.mappings)
+def planned_ports(
+    wanted: Sequence[int | None], inner: Sequence[int], offered: Sequence[Span], rng: Random
+) -> PortPlan | None:
+    """Choose host ports from *offered*; None when it can't give what is wanted.
 
-
-def planned_ports(app: App, offered: Sequence[Span], rng: Random) -> PortPlan | None:
-    """Choose host ports from *offered*; None when it can't give what the app needs.
-
-    Dynamic ports are a run from a random place, wrapping over the ranges.
+    *wanted* and *inner* are those of a Demand. Dynamic ports are a run from a
+    random place, wrapping over the ranges.
     """
-    wanted = wanted_ports(app)
     fixed = {port for port in wanted if port}
     if not all(any(begin <= port <= end for begin, end in offered) for port in fixed):
         return None
@@ -53,7 +42,11 @@ def planned_ports(app: App, offered: Sequence[Span], rng: Random) -> PortPlan | 
     if dynamic is None:
         return None
     host = tuple(dynamic.pop(0) if port == DYNAMIC else port for port in wanted)
-    return PortPlan(host, _told(app, host, rng))
+    told = (
+        port or own or rng.randrange(_FIRST_GENERATED, 65536)
+        for port, own in zip(host, inner, strict=True)
+    )
+    return PortPlan(host, tuple(told))
 
 
 def _run(spans: Sequence[Span], without: set[int], count: int, rng: Random) -> list[int] | None:
@@ -80,13 +73,3 @@ def _at(spans: Sequence[Span], index: int) -> int:
             return begin + index
         index -= end - begin + 1
     raise IndexError(index)
-
-
-def _told(app: App, host: Sequence[int | None], rng: Random) -> tuple[int, ...]:
-    """Return the port numbers that the task hears of."""
-    if app.is_on_host_network:
-        return tuple(port or 0 for port in host)
-    return tuple(
-        port or mapping.container_port or rng.randrange(_FIRST_GENERATED, 65536)
-        for port, mapping in zip(host, app.mappings, strict=True)
-    )

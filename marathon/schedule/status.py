@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from phalanx.marathon.model.app import App, UnreachableStrategy
+from phalanx.marathon.model.app import UnreachableStrategy
 from phalanx.marathon.model.instance import Condition, Instance, Launched
+from phalanx.marathon.model.spec import Spec
 from phalanx.mesos.v1.mesos import TERMINAL, TaskState, TaskStatus
 
 _LOST_BUT_PERHAPS_ALIVE = frozenset(
@@ -49,7 +50,7 @@ def state_of(status: TaskStatus) -> TaskState:
     return status.state
 
 
-def after_update(app: App | None, instance: Instance, status: TaskStatus, now: float) -> Outcome:
+def after_update(app: Spec | None, instance: Instance, status: TaskStatus, now: float) -> Outcome:
     """Return what *status*, about the instance's present task, makes of it.
 
     The next incarnation of a task that ended is scheduled if the instance is
@@ -58,11 +59,9 @@ def after_update(app: App | None, instance: Instance, status: TaskStatus, now: f
     """
     state = state_of(status)
     launched = instance.launched
-    forgets = app is None or (
-        isinstance(app.unreachable_strategy, UnreachableStrategy)
-        and app.unreachable_strategy.expunge_after_seconds == 0
+    gone = state is TaskState.TASK_UNREACHABLE and (
+        forgets_unreachable(app) or not instance.is_wanted
     )
-    gone = state is TaskState.TASK_UNREACHABLE and (forgets or not instance.is_wanted)
     if state in TERMINAL or state is TaskState.TASK_UNKNOWN or gone or launched is None:
         return Outcome(next_incarnation(instance, now) if instance.is_wanted else None, ended=True)
     condition = _CONDITION[state]
@@ -74,6 +73,14 @@ def after_update(app: App | None, instance: Instance, status: TaskStatus, now: f
             launched=_updated(launched, status, state, now),
         ),
         ended=False,
+    )
+
+
+def forgets_unreachable(app: Spec | None) -> bool:
+    """Tell whether an unreachable instance counts as ended at once."""
+    return app is None or (
+        isinstance(app.unreachable_strategy, UnreachableStrategy)
+        and app.unreachable_strategy.expunge_after_seconds == 0
     )
 
 
@@ -89,14 +96,19 @@ def next_incarnation(instance: Instance, now: float) -> Instance:
     )
 
 
-def _updated(launched: Launched, status: TaskStatus, state: TaskState, now: float) -> Launched:
+def addresses_in(status: TaskStatus) -> tuple[str, ...]:
+    """Return the addresses of the container that *status* tells."""
     container = status.container_status
-    addresses = tuple(
+    return tuple(
         address.ip_address
         for network in (container.network_infos if container is not None else ())
         for address in network.ip_addresses
         if address.ip_address is not None
     )
+
+
+def _updated(launched: Launched, status: TaskStatus, state: TaskState, now: float) -> Launched:
+    addresses = addresses_in(status)
     is_start = state is TaskState.TASK_RUNNING and launched.started_at is None
     started = (status.timestamp or now) if is_start else launched.started_at
     return msgspec.structs.replace(

@@ -13,6 +13,8 @@ from phalanx.marathon.model.app import (
     LinuxSettings,
     NetworkMode,
     PortMapping,
+    ResourceLimits,
+    SecretSource,
     TcpCheck,
     Volume,
 )
@@ -20,7 +22,6 @@ from phalanx.marathon.model.path import hostname_form
 from phalanx.marathon.schedule.environment import task_environment
 from phalanx.marathon.schedule.health import agent_run_check
 from phalanx.marathon.schedule.port import PortPlan
-from phalanx.mesos.resources import Resources, Span
 from phalanx.mesos.v1 import mesos
 
 BRIDGE = "mesos-bridge"
@@ -31,16 +32,13 @@ _DOCKER_NETWORKS: Mapping[NetworkMode, str] = {
 }
 
 
-def needed(app: App, ports: PortPlan) -> Resources:
-    """Return the resources that a task of *app* takes."""
-    amounts = {"cpus": app.cpus, "mem": app.mem, "disk": app.disk}
-    scalars = {name: round(amount * 1000) for name, amount in amounts.items() if amount > 0}
-    spans: tuple[Span, ...] = tuple((port, port) for port in sorted(ports.taken))
-    return Resources.make(scalars, {"ports": spans})
-
-
 def task_info(
-    app: App, *, task_id: str, offer: mesos.Offer, role: str, ports: PortPlan
+    app: App,
+    *,
+    task_id: str,
+    offer: mesos.Offer,
+    resources: tuple[mesos.Resource, ...],
+    ports: PortPlan,
 ) -> mesos.TaskInfo:
     """Build the task of one instance on the agent of *offer*."""
     environment = task_environment(app, task_id=task_id, hostname=offer.hostname, ports=ports)
@@ -48,14 +46,14 @@ def task_info(
         name=hostname_form(app.id),
         task_id=mesos.TaskID(value=task_id),
         agent_id=offer.agent_id,
-        resources=needed(app, ports).messages(role=role),
+        resources=resources,
         command=_command(app, environment),
         container=_container(app, ports, task_id),
         health_check=_health_check(app, ports),
         check=_check(app, ports),
-        limits=_limits(app),
+        limits=limits_of(app.resource_limits),
         kill_policy=kill_policy(app),
-        labels=_labels(app.labels),
+        labels=labels_of(app.labels),
         discovery=mesos.DiscoveryInfo(
             visibility="FRAMEWORK",
             name=hostname_form(app.id),
@@ -66,7 +64,11 @@ def task_info(
 
 def kill_policy(app: App) -> mesos.KillPolicy | None:
     """Return how long a task of *app* may take to end by itself; None for the agent's default."""
-    grace = app.task_kill_grace_period_seconds
+    return policy_of(app.task_kill_grace_period_seconds)
+
+
+def policy_of(grace: float | None) -> mesos.KillPolicy | None:
+    """Return the policy of a grace in seconds; None for the agent's default."""
     if grace is None:
         return None
     return mesos.KillPolicy(grace_period=mesos.DurationInfo(nanoseconds=round(grace * 1e9)))
@@ -75,7 +77,7 @@ def kill_policy(app: App) -> mesos.KillPolicy | None:
 def _command(app: App, environment: Mapping[str, str]) -> mesos.CommandInfo:
     plain = (mesos.Variable(name=k, value=v) for k, v in environment.items())
     secret = (
-        mesos.Variable(name=name, type="SECRET", secret=_secret(app, value.secret))
+        mesos.Variable(name=name, type="SECRET", secret=secret_of(app.secrets, value.secret))
         for name, value in app.env.items()
         if isinstance(value, EnvSecret)
     )
@@ -101,13 +103,14 @@ def _command(app: App, environment: Mapping[str, str]) -> mesos.CommandInfo:
     )
 
 
-def _secret(app: App, name: str) -> mesos.Secret:
-    source = app.secrets[name].source
+def secret_of(secrets: Mapping[str, SecretSource], name: str) -> mesos.Secret:
+    """Return the secret that a definition calls *name*."""
+    source = secrets[name].source
     return mesos.Secret(type="REFERENCE", reference=mesos.SecretReference(name=source))
 
 
-def _limits(app: App) -> dict[str, mesos.Scalar]:
-    asked = app.resource_limits
+def limits_of(asked: ResourceLimits | None) -> dict[str, mesos.Scalar]:
+    """Return limits as a task has them."""
     if asked is None:
         return {}
     pairs = {"cpus": asked.cpus, "mem": asked.mem}
@@ -134,7 +137,7 @@ def _container(app: App, ports: PortPlan, task_id: str) -> mesos.ContainerInfo |
         mesos=None if is_docker else mesos.MesosInfo(image=_image(container)),
         volumes=tuple(_volume(app, volume) for volume in container.volumes),
         network_infos=tuple(_network_infos(app, ports)),
-        linux_info=_linux(container.linux_info),
+        linux_info=linux_of(container.linux_info),
         tty_info=mesos.TTYInfo() if app.tty else None,
     )
 
@@ -169,7 +172,7 @@ def _docker(app: App, container: Container, ports: PortPlan, task_id: str) -> me
 def _volume(app: App, volume: Volume) -> mesos.Volume:
     source = None
     if volume.secret is not None:
-        source = mesos.VolumeSource(type="SECRET", secret=_secret(app, volume.secret))
+        source = mesos.VolumeSource(type="SECRET", secret=secret_of(app.secrets, volume.secret))
     return mesos.Volume(
         mode=volume.mode,
         container_path=volume.container_path,
@@ -178,7 +181,8 @@ def _volume(app: App, volume: Volume) -> mesos.Volume:
     )
 
 
-def _linux(settings: LinuxSettings | None) -> mesos.LinuxInfo | None:
+def linux_of(settings: LinuxSettings | None) -> mesos.LinuxInfo | None:
+    """Return Linux settings as messages have them."""
     if settings is None:
         return None
     seccomp, ipc = settings.seccomp, settings.ipc_info
@@ -199,7 +203,7 @@ def _network_infos(app: App, ports: PortPlan) -> Iterator[mesos.NetworkInfo]:
             continue
         yield mesos.NetworkInfo(
             name=BRIDGE if network.mode is NetworkMode.BRIDGE else network.name,
-            labels=_labels(network.labels),
+            labels=labels_of(network.labels),
             port_mappings=tuple(_mapped(app, network.name, ports)),
         )
 
@@ -219,17 +223,17 @@ def _discovered(app: App, ports: PortPlan) -> Iterator[mesos.Port]:
     if app.is_on_host_network:
         for definition, number in zip(app.port_definitions or (), ports.told, strict=True):
             for protocol in definition.protocol.each:
-                yield _port(number, definition.name, protocol, definition.labels)
+                yield port_message(number, definition.name, protocol, definition.labels)
         return
     for mapping, host, told in zip(app.mappings, ports.host, ports.told, strict=True):
         for protocol in mapping.protocol.each:
             if host is not None:
                 labels = {**mapping.labels, "network-scope": "host"}
-                yield _port(host, mapping.name, protocol, labels)
+                yield port_message(host, mapping.name, protocol, labels)
                 continue
             for network in _networks_of(app, mapping):
                 scope = {"network-scope": "container", "network-name": network}
-                yield _port(told, mapping.name, protocol, {**mapping.labels, **scope})
+                yield port_message(told, mapping.name, protocol, {**mapping.labels, **scope})
 
 
 def _networks_of(app: App, mapping: PortMapping) -> tuple[str, ...]:
@@ -237,11 +241,15 @@ def _networks_of(app: App, mapping: PortMapping) -> tuple[str, ...]:
     return tuple(name for name in names if name in mapping.network_names) or names
 
 
-def _port(number: int, name: str | None, protocol: str, labels: Mapping[str, str]) -> mesos.Port:
-    return mesos.Port(number=number, name=name, protocol=protocol, labels=_labels(labels))
+def port_message(
+    number: int, name: str | None, protocol: str, labels: Mapping[str, str]
+) -> mesos.Port:
+    """Return a port of a DiscoveryInfo."""
+    return mesos.Port(number=number, name=name, protocol=protocol, labels=labels_of(labels))
 
 
-def _labels(labels: Mapping[str, str]) -> mesos.Labels | None:
+def labels_of(labels: Mapping[str, str]) -> mesos.Labels | None:
+    """Return labels as messages have them; None for none."""
     if not labels:
         return None
     return mesos.Labels(labels=tuple(mesos.Label(key=k, value=v) for k, v in labels.items()))

@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
-from phalanx.marathon.model.app import App, UnreachableStrategy
+from phalanx.marathon.model.app import UnreachableStrategy
 from phalanx.marathon.model.instance import Condition, Instance
+from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.victim import kill_order, victims
 
 
@@ -22,7 +23,7 @@ class Verdict:
     done: bool = False
 
 
-def is_inactive(app: App, instance: Instance, now: float) -> bool:
+def is_inactive(app: Spec, instance: Instance, now: float) -> bool:
     """Tell whether *instance* is unreachable for so long that it no longer counts."""
     strategy = app.unreachable_strategy
     return (
@@ -33,7 +34,7 @@ def is_inactive(app: App, instance: Instance, now: float) -> bool:
 
 
 def steady(
-    app: App, instances: Sequence[Instance], healthy: Collection[str], now: float
+    app: Spec, instances: Sequence[Instance], healthy: Collection[str], now: float
 ) -> Verdict:
     """Bring the number of instances to what the app says, whatever their configuration.
 
@@ -55,7 +56,7 @@ def stopping(instances: Sequence[Instance]) -> Verdict:
 
 
 def restarting(
-    app: App, instances: Sequence[Instance], healthy: Collection[str], now: float
+    app: Spec, instances: Sequence[Instance], healthy: Collection[str], now: float
 ) -> Verdict:
     """Replace the instances of older configurations (reference marathon §3.3).
 

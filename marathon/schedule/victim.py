@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from phalanx.marathon.model.app import App, KillSelection
+from phalanx.marathon.model.app import KillSelection
 from phalanx.marathon.model.instance import Condition, Instance
+from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.constraint import grouped_field
 
 _WEIGHT = {
@@ -18,7 +19,7 @@ _WEIGHT = {
 }
 
 
-def victims(app: App, instances: Iterable[Instance], count: int) -> tuple[Instance, ...]:
+def victims(app: Spec, instances: Iterable[Instance], count: int) -> tuple[Instance, ...]:
     """Return *count* of *instances*, those first that are missed least.
 
     Instances spread by GROUP_BY come from the largest group while the groups
@@ -35,7 +36,7 @@ def victims(app: App, instances: Iterable[Instance], count: int) -> tuple[Instan
     return tuple(chosen)
 
 
-def kill_order(app: App, instances: Iterable[Instance]) -> list[Instance]:
+def kill_order(app: Spec, instances: Iterable[Instance]) -> list[Instance]:
     """Return *instances*, those first that are missed least."""
     youngest_first = app.kill_selection is KillSelection.YOUNGEST_FIRST
 

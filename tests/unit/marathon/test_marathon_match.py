@@ -13,6 +13,7 @@ from phalanx.marathon.model.app import App
 from phalanx.marathon.model.instance import Instance, parse_task_id
 from phalanx.marathon.schedule.constraint import HOSTNAME, attributes_of, is_met
 from phalanx.marathon.schedule.match import Matching, Reason, matching
+from phalanx.marathon.schedule.demand import host_ports, inner_ports
 from phalanx.marathon.schedule.port import planned_ports
 from phalanx.mesos.v1 import mesos
 from phalanx.mesos.v1.codec import encode, from_json
@@ -395,7 +396,9 @@ def test_marathons_own_check_stays_out_of_the_task() -> None:
 def test_dynamic_ports_wrap_over_ranges_and_never_repeat(seed: int) -> None:
     app = app_of(portDefinitions=[{"port": 0}] * 4)
 
-    plan = planned_ports(app, ((31000, 31001), (31005, 31006)), Random(seed))
+    plan = planned_ports(
+        host_ports(app), inner_ports(app), ((31000, 31001), (31005, 31006)), Random(seed)
+    )
 
     assert plan is not None
     assert sorted(plan.taken) == [31000, 31001, 31005, 31006]
@@ -405,7 +408,10 @@ def test_fixed_and_dynamic_host_ports_do_not_collide() -> None:
     mappings = [{"containerPort": 80, "hostPort": 31000}, {"containerPort": 81, "hostPort": 0}]
     app = app_of(**BRIDGED, container={"portMappings": mappings})
 
-    plans = [planned_ports(app, ((31000, 31001),), Random(seed)) for seed in range(10)]
+    plans = [
+        planned_ports(host_ports(app), inner_ports(app), ((31000, 31001),), Random(seed))
+        for seed in range(10)
+    ]
 
     assert {plan.taken for plan in plans if plan} == {(31000, 31001)}
 

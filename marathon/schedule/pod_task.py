@@ -1,0 +1,319 @@
+"""The executor and the task group of a pod's instance (reference marathon §1.8, §1.10, §4.1)."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from phalanx.marathon.model.app import EnvSecret, ExecCommand, Network, NetworkMode
+from phalanx.marathon.model.instance import Instance
+from phalanx.marathon.model.path import hostname_form
+from phalanx.marathon.model.pod import (
+    Pod,
+    PodCheck,
+    PodContainer,
+    PodEndpoint,
+    PodHealthCheck,
+    PodVolume,
+    VolumeMount,
+)
+from phalanx.marathon.schedule.demand import thousandths
+from phalanx.marathon.schedule.port import PortPlan
+from phalanx.marathon.schedule.task import (
+    BRIDGE,
+    labels_of,
+    limits_of,
+    linux_of,
+    policy_of,
+    port_message,
+    secret_of,
+)
+from phalanx.mesos.v1 import mesos
+
+Take = Callable[[Mapping[str, int], Iterable[int]], tuple[mesos.Resource, ...]]
+
+_OTHER = re.compile(r"[^A-Z0-9_]+")
+
+
+class _Bound:
+    """The endpoints of a pod with the ports that one instance has for them."""
+
+    def __init__(self, pod: Pod, ports: PortPlan) -> None:
+        self.pod = pod
+        self.host: dict[str, int | None] = {}
+        self.inner: dict[str, int] = {}
+        for endpoint, host, told in zip(pod.endpoints, ports.host, ports.told, strict=True):
+            self.host[endpoint.name] = host
+            # On networks of their own containers listen on the port that they declare.
+            own = None if pod.is_on_host_network else endpoint.container_port
+            self.inner[endpoint.name] = own or host or told
+
+
+def pod_launch(
+    pod: Pod, instance: Instance, *, offer: mesos.Offer, ports: PortPlan, take: Take
+) -> tuple[mesos.ExecutorInfo, tuple[mesos.TaskInfo, ...]]:
+    """Build the executor and the tasks of one instance on the agent of *offer*.
+
+    *take* takes thousandths of scalars, and ports, away from the offer.
+    """
+    bound = _Bound(pod, ports)
+    extra = pod.executor_resources
+    own = {"cpus": extra.cpus, "mem": extra.mem, "disk": extra.disk}
+    executor = mesos.ExecutorInfo(
+        type="DEFAULT",
+        executor_id=mesos.ExecutorID(value=instance.executor_id),
+        framework_id=offer.framework_id,
+        name=hostname_form(pod.id),
+        resources=take(thousandths(own), ()),
+        container=_shared(pod, bound),
+        labels=labels_of(pod.labels),
+    )
+    tasks = tuple(
+        _task(pod, container, instance, offer, bound, take) for container in pod.containers
+    )
+    return executor, tasks
+
+
+def _task(
+    pod: Pod,
+    container: PodContainer,
+    instance: Instance,
+    offer: mesos.Offer,
+    bound: _Bound,
+    take: Take,
+) -> mesos.TaskInfo:
+    resources = container.resources
+    amounts = {
+        "cpus": resources.cpus,
+        "mem": resources.mem,
+        "disk": resources.disk,
+        "gpus": resources.gpus,
+    }
+    taken = [port for e in container.endpoints if (port := bound.host[e.name]) is not None]
+    task_id = instance.member_id(container.name)
+    lifecycle = container.lifecycle
+    return mesos.TaskInfo(
+        name=container.name,
+        task_id=mesos.TaskID(value=task_id),
+        agent_id=offer.agent_id,
+        resources=take(thousandths(amounts), taken),
+        command=_command(pod, container, _environment(pod, container, instance, offer, bound)),
+        container=_container(pod, container),
+        health_check=_health_check(container.health_check, bound),
+        check=_check(container.check, bound),
+        limits=limits_of(container.resource_limits),
+        kill_policy=policy_of(None if lifecycle is None else lifecycle.kill_grace_period_seconds),
+        labels=labels_of({**pod.labels, **container.labels}),
+        discovery=mesos.DiscoveryInfo(
+            visibility="FRAMEWORK",
+            name=hostname_form(pod.id),
+            ports=mesos.Ports(ports=tuple(_discovered(pod, container.endpoints, bound))),
+        ),
+    )
+
+
+# The environment
+
+
+def _environment(
+    pod: Pod, container: PodContainer, instance: Instance, offer: mesos.Offer, bound: _Bound
+) -> Mapping[str, str | EnvSecret]:
+    resources = container.resources
+    variables: dict[str, str] = {
+        "MESOS_TASK_ID": instance.member_id(container.name),
+        "MESOS_EXECUTOR_ID": instance.executor_id,
+        "MARATHON_APP_ID": pod.id,
+        "MARATHON_APP_VERSION": pod.version,
+        "MARATHON_CONTAINER_ID": container.name,
+        "MARATHON_CONTAINER_RESOURCE_CPUS": str(resources.cpus),
+        "MARATHON_CONTAINER_RESOURCE_MEM": str(resources.mem),
+        "MARATHON_CONTAINER_RESOURCE_DISK": str(resources.disk),
+        "MARATHON_CONTAINER_RESOURCE_GPUS": str(resources.gpus),
+        "MARATHON_APP_ENFORCE_GROUP_ROLE": "FALSE",
+        "HOST": offer.hostname,
+    }
+    for endpoint in pod.endpoints:
+        name = _OTHER.sub("_", endpoint.name.upper())
+        host, inner = bound.host[endpoint.name], bound.inner[endpoint.name]
+        variables[f"ENDPOINT_{name}"] = str(
+            host if pod.is_on_host_network and host is not None else inner
+        )
+        if host is not None:
+            variables[f"EP_HOST_{name}"] = str(host)
+        if not pod.is_on_host_network:
+            variables[f"EP_CONTAINER_{name}"] = str(inner)
+    return {**variables, **pod.environment, **container.environment}
+
+
+def _command(
+    pod: Pod, container: PodContainer, environment: Mapping[str, str | EnvSecret]
+) -> mesos.CommandInfo:
+    variables = tuple(
+        mesos.Variable(name=name, type="SECRET", secret=secret_of(pod.secrets, value.secret))
+        if isinstance(value, EnvSecret)
+        else mesos.Variable(name=name, value=value)
+        for name, value in environment.items()
+    )
+    uris = tuple(
+        mesos.URI(
+            value=artifact.uri,
+            executable=artifact.executable,
+            extract=artifact.extract,
+            cache=artifact.cache,
+            output_file=artifact.dest_path,
+        )
+        for artifact in container.artifacts
+    )
+    given = None if container.exec is None else container.exec.command
+    argv = () if given is None else given.argv
+    keeps_entrypoint = (
+        container.image is not None
+        and container.exec is not None
+        and container.exec.override_entrypoint is False
+    )
+    value = None if given is None else given.shell
+    if argv and not keeps_entrypoint:
+        value = argv[0]
+    return mesos.CommandInfo(
+        uris=uris,
+        environment=mesos.Environment(variables=variables),
+        shell=given is not None and given.shell is not None,
+        value=value,
+        arguments=argv,
+        user=container.user or pod.user,
+    )
+
+
+# Containers, volumes and networks
+
+
+def _container(pod: Pod, container: PodContainer) -> mesos.ContainerInfo | None:
+    image = container.image
+    volumes = {volume.name: volume for volume in pod.volumes}
+    mounts = tuple(_mount(pod, volumes[mount.name], mount) for mount in container.volume_mounts)
+    linux = container.linux_info
+    if image is None and not mounts and linux is None and not container.tty:
+        return None
+    info = None
+    if image is not None:
+        docker = mesos.DockerImage(name=image.id)
+        info = mesos.MesosInfo(
+            image=mesos.Image(type="DOCKER", docker=docker, cached=not image.force_pull)
+        )
+    return mesos.ContainerInfo(
+        type="MESOS",
+        mesos=info,
+        volumes=mounts,
+        linux_info=linux_of(linux),
+        tty_info=mesos.TTYInfo() if container.tty else None,
+    )
+
+
+def _mount(pod: Pod, volume: PodVolume, mount: VolumeMount) -> mesos.Volume:
+    """Return where a container sees a volume: one of the pod's own lies in the pod's sandbox."""
+    mode = "RO" if mount.read_only else "RW"
+    if volume.host is not None:
+        return mesos.Volume(mode=mode, container_path=mount.mount_path, host_path=volume.host)
+    if volume.secret is not None:
+        source = mesos.VolumeSource(type="SECRET", secret=secret_of(pod.secrets, volume.secret))
+    else:
+        path = mesos.SandboxPath(type="PARENT", path=volume.name)
+        source = mesos.VolumeSource(type="SANDBOX_PATH", sandbox_path=path)
+    return mesos.Volume(mode=mode, container_path=mount.mount_path, source=source)
+
+
+def _shared(pod: Pod, bound: _Bound) -> mesos.ContainerInfo | None:
+    """Return what the containers of an instance share: their networks and Linux settings."""
+    networks = tuple(_network(pod, n, bound) for n in pod.networks if n.mode != NetworkMode.HOST)
+    if not networks and pod.linux_info is None:
+        return None
+    return mesos.ContainerInfo(
+        type="MESOS", network_infos=networks, linux_info=linux_of(pod.linux_info)
+    )
+
+
+def _network(pod: Pod, network: Network, bound: _Bound) -> mesos.NetworkInfo:
+    mappings = tuple(
+        mesos.PortMapping(host_port=host, container_port=bound.inner[e.name], protocol=protocol)
+        for e in pod.endpoints
+        if (host := bound.host[e.name]) is not None
+        and (not e.network_names or network.name in e.network_names)
+        for protocol in e.protocol
+    )
+    name = BRIDGE if network.mode is NetworkMode.BRIDGE else network.name
+    return mesos.NetworkInfo(name=name, labels=labels_of(network.labels), port_mappings=mappings)
+
+
+def _discovered(pod: Pod, endpoints: Sequence[PodEndpoint], bound: _Bound) -> Iterator[mesos.Port]:
+    names = tuple(network.name for network in pod.networks if network.name)
+    for endpoint in endpoints:
+        host, inner = bound.host[endpoint.name], bound.inner[endpoint.name]
+        for protocol in endpoint.protocol:
+            if pod.is_on_host_network:
+                yield port_message(inner, endpoint.name, protocol, endpoint.labels)
+            elif host is not None:
+                labels = {**endpoint.labels, "network-scope": "host"}
+                yield port_message(host, endpoint.name, protocol, labels)
+            else:
+                for network in endpoint.network_names or names:
+                    scope = {"network-scope": "container", "network-name": network}
+                    labels = {**endpoint.labels, **scope}
+                    yield port_message(inner, endpoint.name, protocol, labels)
+
+
+# Checks
+
+
+def _told(command: ExecCommand) -> mesos.CommandInfo:
+    if command.shell is not None:
+        return mesos.CommandInfo(value=command.shell)
+    return mesos.CommandInfo(shell=False, value=command.argv[0], arguments=command.argv)
+
+
+def _health_check(check: PodHealthCheck | None, bound: _Bound) -> mesos.HealthCheck | None:
+    if check is None:
+        return None
+    kinds = mesos.HealthCheckType
+    command, http, tcp, kind = None, None, None, kinds.TCP
+    if check.exec is not None:
+        kind, command = kinds.COMMAND, _told(check.exec.command)
+    elif check.http is not None:
+        kind = kinds.HTTP
+        http = mesos.CheckHttp(
+            scheme=check.http.scheme.lower(),
+            port=bound.inner[check.http.endpoint],
+            path=check.http.path or "/",
+        )
+    elif check.tcp is not None:
+        tcp = mesos.CheckTcp(port=bound.inner[check.tcp.endpoint])
+    return mesos.HealthCheck(
+        delay_seconds=check.delay_seconds,
+        interval_seconds=check.interval_seconds,
+        timeout_seconds=check.timeout_seconds,
+        consecutive_failures=check.max_consecutive_failures,
+        grace_period_seconds=check.grace_period_seconds,
+        type=kind,
+        command=command,
+        http=http,
+        tcp=tcp,
+    )
+
+
+def _check(check: PodCheck | None, bound: _Bound) -> mesos.CheckInfo | None:
+    if check is None:
+        return None
+    command, http, tcp = None, None, None
+    if check.exec is not None:
+        command = mesos.CheckInfoCommand(command=_told(check.exec.command))
+    elif check.http is not None:
+        path = check.http.path or "/"
+        http = mesos.CheckInfoHttp(port=bound.inner[check.http.endpoint], path=path)
+    elif check.tcp is not None:
+        tcp = mesos.CheckInfoTcp(port=bound.inner[check.tcp.endpoint])
+    return mesos.CheckInfo(
+        type="COMMAND" if command else "HTTP" if http else "TCP",
+        command=command,
+        http=http,
+        tcp=tcp,
+        delay_seconds=check.delay_seconds,
+        interval_seconds=check.interval_seconds,
+        timeout_seconds=check.timeout_seconds,
+    )
