@@ -14,7 +14,10 @@ from phalanx.dns.forward.route import name_servers, parse_routes
 from phalanx.dns.resolvconf import ResolvConf
 from phalanx.dns.zones.settings import SOURCES, ZoneSettings
 from phalanx.lb.choose import Kind, check_kind
+from phalanx.net.isolation.fence import NodeService, parse_services
 from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
+
+IPV6 = Path("/proc/sys/net/ipv6")  # there where the kernel has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,11 @@ class PlaneConfig:
     dns_compat: bool = setting(
         "answer as Mesos-DNS did even where that is against the RFCs", default=False
     )
+    node_services: tuple[str, ...] = setting(
+        "what containers reach on this node beside DNS, VIPs, its agent or master and tasks on its"
+        " own network, like tcp:9100 or udp:5000-5010; any for everything",
+        default=("tcp:5050", "tcp:5051", "tcp:8080", "tcp:8123"),
+    )
     resync: float = setting("seconds between two looks at the whole kernel state", default=30.0)
     log_level: str = setting("debug, info, warning or error", default="info")
 
@@ -124,6 +132,11 @@ class PlaneConfig:
         _ = self.resolver_file
         _ = self.zones  # raises for what it can't use
         check_level(self.log_level)
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Tell whether containers may have IPv6 here."""
+        return self.enable_ipv6 and IPV6.exists()
 
     def name_servers(self) -> Sequence[str]:
         """Return the upstreams, those of a resolv.conf as it is now.
@@ -153,6 +166,14 @@ class PlaneConfig:
             transfers=parse_networks("dns-transfer", self.dns_transfer),
             per_second=self.dns_rate_limit,
         )
+
+    @property
+    def reachable(self) -> tuple[NodeService, ...] | None:
+        """Return what containers reach on this node; None for everything."""
+        try:
+            return parse_services(self.node_services)
+        except ValueError as error:
+            raise ConfigError(f"--node-services: {error}") from error
 
     @property
     def zones(self) -> ZoneSettings:

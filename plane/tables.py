@@ -1,7 +1,7 @@
 """Which tables a node has, in which order, and which pure function says what each holds."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 from typing import Any, TypeVar
 
 from phalanx.core.reconcile.dataplane import Dataplane
@@ -17,16 +17,20 @@ from phalanx.net.attachment.bridge import desired_bridges
 from phalanx.net.attachment.bridges import KernelBridges
 from phalanx.net.attachment.kernel import KernelLinks as AttachedLinks
 from phalanx.net.isolation.desired import desired_isolation
+from phalanx.net.isolation.fence import desired_fence
 from phalanx.net.isolation.layout import ISOLATION
+from phalanx.net.model.objects import IPAddress, node6
 from phalanx.net.model.view import View
 from phalanx.net.nat.desired import desired_nat
 from phalanx.net.nat.layout import NAT
+from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable
 from phalanx.net.overlay.desired import (
     desired_links,
     desired_routes,
     desired_rules,
+    desired_senders,
     desired_settings,
 )
 from phalanx.net.overlay.link.kernel import KernelLinks
@@ -34,7 +38,9 @@ from phalanx.net.overlay.mark import TABLE_LOCAL
 from phalanx.net.overlay.route.kernel import KernelRoutes
 from phalanx.net.overlay.route.value import LocalRoute, Route, RouteKey
 from phalanx.net.overlay.rule.kernel import KernelRules
+from phalanx.net.overlay.senders import SENDERS
 from phalanx.net.overlay.setting.proc import ProcSettings
+from phalanx.net.overlay.underlay import underlay_mtu
 from phalanx.net.rtnl.kernel import Rtnl
 from phalanx.plane.cni.config import desired_config_files
 from phalanx.plane.cni.directory import CniConfigFiles
@@ -45,7 +51,7 @@ V = TypeVar("V")
 
 Tables = Sequence[Reconciler[Any, Any]]
 
-NFT_TABLES = (ISOLATION.table, NAT.table, LB_TABLE, IPVS_TABLE)  # ours, by name
+NFT_TABLES = (SENDERS.table, ISOLATION.table, NAT.table, LB_TABLE, IPVS_TABLE)  # ours, by name
 
 
 def build_tables(
@@ -62,26 +68,50 @@ def build_tables(
     """
     node = config.ip
     pool = config.vip_range
+    settings = desired_settings(has_ipv6=config.has_ipv6)
+    addresses: dict[IPAddress, None] = dict.fromkeys(config.dns_listen)
+    if config.has_ipv6:
+        addresses[node6(node)] = None
     balancer, leftovers = choose_services(config.lb, nft, pool=pool)
     is_local_only = isinstance(balancer, IpvsServices)  # sees only what is for this node
     wanted = _last(lambda v: desired_services(v, node=node))
     services = _table(balancer, view, wanted)
+    policies = _last(desired_isolation)
+
+    def isolation(known: View) -> Mapping[Element, None]:
+        outside = [ip_network(vip.address) for vip in wanted(known) if vip.address not in pool]
+        return policies(known) | desired_fence(
+            known,
+            node=node,
+            services=config.reachable,
+            resolvers=config.dns_listen,
+            vips=[pool, config.vip_range6, *outside],
+        )
+
     tables: list[Reconciler[Any, Any]] = [
-        # The resolver's addresses, and the link that routes lead into.
+        # Who may send into the tunnel, before there is one.
+        _table(KernelSetTable(nft, SENDERS), view, lambda v: desired_senders(v, node=node)),
+        # The link that routes lead into, and the node's own addresses, which they start from.
         _table(
-            KernelAddresses(rtnl), view, lambda _: dict.fromkeys(config.dns_listen), is_static=True
+            KernelLinks(rtnl), view, lambda v: desired_links(v, underlay_mtu=underlay_mtu(node))
         ),
-        _table(KernelLinks(rtnl), view, desired_links),
-        _table(ProcSettings(rtnl, desired_settings().keys()), view, lambda _: desired_settings()),
+        _table(ProcSettings(rtnl, settings.keys()), view, lambda _: settings),
+        _table(KernelAddresses(rtnl), view, lambda _: addresses, is_static=True),
         # Walls stand before there is a way through them.
-        _table(KernelSetTable(nft, ISOLATION), view, desired_isolation),
+        _table(KernelSetTable(nft, ISOLATION), view, isolation),
         _table(KernelSetTable(nft, NAT), view, lambda v: desired_nat(v, node=node)),
         _table(KernelRules(rtnl), view, desired_rules),
         _table(
             KernelRoutes(rtnl),
             view,
             lambda v: (
-                desired_routes(v, node=node, vip_range=pool)
+                desired_routes(
+                    v,
+                    node=node,
+                    vip_range=pool,
+                    vip_range6=config.vip_range6,
+                    has_ipv6=config.has_ipv6,
+                )
                 | (routes_to_own(wanted(v), node=node, pool=pool) if is_local_only else {})
             ),
         ),

@@ -1,13 +1,18 @@
 """From the View to the routes, rules, link and settings that carry the overlay on one node."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
+from phalanx.net.model.objects import NODES6, node6
 from phalanx.net.model.view import View
+from phalanx.net.nft.element import RULES, Element
 from phalanx.net.overlay.link.value import VxlanLink
 from phalanx.net.overlay.mark import (
+    LEAST_MTU,
+    METRIC6,
     METRICS,
     NODE_VNI,
+    OVERHEAD,
     TABLE_LOCAL,
     TABLE_MAIN,
     TABLE_NODES,
@@ -21,6 +26,7 @@ from phalanx.net.overlay.route.value import (
     TunnelRoute,
     UnreachableRoute,
 )
+from phalanx.net.overlay.senders import NODES
 
 MTU = 1450  # of the tunnel while no network asks for more
 
@@ -30,10 +36,21 @@ SETTINGS: Mapping[str, str] = {
     # The kernel takes the larger of this and conf/all, so "all" stays the operator's.
     f"net/ipv4/conf/{TUNNEL}/rp_filter": "2",
 }
+SETTINGS6: Mapping[str, str] = {
+    # A machine may begin without IPv6 on new links.
+    "net/ipv6/conf/lo/disable_ipv6": "0",
+    f"net/ipv6/conf/{TUNNEL}/disable_ipv6": "0",
+    "net/ipv6/conf/all/forwarding": "1",
+}
 
 
 def desired_routes(
-    view: View, *, node: IPv4Address, vip_range: IPv4Network | None = None
+    view: View,
+    *,
+    node: IPv4Address,
+    vip_range: IPv4Network | None = None,
+    vip_range6: IPv6Network | None = None,
+    has_ipv6: bool = True,
 ) -> dict[RouteKey, Route]:
     """Return the routes of the node with address *node*.
 
@@ -41,29 +58,40 @@ def desired_routes(
     at any moment; one that left the View has none. What no node is leased of a
     network is unreachable instead of leaking to the underlay.
     """
-    routes: dict[RouteKey, Route] = {}
-    for network in view.networks.values():
-        if network.subnet is not None:
-            key = RouteKey(TABLE_MAIN, network.subnet, UNREACHABLE_METRIC)
-            routes[key] = UnreachableRoute()
-    present = {other.address for other in view.nodes.values()}
-    for lease in view.subnets.values():
-        network_of_lease = view.networks.get(lease.network)
-        if network_of_lease is None or lease.node == node or lease.node not in present:
-            continue
-        if lease.subnet is None:
-            continue
-        routes[RouteKey(TABLE_MAIN, lease.subnet, metric_to(lease.node))] = TunnelRoute(
-            remote=lease.node, vni=network_of_lease.vni, source=node
-        )
+    routes = {
+        RouteKey(TABLE_MAIN, subnet, UNREACHABLE_METRIC): UnreachableRoute()
+        for network in view.networks.values()
+        for subnet in network.subnets
+    } | _to_leases(view, node)
     for other in view.nodes.values():
         if other.address != node:
-            key = RouteKey(
-                TABLE_NODES, IPv4Network((int(other.address), 32)), metric_to(other.address)
-            )
-            routes[key] = TunnelRoute(remote=other.address, vni=NODE_VNI, source=node)
+            to = TunnelRoute(remote=other.address, vni=NODE_VNI, source=node)
+            metric = metric_to(other.address)
+            routes[RouteKey(TABLE_NODES, IPv4Network((int(other.address), 32)), metric)] = to
+            # Nobody but us knows the way there: no need of a table for containers alone.
+            routes[RouteKey(TABLE_MAIN, IPv6Network((int(other.address6), 128)), metric)] = to
+    routes[RouteKey(TABLE_MAIN, NODES6, UNREACHABLE_METRIC)] = UnreachableRoute()
     if vip_range is not None:
         routes[RouteKey(TABLE_LOCAL, vip_range)] = LocalRoute(source=node)
+    if vip_range6 is not None:
+        routes[RouteKey(TABLE_LOCAL, vip_range6, METRIC6)] = LocalRoute(source=node6(node))
+    if not has_ipv6:
+        return {key: route for key, route in routes.items() if key.destination.version == 4}
+    return routes
+
+
+def _to_leases(view: View, node: IPv4Address) -> dict[RouteKey, Route]:
+    """Return the routes of *node* to what other nodes are leased."""
+    present = {other.address for other in view.nodes.values()}
+    routes: dict[RouteKey, Route] = {}
+    for lease in view.subnets.values():
+        network = view.networks.get(lease.network)
+        if network is None or lease.node == node or lease.node not in present:
+            continue
+        to = TunnelRoute(remote=lease.node, vni=network.vni, source=node)
+        metric = metric_to(lease.node)
+        for subnet in lease.subnets:
+            routes[RouteKey(TABLE_MAIN, subnet, metric)] = to
     return routes
 
 
@@ -87,12 +115,26 @@ def desired_rules(view: View) -> dict[IPv4Network, None]:
     return dict.fromkeys(subnet for subnet in subnets if subnet is not None)
 
 
-def desired_links(view: View) -> dict[str, VxlanLink]:
-    """Return the one VXLAN link; its MTU is the largest that a network has."""
+def desired_senders(view: View, *, node: IPv4Address) -> dict[Element, None]:
+    """Return whose packets the tunnel takes: every other node's, and RULES for the table itself."""
+    others = (other.address for other in view.nodes.values() if other.address != node)
+    return dict.fromkeys([RULES, *(Element(NODES, (str(address),)) for address in others)])
+
+
+def desired_links(view: View, *, underlay_mtu: int | None = None) -> dict[str, VxlanLink]:
+    """Return the one VXLAN link.
+
+    Its MTU is the largest that a network has, but no more than the underlay
+    carries with the tunnel's headers on top: who sends a larger packet is told
+    by the link, and no outer packet is fragmented.
+    """
     mtu = max((network.mtu for network in view.networks.values()), default=MTU)
-    return {TUNNEL: VxlanLink(mtu=max(mtu, MTU))}
+    mtu = max(mtu, MTU)
+    if underlay_mtu is not None:
+        mtu = max(min(mtu, underlay_mtu - OVERHEAD), LEAST_MTU)
+    return {TUNNEL: VxlanLink(mtu=mtu)}
 
 
-def desired_settings() -> Mapping[str, str]:
+def desired_settings(*, has_ipv6: bool = True) -> Mapping[str, str]:
     """Return the kernel settings by their paths below /proc/sys."""
-    return SETTINGS
+    return {**SETTINGS, **SETTINGS6} if has_ipv6 else SETTINGS

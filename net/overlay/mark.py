@@ -10,5 +10,10 @@ RULE_PRIORITY = 12200  # after the local table (0), before main (32766)
 METRICS = 65521  # routes into the tunnel have metrics of 1 to this; a prime spreads nodes well
 UNREACHABLE_METRIC = 1 << 31  # any other route to the same prefix comes first
 
+METRIC6 = 1024  # of IPv6 routes where there is no need of another; the kernel's own default
+
 VXLAN_PORT = 64000
+VXLAN_MARK = 0x08000000  # on a packet that the tunnel sends; listed in docs/reference/marks.md
+OVERHEAD = 36  # bytes that VXLAN-GPE over IPv4 adds to a packet: IPv4 20, UDP 8, VXLAN 8
+LEAST_MTU = 1280  # of the tunnel: IPv6 needs it (RFC 8200 §5)
 NODE_VNI = 1  # between containers and nodes; the networks' own start at 1024

@@ -7,7 +7,10 @@ from phalanx.net.overlay.mark import VXLAN_PORT
 
 @dataclass(frozen=True, slots=True)
 class VxlanLink:
-    """A VXLAN-GPE link in collect-metadata mode: the route says where to and which VNI."""
+    """A VXLAN-GPE link in collect-metadata mode: the route says where to and which VNI.
+
+    It has no MAC address, nor any neighbours and forwarding entries.
+    """
 
     mtu: int
     port: int = VXLAN_PORT

@@ -8,7 +8,7 @@ from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta
 from phalanx.net.overlay.mark import TUNNEL
 from phalanx.net.overlay.route.message import (
-    DUMP_REQUEST,
+    DUMP_REQUESTS,
     RTM_DELROUTE,
     RTM_GETROUTE,
     RTM_NEWROUTE,
@@ -22,7 +22,7 @@ from phalanx.net.rtnl.kernel import Rtnl
 
 
 class KernelRoutes:
-    """A Dataplane of the IPv4 routes that carry our protocol number.
+    """A Dataplane of the routes of both families that carry our protocol number.
 
     A route is made only where there is none, never in the place of somebody
     else's: that one is refused, and the error says so.
@@ -53,7 +53,11 @@ class KernelRoutes:
 def _dump() -> dict[RouteKey, Route]:
     links = dict(socket.if_nameindex())
     with Conversation() as conversation:
-        messages = conversation.dump(RTM_GETROUTE, DUMP_REQUEST)
+        messages = [
+            message
+            for request in DUMP_REQUESTS
+            for message in conversation.dump(RTM_GETROUTE, request)
+        ]
     return dict(found for message in messages if (found := decode_route(message, links)))
 
 
@@ -62,7 +66,7 @@ def _apply(change: Delta[RouteKey, Route]) -> list[str]:
     indices = {name: index for index, name in socket.if_nameindex()}
     refusals: list[str] = []
     news: dict[RouteKey, Request] = {}
-    for key in sorted(change.upserts, key=lambda key: (key.destination.prefixlen, key)):
+    for key in sorted(change.upserts, key=lambda key: key.place):
         route = change.upserts[key]
         oif = indices.get(TUNNEL if isinstance(route, TunnelRoute) else "lo")
         if oif is None:

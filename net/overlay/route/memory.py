@@ -1,10 +1,10 @@
 """Routes in memory, refused where the kernel would refuse them."""
 
 from collections.abc import Collection, Mapping
-from ipaddress import IPv4Address
 
 from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta
+from phalanx.net.model.objects import IPAddress, node6
 from phalanx.net.overlay.mark import TUNNEL
 from phalanx.net.overlay.route.value import (
     LocalRoute,
@@ -27,7 +27,7 @@ class MemoryRoutes:
     def __init__(
         self,
         *,
-        addresses: Collection[IPv4Address] = (),
+        addresses: Collection[IPAddress] = (),
         foreign: Collection[RouteKey] = (),
         has_tunnel: bool = True,
     ) -> None:
@@ -58,8 +58,12 @@ class MemoryRoutes:
             return f"not a route that we make: {route.form}"
         if isinstance(route, TunnelRoute) and not self._has_tunnel:
             return f"there is no link {TUNNEL}"
-        if isinstance(route, TunnelRoute | LocalRoute) and route.source not in self._addresses:
-            return "the kernel says EINVAL"
+        if isinstance(route, TunnelRoute | LocalRoute):
+            source: IPAddress = route.source
+            if isinstance(route, TunnelRoute) and key.destination.version == 6:
+                source = node6(route.source)
+            if source not in self._addresses:
+                return "the kernel says EINVAL"
         if key in self._foreign:
             return "there is a route that is not ours"
         return None

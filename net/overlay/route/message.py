@@ -5,9 +5,10 @@ pyroute2 knows no IP encapsulation, and takes a round trip for each route.
 
 import struct
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
-from socket import AF_INET
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from socket import AF_INET, AF_INET6
 
+from phalanx.net.model.objects import IPAddress, node6
 from phalanx.net.overlay.mark import PROTOCOL, TUNNEL
 from phalanx.net.overlay.route.value import (
     LocalRoute,
@@ -31,7 +32,9 @@ _LWTUNNEL_ENCAP_IP, _LWTUNNEL_IP_ID, _LWTUNNEL_IP_DST, _LWTUNNEL_IP_SRC = 2, 1, 
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST, _SCOPE_NOWHERE = 0, 253, 254, 255
 _UNSPECIFIED, _UNICAST, _LOCAL, _UNREACHABLE = 0, 1, 2, 7
 
-DUMP_REQUEST = _RTMSG.pack(AF_INET, 0, 0, 0, 0, PROTOCOL, 0, 0, 0)
+DUMP_REQUESTS = tuple(
+    _RTMSG.pack(family, 0, 0, 0, 0, PROTOCOL, 0, 0, 0) for family in (AF_INET, AF_INET6)
+)
 
 
 def encode_route(key: RouteKey, route: Route, *, oif: int) -> bytes:
@@ -43,8 +46,9 @@ def encode_route(key: RouteKey, route: Route, *, oif: int) -> bytes:
                 + encode_attribute(_LWTUNNEL_IP_DST, route.remote.packed)
                 + encode_attribute(_LWTUNNEL_IP_SRC, route.source.packed)
             )
+            inside = route.source if key.destination.version == 4 else node6(route.source)
             way = (
-                _source_and_link(route.source, oif)
+                _source_and_link(inside, oif)
                 + encode_attribute(_RTA_ENCAP_TYPE, _U16.pack(_LWTUNNEL_ENCAP_IP))
                 + encode_attribute(_RTA_ENCAP, encap)
             )
@@ -67,13 +71,15 @@ def decode_route(message: bytes, links: Mapping[int, str]) -> tuple[RouteKey, Ro
 
     *links* are the names of links by index.
     """
-    _, length, _, _, table, protocol, _, kind, _ = _RTMSG.unpack_from(message)
+    family, length, _, _, table, protocol, _, kind, _ = _RTMSG.unpack_from(message)
     if protocol != PROTOCOL:
         return None
     found = dict(decode_attributes(message[_RTMSG.size :]))
     key = RouteKey(
         table=_number(found.get(_RTA_TABLE)) or table,
-        destination=IPv4Network((found.get(_RTA_DST, bytes(4)), length)),
+        destination=ip_network(
+            (found.get(_RTA_DST, bytes(4 if family == AF_INET else 16)), length)
+        ),
         metric=_number(found.get(_RTA_PRIORITY)),
     )
     link = links.get(_number(found.get(_RTA_OIF)), "none")
@@ -83,21 +89,23 @@ def decode_route(message: bytes, links: Mapping[int, str]) -> tuple[RouteKey, Ro
 def _route(kind: int, link: str, found: Mapping[int, bytes]) -> Route:
     if kind == _UNREACHABLE:
         return UnreachableRoute()
-    source = IPv4Address(found.get(_RTA_PREFSRC, bytes(4)))
+    source = _address(found.get(_RTA_PREFSRC, bytes(4)))
     if kind == _LOCAL and link == "lo":
         return LocalRoute(source)
     if kind == _UNICAST and link == TUNNEL and _RTA_ENCAP in found:
         encap = dict(decode_attributes(found[_RTA_ENCAP]))
         outside = IPv4Address(encap.get(_LWTUNNEL_IP_SRC, bytes(4)))
-        if outside == source and {_LWTUNNEL_IP_ID, _LWTUNNEL_IP_DST} <= encap.keys():
+        inside = outside if source.version == 4 else node6(outside)
+        if inside == source and {_LWTUNNEL_IP_ID, _LWTUNNEL_IP_DST} <= encap.keys():
             [vni] = _BE64.unpack(encap[_LWTUNNEL_IP_ID])
-            return TunnelRoute(IPv4Address(encap[_LWTUNNEL_IP_DST]), vni, source)
+            return TunnelRoute(IPv4Address(encap[_LWTUNNEL_IP_DST]), vni, outside)
     return UnknownRoute(f"type {kind} dev {link} src {source}")
 
 
 def _encode(key: RouteKey, scope: int, kind: int) -> bytes:
     table = key.table if key.table < 256 else 0
-    head = _RTMSG.pack(AF_INET, key.destination.prefixlen, 0, 0, table, PROTOCOL, scope, kind, 0)
+    family = AF_INET if key.destination.version == 4 else AF_INET6
+    head = _RTMSG.pack(family, key.destination.prefixlen, 0, 0, table, PROTOCOL, scope, kind, 0)
     attributes = encode_attribute(_RTA_TABLE, _U32.pack(key.table)) + encode_attribute(
         _RTA_DST, key.destination.network_address.packed
     )
@@ -106,10 +114,14 @@ def _encode(key: RouteKey, scope: int, kind: int) -> bytes:
     return head + attributes
 
 
-def _source_and_link(source: IPv4Address, oif: int) -> bytes:
+def _source_and_link(source: IPAddress, oif: int) -> bytes:
     return encode_attribute(_RTA_PREFSRC, source.packed) + encode_attribute(
         _RTA_OIF, _U32.pack(oif)
     )
+
+
+def _address(packed: bytes) -> IPAddress:
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
 def _number(value: bytes | None) -> int:

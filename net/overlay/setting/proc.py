@@ -8,12 +8,16 @@ from phalanx.core.reconcile.delta import Delta
 from phalanx.net.rtnl.kernel import Rtnl
 
 ROOT = Path("/proc/sys")
+FORWARDING6 = "net/ipv6/conf/all/forwarding"
+OURS = "phx"  # begins the names of our links
 
 
 class ProcSettings:
     """A Dataplane of the settings *names*, paths below /proc/sys.
 
     The files show the namespace of the thread that opens them: that of *rtnl*.
+    A node that begins to forward IPv6 goes on hearing router advertisements
+    where it did: else it would lose the routes that it has of them.
     A setting has no absence that we could restore: a removal changes nothing.
     """
 
@@ -45,7 +49,18 @@ def _write(values: Mapping[str, str]) -> list[str]:
     refusals: list[str] = []
     for name, value in values.items():
         try:
+            if name == FORWARDING6:
+                _go_on_hearing_routers()
             (ROOT / name).write_text(value)
         except OSError as error:
             refusals.append(f"{name}: {value!r}: {error.strerror}")
     return refusals
+
+
+def _go_on_hearing_routers() -> None:
+    """Turn 1, to accept advertisements unless forwarding, into 2, to accept them anyhow."""
+    for setting in ROOT.glob("net/ipv6/conf/*/accept_ra"):
+        link = setting.parent.name
+        is_theirs = link not in ("all", "default", "lo") and not link.startswith(OURS)
+        if is_theirs and setting.read_text().strip() == "1":
+            setting.write_text("2")

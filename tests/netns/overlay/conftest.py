@@ -7,13 +7,13 @@
           \\________ | ______/
                   router      (drops whatever has an address of neither kind)
 
-tests/netns/isolation/conftest.py is a link to this file.
+tests/netns/isolation/conftest.py is a link to this file; the walls stand there only.
 """
 
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,26 +25,31 @@ from phalanx.core.reconcile.reconciler import Reconciler
 from phalanx.net.address.kernel import KernelAddresses
 from phalanx.net.isolation.desired import desired_isolation
 from phalanx.net.isolation.layout import ISOLATION
+from phalanx.net.model.objects import node6
 from phalanx.net.model.view import View
 from phalanx.net.nat.desired import desired_nat
 from phalanx.net.nat.layout import NAT
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable
 from phalanx.net.overlay.desired import (
-    SETTINGS,
     desired_links,
     desired_routes,
     desired_rules,
+    desired_senders,
     desired_settings,
 )
 from phalanx.net.overlay.link.kernel import KernelLinks
 from phalanx.net.overlay.route.kernel import KernelRoutes
 from phalanx.net.overlay.rule.kernel import KernelRules
+from phalanx.net.overlay.senders import SENDERS
 from phalanx.net.overlay.setting.proc import ProcSettings
+from phalanx.net.overlay.underlay import underlay_mtu
 from phalanx.net.rtnl.kernel import Rtnl
 
 TIMEOUT_SECONDS = 5.0
+HAS_WALLS = Path(__file__).parent.name == "isolation"
 VIP_RANGE = IPv4Network("11.0.0.0/8")
+VIP_RANGE6 = IPv6Network("fd01:c::/64")
 SERVICE_ADDRESS = IPv4Address("198.51.100.1")
 
 NODES = {"n1": "198.18.1.1", "m1": "198.18.1.3", "n2": "198.18.2.2"}
@@ -55,6 +60,13 @@ CONTAINERS = {  # name: node, bridge, address
     "b1": ("n1", "phx-1025", "10.20.1.2"),
     "d2": ("n2", "phx-1024", "9.0.2.2"),
     "b2": ("n2", "phx-1025", "10.20.2.2"),
+}
+CONTAINERS6 = {
+    "d1": "fd01:b:0:0:1::2",
+    "e1": "fd01:b:0:0:1::3",
+    "b1": "fd02:b:0:0:1::2",
+    "d2": "fd01:b:0:0:2::2",
+    "b2": "fd02:b:0:0:2::2",
 }
 ROUTER_RULES = """
 table inet guard {
@@ -139,11 +151,13 @@ def _attach(names: Names, short: str) -> None:
     """Give the container its place on its node's bridge, as a CNI plugin would."""
     node, bridge, address = CONTAINERS[short]
     gateway = address.rpartition(".")[0] + ".1"
+    gateway6 = CONTAINERS6[short].rpartition(":")[0] + ":1"
     if bridge not in _run("ip", "-n", names[node], "-br", "link"):
         _batch(
             names[node],
             f"""link add {bridge} type bridge
             addr add {gateway}/24 dev {bridge}
+            addr add {gateway6}/80 dev {bridge} nodad
             link set {bridge} mtu 1450 up
             """,
         )
@@ -154,8 +168,10 @@ def _attach(names: Names, short: str) -> None:
     _batch(
         names[short],
         f"""addr add {address}/24 dev eth0
+        addr add {CONTAINERS6[short]}/80 dev eth0 nodad
         link set eth0 up
         route add default via {gateway}
+        route add default via {gateway6}
         """,
     )
 
@@ -167,30 +183,39 @@ def reconcile(cluster: Names) -> Iterator[Callable[[View], Awaitable[None]]]:
     handles: list[Rtnl | Nft] = []
     tables: list[Reconciler[Any, Any]] = []
 
-    def lay_tables(node: IPv4Address, rtnl: Rtnl, nft: Nft) -> None:
+    def lay_tables(node: IPv4Address, netns: Path, rtnl: Rtnl, nft: Nft) -> None:
         def nat() -> Mapping[Any, Any]:
             return desired_nat(view, node=node)
 
         def routes() -> Mapping[Any, Any]:
-            return desired_routes(view, node=node, vip_range=VIP_RANGE)
+            return desired_routes(view, node=node, vip_range=VIP_RANGE, vip_range6=VIP_RANGE6)
+
+        def links() -> Mapping[Any, Any]:
+            return desired_links(view, underlay_mtu=call_in(netns, lambda: underlay_mtu(node)))
 
         tables.extend(
             [
-                Reconciler(KernelSetTable(nft, ISOLATION), lambda: desired_isolation(view)),
                 Reconciler(KernelSetTable(nft, NAT), nat),
-                Reconciler(KernelAddresses(rtnl), lambda: {SERVICE_ADDRESS: None}),
-                Reconciler(KernelLinks(rtnl), lambda: desired_links(view)),
-                Reconciler(ProcSettings(rtnl, SETTINGS), desired_settings),
+                Reconciler(KernelSetTable(nft, SENDERS), lambda: desired_senders(view, node=node)),
+                Reconciler(KernelLinks(rtnl), links),
+                Reconciler(ProcSettings(rtnl, desired_settings()), desired_settings),
+                Reconciler(
+                    KernelAddresses(rtnl), lambda: {SERVICE_ADDRESS: None, node6(node): None}
+                ),
                 Reconciler(KernelRoutes(rtnl), routes),
                 Reconciler(KernelRules(rtnl), lambda: desired_rules(view)),
             ]
         )
 
+        if HAS_WALLS:
+            walls = KernelSetTable(nft, ISOLATION)
+            tables.append(Reconciler(walls, lambda: desired_isolation(view)))
+
     for short, address in NODES.items():
         netns = Path("/run/netns", cluster[short])
         rtnl, nft = Rtnl(netns=netns), Nft(netns=netns)
         handles += [rtnl, nft]
-        lay_tables(IPv4Address(address), rtnl, nft)
+        lay_tables(IPv4Address(address), netns, rtnl, nft)
 
     async def run(new: View) -> None:
         nonlocal view
@@ -208,9 +233,14 @@ def socket_in(cluster: Names) -> Iterator[Callable[..., socket.socket]]:
     """Yield a function that makes a socket in a namespace; all are closed at the end."""
     made: list[socket.socket] = []
 
-    def make(short: str, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
+    def make(
+        short: str,
+        kind: int = socket.SOCK_STREAM,
+        protocol: int = 0,
+        family: int = socket.AF_INET,
+    ) -> socket.socket:
         netns = Path("/run/netns", cluster[short])
-        made.append(call_in(netns, lambda: socket.socket(socket.AF_INET, kind, protocol)))
+        made.append(call_in(netns, lambda: socket.socket(family, kind, protocol)))
         made[-1].settimeout(TIMEOUT_SECONDS)
         return made[-1]
 

@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,8 @@ from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta, delta
 from phalanx.net.address.kernel import KernelAddresses
 from phalanx.net.address.memory import MemoryAddresses
-from phalanx.net.overlay.desired import SETTINGS, desired_settings
+from phalanx.net.model.objects import node6
+from phalanx.net.overlay.desired import desired_settings
 from phalanx.net.overlay.link.kernel import KernelLinks
 from phalanx.net.overlay.link.memory import MemoryLinks
 from phalanx.net.overlay.link.value import OtherLink, VxlanLink
@@ -33,6 +34,7 @@ from phalanx.net.overlay.setting.proc import ProcSettings
 from phalanx.net.rtnl.kernel import Rtnl
 
 NODE = IPv4Address("198.18.1.1")
+NODE6 = node6(NODE)
 REMOTE = IPv4Address("198.18.2.2")
 LINK = VxlanLink(mtu=1450)
 
@@ -40,10 +42,18 @@ SUBNET = RouteKey(254, IPv4Network("9.0.2.0/24"), 7)
 OTHER_SUBNET = RouteKey(254, IPv4Network("9.0.3.0/24"), 8)
 NETWORK = RouteKey(254, IPv4Network("9.0.0.0/8"), 1 << 31)
 VIPS = RouteKey(255, IPv4Network("11.0.0.0/8"))
+SUBNET6 = RouteKey(254, IPv6Network("fd01:b:0:0:2::/80"), 7)
+NETWORK6 = RouteKey(254, IPv6Network("fd01:b::/64"), 1 << 31)
+NODE_REMOTE6 = RouteKey(254, IPv6Network("fd01:a::c612:202/128"), 7)
+VIPS6 = RouteKey(255, IPv6Network("fd01:c::/64"), 1024)
 TO_REMOTE = TunnelRoute(REMOTE, 1024, NODE)
 ROUTES: dict[RouteKey, Route] = {
     NETWORK: UnreachableRoute(),
     SUBNET: TO_REMOTE,
+    SUBNET6: TO_REMOTE,
+    NETWORK6: UnreachableRoute(),
+    NODE_REMOTE6: TunnelRoute(REMOTE, 1, NODE),
+    VIPS6: LocalRoute(NODE6),
     OTHER_SUBNET: TunnelRoute(IPv4Address("198.18.3.3"), (1 << 24) - 1, NODE),
     RouteKey(122, IPv4Network("198.18.2.2/32"), 9): TunnelRoute(REMOTE, 1, NODE),
     RouteKey(40000, IPv4Network("0.0.0.0/0"), 9): TO_REMOTE,
@@ -65,10 +75,14 @@ def ip(ns: str, command: str) -> str:
     return done.stdout
 
 
+def sysctl(ns: str, *arguments: str) -> str:
+    command = ["ip", "netns", "exec", ns, "sysctl", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def forward_nothing(ns: str) -> None:
     """Let a namespace begin as one does, whatever the machine's own forwards."""
-    closed = ["ip", "netns", "exec", ns, "sysctl", "-qw", "net.ipv4.ip_forward=0"]
-    subprocess.run(closed, check=True)
+    sysctl(ns, "-qw", "net.ipv4.ip_forward=0")
 
 
 @pytest.fixture
@@ -81,12 +95,15 @@ def rtnl(ns: str) -> Iterator[Rtnl]:
 @pytest.fixture
 async def tunnel(ns: str, rtnl: Rtnl) -> None:
     ip(ns, f"addr add {NODE}/24 dev lo")
+    ip(ns, f"addr add {NODE6}/128 dev lo")
     await KernelLinks(rtnl).apply(Delta({TUNNEL: LINK}, frozenset()))
 
 
 @pytest.fixture(params=["memory", "kernel"])
 def routes(request: pytest.FixtureRequest, rtnl: Rtnl, tunnel: None) -> Routes:
-    return KernelRoutes(rtnl) if request.param == "kernel" else MemoryRoutes(addresses=[NODE])
+    return (
+        KernelRoutes(rtnl) if request.param == "kernel" else MemoryRoutes(addresses=[NODE, NODE6])
+    )
 
 
 @pytest.fixture(params=["memory", "kernel"])
@@ -300,20 +317,34 @@ async def test_settings_are_written_and_a_missing_one_is_refused(
 ) -> None:
     forward = "net/ipv4/ip_forward"
     forward_nothing(ns)
+    wanted = desired_settings(has_ipv6=False)
     settings: Settings = (
-        ProcSettings(rtnl, SETTINGS) if backend == "kernel" else MemorySettings({forward: "0"})
+        ProcSettings(rtnl, wanted) if backend == "kernel" else MemorySettings({forward: "0"})
     )
     assert await settings.read() == {forward: "0"}
 
     with pytest.raises(DataplaneError, match="phx-vxlan/rp_filter: '2': No such file"):
-        await settings.apply(Delta(desired_settings(), frozenset()))
+        await settings.apply(Delta(wanted, frozenset()))
 
     assert await settings.read() == {forward: "1"}
 
 
+async def test_node_that_begins_to_forward_ipv6_keeps_the_routes_of_its_routers(
+    ns: str, rtnl: Rtnl, tunnel: None
+) -> None:
+    ip(ns, "link add eth0 type veth peer name eth1")
+    ip(ns, "link add phx-1024 type bridge")
+    sysctl(ns, "-qw", "net.ipv6.conf.all.forwarding=0", "net.ipv6.conf.eth0.accept_ra=1")
+
+    await ProcSettings(rtnl, desired_settings()).apply(Delta(desired_settings(), frozenset()))
+
+    shown = ("net.ipv6.conf.eth0.accept_ra", "net.ipv6.conf.phx-1024.accept_ra")
+    assert sysctl(ns, "-n", *shown).split() == ["2", "1"]
+
+
 async def test_settings_are_those_of_the_namespace(ns: str, rtnl: Rtnl, tunnel: None) -> None:
     before = Path("/proc/sys/net/ipv4/ip_forward").read_text()
-    await ProcSettings(rtnl, SETTINGS).apply(Delta(desired_settings(), frozenset()))
+    await ProcSettings(rtnl, desired_settings()).apply(Delta(desired_settings(), frozenset()))
 
     assert ip(ns, f"-4 netconf show dev {TUNNEL}").count("rp_filter loose") == 1
     assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == before
@@ -321,12 +352,25 @@ async def test_settings_are_those_of_the_namespace(ns: str, rtnl: Rtnl, tunnel: 
 
 async def test_service_addresses_come_and_go(addresses: Addresses) -> None:
     one, two = IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2")
-    await addresses.apply(Delta({one: None, two: None}, frozenset()))
-    assert await addresses.read() == {one: None, two: None}
+    one6, two6 = IPv6Address("fd01:d::c633:6401"), NODE6
+    await addresses.apply(Delta(dict.fromkeys([one, two, one6, two6]), frozenset()))
+    assert await addresses.read() == {one: None, two: None, one6: None, two6: None}
 
-    await addresses.apply(Delta({}, frozenset({one})))
-    await addresses.apply(Delta({}, frozenset({one})))
-    assert await addresses.read() == {two: None}
+    await addresses.apply(Delta({}, frozenset({one, one6})))
+    await addresses.apply(Delta({}, frozenset({one, one6})))
+    assert await addresses.read() == {two: None, two6: None}
+
+
+async def test_no_connection_leaves_from_an_ipv6_address_of_ours_by_itself(
+    ns: str, rtnl: Rtnl
+) -> None:
+    ip(ns, "link add eth0 up type veth peer name eth1")
+    ip(ns, "link set eth1 up")
+    ip(ns, "addr add fd99::1/64 dev eth0 nodad")
+    await KernelAddresses(rtnl).apply(Delta({NODE6: None}, frozenset()))
+
+    assert " src fd99::1 " in ip(ns, "route get fd99::7")
+    assert f" src {NODE6} " in ip(ns, f"route get {NODE6}")
 
 
 @both

@@ -1,17 +1,19 @@
 """The overlay's decisions are pure, so their tests are tables."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import msgspec
 import pytest
 
-from phalanx.net.model.objects import Liveness, Network, Node, SubnetLease
+from phalanx.net.model.objects import Liveness, Network, Node, SubnetLease, node6
 from phalanx.net.model.view import View
+from phalanx.net.nft.element import RULES, Element
 from phalanx.net.overlay.desired import (
     MTU,
     desired_links,
     desired_routes,
     desired_rules,
+    desired_senders,
     desired_settings,
     metric_to,
 )
@@ -47,17 +49,23 @@ def to(table: int, destination: str, remote: IPv4Address) -> RouteKey:
     return RouteKey(table, IPv4Network(destination), metric_to(remote))
 
 
+def to6(table: int, destination: str, remote: IPv4Address) -> RouteKey:
+    return RouteKey(table, IPv6Network(destination), metric_to(remote))
+
+
 def tunnels(view: View, node: IPv4Address = ME) -> dict[str, Route]:
-    """Return the routes into the tunnel, by table and destination."""
+    """Return the IPv4 routes into the tunnel, by table and destination."""
     return {
         f"{key.table} {key.destination}": route
         for key, route in desired_routes(view, node=node).items()
-        if isinstance(route, TunnelRoute)
+        if isinstance(route, TunnelRoute) and key.destination.version == 4
     }
 
 
 def test_every_remote_lease_and_node_has_a_route() -> None:
-    assert desired_routes(VIEW, node=ME, vip_range=IPv4Network("11.0.0.0/8")) == {
+    routes = desired_routes(VIEW, node=ME, vip_range=IPv4Network("11.0.0.0/8"))
+
+    assert {key: route for key, route in routes.items() if key.destination.version == 4} == {
         to(TABLE_MAIN, "9.0.2.0/24", OTHER): TunnelRoute(OTHER, 1024, ME),
         to(TABLE_MAIN, "10.20.2.0/24", OTHER): TunnelRoute(OTHER, 1025, ME),
         to(TABLE_NODES, "198.18.2.2/32", OTHER): TunnelRoute(OTHER, 1, ME),
@@ -65,6 +73,47 @@ def test_every_remote_lease_and_node_has_a_route() -> None:
         RouteKey(TABLE_MAIN, IPv4Network("9.0.0.0/8"), 1 << 31): UnreachableRoute(),
         RouteKey(TABLE_MAIN, IPv4Network("10.20.0.0/16"), 1 << 31): UnreachableRoute(),
         RouteKey(TABLE_LOCAL, IPv4Network("11.0.0.0/8")): LocalRoute(ME),
+    }
+
+
+def test_ipv6_leases_and_nodes_have_routes_of_the_same_form() -> None:
+    both = msgspec.structs.replace(DCOS, subnet6=IPv6Network("fd00:1::/64"), prefix6=80)
+    six = Network("six", None, 0, 1026, 1450, subnet6=IPv6Network("fd01:b::/64"), prefix6=80)
+    lease6 = IPv6Network("fd00:1:0:0:2::/80")
+    view = VIEW.changed(
+        [
+            both,
+            six,
+            SubnetLease("dcos", OTHER, IPv4Network("9.0.2.0/24"), lease6),
+            SubnetLease("six", ME, None, IPv6Network("fd01:b::/80")),
+        ]
+    )
+    vips = IPv6Network("fd01:c::/64")
+    routes = desired_routes(view, node=ME, vip_range6=vips)
+
+    assert {key: route for key, route in routes.items() if key.destination.version == 6} == {
+        to6(TABLE_MAIN, str(lease6), OTHER): TunnelRoute(OTHER, 1024, ME),
+        to6(TABLE_MAIN, "fd01:a::c612:202/128", OTHER): TunnelRoute(OTHER, 1, ME),
+        to6(TABLE_MAIN, "fd01:a::c612:103/128", MASTER): TunnelRoute(MASTER, 1, ME),
+        RouteKey(TABLE_MAIN, IPv6Network("fd00:1::/64"), 1 << 31): UnreachableRoute(),
+        RouteKey(TABLE_MAIN, IPv6Network("fd01:b::/64"), 1 << 31): UnreachableRoute(),
+        RouteKey(TABLE_MAIN, IPv6Network("fd01:a::/96"), 1 << 31): UnreachableRoute(),
+        RouteKey(TABLE_LOCAL, vips, 1024): LocalRoute(node6(ME)),
+    }
+
+
+def test_node_without_ipv6_has_no_route_of_it() -> None:
+    vips = IPv6Network("fd01:c::/64")
+    routes = desired_routes(VIEW, node=ME, vip_range6=vips, has_ipv6=False)
+
+    assert {key.destination.version for key in routes} == {4}
+
+
+def test_tunnel_takes_packets_of_every_other_node() -> None:
+    assert desired_senders(VIEW, node=ME).keys() == {
+        RULES,
+        Element("nodes", (str(OTHER),)),
+        Element("nodes", (str(MASTER),)),
     }
 
 
@@ -128,5 +177,24 @@ def test_link_carries_the_largest_mtu(mtus: list[int], expected: int) -> None:
     assert desired_links(View().changed(networks)) == {TUNNEL: VxlanLink(mtu=expected)}
 
 
+@pytest.mark.parametrize(
+    ("underlay", "expected"),
+    [
+        pytest.param(9000, 8964, id="jumbo-frames"),
+        pytest.param(1500, 1464, id="ethernet"),
+        pytest.param(1460, 1424, id="a-tunnel-itself"),
+        pytest.param(576, 1280, id="below-what-ipv6-needs"),
+        pytest.param(None, 9000, id="unknown"),
+    ],
+)
+def test_link_carries_no_more_than_the_underlay(underlay: int | None, expected: int) -> None:
+    large = msgspec.structs.replace(DCOS, mtu=9000)
+
+    links = desired_links(View().changed([large]), underlay_mtu=underlay)
+
+    assert links == {TUNNEL: VxlanLink(mtu=expected)}
+
+
 def test_node_forwards() -> None:
     assert desired_settings()["net/ipv4/ip_forward"] == "1"
+    assert desired_settings()["net/ipv6/conf/all/forwarding"] == "1"

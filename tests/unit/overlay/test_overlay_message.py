@@ -1,6 +1,6 @@
 """Route messages as bytes: what iproute2 sends, and back again."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,11 @@ ADDRESSES = st.integers(0, 2**32 - 1).map(IPv4Address)
 PREFIXES = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)).map(
     lambda pair: IPv4Network(pair, strict=False)
 )
-KEYS = st.builds(RouteKey, st.integers(1, 2**32 - 1), PREFIXES, st.integers(0, 2**32 - 1))
+PREFIXES6 = st.tuples(st.integers(0, 2**128 - 1), st.integers(0, 128)).map(
+    lambda pair: IPv6Network(pair, strict=False)
+)
+DESTINATIONS = st.one_of(PREFIXES, PREFIXES6)
+KEYS = st.builds(RouteKey, st.integers(1, 2**32 - 1), DESTINATIONS, st.integers(0, 2**32 - 1))
 ROUTES = st.one_of(
     st.tuples(st.builds(TunnelRoute, ADDRESSES, st.integers(0, 2**24 - 1), ADDRESSES), st.just(3)),
     st.tuples(st.builds(LocalRoute, ADDRESSES), st.just(1)),
@@ -50,6 +54,27 @@ def test_tunnel_route_is_the_bytes_that_the_kernel_reads() -> None:
         " 06001500 02000000"  # encapsulation: IP
         " 20001600 0c000100 00000000 00000400 08000200 c6120002 08000300 c6120001"
     )
+
+
+def test_tunnel_route_of_ipv6_has_ipv4_outside_only() -> None:
+    key = RouteKey(254, IPv6Network("fd01:b:0:0:2::/80"), 7)
+    message = encode_route(key, TunnelRoute(IPv4Address("198.18.0.2"), 1024, NODE), oif=3)
+
+    assert message.hex(" ", 4) == (
+        "0a500000 fe7afd01 00000000"  # IPv6 /80
+        " 08000f00 fe000000 14000100 fd01000b 00000000 00020000 00000000 08000600 07000000"
+        " 14000700 fd01000a 00000000 00000000 c6120001 08000400 03000000"  # from, link
+        " 06001500 02000000"
+        " 20001600 0c000100 00000000 00000400 08000200 c6120002 08000300 c6120001"
+    )
+    assert decode_route(message, LINKS) == (key, TunnelRoute(IPv4Address("198.18.0.2"), 1024, NODE))
+
+
+def test_local_route_of_ipv6_survives_the_wire() -> None:
+    key = RouteKey(255, IPv6Network("fd01:c::/64"), 1024)
+    route = LocalRoute(IPv6Address("fd01:a::c612:1"))
+
+    assert decode_route(encode_route(key, route, oif=1), LINKS) == (key, route)
 
 
 def test_routes_of_others_are_not_ours() -> None:
