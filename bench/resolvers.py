@@ -57,13 +57,14 @@ def ours(apps: int, *upstreams: int, rate: int = 0) -> Iterator[Resolver]:
 
 
 @contextmanager
-def dnsmasq(apps: int, *upstreams: int) -> Iterator[Resolver]:
-    """Run dnsmasq with the same names."""
+def dnsmasq(apps: int, *upstreams: int, races: bool = False) -> Iterator[Resolver]:
+    """Run dnsmasq with the same names; if it *races*, it asks all upstreams, as we do."""
     port = free_port()
     command = [
         "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
         f"--port={port}", f"--listen-address={HOST}", "--bind-interfaces", "--pid-file=",
         "--user=root", "--local=/mesos/", "--local-ttl=5", "--dns-forward-max=1000",
+        *(["--all-servers"] if races else ()),
         *(f"--server={HOST}#{each}" for each in upstreams),
         *(f"--host-record={name},{address}" for name, address in _names(apps)),
     ]  # fmt: skip

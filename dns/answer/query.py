@@ -4,14 +4,20 @@ import enum
 import struct
 from typing import NamedTuple
 
-from phalanx.dns.answer.wire import HEADER_BYTES, decode_name, skip_name
+from phalanx.dns.answer.wire import (
+    HEADER_BYTES,
+    MAX_LABEL_BYTES,
+    MAX_NAME_BYTES,
+    decode_name,
+    skip_name,
+)
 from phalanx.dns.zones.record import RecordType
 
 CLASSIC_BYTES = 512  # the size of a reply to a client that names none
 
 _HEADER = struct.Struct("!HHHHHH")
 _FIXED = struct.Struct("!HHIH")
-_OPTION = struct.Struct("!HH")
+_OPTION = _QUESTION = struct.Struct("!HH")
 
 
 class Rcode(enum.IntEnum):
@@ -40,7 +46,7 @@ class Query(NamedTuple):
 
     message: bytes
     end: int  # of the question in the message
-    name: str  # lower case, absolute
+    wire: bytes  # the name in lower case
     type: int
     class_: int
     edns: Edns | None
@@ -49,6 +55,13 @@ class Query(NamedTuple):
     def id(self) -> bytes:
         """Return the first two bytes, by which the client knows its answer."""
         return self.message[:2]
+
+    @property
+    def name(self) -> str:
+        """Return the name in lower case, absolute."""
+        found = decode_name(self.wire)
+        assert found is not None  # what can't be decoded is no query
+        return found
 
     @property
     def question(self) -> bytes:
@@ -76,22 +89,32 @@ def parse_query(message: bytes) -> Query | Rcode | None:
     if message[2] & 0x78:
         return Rcode.NOTIMP
     _, _, questions, *others = _HEADER.unpack_from(message)
-    if questions != 1 or sum(others) > len(message):
-        return Rcode.FORMERR
-    at = skip_name(message, HEADER_BYTES)
-    if at is None or at + 4 > len(message):
-        return Rcode.FORMERR
-    name = decode_name(message[HEADER_BYTES:at].lower())
-    if name is None:
-        return Rcode.FORMERR
-    type_, class_ = struct.unpack_from("!HH", message, at)
+    at = _end_of_name(message)
     end = at + 4
+    if questions != 1 or not at or end > len(message):
+        return Rcode.FORMERR
+    type_, class_ = _QUESTION.unpack_from(message, at)
     if type_ == RecordType.OPT:
+        return Rcode.FORMERR
+    if sum(others) > len(message):
         return Rcode.FORMERR
     edns = _parse_rest(message, end, *others)
     if isinstance(edns, Rcode):
         return edns
-    return Query(message, end, name, type_, class_, edns)
+    return Query(message, end, message[HEADER_BYTES:at].lower(), type_, class_, edns)
+
+
+def _end_of_name(message: bytes) -> int:
+    """Return where the question's name ends, 0 when it is none or compressed."""
+    at = HEADER_BYTES
+    try:
+        while length := message[at]:
+            if length > MAX_LABEL_BYTES:
+                return 0
+            at += 1 + length
+    except IndexError:
+        return 0
+    return at + 1 if at + 1 - HEADER_BYTES <= MAX_NAME_BYTES else 0
 
 
 def _parse_rest(

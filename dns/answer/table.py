@@ -18,7 +18,7 @@ from phalanx.dns.answer.reply import (
     udp_room,
 )
 from phalanx.dns.answer.transfer import Transfer
-from phalanx.dns.answer.wire import HEADER_BYTES, IN
+from phalanx.dns.answer.wire import HEADER_BYTES, IN, encode_name
 from phalanx.dns.zones.desired import Zones
 from phalanx.dns.zones.record import RecordType
 from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
@@ -63,6 +63,7 @@ class AnswerTable:
     ) -> None:
         self._zones = zones
         self._aliases = aliases
+        self._apexes = frozenset(encode_name(apex) for apex in (*zones, *aliases))
         self._counts = counts
         self._settings = settings
         self._forwards = RECURSION_AVAILABLE if forwards else 0
@@ -167,6 +168,8 @@ class AnswerTable:
             return render_bad_version(query)
         if query.class_ != IN:
             return self._refuse(query, NO_ZONE, Rcode.REFUSED)
+        if self._is_foreign(query.wire):
+            return query
         place = place_of(query.name, self._zones, self._aliases)
         if place is None:
             return query
@@ -180,6 +183,15 @@ class AnswerTable:
         self._counts[answer.label] += 1
         body = answer.bodies[message[1] % answer.turns]
         return render_reply(query, answer.rcode, body, flags=answer.flags, limit=limit)
+
+    def _is_foreign(self, wire: bytes) -> bool:
+        """Tell whether a name, as bytes in lower case, lies in no zone of ours."""
+        apexes, at = self._apexes, 0
+        while wire[at]:
+            if wire[at:] in apexes:
+                return False
+            at += 1 + wire[at]
+        return True
 
     def _transfer(self, query: Query, place: Place) -> bytes | Transfer:
         """Return the whole zone (RFC 5936); IXFR gets it, too (RFC 1995 §4)."""
@@ -209,7 +221,7 @@ class AnswerTable:
     def _answer(self, query: Query, place: Place) -> Answer | None:
         """Return the ready answer, made now if need be; None while the zone is not known."""
         question = query.question
-        wire, rest = question[:-4].lower(), question[-4:]
+        wire, rest = query.wire, question[-4:]
         ready = self._ready.get(wire + rest)
         if ready is not None:
             return ready

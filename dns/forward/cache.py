@@ -1,5 +1,6 @@
 """A bounded memory of upstreams' answers; it is told the time (RFC 2308, 8767)."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ class Cache:
     ) -> None:
         self._max_entries = max_entries
         self._stale_seconds = stale_seconds
-        self._entries: dict[Key, _Entry] = {}
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()  # a dict finds its first slowly
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -55,14 +56,15 @@ class Cache:
 
     def find(self, key: Key, now: float) -> Cached | None:
         """Return the answer to *key*, stale or not, None if it is not here."""
-        entry = self._entries.pop(key, None)
+        entry = self._entries.get(key)
         if entry is None:
             return None
         age = int(now - entry.since)
         lifetime = entry.reply.lifetime_seconds
         if age >= lifetime + self._stale_seconds:
+            del self._entries[key]
             return None
-        self._entries[key] = entry
+        self._entries.move_to_end(key)
         until = entry.since + age + 1
         if age >= lifetime:
             return Cached(
@@ -78,7 +80,7 @@ class Cache:
         if reply.lifetime_seconds <= 0:
             return
         if len(self._entries) >= self._max_entries:
-            del self._entries[next(iter(self._entries))]
+            self._entries.popitem(last=False)
         self._entries[key] = _Entry(reply, now)
 
     def fail(self, key: Key, now: float) -> None:

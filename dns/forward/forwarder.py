@@ -27,7 +27,7 @@ from phalanx.dns.forward.message import (
 from phalanx.dns.forward.ports import Asked, Draws, Ports
 from phalanx.dns.forward.route import parse_routes
 from phalanx.dns.forward.tcp import ask_tcp
-from phalanx.dns.forward.upstream import NEW, Standing, probe_due, ranked
+from phalanx.dns.forward.upstream import NEW, probe_due, ranked
 
 log = structlog.get_logger()
 
@@ -40,9 +40,27 @@ PATIENCE_SECONDS = 1.8  # before a client gets a stale answer (RFC 8767 §5)
 MAX_RECENT = 4096  # replies that are right as bytes for the rest of a second
 MAX_FLIGHTS = 2048  # questions under way
 MAX_WAITING = 4096  # clients waiting for them
+SAMPLED_SECONDS = 0.005  # between two round trips of one upstream that count
 RANKED_SECONDS = 0.05  # for which an order of upstreams holds, unless one fails
 
 Done = Callable[[bytes], None]
+
+
+class Upstream(Ports["Flight"]):
+    """A name server of others and what we remember of it."""
+
+    standing = NEW
+
+
+class Group:
+    """The upstreams of some names, in the order in which they are asked now."""
+
+    __slots__ = ("order", "until", "upstreams")
+
+    def __init__(self, upstreams: Sequence[Upstream]) -> None:
+        self.upstreams = upstreams
+        self.order: Sequence[Upstream] = ()
+        self.until = -1.0
 
 
 class Flight:
@@ -50,7 +68,7 @@ class Flight:
 
     __slots__ = ("is_over", "key", "left", "order", "rest", "turn", "waiting")
 
-    def __init__(self, key: Key, order: Sequence[HostPort]) -> None:
+    def __init__(self, key: Key, order: Sequence["Upstream"]) -> None:
         self.key = key
         self.rest = render_query(key, 0)[2:]
         self.order = order
@@ -86,10 +104,9 @@ class Forwarder:
         self.counts: Counts = defaultdict(int)
         self.events: Counter[str] = Counter()
         self.failures: Counter[tuple[HostPort, str]] = Counter()
-        self._standings: dict[HostPort, Standing] = {}
+        self._upstreams: dict[HostPort, Upstream] = {}
+        self._groups: dict[int, Group] = {}  # by the identity of the route's upstreams
         self._flights: dict[Key, Flight] = {}
-        self._ports: dict[HostPort, Ports[Flight]] = {}
-        self._orders: dict[Sequence[HostPort], tuple[float, Sequence[HostPort]]] = {}
         self._tick: asyncio.TimerHandle | None = None  # while a question is under way
         self._connections: set[asyncio.Task[None]] = set()
         self._cache = Cache(max_cached)
@@ -189,15 +206,16 @@ class Forwarder:
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
-        for ports in self._ports.values():
-            ports.close()
+        for upstream in self._upstreams.values():
+            upstream.close()
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
         for flight in self._flights.values():
             flight.is_over = True
         self._flights.clear()
-        self._ports.clear()
+        self._upstreams.clear()
+        self._groups.clear()
 
     def _from_cache(self, query: Query, key: Key, cached: Cached, limit: int) -> bytes:
         if cached.is_prefetch_due and key not in self._flights and self._has_spare_flights:
@@ -245,57 +263,63 @@ class Forwarder:
     def _start(self, key: Key, upstreams: Sequence[HostPort], now: float) -> Flight:
         """Race the two best upstreams, and later the next two."""
         flight = self._flights[key] = Flight(key, self._order(upstreams, now))
-        probed = probe_due(flight.order[RACERS:], self._standings, now)
-        if probed is not None:
-            # Nobody waits for it: what it says only counts for its standing.
-            bystander = Flight(key, ())
-            bystander.is_over = True
-            self._ask(probed, bystander, now)
+        if len(flight.order) > RACERS:
+            probed = probe_due({each: each.standing for each in flight.order[RACERS:]}, now)
+            if probed is not None:
+                # Nobody waits for it: what it says only counts for its standing.
+                bystander = Flight(key, ())
+                bystander.is_over = True
+                self._ask((probed,), bystander, now)
         self._race(flight, now)
         return flight
 
-    def _order(self, upstreams: Sequence[HostPort], now: float) -> Sequence[HostPort]:
-        known = self._orders.get(upstreams)
-        if known is not None and known[0] <= now < known[0] + RANKED_SECONDS:
-            return known[1]
-        order = ranked(upstreams, self._standings, now)
-        self._orders[upstreams] = (now, order)
-        return order
+    def _order(self, upstreams: Sequence[HostPort], now: float) -> Sequence[Upstream]:
+        group = self._groups.get(id(upstreams))
+        if group is None:
+            found = [self._upstream(each) for each in upstreams]
+            group = self._groups[id(upstreams)] = Group(found)
+        if not now < group.until <= now + RANKED_SECONDS:
+            group.order = ranked({each: each.standing for each in group.upstreams}, now)
+            group.until = now + RANKED_SECONDS
+        return group.order
+
+    def _upstream(self, place: HostPort) -> Upstream:
+        found = self._upstreams.get(place)
+        if found is None:
+            found = self._upstreams[place] = Upstream(
+                place, self._draws, heard=self._heard, failed=self._failed
+            )
+        return found
 
     def _race(self, flight: Flight, now: float) -> None:
         order, turn = flight.order, flight.turn
         racers = order[turn * RACERS : (turn + 1) * RACERS] or order[:RACERS]
         flight.left = len(racers)
-        for upstream in racers:
-            self._ask(upstream, flight, now)
+        self._ask(racers, flight, now)
 
-    def _ask(self, upstream: HostPort, flight: Flight, now: float) -> None:
+    def _ask(self, upstreams: Sequence[Upstream], flight: Flight, now: float) -> None:
         loop = asyncio.get_running_loop()
-        time_ = loop.time()
-        asked = Asked(flight, now, time_ + self._try_seconds)
-        ports = self._ports.get(upstream)
-        if ports is None:
-            ports = self._ports[upstream] = Ports(
-                upstream, self._draws, heard=self._heard, failed=self._failed
-            )
-        try:
-            ports.ask(flight.rest, asked, time_)
-        except OSError:
-            loop.call_soon(self._failed, upstream, asked, "unreachable")
+        loop_now = loop.time()
+        asked = Asked(flight, now, loop_now + self._try_seconds)
+        for upstream in upstreams:
+            try:
+                upstream.ask(flight.rest, asked, loop_now)
+            except OSError:
+                loop.call_soon(self._failed, upstream, asked, "unreachable")
         if self._tick is None:
             self._tick = loop.call_later(self._try_seconds * TICK_PART, self._expire)
 
     def _expire(self) -> None:
         loop = asyncio.get_running_loop()
+        now = loop.time()
+        upstreams = list(self._upstreams.values())
+        for upstream in upstreams:
+            upstream.expire(now)
         self._tick = None
-        now, is_waiting = loop.time(), False
-        for ports in list(self._ports.values()):
-            ports.expire(now)
-            is_waiting = is_waiting or ports.is_waiting
-        if is_waiting and self._tick is None:
+        if any(upstream.is_waiting for upstream in upstreams):
             self._tick = loop.call_later(self._try_seconds * TICK_PART, self._expire)
 
-    def _heard(self, upstream: HostPort, asked: Asked[Flight], message: bytes) -> bool:
+    def _heard(self, upstream: Ports[Flight], asked: Asked[Flight], message: bytes) -> bool:
         """Tell whether *message* is the answer; who is late is heard, too, for its standing."""
         flight = asked.asker
         if flight.is_over:
@@ -317,19 +341,21 @@ class Forwarder:
             self._ended(upstream, asked, reply)
         return True
 
-    def _ask_again(self, upstream: HostPort, asked: Asked[Flight], id_: int) -> None:
+    def _ask_again(self, upstream: Ports[Flight], asked: Asked[Flight], id_: int) -> None:
         async def ask() -> None:
             self._ended(
                 upstream,
                 asked,
-                await ask_tcp(upstream, asked.asker.key, id_, seconds=self._try_seconds),
+                await ask_tcp(upstream.upstream, asked.asker.key, id_, seconds=self._try_seconds),
             )
 
         connection = asyncio.get_running_loop().create_task(ask())
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
 
-    def _ended(self, upstream: HostPort, asked: Asked[Flight], result: UpstreamReply | str) -> None:
+    def _ended(
+        self, upstream: Ports[Flight], asked: Asked[Flight], result: UpstreamReply | str
+    ) -> None:
         if isinstance(result, str):
             self._failed(upstream, asked, result)
         elif not result.is_good:
@@ -339,16 +365,19 @@ class Forwarder:
             if not asked.asker.is_over:
                 self._land(asked.asker, result)
 
-    def _succeeded(self, upstream: HostPort, since: float) -> None:
-        now = self._clock()
-        standing = self._standings.get(upstream, NEW)
-        self._standings[upstream] = standing.succeeded(now - since, now)
+    def _succeeded(self, upstream: Ports[Flight], since: float) -> None:
+        assert isinstance(upstream, Upstream)
+        now, standing = self._clock(), upstream.standing
+        if standing.failures or not standing.at <= now < standing.at + SAMPLED_SECONDS:
+            upstream.standing = standing.succeeded(now - since, now)
 
-    def _failed(self, upstream: HostPort, asked: Asked[Flight], reason: str) -> None:
+    def _failed(self, upstream: Ports[Flight], asked: Asked[Flight], reason: str) -> None:
+        assert isinstance(upstream, Upstream)
         now = self._clock()
-        self.failures[upstream, reason] += 1
-        self._standings[upstream] = self._standings.get(upstream, NEW).failed(now)
-        self._orders.clear()
+        self.failures[upstream.upstream, reason] += 1
+        upstream.standing = upstream.standing.failed(now)
+        for group in self._groups.values():
+            group.until = -1.0
         flight = asked.asker
         if flight.is_over:
             return

@@ -39,8 +39,9 @@ def key_of(query: Query) -> Key:
     if query.is_checking_disabled:
         flags |= _CHECKING_DISABLED
     edns = query.edns
-    lower = question[:-4].lower() + question[-4:]
-    return Key(lower, flags, edns is not None, edns is not None and edns.is_dnssec_ok)
+    return Key(
+        query.wire + question[-4:], flags, edns is not None, edns is not None and edns.is_dnssec_ok
+    )
 
 
 def render_query(key: Key, id_: int) -> bytes:

@@ -65,10 +65,10 @@ class Ports(Generic[Asker]):
         upstream: HostPort,
         draws: Draws,
         *,
-        heard: Callable[[HostPort, Asked[Asker], bytes], bool],
-        failed: Callable[[HostPort, Asked[Asker], str], None],
+        heard: Callable[["Ports[Asker]", Asked[Asker], bytes], bool],
+        failed: Callable[["Ports[Asker]", Asked[Asker], str], None],
     ) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
         self._draws = draws
         self._heard = heard
         self._failed = failed
@@ -107,7 +107,7 @@ class Ports(Generic[Asker]):
                     break  # they stand in the order of their times
                 over.append(id_)
             for id_ in over:
-                self._failed(self._upstream, port.pending.pop(id_), "timeout")
+                self._failed(self, port.pending.pop(id_), "timeout")
         for port in [each for each in self._retired if not each.pending]:
             self._retired.remove(port)
             self._close_port(port)
@@ -125,10 +125,10 @@ class Ports(Generic[Asker]):
 
     def _drawn_anew(self, number: int, now: float) -> _Port[Asker]:
         self._retire(number)
-        family = socket.AF_INET6 if ":" in self._upstream.host else socket.AF_INET
+        family = socket.AF_INET6 if ":" in self.upstream.host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
-            sock.connect((self._upstream.host, self._upstream.port))
+            sock.connect((self.upstream.host, self.upstream.port))
         except OSError:
             sock.close()
             raise
@@ -147,7 +147,7 @@ class Ports(Generic[Asker]):
         if len(self._retired) > MAX_RETIRED:
             oldest = self._retired.pop(0)
             for asked in oldest.pending.values():
-                self._loop.call_soon(self._failed, self._upstream, asked, "timeout")
+                self._loop.call_soon(self._failed, self, asked, "timeout")
             self._close_port(oldest)
 
     def _read(self, port: _Port[Asker]) -> None:
@@ -159,12 +159,12 @@ class Ports(Generic[Asker]):
                 return
             except OSError:  # an ICMP error: nobody is there
                 while pending:
-                    self._failed(self._upstream, pending.popitem()[1], "unreachable")
+                    self._failed(self, pending.popitem()[1], "unreachable")
                 return
             if len(message) >= _ID.size:
                 id_ = message[0] << 8 | message[1]
                 asked = pending.get(id_)
-                if asked is not None and self._heard(self._upstream, asked, message):
+                if asked is not None and self._heard(self, asked, message):
                     pending.pop(id_, None)
             if not pending:
                 return

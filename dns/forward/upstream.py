@@ -1,9 +1,9 @@
 """Which upstreams to ask: the ones that answered last, quickest first; pure."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
@@ -38,35 +38,31 @@ class Standing(NamedTuple):
 
 NEW = Standing()
 
+Which = TypeVar("Which", bound=Hashable)
 
-def ranked(
-    upstreams: Iterable[HostPort], standings: Mapping[HostPort, Standing], now: float
-) -> Sequence[HostPort]:
+
+def ranked(upstreams: Mapping[Which, Standing], now: float) -> Sequence[Which]:
     """Return the upstreams from best to worst; equal ones in the order given.
 
     Less than half a failure counts as none, so one mishap is forgotten after
     one half-life.
     """
 
-    def rank(upstream: HostPort) -> tuple[int, float]:
-        standing = standings.get(upstream, NEW)
+    def rank(upstream: Which) -> tuple[int, float]:
+        standing = upstreams[upstream]
         return round(standing.failures_at(now)), standing.rtt_seconds
 
     return sorted(upstreams, key=rank)
 
 
-def probe_due(
-    upstreams: Iterable[HostPort], standings: Mapping[HostPort, Standing], now: float
-) -> HostPort | None:
+def probe_due(upstreams: Mapping[Which, Standing], now: float) -> Which | None:
     """Return the failing upstream that has been left alone for longest, if for long enough."""
     waiting = [
-        (standings[upstream].at, upstream)
-        for upstream in upstreams
-        if upstream in standings
-        and standings[upstream].failures_at(now) >= 0.5
-        and now - standings[upstream].at >= PROBE_SECONDS
+        upstream
+        for upstream, standing in upstreams.items()
+        if standing.failures_at(now) >= 0.5 and now - standing.at >= PROBE_SECONDS
     ]
-    return min(waiting)[1] if waiting else None
+    return min(waiting, key=lambda upstream: upstreams[upstream].at, default=None)
 
 
 def parse_upstream(text: str) -> HostPort:

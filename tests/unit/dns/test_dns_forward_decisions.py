@@ -47,21 +47,24 @@ def asked(*, edns: bytes = b"") -> Query:
 
 
 def test_upstreams_start_in_the_order_given() -> None:
-    assert ranked([B, A, C], {}, 0.0) == [B, A, C]
+    assert ranked(dict.fromkeys([B, A, C], NEW), 0.0) == [B, A, C]
 
 
 def test_quicker_upstream_comes_first() -> None:
     standings = {A: NEW.succeeded(0.2, 0.0), B: NEW.succeeded(0.001, 0.0)}
 
-    assert ranked([A, B, C], standings, 0.0) == [B, C, A]
+    assert ranked({each: standings.get(each, NEW) for each in (A, B, C)}, 0.0) == [B, C, A]
 
 
 def test_failing_upstream_comes_last_until_its_failures_fade() -> None:
     standings = {A: NEW.succeeded(0.001, 0.0).failed(0.0).failed(0.0)}
 
-    assert ranked([A, B], standings, 0.0) == [B, A]
-    assert ranked([A, B], standings, HALF_LIFE_SECONDS) == [B, A]
-    assert ranked([A, B], standings, 3 * HALF_LIFE_SECONDS) == [A, B]
+    assert ranked({each: standings.get(each, NEW) for each in (A, B)}, 0.0) == [B, A]
+    assert ranked({each: standings.get(each, NEW) for each in (A, B)}, HALF_LIFE_SECONDS) == [B, A]
+    assert ranked({each: standings.get(each, NEW) for each in (A, B)}, 3 * HALF_LIFE_SECONDS) == [
+        A,
+        B,
+    ]
 
 
 def test_success_forgives_failures() -> None:

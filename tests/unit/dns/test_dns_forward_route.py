@@ -65,6 +65,8 @@ nameserver 192.0.2.1
 def test_failing_upstream_gets_a_question_now_and_then() -> None:
     standings = {A: NEW.succeeded(0.1, 0.0), B: NEW.failed(0.0), C: NEW.failed(1.0)}
 
-    assert probe_due([A, B, C], standings, PROBE_SECONDS - 1) is None
-    assert probe_due([A, B, C], standings, PROBE_SECONDS + 2) == B
-    assert probe_due([A, C], standings, PROBE_SECONDS + 2) == C
+    assert (
+        probe_due({each: standings.get(each, NEW) for each in (A, B, C)}, PROBE_SECONDS - 1) is None
+    )
+    assert probe_due({each: standings.get(each, NEW) for each in (A, B, C)}, PROBE_SECONDS + 2) == B
+    assert probe_due({each: standings.get(each, NEW) for each in (A, C)}, PROBE_SECONDS + 2) == C
