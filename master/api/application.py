@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from phalanx.master.api import change, legacy, network, system
+from phalanx.master.api import change, legacy, network, policy, system
 from phalanx.master.api.agent import post_agent, post_agent_calls
 from phalanx.master.api.door import SEAT, leader_only
 from phalanx.master.api.operator import post_operator
@@ -53,5 +53,6 @@ def build_app(seat: Seat) -> web.Application:
     app.router.add_post(AGENT_PATH, post_agent)
     app.router.add_post(CALLS_PATH, post_agent_calls)
     app.add_routes(network.routes())
+    app.add_routes(policy.routes())
     app.add_routes([feed_route(source, may_send=app[MAY_SEND])])
     return app

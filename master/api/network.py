@@ -1,4 +1,4 @@
-"""``/v1/networks`` and ``/v1/policies``: the network registry over HTTP."""
+"""``/v1/networks``: the network registry over HTTP."""
 
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
@@ -12,12 +12,11 @@ from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.task import is_over
 from phalanx.master.leader import Leader
 from phalanx.master.network.definition import NetworkChange, NetworkSpec
-from phalanx.master.network.policy import PolicySpec, render_ports
 from phalanx.master.network.registry import NetworkRegistry
 from phalanx.master.view.project import wanted_networks
-from phalanx.net.model.objects import IPNetwork, Network, Policy
+from phalanx.net.model.objects import IPNetwork, Network
 
-S = TypeVar("S", NetworkSpec, NetworkChange, PolicySpec)
+S = TypeVar("S", NetworkSpec, NetworkChange)
 
 
 async def list_networks(request: web.Request) -> web.Response:
@@ -66,25 +65,6 @@ async def delete_network(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def list_policies(request: web.Request) -> web.Response:
-    """Answer every policy."""
-    policies = leader_of(request).networks.policies.values()
-    return web.json_response({"policies": [policy_json(policy) for policy in policies]})
-
-
-async def create_policy(request: web.Request) -> web.Response:
-    """Add a policy."""
-    leader = leader_of(request)
-    policy = await leader.networks.add_policy(await _read(request, PolicySpec))
-    return web.json_response(policy_json(policy), status=201)
-
-
-async def delete_policy(request: web.Request) -> web.Response:
-    """Remove a policy."""
-    await leader_of(request).networks.remove_policy(request.match_info["name"])
-    return web.Response(status=204)
-
-
 def network_users(cluster: Cluster, name: str) -> list[str]:
     """Return the tasks on a network that are not over, and the executors, in words.
 
@@ -128,18 +108,6 @@ def network_json(network: Network, registry: NetworkRegistry) -> dict[str, Any]:
     }
 
 
-def policy_json(policy: Policy) -> dict[str, Any]:
-    """Return a policy as the API shows it."""
-    return {
-        "name": policy.name,
-        "source": policy.source,
-        "destination": policy.destination,
-        "protocol": policy.protocol.value,
-        "ports": render_ports(policy),
-        "reason": policy.reason,
-    }
-
-
 def routes() -> list[web.RouteDef]:
     """Return the routes."""
     return [
@@ -148,9 +116,6 @@ def routes() -> list[web.RouteDef]:
         web.get("/v1/networks/{name}", get_network),
         web.patch("/v1/networks/{name}", change_network),
         web.delete("/v1/networks/{name}", delete_network),
-        web.get("/v1/policies", list_policies),
-        web.post("/v1/policies", create_policy),
-        web.delete("/v1/policies/{name}", delete_policy),
     ]
 
 

@@ -20,10 +20,16 @@ from phalanx.master.network.definition import (
     new_network,
 )
 from phalanx.master.network.lease import fitting_lease, lacks, new_leases
-from phalanx.master.network.policy import PolicySpec, new_policy
+from phalanx.master.network.policy import (
+    PolicyDocument,
+    PolicySpec,
+    new_policy,
+    read_document,
+    read_policy,
+)
 from phalanx.master.row import understood
 from phalanx.net.model.lease import lease_vip, lease_vip6
-from phalanx.net.model.objects import Network, Policy, SubnetLease, VipLease
+from phalanx.net.model.objects import Network, Policy, SubnetLease, Tier, VipLease
 
 log = structlog.get_logger()
 
@@ -31,7 +37,15 @@ NETWORKS = "networks"
 SUBNETS = "subnets"
 VIPS = "vips"
 POLICIES = "policies"
+INTENT = "intents/policies"  # there while a document takes the policies' place
 DEFAULTS = "defaults/networks"  # there once the default networks were made
+
+
+class PolicyIntent(msgspec.Struct, frozen=True):
+    """The rows that a document of policies changes."""
+
+    upserts: tuple[Policy, ...]
+    removals: tuple[str, ...]
 
 
 class NetworkRegistry:
@@ -55,6 +69,7 @@ class NetworkRegistry:
         self.subnets: Mapping[str, SubnetLease] = {}
         self.vips: Mapping[str, VipLease] = {}
         self.policies: Mapping[str, Policy] = {}
+        self._is_half_done = False  # the rows of policies: their intent is still there
 
     async def load(self) -> None:
         """Read everything; leases of networks that are not there are erased.
@@ -65,6 +80,8 @@ class NetworkRegistry:
         """
         self._unread = set()
         self.networks = await self._read(NETWORKS, Network)
+        self._is_half_done = True  # maybe
+        await self._finish_intent()
         self.policies = await self._read(POLICIES, Policy)
         self.vips = await self._read(VIPS, VipLease)
         leases = await self._read(SUBNETS, SubnetLease)
@@ -251,8 +268,9 @@ class NetworkRegistry:
 
     @carried_through
     async def add_policy(self, spec: PolicySpec) -> Policy:
-        """Let new connections through."""
+        """Make a policy."""
         async with self._lock:
+            await self._finish_intent()
             self._check_unread(f"{POLICIES}/{spec.name}")
             policy = new_policy(spec, self.policies, self.networks)
             await self._write(POLICIES, policy.name, policy)
@@ -262,9 +280,78 @@ class NetworkRegistry:
         return policy
 
     @carried_through
-    async def remove_policy(self, name: str) -> None:
-        """Stop letting new connections through."""
+    async def put_policy(self, spec: PolicySpec) -> Policy:
+        """Make a policy, or put it in the place of the one of its name."""
         async with self._lock:
+            await self._finish_intent()
+            self._check_unread(f"{POLICIES}/{spec.name}")
+            policy = read_policy(spec, self.networks)
+            await self._write(POLICIES, policy.name, policy)
+            self.policies = {**self.policies, policy.name: policy}
+            self._bus.publish(NetworkChanged())
+        log.info("policy_put", policy=policy.name)
+        return policy
+
+    @carried_through
+    async def replace_policies(
+        self, document: PolicyDocument, *, tier: Tier | None = None
+    ) -> Mapping[str, Collection[str]]:
+        """Put *document* in the place of the policies of *tier*, of all tiers if it is None.
+
+        All of it or nothing, also when this master dies on the way: what is
+        intended is written first, and whoever leads next carries it out.
+        Returns the names of what was added, changed and removed.
+        """
+        async with self._lock:
+            await self._finish_intent()
+            before = self.policies
+            after = read_document(document, before, self.networks, tier=tier)
+            for name in after:
+                self._check_unread(f"{POLICIES}/{name}")
+            changed = {
+                "added": after.keys() - before.keys(),
+                "changed": {k for k in after.keys() & before.keys() if after[k] != before[k]},
+                "removed": before.keys() - after.keys(),
+            }
+            touched = [*changed["added"], *changed["changed"]]
+            if not touched and not changed["removed"]:
+                return changed
+            intent = PolicyIntent(
+                upserts=tuple(after[name] for name in sorted(touched)),
+                removals=tuple(sorted(changed["removed"])),
+            )
+            await self._store.put(INTENT, msgspec.json.encode(intent, enc_hook=str))
+            self._is_half_done = True
+            self.policies = after
+            self._bus.publish(NetworkChanged())
+            await self._carry_out(intent)
+        log.info("policies_replaced", **{key: len(names) for key, names in changed.items()})
+        return changed
+
+    async def _finish_intent(self) -> None:
+        """Carry out a replacement that a master before us began, or we before the store failed."""
+        if not self._is_half_done:
+            return
+        row = await self._store.get(INTENT)
+        intent = understood(INTENT, row, PolicyIntent, dec_hook=_from_text)
+        if intent is None:
+            self._is_half_done = False
+        else:
+            await self._carry_out(intent)
+
+    async def _carry_out(self, intent: PolicyIntent) -> None:
+        for policy in intent.upserts:
+            await self._write(POLICIES, policy.name, policy)
+        for name in intent.removals:
+            await self._erase(POLICIES, name)
+        await self._store.remove(INTENT)
+        self._is_half_done = False
+
+    @carried_through
+    async def remove_policy(self, name: str) -> None:
+        """Remove a policy."""
+        async with self._lock:
+            await self._finish_intent()
             if name not in self.policies:
                 raise NotFoundError(f"no policy {name!r}")
             await self._erase(POLICIES, name)

@@ -1,21 +1,148 @@
-"""The constant part of the isolation table: its sets, chains and rules."""
+"""The constant part of the isolation table: its sets, maps, chains and rules.
+
+A packet between two ends is looked up in four steps, whatever the number of
+policies: its source has a class (`fine` for a container that labels select,
+`wide` for a prefix), class and destination have a pair (`near` a container,
+`far` a prefix), and the pair has decisions by protocol and port. Between the
+steps the class, then the pair, rides in the packet's priority, which the
+kernel sets from its type of service just before this hook, and so do we after.
+Everything that is found by one key lies in a hash: it costs the same with ten
+elements and with a hundred thousand, and an element that is put in the place
+of another is never missing.
+"""
 
 from phalanx.net.nft.layout import Layout
 
 NETWORKS = "networks"  # prefixes of all virtual networks
-OPEN = "open"  # prefixes of those that are not isolated
+WALLED = "walled"  # prefixes of those that are isolated
 SAME = "same"  # each prefix with itself
-ALLOWED = "allowed"  # what policies let through
+FINE, WIDE = "fine", "wide"  # address to class, prefix to class
+NEAR, FAR = "near", "far"  # class and address to pair, class and prefix to pair
+PORTS, RANGES = "ports", "ranges"  # pair, protocol and port, or range of ports, to decision
+PROTOCOLS, OTHERS = "protocols", "others"  # pair and protocol to decision; pair to decision
+RESOLVERS = "resolvers"  # addresses of the node's resolver
+VIPS = "vips"  # where virtual addresses lie: a load balancer takes what comes for them
+FENCED = "fenced"  # protocols of which containers reach on the node only what is declared
+SERVICES = "services"  # protocol and ports of the node that containers may reach
+
+# Decisions: both the source's wall and the destination's are open, one of them is shut, or only
+# one of them was decided by policies, and the other's default is asked.
+PASS, REFUSE, LEAVES, ENTERS = "goto pass", "goto refuse", "goto leaves", "goto enters"
+
 # Set on a packet that a link brought for a local process, cleared in output. Only a packet that
 # IPVS sends on comes there with them. Listed in docs/reference/marks.md.
 RECEIVED_MARK = 0x02000000
 HOMELESS_MARK = 0x04000000  # and its source is a container of a network that is gone
 UNMARKED = 0xFFFFFFFF & ~(RECEIVED_MARK | HOMELESS_MARK)
 
-# A packet between networks passes when its own sets of addresses and port say so. An answer
-# passes when they would let the question pass, so taking a policy back also ends the flows it
-# had let in. At this hook destination addresses are translated already and sources not yet:
-# what is judged are the two containers, whatever VIP stands between them.
+_FAMILIES = {
+    "4": (
+        "ip",
+        "ipv4_addr",
+        "icmp type { destination-unreachable, time-exceeded, parameter-problem }",
+    ),
+    "6": (
+        "ip6",
+        "ipv6_addr",
+        "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }",
+    ),
+}
+_BRIDGE = 'iifname "phx-*" iifname != "phx-vxlan"'
+_TO_BRIDGE = 'oifname "phx-*" oifname != "phx-vxlan"'
+_ANSWER = "ct state established ct direction reply"
+
+
+def _sets() -> str:
+    lines = []
+    for version, (_, kind, _) in _FAMILIES.items():
+        lines += [
+            f"set {NETWORKS}{version} {{ type {kind}; flags interval; }}",
+            f"set {WALLED}{version} {{ type {kind}; flags interval; }}",
+            f"set {SAME}{version} {{ type {kind} . {kind}; flags interval; }}",
+            f"map {FINE}{version} {{ type {kind} : classid; }}",
+            f"map {WIDE}{version} {{ type {kind} : classid; flags interval; }}",
+            f"map {NEAR}{version} {{ type classid . {kind} : classid; }}",
+            f"map {FAR}{version} {{ type classid . {kind} : classid; flags interval; }}",
+            f"set {RESOLVERS}{version} {{ type {kind}; }}",
+            f"set {VIPS}{version} {{ type {kind}; flags interval; }}",
+        ]
+    lines += [
+        f"map {PORTS} {{ type classid . inet_proto . inet_service : verdict; }}",
+        f"map {RANGES} {{ type classid . inet_proto . inet_service : verdict; flags interval; }}",
+        f"map {PROTOCOLS} {{ type classid . inet_proto : verdict; }}",
+        f"map {OTHERS} {{ type classid : verdict; }}",
+        f"set {FENCED} {{ type inet_proto; flags interval; }}",
+        f"set {SERVICES} {{ type inet_proto . inet_service; flags interval; }}",
+    ]
+    return "".join(f"  {line}\n" for line in lines)
+
+
+def _lookup(name: str, port: str) -> str:
+    """Render the chain that looks a pair's decisions up, for questions or for answers."""
+    return f"""\
+  chain {name} {{
+    meta priority . meta l4proto . th {port} vmap @{PORTS}
+    meta priority . meta l4proto . th {port} vmap @{RANGES}
+    meta priority . meta l4proto vmap @{PROTOCOLS}
+    meta priority vmap @{OTHERS}
+    goto default
+  }}
+"""
+
+
+def _judge(version: str) -> str:
+    """Render the chains that find the pair of a packet and of the question that it answers.
+
+    What is judged of an answer is the question: taking a policy back also ends
+    the flows that it had let in.
+    """
+    word, _, errors = _FAMILIES[version]
+    return f"""\
+  chain judge{version} {{
+    {word} saddr . {word} daddr @{SAME}{version} goto through
+    ct state related {errors} goto through
+    meta priority set none
+    {_ANSWER} goto answer{version}
+    meta priority set {word} saddr map @{WIDE}{version}
+    meta priority set {word} saddr map @{FINE}{version}
+    meta priority set meta priority . {word} daddr map @{NEAR}{version} goto asked
+    meta priority set meta priority . {word} daddr map @{FAR}{version} goto asked
+    goto default
+  }}
+  chain answer{version} {{
+    meta priority set {word} daddr map @{WIDE}{version}
+    meta priority set {word} daddr map @{FINE}{version}
+    meta priority set meta priority . {word} saddr map @{NEAR}{version} goto answered
+    meta priority set meta priority . {word} saddr map @{FAR}{version} goto answered
+    goto default
+  }}
+"""
+
+
+def _wall(near: str, far: str) -> str:
+    """Render the rules that refuse when the wall around the network of *near* is shut."""
+    return "".join(
+        f"    {word} {near} @{WALLED}{version} {word} {far} @{NETWORKS}{version} goto refuse\n"
+        for version, (word, _, _) in _FAMILIES.items()
+    )
+
+
+def _strays(verdict: str) -> str:
+    """Render the rules for the containers of networks that are gone: walled like any."""
+    rules = [f"meta mark & {HOMELESS_MARK:#010x} != 0 {verdict}"]
+    for version, (word, _, _) in _FAMILIES.items():
+        rules += [
+            f"{_BRIDGE} {word} saddr != @{NETWORKS}{version} {word} daddr @{NETWORKS}{version}"
+            f" {verdict}",
+            f"{_TO_BRIDGE} {word} saddr @{NETWORKS}{version} {word} daddr != @{NETWORKS}{version}"
+            f" fib daddr type unicast {verdict}",
+        ]
+    return "".join(f"    {rule}\n" for rule in rules)
+
+
+# A packet between networks passes when its own ends and port say so. At this hook destination
+# addresses are translated already and sources not yet: what is judged are the two containers,
+# whatever VIP stands between them.
 #
 # Judging addresses is worth something only if they are true: what comes from a bridge is first
 # asked whether its source lies behind that bridge.
@@ -30,58 +157,103 @@ UNMARKED = 0xFFFFFFFF & ~(RECEIVED_MARK | HOMELESS_MARK)
 ISOLATION = Layout(
     table="phalanx_isolation",
     body=f"""
-  set {NETWORKS} {{ type ipv4_addr; flags interval; }}
-  set {OPEN} {{ type ipv4_addr; flags interval; }}
-  set {SAME} {{ type ipv4_addr . ipv4_addr; flags interval; }}
-  set {ALLOWED} {{ type ipv4_addr . ipv4_addr . inet_proto . inet_service; flags interval; }}
-  chain between {{
-    ip saddr . ip daddr @{SAME} accept comment "one network"
-    ip saddr @{OPEN} ip daddr @{OPEN} accept comment "two open networks"
-    ip saddr . ip daddr . meta l4proto . th dport @{ALLOWED} accept comment "a policy allows"
-    ct state established ct direction reply ip daddr . ip saddr . meta l4proto . th sport \
-@{ALLOWED} accept comment "an answer to what a policy allows"
-    ct state related icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} \
-accept comment "an error about a flow that passed"
+{_sets()}\
+  chain through {{
+    meta mark & {RECEIVED_MARK | HOMELESS_MARK:#010x} != 0 \
+meta mark set meta mark & {UNMARKED:#010x}
+    accept
+  }}
+  chain pass {{
+    meta nfproto ipv4 meta priority set ip dscp & 0x06 map {{ \
+0 : 0:0, 2 : 0:2, 4 : 0:6, 6 : 0:4 }} goto through
+    meta priority set none goto through
+  }}
+  chain refuse {{
     ct state new ct status dnat counter reject with icmpx admin-prohibited \
 comment "between networks, by a VIP"
     meta l4proto tcp counter reject with tcp reset comment "between networks"
     counter reject with icmpx admin-prohibited comment "between networks"
   }}
-  chain leaving {{
-    fib saddr . iif oif missing counter drop comment "an address of somebody else"
-    ip saddr != @{NETWORKS} jump between comment "of a network that is gone"
+  chain strays {{
+{_strays("goto refuse")}\
+  }}
+  chain default {{
+    jump strays
+{_wall("saddr", "daddr")}\
+{_wall("daddr", "saddr")}\
+    goto pass
+  }}
+  chain leaves {{
+    jump strays
+    {_ANSWER} goto leaves_answered
+{_wall("daddr", "saddr")}\
+    goto pass
+  }}
+  chain leaves_answered {{
+{_wall("saddr", "daddr")}\
+    goto pass
+  }}
+  chain enters {{
+    jump strays
+    {_ANSWER} goto enters_answered
+{_wall("saddr", "daddr")}\
+    goto pass
+  }}
+  chain enters_answered {{
+{_wall("daddr", "saddr")}\
+    goto pass
+  }}
+{_lookup("asked", "dport")}\
+{_lookup("answered", "sport")}\
+{_judge("4")}\
+{_judge("6")}\
+  chain walls {{
+    ip saddr @{NETWORKS}4 goto judge4
+    ip daddr @{NETWORKS}4 goto judge4
+    ip6 saddr @{NETWORKS}6 goto judge6
+    ip6 daddr @{NETWORKS}6 goto judge6
+    goto through
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
-    iifname "phx-*" iifname != "phx-vxlan" ip daddr @{NETWORKS} jump leaving
-    oifname "phx-*" oifname != "phx-vxlan" ip saddr @{NETWORKS} ip daddr != @{NETWORKS} \
-fib daddr type unicast jump between comment "to a network that is gone"
-    ip saddr @{NETWORKS} ip daddr @{NETWORKS} jump between
+    {_BRIDGE} fib daddr type unicast fib saddr . iif oif missing counter drop \
+comment "an address of somebody else"
+    goto walls
+  }}
+  chain node {{
+    ct state established,related accept
+    ct status dnat accept comment "a VIP or a mapped port"
+    meta l4proto {{ tcp, udp, sctp }} meta l4proto . th dport @{SERVICES} accept
+    meta l4proto {{ tcp, udp }} th dport 53 ip daddr @{RESOLVERS}4 accept
+    meta l4proto {{ tcp, udp }} th dport 53 ip6 daddr @{RESOLVERS}6 accept
+    ip daddr @{VIPS}4 accept comment "the load balancer's"
+    ip6 daddr @{VIPS}6 accept comment "the load balancer's"
+    icmp type {{ echo-request, destination-unreachable, time-exceeded, parameter-problem }} accept
+    icmpv6 type {{ echo-request, destination-unreachable, packet-too-big, time-exceeded, \
+parameter-problem, nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, \
+mld-listener-report, mld2-listener-report, mld-listener-done }} accept
+    fib daddr type != local drop
+    meta l4proto tcp counter reject with tcp reset comment "no service for containers"
+    counter reject with icmpx admin-prohibited comment "no service for containers"
+  }}
+  chain fence {{
+    type filter hook input priority filter; policy accept;
+    iifname "phx-*" meta l4proto @{FENCED} jump node
   }}
   chain input {{
     type filter hook input priority 90; policy accept;
-    iifname "phx-*" iifname != "phx-vxlan" jump arriving
+    {_BRIDGE} jump arriving
     iif != lo meta mark set meta mark | {RECEIVED_MARK:#010x}
   }}
   chain arriving {{
     meta nfproto ipv4 fib saddr . iif oif missing counter drop \
 comment "an address of somebody else"
-    ip saddr != @{NETWORKS} meta mark set meta mark | {HOMELESS_MARK:#010x}
+    ip saddr != @{NETWORKS}4 meta mark set meta mark | {HOMELESS_MARK:#010x}
+    ip6 saddr != fe80::/10 ip6 saddr != @{NETWORKS}6 meta mark set meta mark | {HOMELESS_MARK:#010x}
   }}
   chain output {{
     type filter hook output priority filter; policy accept;
-    meta mark & {RECEIVED_MARK:#010x} != 0 jump sent_on
-  }}
-  chain sent_on {{
-    meta mark & {HOMELESS_MARK:#010x} != 0 ip daddr @{NETWORKS} goto from_gone
-    meta mark set meta mark & {UNMARKED:#010x}
-    oifname "phx-*" oifname != "phx-vxlan" ip saddr @{NETWORKS} ip daddr != @{NETWORKS} \
-jump between comment "to a network that is gone"
-    ip saddr @{NETWORKS} ip daddr @{NETWORKS} jump between
-  }}
-  chain from_gone {{
-    meta mark set meta mark & {UNMARKED:#010x}
-    jump between
+    meta mark & {RECEIVED_MARK:#010x} != 0 goto walls
   }}
 """,
 )

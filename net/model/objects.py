@@ -30,6 +30,64 @@ class Protocol(enum.StrEnum):
         return 6 if self is Protocol.TCP else 17
 
 
+ALL_PORTS = (0, 65535)
+
+
+class Traffic(enum.StrEnum):
+    """What a policy speaks of, by the protocol in the IP header."""
+
+    ANY = "any"
+    TCP = "tcp"
+    UDP = "udp"
+    SCTP = "sctp"
+    ICMP = "icmp"
+    ICMPV6 = "icmpv6"
+
+    @property
+    def number(self) -> int | None:
+        """Return its number in an IP header (IANA protocol numbers); None for any."""
+        return _NUMBERS.get(self.value)
+
+    @property
+    def has_ports(self) -> bool:
+        """Tell whether its packets carry port numbers."""
+        return self in (Traffic.TCP, Traffic.UDP, Traffic.SCTP)
+
+
+_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
+
+
+class Tier(enum.StrEnum):
+    """Who speaks in a policy; a tier decides before those after it are asked."""
+
+    CLUSTER = "cluster"  # the cluster's administrator
+    NETWORK = "network"  # a network's owner
+
+    @property
+    def rank(self) -> int:
+        """Return the place in the order of asking, 0 first."""
+        return 0 if self is Tier.CLUSTER else 1
+
+
+class Action(enum.StrEnum):
+    """What a policy does with what it speaks of."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Direction(enum.StrEnum):
+    """Which of the two decisions about a flow a policy speaks in."""
+
+    BOTH = "both"
+    EGRESS = "egress"  # whether it may leave its source
+    INGRESS = "ingress"  # whether it may come to its destination
+
+    def covers(self, other: "Direction") -> bool:
+        """Tell whether a policy of this direction speaks in the decision *other*."""
+        return self in (Direction.BOTH, other)
+
+
 class Liveness(enum.StrEnum):
     """What the leading master thinks of a node's agent."""
 
@@ -220,22 +278,37 @@ class VipLease(msgspec.Struct, frozen=True, tag="vip", tag_field="kind"):
 
 
 class Policy(msgspec.Struct, frozen=True, tag="policy", tag_field="kind"):
-    """New connections that an isolation wall lets through."""
+    """Flows that may pass, or may not.
+
+    *first_port* and *last_port* are the only range of a policy that a version
+    without *ports* wrote.
+    """
 
     kind: ClassVar[str] = "policy"
 
     name: str
-    source: str  # a network's name or a prefix
-    destination: str  # a network's name or a prefix
-    protocol: Protocol
-    first_port: int
-    last_port: int
+    source: str  # a selector, see net/model/selector.py
+    destination: str  # likewise
+    protocol: Traffic
+    first_port: int = 0
+    last_port: int = 0
     reason: str = ""
+    tier: Tier = Tier.NETWORK
+    action: Action = Action.ALLOW
+    direction: Direction = Direction.BOTH
+    ports: tuple[tuple[int, int], ...] = ()  # first and last, both included; none for all
 
     @property
     def key(self) -> str:
         """Return the name."""
         return self.name
+
+    @property
+    def port_ranges(self) -> tuple[tuple[int, int], ...]:
+        """Return the ranges of destination ports, one of all ports when none is named."""
+        if self.ports:
+            return self.ports
+        return ((self.first_port, self.last_port) if self.last_port else ALL_PORTS,)
 
 
 Object = Node | Network | SubnetLease | Framework | Task | VipLease | Policy

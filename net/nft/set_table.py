@@ -11,8 +11,8 @@ from phalanx.net.nft.element import RULES, Element, parse_elements, render_chang
 from phalanx.net.nft.layout import Layout
 from phalanx.net.nft.library import Nft
 
-KINDS = ("chain", "set")
-_OBJECT = re.compile(r"^ *(chain|set) (\w+) ", re.MULTILINE)
+KINDS = ("chain", "map", "set")
+_OBJECT = re.compile(r"^ *(chain|map|set) (\w+) ", re.MULTILINE)
 
 
 class KernelSetTable:
@@ -143,7 +143,8 @@ def _corrected(
     ours = set(_OBJECT.findall(body))
     there = {(kind, item[kind]["name"]) for item in listing for kind in KINDS if kind in item}
     strays = sorted(there - ours)  # chains before the sets that they may look up
-    present = {item for item in parse_elements(listing) if ("set", item.set_name) in ours}
+    kept = {name for kind, name in ours & there if kind != "chain"}
+    present = {item for item in parse_elements(listing) if item.set_name in kept}
     return (
         f"add table inet {table}\nflush table inet {table}\n"
         + "".join(f"delete {kind} inet {table} {name}\n" for kind, name in strays)

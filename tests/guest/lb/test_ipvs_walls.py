@@ -14,7 +14,7 @@ from phalanx.core.reconcile.reconciler import Reconciler
 from phalanx.lb.service import Backend, Service, Vip
 from phalanx.net.isolation.desired import desired_isolation
 from phalanx.net.isolation.layout import ISOLATION
-from phalanx.net.model.objects import Network, Policy, Protocol
+from phalanx.net.model.objects import Network, Policy, Protocol, Traffic
 from phalanx.net.model.view import View
 from phalanx.net.nft.set_table import KernelSetTable
 
@@ -22,7 +22,7 @@ GREEN_NETWORK = Network("green", IPv4Network("9.0.0.0/8"), 24, 1024, 1450)
 BLUE_NETWORK = Network("blue", IPv4Network("10.20.0.0/16"), 24, 1025, 1450)
 WALLED = View().changed([GREEN_NETWORK, BLUE_NETWORK])
 POLICIES = {
-    protocol: Policy(f"let-{protocol}", "green", "blue", protocol, PORT, PORT)
+    protocol: Policy(f"let-{protocol}", "green", "blue", Traffic(protocol), PORT, PORT)
     for protocol in Protocol
 }
 TO_SERVER = {

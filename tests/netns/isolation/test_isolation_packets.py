@@ -11,7 +11,7 @@ from threading import Event
 import msgspec
 import pytest
 
-from phalanx.net.model.objects import Network, Node, Policy, Protocol, SubnetLease
+from phalanx.net.model.objects import Network, Node, Policy, SubnetLease, Traffic
 from phalanx.net.model.view import View
 
 Socket = Callable[..., socket.socket]
@@ -48,8 +48,8 @@ VIEW = View().changed(
     ]
 )
 PORT = 5432
-TO_DATABASE = Policy("app-to-db", "dcos", "blue", Protocol.TCP, PORT, PORT)
-UDP_TO_DATABASE = Policy("udp", "dcos", "blue", Protocol.UDP, PORT, PORT)
+TO_DATABASE = Policy("app-to-db", "dcos", "blue", Traffic.TCP, PORT, PORT)
+UDP_TO_DATABASE = Policy("udp", "dcos", "blue", Traffic.UDP, PORT, PORT)
 VIP_RULES = """
 table inet vip {
   chain prerouting {
@@ -204,7 +204,7 @@ async def test_policy_opens_one_port_in_one_direction(
 async def test_policy_for_one_container_opens_nothing_for_its_neighbour(
     socket_in: Socket, reconcile: Reconcile
 ) -> None:
-    narrow = Policy("one", ADDRESS["d1"], f"{ADDRESS['b2']}/32", Protocol.TCP, 5000, 6000)
+    narrow = Policy("one", ADDRESS["d1"], f"{ADDRESS['b2']}/32", Traffic.TCP, 5000, 6000)
     await reconcile(VIEW.changed([narrow]))
     listen(socket_in, "b1")
     listen(socket_in, "b2")
@@ -294,11 +294,11 @@ async def test_open_networks_reach_one_another(socket_in: Socket, reconcile: Rec
 @pytest.mark.parametrize(
     "damage",
     [
-        "flush chain inet phalanx_isolation between",
+        "flush chain inet phalanx_isolation walls",
         "flush chain inet phalanx_isolation forward",
-        "flush set inet phalanx_isolation networks",
-        "insert rule inet phalanx_isolation between accept",
-        "add element inet phalanx_isolation allowed { 9.0.0.0/8 . 10.20.0.0/16 . tcp . 1-9999 }",
+        "flush set inet phalanx_isolation networks4",
+        "insert rule inet phalanx_isolation walls accept",
+        "delete element inet phalanx_isolation walled4 { 10.20.0.0/16, 9.0.0.0/8 }",
         "delete table inet phalanx_isolation",
     ],
 )

@@ -8,13 +8,16 @@ import pytest
 
 from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta, delta
-from phalanx.net.isolation.layout import ALLOWED, ISOLATION, NETWORKS, SAME
+from phalanx.net.isolation import layout
+from phalanx.net.isolation.layout import ISOLATION, PASS, REFUSE
 from phalanx.net.nft.element import RULES, Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable, MemorySetTable
 
 Table = KernelSetTable | MemorySetTable
 
+NETWORKS, SAME, ALLOWED = f"{layout.NETWORKS}4", f"{layout.SAME}4", layout.RANGES
+PAIR, OTHER = "1:2", "abcd:fffe"
 ELEMENTS = dict.fromkeys(
     [
         RULES,
@@ -24,13 +27,23 @@ ELEMENTS = dict.fromkeys(
         Element(NETWORKS, ("192.0.2.1",)),
         Element(SAME, ("9.0.0.0/8", "9.0.0.0/8")),
         Element(SAME, ("10.20.0.0-10.22.255.255", "0.0.0.0/0")),
-        Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "6", "5432")),
-        Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "17", "8000-8010")),
-        Element(ALLOWED, ("9.0.1.1", "10.20.0.6", "6", "1024-2047")),
-        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "6", "0-65535")),
+        Element(f"{layout.NETWORKS}6", ("fd01:20::/64",)),
+        Element(f"{layout.FINE}4", ("9.0.0.1",), PAIR),
+        Element(f"{layout.FINE}6", ("::ffff:102:304",), PAIR),
+        Element(f"{layout.WIDE}6", ("::-::ffff:101:ffff",), OTHER),
+        Element(f"{layout.NEAR}4", (PAIR, "10.20.0.5"), OTHER),
+        Element(f"{layout.FAR}4", (PAIR, "10.20.0.0-10.22.255.255"), OTHER),
+        Element(f"{layout.FAR}6", (PAIR, "fd01:20::/64"), OTHER),
+        Element(layout.PORTS, (OTHER, "6", "443"), layout.LEAVES),
+        Element(layout.PROTOCOLS, (OTHER, "1"), layout.ENTERS),
+        Element(layout.OTHERS, (OTHER,), REFUSE),
+        Element(ALLOWED, (PAIR, "6", "5432-5433"), PASS),
+        Element(ALLOWED, (PAIR, "17", "8000-8010"), PASS),
+        Element(ALLOWED, (PAIR, "6", "1024-2047"), PASS),
+        Element(ALLOWED, (OTHER, "6", "0-65535"), PASS),
     ]
 )
-OPENING = Element(ALLOWED, ("9.0.0.0/8", "10.20.0.5", "6", "5432"))
+OPENING = Element(ALLOWED, (PAIR, "6", "5432-5433"), PASS)
 
 
 def nft(ns: str, command: str) -> str:
@@ -81,18 +94,26 @@ async def test_narrower_element_takes_the_place_of_a_wider_one_in_one_change(
     await table.apply(Delta(ELEMENTS, frozenset()))
     wide = {
         Element(NETWORKS, ("9.0.0.0/8",)),
-        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "6", "0-65535")),
+        Element(ALLOWED, (OTHER, "6", "0-65535"), PASS),
     }
     narrow = [
         Element(NETWORKS, ("9.0.0.0/9",)),
-        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "6", "80")),
-        Element(ALLOWED, ("9.0.1.1", "10.20.0.7", "6", "443-500")),
+        Element(ALLOWED, (OTHER, "6", "80-81"), PASS),
+        Element(ALLOWED, (OTHER, "6", "443-500"), REFUSE),
     ]
     await table.apply(Delta(dict.fromkeys(narrow), frozenset(wide)))
     assert await table.read() == dict.fromkeys([*(ELEMENTS.keys() - wide), *narrow])
 
     await table.apply(Delta(dict.fromkeys(wide), frozenset(narrow)))
     assert await table.read() == ELEMENTS
+
+
+async def test_what_an_element_of_a_map_leads_to_changes_in_one_go(table: Table) -> None:
+    await table.apply(Delta(ELEMENTS, frozenset()))
+    change = {Element(ALLOWED, (PAIR, "6", "5432-5433"), REFUSE): None}
+    await table.apply(Delta(change, frozenset({OPENING})))
+
+    assert await table.read() == {k: None for k in (*ELEMENTS, *change) if k != OPENING}
 
 
 async def test_table_itself_can_go(table: Table) -> None:
@@ -114,7 +135,7 @@ async def test_element_that_the_kernel_refuses_does_not_hold_up_the_others(
 ) -> None:
     await kernel.apply(Delta(ELEMENTS, frozenset()))
     bad, good = Element(NETWORKS, ("9.1.0.0/16",)), Element(NETWORKS, ("172.20.0.0/16",))
-    with pytest.raises(DataplaneError, match=r"add networks \{ 9.1.0.0/16 \}"):
+    with pytest.raises(DataplaneError, match=r"add networks4 \{ 9.1.0.0/16 \}"):
         await kernel.apply(Delta({bad: None, good: None}, frozenset({OPENING})))
 
     assert await kernel.read() == {k: None for k in (*ELEMENTS, good) if k != OPENING}
@@ -136,8 +157,8 @@ async def test_bad_element_does_not_keep_the_table_from_being_made(
     [
         "delete table inet phalanx_isolation",
         "flush table inet phalanx_isolation",
-        "flush chain inet phalanx_isolation between",
-        "add rule inet phalanx_isolation between accept",
+        "flush chain inet phalanx_isolation walls",
+        "add rule inet phalanx_isolation walls accept",
         "add chain inet phalanx_isolation more",
         "add chain inet phalanx_isolation forward { policy drop; }",
         "add set inet phalanx_isolation more { type ipv4_addr; }",
@@ -161,8 +182,8 @@ async def test_elements_altered_by_hand_are_put_right_one_by_one(
     kernel: KernelSetTable, ns: str
 ) -> None:
     await kernel.apply(Delta(ELEMENTS, frozenset()))
-    nft(ns, "add element inet phalanx_isolation networks { 172.16.0.0/12 }")
-    nft(ns, "delete element inet phalanx_isolation networks { 9.0.0.0/8 }")
+    nft(ns, "add element inet phalanx_isolation networks4 { 172.16.0.0/12 }")
+    nft(ns, "delete element inet phalanx_isolation networks4 { 9.0.0.0/8 }")
     change = delta(ELEMENTS, await kernel.read())
     assert change == Delta(
         {Element(NETWORKS, ("9.0.0.0/8",)): None},

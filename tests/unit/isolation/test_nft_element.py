@@ -78,6 +78,8 @@ def test_listing_is_read_in_all_its_forms() -> None:
                 ],
             }
         },
+        {"map": {"name": "mapped", "elem": [["::ffff:1.2.3.4", "1:2"], [1, {"drop": None}]]}},
+        {"map": {"name": "led", "elem": [[{"concat": [1, 2]}, {"goto": {"target": "there"}}]]}},
     ]
 
     assert parse_elements(listing) == {
@@ -85,6 +87,9 @@ def test_listing_is_read_in_all_its_forms() -> None:
         Element("plain", ("10.0.0.0/8",)),
         Element("plain", ("80",)),
         Element("pairs", ("9.0.0.1", "80-90")),
+        Element("mapped", ("::ffff:102:304",), "1:2"),
+        Element("mapped", ("1",), "drop"),
+        Element("led", ("1", "2"), "goto there"),
     }
 
 

@@ -17,8 +17,23 @@ from phalanx.master.network.definition import (
     new_network,
 )
 from phalanx.master.network.lease import free_subnets
-from phalanx.master.network.policy import PolicySpec, new_policy, parse_ports, render_ports
-from phalanx.net.model.objects import Network, Policy, Protocol, SubnetLease
+from phalanx.master.network.policy import (
+    PolicyDocument,
+    PolicySpec,
+    new_policy,
+    parse_ports,
+    read_document,
+    render_ports,
+)
+from phalanx.net.model.objects import (
+    Action,
+    Direction,
+    Network,
+    Policy,
+    SubnetLease,
+    Tier,
+    Traffic,
+)
 
 GROUND = Ground()
 DCOS = Network("dcos", IPv4Network("9.0.0.0/8"), 24, 1024, 1450)
@@ -210,13 +225,13 @@ def test_full_network_has_no_subnet_left() -> None:
 
 def policy(**fields: object) -> Policy:
     base = {"name": "p", "source": "dcos", "destination": "10.1.0.0/16", "ports": "80"}
-    existing = {"old": Policy("old", "dcos", "dcos", Protocol.TCP, 1, 1)}
+    existing = {"old": Policy("old", "dcos", "dcos", Traffic.TCP, 1, 1)}
     return new_policy(msgspec.convert(base | fields, PolicySpec), existing, {"dcos": DCOS})
 
 
 def test_policy_is_read() -> None:
     assert policy(protocol="udp", ports="8000-8010", reason="why") == Policy(
-        "p", "dcos", "10.1.0.0/16", Protocol.UDP, 8000, 8010, "why"
+        "p", "dcos", "10.1.0.0/16", Traffic.UDP, reason="why", ports=((8000, 8010),)
     )
 
 
@@ -224,7 +239,15 @@ POLICIES: dict[str, tuple[dict[str, object], str]] = {
     "name": ({"name": "P"}, "name: 'P'"),
     "source": ({"source": "nosuch"}, "source: 'nosuch'"),
     "destination": ({"destination": "10.1.0.1/16"}, "destination: "),
-    "protocol": ({"protocol": "icmp"}, "protocol: 'icmp'"),
+    "protocol": ({"protocol": "gre"}, "protocol: 'gre' is none of any, tcp"),
+    "ports-of-icmp": ({"protocol": "icmp", "ports": "80"}, "protocol icmp has none"),
+    "tier": ({"tier": "root"}, "tier: 'root' is none of cluster, network"),
+    "action": ({"action": "log"}, "action: 'log'"),
+    "direction": ({"direction": "in"}, "direction: 'in'"),
+    "no-key": ({"source": "=db"}, "source: '=db': a label has a key"),
+    "no-app": ({"source": "/"}, "source: '/': an app's id"),
+    "no-port-listed": ({"ports": ()}, "ports: none is named"),
+    "long-reason": ({"reason": "x" * 1025}, "reason: longer"),
     "no-ports": ({"ports": ""}, "ports: ''"),
     "port-zero": ({"ports": "0"}, "ports: '0'"),
     "port-high": ({"ports": "65536"}, "ports: '65536'"),
@@ -244,8 +267,65 @@ def test_second_policy_of_a_name_is_a_conflict() -> None:
         policy(name="old")
 
 
-@pytest.mark.parametrize("text", ["5432", "8000-8010"])
-def test_ports_are_written_as_they_were_read(text: str) -> None:
-    first, last = parse_ports(text)
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        pytest.param("5432", "5432", id="one"),
+        pytest.param(5432, "5432", id="number"),
+        pytest.param("8000-8010", "8000-8010", id="range"),
+        pytest.param("443, 80-81,82", "80-82,443", id="several"),
+        pytest.param((443, "80"), "80,443", id="list"),
+        pytest.param("any", "any", id="all"),
+    ],
+)
+def test_ports_are_written_sorted_and_joined(given: str | int, text: str) -> None:
+    assert render_ports(Policy("p", "a", "b", Traffic.TCP, ports=parse_ports(given))) == text
 
-    assert render_ports(Policy("p", "a", "b", Protocol.TCP, first, last)) == text
+
+def test_a_policy_of_an_older_version_has_its_ports() -> None:
+    row = (
+        b'{"kind": "policy", "name": "p", "source": "a", "destination": "b", "protocol": "tcp",'
+        b' "first_port": 80, "last_port": 81, "reason": "why"}'
+    )
+
+    old = msgspec.json.decode(row, type=Policy)
+
+    assert render_ports(old) == "80-81"
+    assert (old.tier, old.action, old.direction) == (Tier.NETWORK, Action.ALLOW, Direction.BOTH)
+
+
+DOCUMENT_ERRORS: dict[str, tuple[list[dict[str, object]], str]] = {
+    "field": (
+        [{"name": "a"}, {"name": "b", "source": "nosuch"}],
+        r"policies\[1\].source: 'nosuch'",
+    ),
+    "twice": ([{"name": "a"}, {"name": "a"}], r"policies\[1\].name: 'a' is there twice"),
+    "tier": ([{"name": "a", "tier": "cluster"}], r"policies\[0\].tier: cluster among"),
+    "other": ([{"name": "law"}], r"policies\[0\].name: policy 'law' is of tier cluster"),
+}
+LAW = Policy("law", "dcos", "any", Traffic.ANY, tier=Tier.CLUSTER, action=Action.DENY)
+
+
+def document(*policies: dict[str, object]) -> PolicyDocument:
+    base = {"source": "dcos", "destination": "any", "ports": "80"}
+    return msgspec.convert({"policies": [base | each for each in policies]}, PolicyDocument)
+
+
+@pytest.mark.parametrize(
+    ("policies", "message"), DOCUMENT_ERRORS.values(), ids=DOCUMENT_ERRORS.keys()
+)
+def test_document_that_cannot_be_is_refused(
+    policies: list[dict[str, object]], message: str
+) -> None:
+    with pytest.raises((InvalidError, ConflictError), match=message):
+        read_document(document(*policies), {"law": LAW}, {"dcos"}, tier=Tier.NETWORK)
+
+
+def test_document_of_one_tier_leaves_the_others_policies() -> None:
+    found = read_document(document({"name": "a"}), {"law": LAW}, {"dcos"}, tier=Tier.NETWORK)
+
+    assert found.keys() == {"law", "a"}
+
+
+def test_document_of_no_tier_takes_the_place_of_all() -> None:
+    assert read_document(document({"name": "a"}), {"law": LAW}, {"dcos"}).keys() == {"a"}

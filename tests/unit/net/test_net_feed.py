@@ -25,7 +25,7 @@ from phalanx.net.feed.record import (
     snapshot_of,
 )
 from phalanx.net.feed.source import FeedSource
-from phalanx.net.model.objects import Network, Node, Object, Policy, Protocol, Task, TaskPhase
+from phalanx.net.model.objects import Network, Node, Object, Policy, Task, TaskPhase, Traffic
 from phalanx.net.model.view import View, view_delta
 
 NODE = IPv4Address("198.18.0.1")
@@ -43,7 +43,7 @@ OBJECTS: st.SearchStrategy[Object] = st.one_of(
         st.integers(0, 2),
     ),
     st.builds(
-        lambda n: Policy(f"p{n}", "a", "10.0.0.0/8", Protocol.TCP, 80, 80), st.integers(0, 2)
+        lambda n: Policy(f"p{n}", "a", "10.0.0.0/8", Traffic.TCP, 80, 80), st.integers(0, 2)
     ),
 )
 VIEWS = st.lists(OBJECTS, max_size=6).map(lambda objects: View().changed(objects))
