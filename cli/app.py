@@ -28,7 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     add_marathon_flag(parser)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     deploy = verbs.add_parser("deploy", help="create or change apps and follow until they run")
-    deploy.add_argument("file", help="an app or a list of apps as JSON; - for standard input")
+    deploy.add_argument(
+        "file", help="an app, a pod or a list of apps as JSON; - for standard input"
+    )
     listing = verbs.add_parser("list", help="show every app")
     show = verbs.add_parser("show", help="show an app, its tasks, and what it waits for")
     show.add_argument("id")
@@ -63,7 +65,23 @@ def _deploy(given: argparse.Namespace) -> None:
         return
     if not isinstance(body, dict) or not isinstance(body.get("id"), str):
         raise InvalidError(f"{given.file}: an app needs an id")
-    _change(given, "PUT", _path(body["id"]), {**body, "id": _absolute(body["id"])})
+    named = {**body, "id": _absolute(body["id"])}
+    if "containers" in body:
+        _deploy_pod(given, named)
+        return
+    _change(given, "PUT", _path(body["id"]), named)
+
+
+def _deploy_pod(given: argparse.Namespace, pod: dict[str, Any]) -> None:
+    """Send a pod, whose answer is the pod itself, and follow what deploys it."""
+    force = "true" if given.force else "false"
+    path = "/v2/pods" + urllib.parse.quote(pod["id"])
+    answer = call(given.marathon, "PUT", f"{path}?force={force}", pod)
+    if given.json:
+        print(json.dumps(answer, indent=2))
+    running = call(given.marathon, "GET", "/v2/deployments")
+    ids = [one["id"] for one in running if pod["id"] in one["affectedPods"]]
+    _follow(given, ids)
 
 
 def _list(given: argparse.Namespace) -> None:
@@ -130,10 +148,13 @@ def _change(given: argparse.Namespace, method: str, path: str, body: object) -> 
     answer = call(given.marathon, method, f"{path}?force={force}", body)
     if given.json:
         print(json.dumps(answer, indent=2))
-    console = Console(stderr=given.json)
     # A new app is answered as itself, with the deployments that it is in.
     ids = [answer["deploymentId"]] if "deploymentId" in answer else []
-    ids += [item["id"] for item in answer.get("deployments", ())]
+    _follow(given, [*ids, *(item["id"] for item in answer.get("deployments", ()))])
+
+
+def _follow(given: argparse.Namespace, ids: Sequence[str]) -> None:
+    console = Console(stderr=given.json)
     for id in ids:
         console.print(f"deployment {id}", highlight=False)
         if not given.no_wait:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import aiohttp
 from aiohttp import web
 
-from phalanx.marathon.api import apps, deployments, events, groups, server, tasks
+from phalanx.marathon.api import apps, deployments, events, groups, pods, server, tasks
 from phalanx.marathon.api.answer import Handler, add_headers, errors_as_json
 from phalanx.marathon.api.desk import SEAT, Seat
 from phalanx.marathon.api.proxy import SESSION, leader_answers
@@ -68,7 +68,7 @@ def build_app(seat: Seat, session: aiohttp.ClientSession) -> web.Application:
             web.put(_GROUP, groups.update_group),
             web.patch(_GROUP, groups.patch_group),
             web.delete(_GROUP, groups.delete_group),
-            web.route("*", "/v2/pods{tail:.*}", deployments.refuse_pods),
+            *pods.routes(),
         ]
     )
     return app

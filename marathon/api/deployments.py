@@ -1,4 +1,4 @@
-"""``/v2/deployments``, ``/v2/queue``, and the answer to ``/v2/pods``."""
+"""``/v2/deployments`` and ``/v2/queue``."""
 
 from aiohttp import web
 
@@ -38,8 +38,3 @@ async def delete_delay(request: web.Request) -> web.Response:
         raise NotFoundError(f"Application {app_id} not found in tasks queue.")
     desk.orders.reset_delay(app_id)
     return web.Response(status=204)
-
-
-async def refuse_pods(request: web.Request) -> web.Response:
-    """Answer that there are no pods here."""
-    return as_json({"message": "Pods are not supported"}, status=501)

@@ -65,7 +65,7 @@ def updated_app(
 
 def complete_app(modern: Mapping[str, Any], app_id: str | None, default_network: str | None) -> App:
     """Return the app of a definition without old spellings; raise DefinitionError."""
-    raw: dict[str, Any] = {k: v for k, v in _without_nulls(modern).items() if k not in _READ_ONLY}
+    raw: dict[str, Any] = {k: v for k, v in without_nulls(modern).items() if k not in _READ_ONLY}
     if app_id is not None:
         raw["id"] = app_id
     if problems := list(unsupported(raw)):
@@ -120,7 +120,7 @@ def _convert(raw: Mapping[str, Any]) -> App:
         try:
             values[name] = msgspec.convert(raw[key], hint)
         except msgspec.ValidationError as error:
-            problems.append(_problem(key, str(error)))
+            problems.append(problem_at(key, str(error)))
     if "id" not in raw:
         problems.append(Problem("/id", "error.path.missing"))
     if problems:
@@ -128,7 +128,7 @@ def _convert(raw: Mapping[str, Any]) -> App:
     return App(**values)
 
 
-def _problem(key: str, text: str) -> Problem:
+def problem_at(key: str, text: str) -> Problem:
     """Translate an error of the converter, such as ``Expected `str`, got `int` - at `$[0].x```."""
     match = _PLACE.match(text)
     place = match["place"] if match and match["place"] else ""
@@ -185,9 +185,10 @@ def with_default_ports(app: App) -> App:
     return replace(app, container=container, require_ports=False)
 
 
-def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
+def without_nulls(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
+    """Return JSON without the keys whose value is null."""
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [without_nulls(item) for item in value]
     return value

@@ -37,7 +37,7 @@ def violations(app: App) -> Iterator[Problem]:
     yield from _container(app)
     yield from _check(app)
     for index, constraint in enumerate(app.constraints):
-        yield from (Problem(f"/constraints({index})", e) for e in _constraint(constraint))
+        yield from (Problem(f"/constraints({index})", e) for e in constraint_errors(constraint))
     for index, check in enumerate(app.health_checks):
         at = f"/healthChecks({index})"
         yield from _health_check(app, check, at)
@@ -260,7 +260,8 @@ def _checked_port(app: App, check: HttpCheck | TcpCheck, at: str) -> Iterator[Pr
         yield Problem(f"{at}/portIndex", "must address one of the app's ports")
 
 
-def _constraint(parts: tuple[str, ...]) -> Iterator[str]:
+def constraint_errors(parts: tuple[str, ...]) -> Iterator[str]:
+    """Yield what is wrong with a placement constraint."""
     if not 2 <= len(parts) <= 3 or not parts[0]:
         yield "must be a field, an operator and perhaps a value"
         return

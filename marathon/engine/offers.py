@@ -95,6 +95,7 @@ def _provisioned(board: Board, placement: Placement, now: float) -> Instance:
             role=spec.role,
             region=placement.attributes.get(REGION),
             zone=placement.attributes.get(ZONE),
+            endpoint_ports=placement.ports.host if names else (),
             members=tuple(Member(name=name, since=now) for name in names),
         ),
     )

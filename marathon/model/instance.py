@@ -55,6 +55,7 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
     zone: str | None = None
     members: tuple[Member, ...] = ()
+    endpoint_ports: tuple[int | None, ...] = ()  # of a pod: each endpoint's host port
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,12 @@ def parent_of(path: str) -> str:
     return "/" + "/".join(_segments(path)[:-1])
 
 
+def top_of(path: str) -> str | None:
+    """Return the name of the topmost group that holds *path*; None at the top itself."""
+    segments = _segments(path)
+    return segments[0] if len(segments) > 1 else None
+
+
 def groups_above(path: str) -> Iterator[str]:
     """Yield every group that *path* is in, from its own upwards; the root is left out."""
     segments = _segments(path)

@@ -153,8 +153,17 @@ class FakeMaster:
             for call in self.of("ACCEPT")
             if call.accept is not None
             for operation in call.accept.operations
-            if operation.launch is not None
-            for task in operation.launch.task_infos
+            for task in _tasks_of(operation)
+        ]
+
+    def groups(self) -> list[mesos.LaunchGroup]:
+        """Return every task group of every ACCEPT so far."""
+        return [
+            operation.launch_group
+            for call in self.of("ACCEPT")
+            if call.accept is not None
+            for operation in call.accept.operations
+            if operation.launch_group is not None
         ]
 
     async def tasks(self, count: int) -> list[mesos.TaskInfo]:
@@ -175,6 +184,7 @@ class FakeMaster:
         address: str = "9.0.1.2",
         healthy: bool | None = None,
         with_uuid: bool = True,
+        message: str | None = None,
     ) -> bytes | None:
         """Send a status update of *task*; return its uuid."""
         number = uuid.uuid4().bytes if with_uuid else None
@@ -185,10 +195,17 @@ class FakeMaster:
             agent_id=task.agent_id,
             uuid=number,
             healthy=healthy,
+            message=message,
             container_status=mesos.ContainerStatus(network_infos=(network,)),
         )
         await self.send(Event(type="UPDATE", update=Update(status=status)))
         return number
+
+
+def _tasks_of(operation: mesos.Operation) -> tuple[mesos.TaskInfo, ...]:
+    if operation.launch_group is not None:
+        return operation.launch_group.task_group.tasks
+    return () if operation.launch is None else operation.launch.task_infos
 
 
 def make_offer(
@@ -244,7 +261,7 @@ class Marathon:
         data = raw if raw is not None or body is None else msgspec.json.encode(body)
         async with self._session.request(method, self.url + path, data=data) as response:
             text = await response.read()
-            is_json = response.content_type == "application/json"
+            is_json = bool(text) and response.content_type == "application/json"
             return response.status, msgspec.json.decode(text) if is_json else text.decode()
 
     async def request(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:

@@ -485,14 +485,6 @@ async def test_every_reply_names_the_leader(marathon: Marathon) -> None:
     assert (status, answer) == (405, {"message": "Method Not Allowed"})
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/v2/pods"), ("GET", "/v2/pods/x::status")])
-async def test_what_is_not_here_says_so(marathon: Marathon, method: str, path: str) -> None:
-    status, answer = await marathon.ask(method, path)
-
-    assert status == 501
-    assert answer["message"]
-
-
 async def test_info_and_metrics(marathon: Marathon, master: FakeMaster) -> None:
     await master.next("SUPPRESS")
 
