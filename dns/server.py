@@ -15,7 +15,8 @@ import structlog
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
 from phalanx.dns.admission import OPEN, Admission, Verdict, packed_address
-from phalanx.dns.answer.query import Query
+from phalanx.dns.answer.cookie import Cookies, new_secret
+from phalanx.dns.answer.query import Query, parse_query
 from phalanx.dns.answer.reply import MAX_TCP_BYTES, udp_limit
 from phalanx.dns.answer.transfer import Transfer
 from phalanx.dns.backlog import Backlog
@@ -33,6 +34,7 @@ MAX_LOOKUPS_OF_ONE = 64  # under way on one connection; it is not read from mean
 IDLE_SECONDS = 10.0
 
 _LENGTH = struct.Struct("!H")
+_COOKIE_START = b"\0\x0a\0"  # code and upper byte of the length of an EDNS option
 
 
 class DnsServer:
@@ -52,7 +54,9 @@ class DnsServer:
         addresses: Sequence[str],
         port: int = PORT,
         admission: Admission = OPEN,
+        cookies: Cookies | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
         max_connections: int = MAX_CONNECTIONS,
         max_connections_of_one: int = MAX_CONNECTIONS_OF_ONE,
         idle_seconds: float = IDLE_SECONDS,
@@ -62,7 +66,9 @@ class DnsServer:
         self._addresses = addresses
         self._port = port
         self._admission = admission
+        self._cookies = cookies or Cookies(new_secret())
         self._clock = clock
+        self._wall_clock = wall_clock
         self._max_connections = max_connections
         self._max_connections_of_one = max_connections_of_one
         self._idle_seconds = idle_seconds
@@ -114,7 +120,7 @@ class DnsServer:
         for message, peer in waiting:
             reply = reply_to(message)
             if isinstance(reply, Query):
-                reply = self._look_up(reply, listener, peer)
+                reply = self._answer(reply, listener, peer)
             if reply is not None:
                 replies.append((reply, peer))
         return replies
@@ -129,19 +135,49 @@ class DnsServer:
             if verdict is Verdict.ADMIT:
                 admitted.append(datagram)
                 continue
-            turned_away = self._zones.answers.turn_away(message, verdict)
-            if turned_away is not None:
-                replies.append((turned_away, peer))
+            reply = self._turn_away(message, verdict, packed_of(peer))
+            if reply is None:
+                admitted.append(datagram)
+            elif reply:
+                replies.append((reply, peer))
         return admitted
 
-    def _look_up(self, query: Query, listener: Listener, peer: bytes) -> bytes | None:
-        """Return the reply if the forwarder knows it at once; else it is sent later."""
+    def _turn_away(self, message: bytes, verdict: Verdict, client: bytes) -> bytes | None:
+        """Return what a client gets that asks too often or may not; empty for silence.
+
+        None admits it after all: a cookie of ours shows that its address is not made up.
+        """
+        answers = self._zones.answers
+        if verdict is not Verdict.REFUSE and _COOKIE_START in message:
+            query = parse_query(message)
+            if isinstance(query, Query) and query.edns is not None and query.edns.cookie:
+                shown = self._cookies.shown(query, client, self._wall_clock())
+                if shown.is_ours:
+                    return None
+                if verdict is Verdict.CUT:
+                    return answers.ask_for_cookie(shown.query)
+        return answers.turn_away(message, verdict) or b""
+
+    def _answer(self, query: Query, listener: Listener, peer: bytes) -> bytes | None:
+        """Return the reply if it is known at once; else it is sent later."""
+        client, limit = packed_of(peer), udp_limit(query.edns)
+        reply = self._with_cookie(query, client, limit)
+        if isinstance(reply, bytes):
+            return reply
         return self._forwarder.look_up(
-            query,
-            udp_limit(query.edns),
-            packed_of(peer),
-            lambda reply: listener.send_late(reply, peer),
+            query if reply is None else reply,
+            limit,
+            client,
+            lambda late: listener.send_late(late, peer),
         )
+
+    def _with_cookie(self, query: Query, client: bytes, limit: int) -> bytes | Query | None:
+        """Return the reply, or the query for others, when *query* shows a cookie; else None."""
+        if query.edns is None or not query.edns.cookie:
+            return None
+        shown = self._cookies.shown(query, client, self._wall_clock())
+        reply = self._zones.answers.reply_query(shown.query, limit)
+        return None if isinstance(reply, Transfer) else reply
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -186,6 +222,9 @@ class DnsServer:
                 reply = answers.turn_away(message, Verdict.REFUSE)
             else:
                 reply = answers.reply_tcp(message, may_transfer=may_transfer)
+            if isinstance(reply, Query) and reply.edns is not None and reply.edns.cookie:
+                shown = self._cookies.shown(reply, client, self._wall_clock())
+                reply = answers.reply_query(shown.query, MAX_TCP_BYTES, may_transfer=may_transfer)
             if isinstance(reply, Query):
                 await room.acquire()
                 group.create_task(self._look_up_tcp(reply, writer, room, client))

@@ -167,6 +167,7 @@ class Plane:
         return ResolvConfKeeper(
             path,
             self._config.resolver_file,
+            cookies=self._config.cookies,
             listening=listening,
             upstreams=lambda: self._forwarder.routes.default,
         )

@@ -10,6 +10,7 @@ from phalanx.core.config import HostPort, Loader, check_port, setting
 from phalanx.core.error import ConfigError
 from phalanx.core.log import check_level
 from phalanx.dns.admission import Admission, parse_networks
+from phalanx.dns.answer.cookie import Cookies, parse_secrets
 from phalanx.dns.forward.route import name_servers, parse_routes
 from phalanx.dns.resolvconf import ResolvConf
 from phalanx.dns.zones.settings import SOURCES, ZoneSettings
@@ -81,6 +82,11 @@ class PlaneConfig:
     dns_rate_limit: int = setting(
         "queries a second of one address over UDP; 0 for any number", default=0
     )
+    dns_cookie_secrets: Path | None = setting(
+        "file with the secrets of DNS cookies, 32 hexadecimal digits a line, the newest first;"
+        " nodes with the same know each other's (default: a random one)",
+        default=None,
+    )
     mesos_dns_port: int = setting(
         "port on which this node's address serves the HTTP API of Mesos-DNS, on masters 8123;"
         " 0 for none",
@@ -129,6 +135,7 @@ class PlaneConfig:
         if self.dns_rate_limit < 0:
             raise ConfigError(f"--dns-rate-limit: {self.dns_rate_limit!r}: must not be below 0")
         _ = self.admission
+        _ = self.cookies
         _ = self.resolver_file
         _ = self.zones  # raises for what it can't use
         check_level(self.log_level)
@@ -174,6 +181,17 @@ class PlaneConfig:
             return parse_services(self.node_services)
         except ValueError as error:
             raise ConfigError(f"--node-services: {error}") from error
+
+    @property
+    def cookies(self) -> Cookies | None:
+        """Return the cookies of the secrets given, None without; raises ConfigError."""
+        if self.dns_cookie_secrets is None:
+            return None
+        try:
+            text = self.dns_cookie_secrets.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--dns-cookie-secrets: {error}") from error
+        return parse_secrets("dns-cookie-secrets", text)
 
     @property
     def zones(self) -> ZoneSettings:

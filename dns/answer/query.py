@@ -13,6 +13,9 @@ from phalanx.dns.answer.wire import (
 )
 from phalanx.dns.zones.record import RecordType
 
+COOKIE = 10  # the code of an EDNS option
+_CLIENT_COOKIE_BYTES, _MAX_COOKIE_BYTES = 8, 40
+
 CLASSIC_BYTES = 512  # the size of a reply to a client that names none
 
 _HEADER = struct.Struct("!HHHHHH")
@@ -31,6 +34,7 @@ class Rcode(enum.IntEnum):
     REFUSED = 5
     NOTAUTH = 9
     BADVERS = 16
+    BADCOOKIE = 23
 
 
 class Edns(NamedTuple):
@@ -39,6 +43,8 @@ class Edns(NamedTuple):
     size: int
     version: int = 0
     is_dnssec_ok: bool = False
+    cookie: bytes = b""  # what the client shows (RFC 7873)
+    echo: bytes = b""  # the options of the reply
 
 
 class Query(NamedTuple):
@@ -135,13 +141,21 @@ def _parse_rest(
         if type_ != RecordType.OPT:
             continue
         is_well_placed = number >= before and after == owner + 1 and edns is None
-        if not is_well_placed or not _has_whole_options(message, at - length, at):
+        cookie = _cookie_of(message, at - length, at)
+        if not is_well_placed or cookie is None:
             return Rcode.FORMERR
-        edns = Edns(size, ttl >> 16 & 0xFF, bool(ttl & 0x8000))
+        edns = Edns(size, ttl >> 16 & 0xFF, bool(ttl & 0x8000), cookie)
     return edns if at == len(message) else Rcode.FORMERR
 
 
-def _has_whole_options(message: bytes, at: int, end: int) -> bool:
+def _cookie_of(message: bytes, at: int, end: int) -> bytes | None:
+    """Return the first cookie among the options, empty without one; None for what is malformed."""
+    cookie = b""
     while at + _OPTION.size <= end:
-        at += _OPTION.size + _OPTION.unpack_from(message, at)[1]
-    return at == end
+        code, length = _OPTION.unpack_from(message, at)
+        at += _OPTION.size + length
+        if code == COOKIE and not cookie:
+            cookie = message[at - length : at]
+            if length != _CLIENT_COOKIE_BYTES and not 16 <= length <= _MAX_COOKIE_BYTES:
+                return None
+    return cookie if at == end else None

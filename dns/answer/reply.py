@@ -27,10 +27,18 @@ class Body:
     additional: tuple[bytes, ...] = ()
 
 
-def render_opt(rcode: int = 0, *, is_dnssec_ok: bool = False) -> bytes:
+def render_opt(rcode: int = 0, *, is_dnssec_ok: bool = False, options: bytes = b"") -> bytes:
     """Return our OPT record: version 0, our size, the upper bits of *rcode*, DO as it came."""
     flags = 0x8000 if is_dnssec_ok else 0
-    return struct.pack("!BHHBBHH", 0, 41, MAX_UDP_BYTES, rcode >> 4, 0, flags, 0)
+    fixed = struct.pack("!BHHBBHH", 0, 41, MAX_UDP_BYTES, rcode >> 4, 0, flags, len(options))
+    return fixed + options
+
+
+def render_opt_for(edns: Edns | None, rcode: int = 0) -> bytes:
+    """Return the OPT record of a reply to a client that said *edns*, nothing if it said none."""
+    if edns is None:
+        return b""
+    return render_opt(rcode, is_dnssec_ok=edns.is_dnssec_ok, options=edns.echo)
 
 
 def render_error(message: bytes, rcode: int, *, flags: int = 0) -> bytes:
@@ -48,7 +56,7 @@ def render_reply(
     authorities and answers, from the last on, with the TC bit.
     """
     edns = query.edns
-    opt = b"" if edns is None else render_opt(rcode, is_dnssec_ok=edns.is_dnssec_ok)
+    opt = render_opt_for(edns, rcode)
     head = _RESPONSE | flags | (rcode & 0xF)
     if query.is_recursion_desired:
         head |= RECURSION_DESIRED

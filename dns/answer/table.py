@@ -97,7 +97,11 @@ class AnswerTable:
         self._with_soa = []
 
     def reply(self, message: bytes) -> bytes | Query | None:
-        """Return the reply to a datagram, the query if it is for others, None for silence."""
+        """Return the reply to a datagram, None for silence.
+
+        Return the query if it is for others, or shows a cookie: reply_query
+        answers it when its reply's cookie is known.
+        """
         rest = message[2:]
         usual = self._usual.get(rest)
         if usual is not None:
@@ -161,6 +165,14 @@ class AnswerTable:
         if isinstance(query, Rcode):
             self._counts[NO_ZONE, query] += 1
             return render_error(message, query, flags=self._forwards)
+        if query.edns is not None and query.edns.cookie:
+            return query
+        return self.reply_query(query, limit, may_transfer=may_transfer)
+
+    def reply_query(
+        self, query: Query, limit: int | None, *, may_transfer: bool = False
+    ) -> bytes | Query | Transfer:
+        """Return what reply does for a query that is parsed, without a limit over UDP."""
         if limit is None:
             limit = udp_limit(query.edns)
         if query.edns is not None and query.edns.version:
@@ -181,7 +193,7 @@ class AnswerTable:
         if answer is None:
             return self._refuse(query, place.apex, Rcode.SERVFAIL)
         self._counts[answer.label] += 1
-        body = answer.bodies[message[1] % answer.turns]
+        body = answer.bodies[query.message[1] % answer.turns]
         return render_reply(query, answer.rcode, body, flags=answer.flags, limit=limit)
 
     def _is_foreign(self, wire: bytes) -> bool:
@@ -213,6 +225,11 @@ class AnswerTable:
         if isinstance(query, Rcode):
             return render_error(message, query)
         return render_reply(query, rcode, Body(), flags=TRUNCATED if verdict is Verdict.CUT else 0)
+
+    def ask_for_cookie(self, query: Query) -> bytes:
+        """Return BADCOOKIE, with the cookie that *query*'s reply carries (RFC 7873 §5.2.3)."""
+        self._counts[NO_ZONE, Rcode.BADCOOKIE] += 1
+        return render_reply(query, Rcode.BADCOOKIE, Body(), flags=self._forwards)
 
     def _refuse(self, query: Query, zone: str, rcode: Rcode) -> bytes:
         self._counts[zone, rcode] += 1

@@ -223,7 +223,8 @@ class Forwarder:
             self._start(key, self.routes.upstreams_of(key.question), self._clock())
         self.events["stale" if cached.is_stale else "cache_hit"] += 1
         reply = self._aged(query, cached, limit)
-        if limit < MAX_TCP_BYTES:
+        is_for_one = query.edns is not None and query.edns.echo
+        if limit < MAX_TCP_BYTES and not is_for_one:
             if len(self._recent) >= MAX_RECENT:
                 self._recent.clear()
             label = (ZONE, cached.reply.rcode)

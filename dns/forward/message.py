@@ -4,7 +4,7 @@ import struct
 from typing import NamedTuple
 
 from phalanx.dns.answer.query import Query, Rcode
-from phalanx.dns.answer.reply import RECURSION_AVAILABLE, TRUNCATED, render_opt
+from phalanx.dns.answer.reply import RECURSION_AVAILABLE, TRUNCATED, render_opt, render_opt_for
 from phalanx.dns.answer.wire import HEADER_BYTES, skip_name
 from phalanx.dns.zones.record import RecordType
 
@@ -181,7 +181,7 @@ def render_forwarded(
     if query.is_recursion_desired:
         head |= _RECURSION_DESIRED
     if query.edns is not None:
-        opt = render_opt(reply.rcode, is_dnssec_ok=query.edns.is_dnssec_ok)
+        opt = render_opt_for(query.edns, reply.rcode)
         if query.edns.is_dnssec_ok:
             head |= reply.flags & _AUTHENTIC
     answers, authorities, additional = reply.counts
