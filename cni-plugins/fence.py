@@ -3,8 +3,9 @@
 from phalanx.cni.hostport import store
 from phalanx.cni.results import objects
 from phalanx.cni.skeleton import BAD_CONFIG, DIFFERS, Call, Json, Plugin, Refusal
+from phalanx.net.hostport.forward import accept, missing
 from phalanx.net.netlink.nft import BRIDGE, INET, Element, field, name
-from phalanx.net.netlink.route import mac_of, prefix_of
+from phalanx.net.netlink.route import family_of, mac_of, prefix_of
 
 POLICIES = ("", "open", "same-bridge", "isolated")
 KEYS = ("ingressPolicy", "antiSpoofing")
@@ -57,6 +58,17 @@ def elements(
     return found
 
 
+def bridges(result: Json) -> list[str]:
+    """Return the bridge of a result, the first link of the node, if there is one."""
+    links = [each for each in objects(result, "interfaces") if not each.get("sandbox")]
+    return [str(links[0]["name"])] if links and links[0].get("name") else []
+
+
+def families(result: Json) -> set[int]:
+    """Return the address families of a result."""
+    return {family_of(prefix_of(str(ip["address"]))[0]) for ip in objects(result, "ips")}
+
+
 def _link_local(mac: bytes) -> bytes:
     """Return the link-local address that a MAC brings along."""
     half = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:6]
@@ -72,6 +84,8 @@ class Isolation(Plugin):
         """Fence."""
         previous = call.needed_previous()
         store(call).put(elements(call, previous, is_alone=True))
+        for bridge in bridges(previous):
+            accept(bridge, families(previous))
         return previous
 
     def delete(self, call: Call) -> None:
@@ -88,6 +102,9 @@ class Isolation(Plugin):
             for each in wanted
             if (each.family, each.set_name, each.key) not in there
         ]
+        previous = call.needed_previous()
+        for bridge in bridges(previous):
+            faults += missing(bridge, families(previous))
         if faults:
             raise Refusal(DIFFERS, f"{call.owner}: {'; '.join(faults)}")
 

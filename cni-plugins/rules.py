@@ -3,6 +3,7 @@
 from phalanx.cni import fence, hostport, masquerade
 from phalanx.cni.results import objects
 from phalanx.cni.skeleton import Call, Json
+from phalanx.net.hostport.forward import accept
 
 
 class Rules:
@@ -22,5 +23,7 @@ class Rules:
         elements += hostport.elements(self._call, self._ports, result)
         elements += fence.elements(self._call, result, is_guarded=self._guarded)
         hostport.store(self._call).put(elements)
-        bridge = objects(result, "interfaces")[0]
-        hostport.open_loopback(self._ports, str(bridge["name"]))
+        bridge = str(objects(result, "interfaces")[0]["name"])
+        hostport.open_loopback(self._ports, bridge)
+        if self._call.config.get("ingressPolicy"):
+            accept(bridge, fence.families(result))

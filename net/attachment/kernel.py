@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from socket import AF_INET, AF_INET6
 from typing import TypeVar
 
 from phalanx.core.error import ConflictError, DataplaneError, PhalanxError
@@ -20,6 +21,7 @@ from phalanx.net.attachment.container import configure, container_differences, p
 from phalanx.net.attachment.namespace import inside, opened
 from phalanx.net.attachment.spec import VETH_PREFIX, AttachmentSpec, ifb_name
 from phalanx.net.attachment.wish import NO_LIMITS
+from phalanx.net.hostport.forward import accept
 from phalanx.net.netlink import route as nl
 from phalanx.net.netlink.limit import Limiter
 from phalanx.net.netlink.wire import Conversation, Message, attribute, refusal, text
@@ -76,6 +78,7 @@ class KernelLinks:
                     with inside(container, self._home):
                         prepare(spec)
                 configure(there, spec)
+                accept(spec.bridge.name, {family_of(each) for each in spec.addresses})
                 if spec.limits != NO_LIMITS:
                     limiter = self._limiter(spec, there)
                     limiter.set(self._own(spec.veth), spec.limits.inward, spec.limits.outward)
@@ -288,6 +291,11 @@ def _open(netns: Path | None) -> tuple[int, Conversation]:
         except BaseException:
             os.close(home)
             raise
+
+
+def family_of(address: Interface) -> int:
+    """Return the number of an address's family."""
+    return AF_INET if address.version == 4 else AF_INET6
 
 
 def _address(index: int, address: Interface) -> Message:

@@ -4,15 +4,23 @@ import os
 
 
 def talk(
-    program: str, arguments: list[str], environ: dict[str, str], raw: bytes
+    path: str, arguments: list[str], environ: dict[str, str], raw: bytes, *, quiet: bool = False
 ) -> tuple[bytes, int]:
-    """Run a program with *raw* as its input; return its output and exit status."""
+    """Run a program with *raw* as its input; return its output and exit status.
+
+    What it says on standard error goes to ours, unless it is to be *quiet*.
+    """
     feed = os.memfd_create("input")
     os.write(feed, raw)
     os.lseek(feed, 0, os.SEEK_SET)
     reader, writer = os.pipe()
-    moves = [(os.POSIX_SPAWN_DUP2, feed, 0), (os.POSIX_SPAWN_DUP2, writer, 1)]
-    process = os.posix_spawn(program, arguments, environ, file_actions=moves)
+    moves: list[tuple[object, ...]] = [
+        (os.POSIX_SPAWN_DUP2, feed, 0),
+        (os.POSIX_SPAWN_DUP2, writer, 1),
+    ]
+    if quiet:
+        moves.append((os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0))
+    process = os.posix_spawn(path, arguments, environ, file_actions=moves)
     os.close(writer)
     os.close(feed)
     chunks = []
@@ -23,9 +31,15 @@ def talk(
     return b"".join(chunks), os.waitstatus_to_exitcode(status)
 
 
+def program(name: str) -> str:
+    """Return the path of an administrator's program, "" when there is none."""
+    for folder in ("/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"):
+        if os.access(path := f"{folder}/{name}", os.X_OK):
+            return path
+    return ""
+
+
 def nft(script: str) -> int:
     """Run a script of nft's; return its exit status, 127 when there is no nft."""
-    for folder in ("/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"):
-        if os.access(program := f"{folder}/nft", os.X_OK):
-            return talk(program, ["nft", "-f", "-"], {}, script.encode())[1]
-    return 127
+    path = program("nft")
+    return talk(path, ["nft", "-f", "-"], {}, script.encode())[1] if path else 127

@@ -11,6 +11,7 @@ from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSS
 from fcntl import LOCK_EX, flock
 
 from phalanx.net.hostport.exec import nft
+from phalanx.net.hostport.flow import forget
 from phalanx.net.hostport.layout import TABLE, TEXT
 from phalanx.net.netlink.nft import Element, add, delete, is_there
 from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, namespace_cookie, refusal
@@ -87,6 +88,7 @@ class Elements:
                 raise refusal(number, f"table {TABLE}")
         finally:
             os.close(lock)
+        forget(elements, mapped=True)
 
     def drop(self) -> None:
         """Remove the owner's elements; there don't have to be any."""
@@ -162,6 +164,7 @@ class Elements:
             if not each.is_shared or (each.family, each.set_name, each.key) in shared
         ]
         _delete(talk, messages)
+        forget(elements, mapped=False)
         try:
             os.unlink(path)
         except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -78,6 +79,10 @@ class Host:
         self._stack.callback(program.communicate)
         self._stack.callback(program.kill)
         return program
+
+    def closing(self, resource: socket.socket) -> None:
+        """Close a socket at the end."""
+        self._stack.callback(resource.close)
 
     def environ(self, command: str, ns: str, container: str, **more: str) -> dict[str, str]:
         return {

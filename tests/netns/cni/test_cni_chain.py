@@ -1,10 +1,14 @@
 """Port mappings, masquerade and fences: real packets, alone and chained with the reference."""
 
+import socket
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.netns.cni.host import Host, Json
+
+from phalanx.core.netns import call_in
 
 LISTEN = """
 import socket, sys
@@ -306,3 +310,88 @@ def throughput(host: Host, sender: str, receiver: str, address: str) -> float:
     assert sink.stdout.readline() == b"ready\n"
     host.run("python3", "-c", SOURCE, address, ns=sender)
     return float(sink.stdout.readline())
+
+
+def test_udp_flow_under_way_follows_its_port(host: Host) -> None:
+    outside, first, second = client(host), host.netns(), host.netns()
+    dns = ports({"hostPort": 5300, "containerPort": 80, "protocol": "udp"})
+    flow = Flow(host, outside)
+    assert not flow.asks()  # nobody has the port yet, and conntrack knows the flow
+
+    one = chain(host, hairpinMode=True, **dns)
+    listen(host, first, "udp")
+    result = host.chain("ADD", one, first)
+    assert flow.asks()
+
+    host.chain("DEL", one, first, previous=result)
+    listen(host, second, "udp")
+    host.chain("ADD", chain(host, hairpinMode=True, **dns), second, "c2")
+    assert flow.asks()
+
+
+class Flow:
+    """One UDP socket of a client that goes on sending to one port of the node."""
+
+    def __init__(self, host: Host, ns: str) -> None:
+        def make() -> socket.socket:
+            return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+        self._socket: socket.socket = call_in(Path("/run/netns", ns), make)
+        host.closing(self._socket)
+        self._socket.connect(("198.18.0.1", 5300))
+
+    def asks(self) -> bool:
+        """Send one datagram; tell whether it was answered."""
+        self._socket.settimeout(1)
+        try:
+            self._socket.send(b"x")
+            return bool(self._socket.recv(100))
+        except OSError:
+            return False
+
+
+FIREWALLS = {
+    "policy": (("-P", "FORWARD", "DROP"),),
+    "rule": (("-A", "FORWARD", "-j", "REJECT"),),
+}
+
+
+@pytest.mark.parametrize("form", ["in one", "chained"])
+@pytest.mark.parametrize("drops", FIREWALLS)
+def test_host_that_drops_what_is_forwarded_lets_containers_through(
+    host: Host, drops: str, form: str
+) -> None:
+    outside, ns = client(host), host.netns()
+    host.run("ip", "route", "add", "10.71.0.0/24", "via", "198.18.0.1", ns=outside)
+    for tool in ("iptables", "ip6tables"):
+        for rule in FIREWALLS[drops]:
+            host.run(tool, *rule)
+    more = [{"type": "phalanx-isolation", "antiSpoofing": False}] if form == "chained" else []
+    options = {} if more else {"ingressPolicy": "open"}
+    plugins = chain(host, *more, hairpinMode=True, **options, **ports(WEB))
+    result = host.chain("ADD", plugins, ns)
+    listen(host, ns)
+    listen_outside = host.start("python3", "-c", LISTEN, "tcp", "4", ns=outside)
+    assert listen_outside.stdout is not None
+    assert listen_outside.stdout.readline() == b"ready\n"
+
+    assert ask(host, ns, "198.18.0.2", 80) == "10.71.0.2"  # out, and the answers in
+    assert ask(host, outside, "198.18.0.1") == "198.18.0.2"  # by a mapped port
+    assert ask(host, outside, "10.71.0.2", 80) == "nothing"  # not by itself
+    host.chain("CHECK", plugins, ns, previous=result)
+    if form == "chained":
+        host.run("iptables", "-F", "PHALANX-CNI")
+        answer = host.call("CHECK", {**plugins[-1], "prevResult": result}, ns)
+        assert answer.output["code"] == 102
+    again = host.netns()
+    host.chain("ADD", [{**each, "runtimeConfig": {}} for each in plugins], again, "c2")
+    listed = host.run("iptables", "-S")
+    assert listed.count("-i phxtestbr") == listed.count("-o phxtestbr") == 1
+    assert listed.count("-A FORWARD -j PHALANX-CNI") == 1
+
+
+def test_host_that_drops_nothing_gets_no_rules(host: Host) -> None:
+    ns = host.netns()
+    host.chain("ADD", chain(host, ingressPolicy="open"), ns)
+
+    assert "PHALANX" not in host.run("nft", "list", "ruleset").replace("phalanx", "")

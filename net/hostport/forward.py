@@ -1,0 +1,105 @@
+"""Ways through a host whose iptables drop what is forwarded, as Docker has them do.
+
+An accept in a table of ours decides nothing there: every table is asked. So
+two rules for each bridge go into the host's own chain, in a chain named
+after us, as the reference plugin ``firewall`` does.
+"""
+
+import os
+from _struct import pack
+from fcntl import LOCK_EX, flock
+
+from phalanx.net.hostport.exec import program, talk
+from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, attributes, text
+
+CHAIN = "PHALANX-CNI"  # listed in docs/reference/marks.md
+GETCHAIN = (10 << 8) + 4
+POLICY, USE = 5, 6  # NFTA_CHAIN_*
+DROP = 0
+TOOLS = {2: "iptables", 10: "ip6tables"}  # by family
+LEGACY = {2: "/proc/net/ip_tables_names", 10: "/proc/net/ip6_tables_names"}
+LOCK = "/run/phalanx/cni/.forward"
+
+
+def accept(bridge: str, families: set[int]) -> None:
+    """Let connections from a bridge pass, and their answers and mapped ports to it.
+
+    Where nothing can be dropped nothing is done. Raises OSError when a rule is refused.
+    """
+    wanted = [family for family in sorted(families) if may_drop(family)]
+    if not wanted:
+        return
+    os.makedirs(os.path.dirname(LOCK), exist_ok=True)
+    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        flock(lock, LOCK_EX)  # or two plugins would add each rule twice
+        for family in wanted:
+            _accept(TOOLS[family], bridge)
+    finally:
+        os.close(lock)
+
+
+def missing(bridge: str, families: set[int]) -> list[str]:
+    """Say which rules are not there though something is dropped."""
+    return [
+        f"{TOOLS[family]}: no way through FORWARD for {bridge}"
+        for family in sorted(families)
+        if may_drop(family)
+        and not all(_has(TOOLS[family], *rule) for rule in (*_rules(bridge), _jump()))
+    ]
+
+
+def may_drop(family: int) -> bool:
+    """Tell whether the host's chain FORWARD drops anything, or has rules that may."""
+    conversation = Conversation(NETFILTER)
+    try:
+        head = pack("=BBH", family, 0, 0)
+        question = Message(GETCHAIN, 0, head + text(1, "filter") + text(3, "FORWARD"))
+        chain = attributes(conversation.ask(question), 4)
+    except OSError:
+        return _is_legacy(family)
+    finally:
+        conversation.close()
+    numbers = {key: int.from_bytes(chain[key]) for key in (POLICY, USE) if key in chain}
+    return numbers.get(POLICY, 1) == DROP or numbers.get(USE, 0) > 0
+
+
+def _is_legacy(family: int) -> bool:
+    try:
+        with open(LEGACY[family]) as file:
+            return "filter" in file.read().split()
+    except OSError:
+        return False
+
+
+def _accept(tool: str, bridge: str) -> None:
+    absent = [rule for rule in _rules(bridge) if not _has(tool, *rule)]
+    if absent:
+        _run(tool, "-N", CHAIN)  # it may be there
+    for rule in absent:
+        if status := _run(tool, "-A", *rule):
+            raise OSError(22, f"{tool} -A {' '.join(rule)}: status {status}")
+    if not _has(tool, *_jump()) and (status := _run(tool, "-I", *_jump())):
+        raise OSError(22, f"{tool} -I {' '.join(_jump())}: status {status}")
+
+
+def _rules(bridge: str) -> list[tuple[str, ...]]:
+    states = "RELATED,ESTABLISHED,DNAT"
+    return [
+        (CHAIN, "-i", bridge, "-j", "ACCEPT"),
+        (CHAIN, "-o", bridge, "-m", "conntrack", "--ctstate", states, "-j", "ACCEPT"),
+    ]
+
+
+def _jump() -> tuple[str, ...]:
+    return ("FORWARD", "-j", CHAIN)
+
+
+def _has(tool: str, *rule: str) -> bool:
+    return _run(tool, "-C", *rule) == 0
+
+
+def _run(tool: str, *arguments: str) -> int:
+    """Run iptables, its words thrown away; return its exit status."""
+    path = program(tool)
+    return talk(path, [tool, "-w", *arguments], {}, b"", quiet=True)[1] if path else 127

@@ -1,0 +1,102 @@
+"""What options of phalanx-bridge do to links, seen in the kernel and with packets."""
+
+import json
+import subprocess
+from typing import Any
+
+from tests.netns.cni.host import Host, Json
+
+REFUSED_MAC = "02:00:00:00:00:77"
+
+
+def bridge(host: Host, subnet: str = "10.71.0.0/24", **options: Any) -> Json:
+    return {
+        "cniVersion": "1.0.0",
+        "name": "testnet",
+        "type": "phalanx-bridge",
+        "bridge": "phxtestbr",
+        "isDefaultGateway": True,
+        "ipam": {
+            "type": "phalanx-ipam",
+            "dataDir": str(host.leases),
+            "ranges": [[{"subnet": subnet}]],
+        },
+        **options,
+    }
+
+
+def pings(host: Host, ns: str, address: str) -> bool:
+    command = host.enter("ping", "-c", "1", "-W", "1", address, ns=ns)
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def addresses(host: Host) -> list[str]:
+    [link] = json.loads(host.run("ip", "-j", "-4", "addr", "show", "phxtestbr"))
+    return [each["local"] for each in link["addr_info"]]
+
+
+def test_gateway_moves_only_by_force(host: Host) -> None:
+    first, second = host.netns(), host.netns()
+    host.chain("ADD", [bridge(host)], first)
+    moved = bridge(host, "10.72.0.0/24", name="moved")
+
+    refused = host.call("ADD", moved, second, "c2")
+    assert (refused.status, refused.output["code"]) == (1, 101)
+    assert "different" in refused.output["msg"]
+    assert addresses(host) == ["10.71.0.1"]
+    assert host.held("moved") == {}
+
+    host.chain("ADD", [{**moved, "forceAddress": True}], second, "c2")
+    assert addresses(host) == ["10.72.0.1"]
+    assert pings(host, second, "10.72.0.1")
+
+
+def test_isolated_ports_reach_the_gateway_and_not_each_other(host: Host) -> None:
+    one, other, free = host.netns(), host.netns(), host.netns()
+    host.chain("ADD", [bridge(host, portIsolation=True)], one)
+    host.chain("ADD", [bridge(host, portIsolation=True)], other, "c2")
+    host.chain("ADD", [bridge(host)], free, "c3")
+
+    assert pings(host, one, "10.71.0.1")
+    assert not pings(host, one, "10.71.0.3")
+    assert pings(host, one, "10.71.0.4")
+
+
+def test_spoofed_mac_is_dropped_and_an_address_is_not_looked_at(host: Host) -> None:
+    ns = host.netns()
+    host.chain("ADD", [bridge(host, macspoofchk=True)], ns)
+    host.run("ip", "addr", "add", "10.71.0.99/24", "dev", "eth0", ns=ns)
+    assert pings(host, ns, "10.71.0.1")
+    bound = host.enter("ping", "-c", "1", "-W", "1", "-I", "10.71.0.99", "10.71.0.1", ns=ns)
+    assert subprocess.run(bound, capture_output=True).returncode == 0
+
+    host.run("ip", "link", "set", "eth0", "address", REFUSED_MAC, ns=ns)
+
+    assert not pings(host, ns, "10.71.0.1")
+
+
+def test_disabled_interface_is_there_and_down(host: Host) -> None:
+    ns = host.netns()
+    settings = bridge(host, disableContainerInterface=True)
+    del settings["ipam"]
+
+    result = host.chain("ADD", [settings], ns)
+
+    [link] = json.loads(host.run("ip", "-j", "link", "show", "eth0", ns=ns))
+    assert link["operstate"] == "DOWN"
+    assert "UP" not in link["flags"]
+    assert result["interfaces"][2]["name"] == "eth0"
+    host.chain("CHECK", [settings], ns, previous=result)
+    host.chain("DEL", [settings], ns, previous=result)
+
+
+def test_port_of_sctp_is_mapped(host: Host) -> None:
+    ns = host.netns()
+    mapping = {"hostPort": 8080, "containerPort": 80, "protocol": "sctp"}
+    settings = bridge(host, runtimeConfig={"portMappings": [mapping]})
+    result = host.chain("ADD", [settings], ns)
+
+    assert any("'sctp', 8080" in element for element in host.elements())
+    host.chain("CHECK", [settings], ns, previous=result)
+    host.chain("DEL", [settings], ns, previous=result)
+    assert host.elements() == []
