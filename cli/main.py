@@ -27,7 +27,10 @@ COMMANDS: Mapping[str, Command] = {
     "app": Command("phalanx.cli.app", "deploy, scale, restart and look into apps on Marathon"),
     "deployment": Command("phalanx.cli.deployment", "list and watch Marathon's deployments"),
     "network": Command("phalanx.cli.network", "list, create and delete virtual networks"),
-    "policy": Command("phalanx.cli.policy", "list, add and remove what isolation lets through"),
+    "policy": Command(
+        "phalanx.cli.policy", "list, add, remove and apply what may pass between networks"
+    ),
+    "vip": Command("phalanx.cli.vip", "list and explain virtual IPs on this node"),
     "resolve": Command("phalanx.cli.resolve", "what a name leads to on this node, and why"),
     "cni": Command("phalanx.cli.cni", "install the CNI plugins"),
 }

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,32 @@ def test_a_policy_is_added_listed_and_removed(cluster: Cluster) -> None:
     assert held.returncode == 1
     assert "web" in held.stderr
     assert (removed.returncode, deleted.returncode) == (0, 0), deleted.stderr
+
+
+def test_a_document_of_policies_is_applied(cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "policies.toml"
+    one = '[[policies]]\nname = "{}"\nsource = "role=web"\ndestination = "any"\nports = "any"\n'
+    file.write_text(one.format("a") + one.format("b"))
+    first = phalanx(cluster, "policy", "apply", str(file))
+    denied = phalanx(
+        cluster, "policy", "add", "law", "any", "dcos", "--protocol", "icmp", "--tier", "cluster",
+        "--deny",
+    )  # fmt: skip
+    file.write_text(one.format("b").replace("any", "dcos", 1))
+    second = phalanx(cluster, "policy", "apply", "--tier", "network", str(file))
+    shown = phalanx(cluster, "policy", "list")
+    file.write_text(one.format("c").replace("role=web", "nosuch"))
+    wrong = phalanx(cluster, "policy", "apply", str(file))
+    file.write_text("policies = []")
+    last = phalanx(cluster, "policy", "apply", str(file))
+
+    assert first.stdout == "policy a: added\npolicy b: added\n", first.stderr
+    assert denied.returncode == 0, denied.stderr
+    assert second.stdout == "policy b: changed\npolicy a: removed\n", second.stderr
+    assert "deny" in shown.stdout
+    assert wrong.returncode == 1
+    assert "policies[0].source: 'nosuch'" in wrong.stderr
+    assert last.stdout == "policy b: removed\npolicy law: removed\n", last.stderr
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,10 @@ class Client:
         ) as response:
             return response.status, await response.text()
 
+    async def put(self, path: str, body: Json) -> tuple[int, str]:
+        async with self.session.put(self.url + path, json=body) as answer:
+            return answer.status, await answer.text()
+
     async def delete(self, path: str) -> tuple[int, str]:
         async with self.session.delete(f"{self.url}{path}") as response:
             return response.status, await response.text()
@@ -780,24 +784,60 @@ async def test_bad_network_is_refused_in_json(client: Client, body: object, stat
     assert json.loads(text)["error"]
 
 
-async def test_policies_are_added_shown_and_removed(client: Client) -> None:
-    body = {
-        "name": "web-db",
-        "source": "dcos",
-        "destination": "10.0.0.0/8",
-        "protocol": "tcp",
-        "ports": "8000-8010",
-        "reason": "",
-    }
-    status, text = await client.post("/v1/policies", body)
+POLICY = {
+    "name": "web-db",
+    "tier": "network",
+    "action": "allow",
+    "direction": "both",
+    "source": "dcos",
+    "destination": "10.0.0.0/8",
+    "protocol": "tcp",
+    "ports": "8000-8010",
+    "reason": "",
+}
 
-    assert (status, json.loads(text)) == (201, body)
-    assert (await client.get("/v1/policies"))[1] == {"policies": [body]}
+
+async def test_policies_are_added_shown_and_removed(client: Client) -> None:
+    status, text = await client.post("/v1/policies", POLICY)
+
+    assert (status, json.loads(text)) == (201, POLICY)
+    assert (await client.get("/v1/policies"))[1] == {"policies": [POLICY]}
+    assert (await client.get("/v1/policies/web-db"))[1] == POLICY
     async with views(client) as seen:
         view = await seen.until(lambda view: bool(view.policies))
-        assert view.policies["web-db"].last_port == 8010
+        assert view.policies["web-db"].port_ranges == ((8000, 8010),)
     assert await client.delete("/v1/policies/web-db") == (204, "")
     assert (await client.delete("/v1/policies/web-db"))[0] == 404
+    assert (await client.get("/v1/policies/web-db"))[0] == 404
+
+
+async def test_a_policy_is_put_in_the_place_of_another(client: Client) -> None:
+    wider = {**POLICY, "ports": "80,8000-8010", "reason": "more"}
+
+    first, _ = await client.put("/v1/policies/web-db", POLICY)
+    second, text = await client.put("/v1/policies/web-db", wider)
+    other, words = await client.put("/v1/policies/db-web", wider)
+
+    assert (first, second, json.loads(text)) == (201, 200, wider)
+    assert (other, words) == (
+        400,
+        "{\"error\": \"name: 'web-db' is not 'db-web', of the address\"}",
+    )
+
+
+async def test_a_document_takes_the_place_of_all_policies_or_of_one_tiers(client: Client) -> None:
+    law = {**POLICY, "name": "law", "tier": "cluster", "action": "deny"}
+    await client.post("/v1/policies", {**POLICY, "name": "old"})
+
+    first = await client.put("/v1/policies", {"policies": [POLICY, law]})
+    second = await client.put("/v1/policies?tier=network", {"policies": []})
+    wrong = await client.put("/v1/policies", {"policies": [law, {**POLICY, "ports": "80x"}]})
+
+    assert json.loads(first[1]) == {"added": ["law", "web-db"], "changed": [], "removed": ["old"]}
+    assert json.loads(second[1]) == {"added": [], "changed": [], "removed": ["web-db"]}
+    assert wrong[0] == 400
+    assert "policies[1].ports: '80x'" in wrong[1]
+    assert (await client.get("/v1/policies"))[1] == {"policies": [law]}
 
 
 def liveness(view: View, address: str) -> Liveness | None:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from phalanx.core.error import ConflictError, NotFoundError, UnavailableError
@@ -15,7 +16,7 @@ from phalanx.core.store.sqlite import SqliteStore
 from phalanx.core.store.store import Store
 from phalanx.master.event import Bus, NetworkChanged
 from phalanx.master.network.definition import Ground, NetworkChange, NetworkSpec
-from phalanx.master.network.policy import PolicySpec
+from phalanx.master.network.policy import PolicyDocument, PolicySpec
 from phalanx.master.network.registry import NetworkRegistry
 
 GROUND = Ground(IPv4Network("11.0.0.0/29"))
@@ -445,3 +446,49 @@ async def test_full_ipv6_vip_range_costs_no_ipv4_address() -> None:
 
     assert len({lease.address for lease in registry.vips.values()}) == 2
     assert sum(lease.address6 is None for lease in registry.vips.values()) == 1
+
+
+OLD, NEW = (PolicySpec(name, "dcos", "any", ports="80", reason="why") for name in ("old", "new"))
+DOCUMENT = PolicyDocument((msgspec.structs.replace(OLD, reason="another"), NEW))
+
+
+@pytest.mark.parametrize("writes", range(3))
+async def test_a_document_is_carried_out_whole_or_not_at_all(writes: int) -> None:
+    store = MortalStore()
+    registry = opened(store)
+    await registry.make_defaults([DCOS])
+    for spec in (OLD, PolicySpec("gone", "dcos", "any", ports="80")):
+        await registry.add_policy(spec)
+    before = registry.policies
+    store.last = writes
+    with pytest.raises(UnavailableError):
+        await registry.replace_policies(DOCUMENT)
+    store.last = None
+
+    await (successor := opened(store)).load()
+
+    if writes == 0:
+        assert successor.policies == registry.policies == before
+    else:
+        assert successor.policies == registry.policies
+        assert {(p.name, p.reason) for p in successor.policies.values()} == {
+            ("old", "another"),
+            ("new", "why"),
+        }
+
+
+async def test_what_was_left_half_replaced_is_done_before_the_next_change() -> None:
+    store = MortalStore()
+    registry = opened(store)
+    await registry.make_defaults([DCOS])
+    await registry.add_policy(OLD)
+    store.last = 1
+    with pytest.raises(UnavailableError):
+        await registry.replace_policies(DOCUMENT)
+    store.last = None
+
+    await registry.remove_policy("new")
+
+    await (successor := opened(store)).load()
+    assert successor.policies == registry.policies
+    assert [(p.name, p.reason) for p in successor.policies.values()] == [("old", "another")]
