@@ -45,8 +45,9 @@ def leftovers_of_nftables(nft: Nft) -> Leftovers:
     """Return what nftables left behind; its tracked connections go on."""
 
     async def is_there() -> bool:
-        listing = await nft.read(f"list table {TABLE}", table=Leftovers.name, with_elements=False)
-        return bool(listing)
+        return bool(
+            await nft.read(f"list table {TABLE}", table=Leftovers.name, with_elements=False)
+        )
 
     async def clear() -> None:
         await nft.run(f"delete table {TABLE}\n", table=Leftovers.name)

@@ -24,9 +24,13 @@ from phalanx.dns.publish import ZoneTable
 from phalanx.dns.resolvconf import DNS_PORT
 from phalanx.dns.server import DnsServer
 from phalanx.dns.zones.ledger import HeldVips
+from phalanx.lb.api.services import service_routes
 from phalanx.lb.api.vips import vips_route
 from phalanx.lb.desired import desired_services
+from phalanx.lb.metrics import LbCollector
 from phalanx.lb.service import Service, Vip
+from phalanx.lb.traffic import ReadTraffic
+from phalanx.lb.watch import ProblemWatch
 from phalanx.net.api.feed import feed_route
 from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.kernel import KernelLinks
@@ -110,9 +114,17 @@ class Plane:
             stack.callback(nft.close)
             links = KernelLinks()
             stack.callback(links.close)
-            tables, self._services = build_tables(
+            tables, self._services, traffic = build_tables(
                 config, lambda: self._view_of_pass(), rtnl=rtnl, nft=nft, links=links
             )
+            self._problems = ProblemWatch(lambda: self._mirror.view)
+            self._traffic = LbCollector(
+                self._known,
+                lambda: self._services.settled or {},
+                lambda: self._problems.problems,
+                traffic,
+            )
+            self._registry.register(self._traffic)
             self._sequence = TableSequence(
                 tables,
                 begin=self._begin,
@@ -128,7 +140,7 @@ class Plane:
             server = await stack.enter_async_context(self._dns())
             if config.cni_config_dir is not None:
                 await stack.enter_async_context(await self._cni(links))
-            await stack.enter_async_context(serve(self._api(), *self._api_places()))
+            await stack.enter_async_context(serve(self._api(traffic), *self._api_places()))
             if config.feed_port:
                 relay = web.Application(middlewares=[errors_as_json])
                 relay.add_routes([feed_route(lambda: self._mirror.relay)])
@@ -145,6 +157,7 @@ class Plane:
                 group.create_task(self._mirror.keep())
                 group.create_task(self._sequence.run())
                 group.create_task(self._lose_patience())
+                group.create_task(self._problems.run())
                 if config.resolv_conf is not None:
                     group.create_task(self._resolv_conf(config.resolv_conf, server).run())
 
@@ -154,6 +167,7 @@ class Plane:
             self._forwarder,
             addresses=[*map(str, self._config.dns_listen), *self._config.dns_listen_also],
             admission=self._config.admission,
+            cookies=self._config.cookies,
             port=self._config.dns_port,
         )
 
@@ -167,7 +181,6 @@ class Plane:
         return ResolvConfKeeper(
             path,
             self._config.resolver_file,
-            cookies=self._config.cookies,
             listening=listening,
             upstreams=lambda: self._forwarder.routes.default,
         )
@@ -189,17 +202,21 @@ class Plane:
             thread=links.thread,
         )
 
-    def _api(self) -> web.Application:
+    def _api(self, traffic: ReadTraffic) -> web.Application:
         app = web.Application(middlewares=[errors_as_json])
         app.add_routes(
             [
-                *node_routes(self._status, self._registry),
+                *node_routes(self._status, self._registry, self._traffic.refresh),
                 *self._dns_routes(),
                 resolve_route(self._zones, self._forwarder),
-                vips_route(lambda: self._mirror.view or View()),
+                vips_route(self._known),
+                *service_routes(self._known, node=self._config.ip, traffic=traffic),
             ]
         )
         return app
+
+    def _known(self) -> View:
+        return self._mirror.view or View()
 
     def _dns_routes(self) -> Sequence[web.RouteDef]:
         config = self._config

@@ -1,7 +1,7 @@
 """Which tables a node has, in which order, and which pure function says what each holds."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any, TypeVar
 
 from phalanx.core.reconcile.dataplane import Dataplane
@@ -11,7 +11,11 @@ from phalanx.lb.desired import desired_services
 from phalanx.lb.ipvs.layout import NAME as IPVS_TABLE
 from phalanx.lb.ipvs.services import IpvsServices
 from phalanx.lb.nftables.ruleset import NAME as LB_TABLE
+from phalanx.lb.nftables.traffic import NAME as TRAFFIC_TABLE
+from phalanx.lb.nftables.traffic import RULES as RULES_OF_TRAFFIC
+from phalanx.lb.nftables.traffic import NftablesTraffic
 from phalanx.lb.service import Service, Vip
+from phalanx.lb.traffic import ReadTraffic, traffic_of_ipvs, traffic_of_nftables
 from phalanx.net.address.kernel import KernelAddresses
 from phalanx.net.attachment.bridge import desired_bridges
 from phalanx.net.attachment.bridges import KernelBridges
@@ -19,7 +23,7 @@ from phalanx.net.attachment.kernel import KernelLinks as AttachedLinks
 from phalanx.net.isolation.desired import desired_isolation
 from phalanx.net.isolation.fence import desired_fence
 from phalanx.net.isolation.layout import ISOLATION
-from phalanx.net.model.objects import IPAddress, node6
+from phalanx.net.model.objects import IPAddress, IPNetwork, Protocol, node6
 from phalanx.net.model.view import View
 from phalanx.net.nat.desired import desired_nat
 from phalanx.net.nat.layout import NAT
@@ -34,7 +38,7 @@ from phalanx.net.overlay.desired import (
     desired_settings,
 )
 from phalanx.net.overlay.link.kernel import KernelLinks
-from phalanx.net.overlay.mark import TABLE_LOCAL
+from phalanx.net.overlay.mark import METRIC6, TABLE_LOCAL
 from phalanx.net.overlay.route.kernel import KernelRoutes
 from phalanx.net.overlay.route.value import LocalRoute, Route, RouteKey
 from phalanx.net.overlay.rule.kernel import KernelRules
@@ -51,7 +55,10 @@ V = TypeVar("V")
 
 Tables = Sequence[Reconciler[Any, Any]]
 
-NFT_TABLES = (SENDERS.table, ISOLATION.table, NAT.table, LB_TABLE, IPVS_TABLE)  # ours, by name
+NFT_TABLES = (  # ours, by name
+    *(SENDERS.table, ISOLATION.table, NAT.table),
+    *(LB_TABLE, TRAFFIC_TABLE, IPVS_TABLE),
+)
 
 
 def build_tables(
@@ -61,8 +68,8 @@ def build_tables(
     rtnl: Rtnl,
     nft: Nft,
     links: AttachedLinks,
-) -> tuple[Tables, Reconciler[Vip, Service]]:
-    """Return all tables of a node in the order of a pass, and the one of the load balancer.
+) -> tuple[Tables, Reconciler[Vip, Service], ReadTraffic]:
+    """Return all tables of a node in the order of a pass, the load balancer's, and its counters.
 
     *view* returns the View of the pass under way.
     """
@@ -72,8 +79,9 @@ def build_tables(
     addresses: dict[IPAddress, None] = dict.fromkeys(config.dns_listen)
     if config.has_ipv6:
         addresses[node6(node)] = None
-    balancer, leftovers = choose_services(config.lb, nft, pool=pool)
+    balancer, leftovers = choose_services(config.lb, nft, pool=pool, pool6=config.vip_range6)
     is_local_only = isinstance(balancer, IpvsServices)  # sees only what is for this node
+    counts = NftablesTraffic(nft)
     wanted = _last(lambda v: desired_services(v, node=node))
     services = _table(balancer, view, wanted)
     policies = _last(desired_isolation)
@@ -112,12 +120,18 @@ def build_tables(
                     vip_range6=config.vip_range6,
                     has_ipv6=config.has_ipv6,
                 )
-                | (routes_to_own(wanted(v), node=node, pool=pool) if is_local_only else {})
+                | routes_to_own(
+                    wanted(v) if is_local_only else refused_datagrams(wanted(v)),
+                    node=node,
+                    pools=(pool, config.vip_range6),
+                    has_ipv6=config.has_ipv6,
+                )
             ),
         ),
         # Backends are reachable now; names follow after the pass.
         services,
         _table(leftovers, view, lambda _: {}),
+        _table(counts, view, lambda _: {} if is_local_only else {RULES_OF_TRAFFIC: None}),
     ]
     if config.cni_config_dir is not None:
         # Last: from here on containers may come.
@@ -129,18 +143,41 @@ def build_tables(
                 lambda v: desired_config_files(v, node=node, socket=str(config.cni_socket)),
             ),
         ]
-    return tables, services
+    if isinstance(balancer, IpvsServices):
+        return tables, services, traffic_of_ipvs(balancer)
+    return tables, services, traffic_of_nftables(counts)
 
 
 def routes_to_own(
-    services: Iterable[Vip], *, node: IPv4Address, pool: IPv4Network
+    services: Iterable[Vip],
+    *,
+    node: IPv4Address,
+    pools: Sequence[IPNetwork],
+    has_ipv6: bool = True,
 ) -> dict[RouteKey, Route]:
-    """Return local routes to the VIPs outside of *pool*, which has one for all."""
+    """Return local routes to the VIPs outside of *pools*, each of which has one for all."""
+    addresses = {vip.address for vip in services}
     return {
-        RouteKey(TABLE_LOCAL, IPv4Network(vip.address)): LocalRoute(source=node)
-        for vip in services
-        if isinstance(vip.address, IPv4Address) and vip.address not in pool
+        key: route
+        for address in addresses
+        if not any(address in pool for pool in pools)
+        for key, route in [_route_to(address, node)]
+        if has_ipv6 or address.version == 4
     }
+
+
+def refused_datagrams(services: Mapping[Vip, Service]) -> Iterator[Vip]:
+    """Yield VIPs that refuse datagrams: a node's own must come back to it to be answered."""
+    for vip, service in services.items():
+        if vip.protocol is Protocol.UDP and service.is_refused:
+            yield vip
+
+
+def _route_to(address: IPAddress, node: IPv4Address) -> tuple[RouteKey, Route]:
+    if isinstance(address, IPv6Address):
+        key = RouteKey(TABLE_LOCAL, IPv6Network(address), METRIC6)
+        return key, LocalRoute(source=node6(node))
+    return RouteKey(TABLE_LOCAL, IPv4Network(address)), LocalRoute(source=node)
 
 
 def _last(function: Callable[[View], V]) -> Callable[[View], V]:

@@ -1,6 +1,6 @@
 """The node API: is this plane in sync, and with what."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from aiohttp import web
@@ -24,8 +24,16 @@ class Status:
     tables: Mapping[str, bool]
 
 
-def node_routes(status: Callable[[], Status], registry: CollectorRegistry) -> list[web.RouteDef]:
-    """Return ``/v1/status``, ``/v1/health`` and ``/metrics``."""
+async def _nothing() -> None:
+    pass
+
+
+def node_routes(
+    status: Callable[[], Status],
+    registry: CollectorRegistry,
+    refresh: Callable[[], Awaitable[None]] = _nothing,
+) -> list[web.RouteDef]:
+    """Return ``/v1/status``, ``/v1/health`` and ``/metrics``; *refresh* comes before metrics."""
 
     async def get_status(_request: web.Request) -> web.Response:
         return web.json_response(asdict(status()))
@@ -34,6 +42,7 @@ def node_routes(status: Callable[[], Status], registry: CollectorRegistry) -> li
         return web.json_response({"healthy": True})
 
     async def get_metrics(_request: web.Request) -> web.Response:
+        await refresh()
         return web.Response(
             body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 TABLES = {
     "phalanx_lb",
+    "phalanx_lb_traffic",
     "phalanx_ipvs",
     "phalanx_isolation",
     "phalanx_nat",

@@ -1,19 +1,36 @@
-"""Which routes go with VIPs outside of the VIP range."""
+"""Which routes go with VIPs outside of the VIP ranges."""
 
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 
-from phalanx.lb.service import Vip
-from phalanx.net.overlay.mark import TABLE_LOCAL
+from phalanx.lb.service import Backend, Service, Vip
+from phalanx.net.model.objects import Protocol, node6
+from phalanx.net.overlay.mark import METRIC6, TABLE_LOCAL
 from phalanx.net.overlay.route.value import LocalRoute, RouteKey
-from phalanx.plane.tables import routes_to_own
+from phalanx.plane.tables import refused_datagrams, routes_to_own
 
 NODE = IPv4Address("198.18.0.1")
+POOLS = (IPv4Network("11.0.0.0/8"), IPv6Network("fd01:c::/64"))
+VIPS = [Vip(ip_address(each), 80) for each in ("11.0.0.1", "203.0.113.7", "fd01:c::1", "fd01:f::1")]
+FOUR = RouteKey(TABLE_LOCAL, IPv4Network("203.0.113.7/32"))
+SIX = RouteKey(TABLE_LOCAL, IPv6Network("fd01:f::1/128"), METRIC6)
 
 
-def test_only_vips_outside_of_the_range_need_a_route_of_their_own() -> None:
-    vips = [Vip(ip_address(each), 80) for each in ("11.0.0.1", "203.0.113.7", "fd01:c::1")]
+def test_only_vips_outside_of_the_ranges_need_a_route_of_their_own() -> None:
+    routes = routes_to_own(VIPS, node=NODE, pools=POOLS)
 
-    routes = routes_to_own(vips, node=NODE, pool=IPv4Network("11.0.0.0/8"))
+    assert routes == {FOUR: LocalRoute(source=NODE), SIX: LocalRoute(source=node6(NODE))}
 
-    key = RouteKey(TABLE_LOCAL, IPv4Network("203.0.113.7/32"))
-    assert routes == {key: LocalRoute(source=NODE)}
+
+def test_kernel_without_ipv6_has_no_routes_of_it() -> None:
+    assert routes_to_own(VIPS, node=NODE, pools=POOLS, has_ipv6=False).keys() == {FOUR}
+
+
+def test_vips_that_refuse_datagrams_are_found() -> None:
+    address = IPv4Address("203.0.113.7")
+    udp, tcp = (Vip(address, 53, protocol) for protocol in (Protocol.UDP, Protocol.TCP))
+    busy = Vip(address, 54, Protocol.UDP)
+    drained, open_ = (Service((Backend(IPv4Address("9.0.0.1"), 53, each),)) for each in (0, 1))
+
+    found = list(refused_datagrams({udp: drained, tcp: drained, busy: open_}))
+
+    assert found == [udp]

@@ -1,0 +1,138 @@
+"""Count the connections that went to each backend, in a table of its own.
+
+The packet path writes the elements: the first packet of each connection whose
+destination was translated adds to the counter of its VIP and backend, so a
+counter costs nothing when services change, and it outlives the plane. The
+table is apart from that of the services: it need not be listed to know those.
+
+Only connections are counted. Bytes would take a rule for every packet of every
+connection; IPVS counts them in passing.
+"""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from phalanx.core.reconcile.delta import Delta
+from phalanx.lb.nftables.ruleset import FAMILIES, Family, structure_fingerprint
+from phalanx.lb.service import Endpoint, Vip
+from phalanx.net.model.objects import Protocol
+from phalanx.net.nft.library import Nft
+
+NAME = "phalanx_lb_traffic"
+TABLE = f"inet {NAME}"
+CONNECTIONS = "connections"
+# A backend that nobody has connected to for this long is forgotten.
+KEPT = "1d"
+SIZE = 262_144
+RULES, OTHER_RULES = "rules", "other rules"
+PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+
+
+def render_traffic() -> str:
+    """Return the commands that make the table, whatever is there; counters are kept."""
+    sets = "\n".join(
+        f"  set {family.named(CONNECTIONS)} {{ type {family.vip_type} . {family.kind}"
+        f" . inet_service; size {SIZE}; flags dynamic,timeout; timeout {KEPT}; counter; }}"
+        for family in FAMILIES
+    )
+    rules = "\n".join(_rule(family, protocol) for family in FAMILIES for protocol in Protocol)
+    # Before source addresses are translated: after that no chain sees the packet. Chains of
+    # type nat see the first packet of a connection only.
+    return f"""\
+add table {TABLE}
+flush table {TABLE}
+table {TABLE} {{
+{sets}
+  chain postrouting {{
+    type nat hook postrouting priority 90; policy accept;
+{rules}
+  }}
+  chain input {{
+    type nat hook input priority 90; policy accept;
+{rules}
+  }}
+}}
+"""
+
+
+class NftablesTraffic:
+    """A Dataplane of one element: the counting table, with rules as we make them."""
+
+    name = NAME
+
+    def __init__(self, nft: Nft) -> None:
+        self._nft = nft
+        self._structure: int | None = None  # as the kernel printed what we made
+
+    async def read(self) -> Mapping[str, None]:
+        """Return RULES if the table is as we make it, OTHER_RULES if it is not."""
+        listing = await self._list(with_elements=False)
+        if not listing:
+            return {}
+        is_ours = structure_fingerprint(listing) == self._structure
+        return {RULES if is_ours else OTHER_RULES: None}
+
+    async def apply(self, change: Delta[str, None]) -> None:
+        """Make the table right, or remove it; a set of another form is made anew."""
+        if RULES not in change.upserts:
+            await self._nft.run(f"add table {TABLE}\ndelete table {TABLE}\n", table=self.name)
+            return
+        listing = await self._list(with_elements=False)
+        script = render_traffic()
+        if listing and not _has_our_sets(listing):
+            script = f"delete table {TABLE}\n{script}"
+        await self._nft.run(script, table=self.name)
+        self._structure = structure_fingerprint(await self._list(with_elements=False))
+
+    async def connections(self) -> Mapping[tuple[Vip, Endpoint], int]:
+        """Return how many connections went from each VIP to each backend.
+
+        Foreign translations (a container engine's, say) are among them.
+        """
+        return parse_connections(await self._list(with_elements=True))
+
+    async def _list(self, *, with_elements: bool) -> Sequence[dict[str, Any]]:
+        return await self._nft.read(
+            f"list table {TABLE}", table=self.name, with_elements=with_elements
+        )
+
+
+def parse_connections(
+    listing: Sequence[Mapping[str, Any]],
+) -> dict[tuple[Vip, Endpoint], int]:
+    """Return the counters of a listing; what is not of our form is left out."""
+    found: dict[tuple[Vip, Endpoint], int] = {}
+    for item in listing:
+        for each in item.get("set", {}).get("elem", ()):
+            words = each["elem"]["val"]["concat"]
+            if words[1] in PROTOCOLS:
+                vip = Vip(ip_address(words[0]), words[2], PROTOCOLS[words[1]])
+                target = Endpoint(ip_address(words[3]), words[4])
+                found[vip, target] = each["elem"]["counter"]["packets"]
+    return found
+
+
+def _rule(family: Family, protocol: Protocol) -> str:
+    # Without the protocol before it nft does not know what kind of number a port is.
+    word = family.word
+    key = f"ct original {word} daddr . meta l4proto . ct original proto-dst . {word} daddr"
+    return (
+        f"    meta l4proto {protocol} ct status dnat"
+        f" update @{family.named(CONNECTIONS)} {{ {key} . th dport }}"
+    )
+
+
+def _has_our_sets(listing: Sequence[Mapping[str, Any]]) -> bool:
+    wanted = {
+        family.named(CONNECTIONS): [
+            family.kind,
+            "inet_proto",
+            "inet_service",
+            family.kind,
+            "inet_service",
+        ]
+        for family in FAMILIES
+    }
+    there = {item["set"]["name"]: item["set"].get("type") for item in listing if "set" in item}
+    return all(there[name] == wanted.get(name) for name in there)

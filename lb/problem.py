@@ -1,0 +1,124 @@
+"""What is wrong with the labels of tasks, in words for whoever wrote them; pure."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from phalanx.lb.desired import candidates, is_in_use
+from phalanx.lb.option import disagreements, read_options
+from phalanx.lb.service import IPAddress, spell
+from phalanx.net.model.objects import Task, TaskPort
+from phalanx.net.model.view import View
+from phalanx.net.model.vip import (
+    CONTAINER_SCOPE,
+    HOST_SCOPE,
+    SCOPE_KEY,
+    AddressVip,
+    NamedVip,
+    declared_vips,
+    malformed_vips,
+)
+
+SCOPES = (CONTAINER_SCOPE, HOST_SCOPE)
+
+
+class Problem(msgspec.Struct, frozen=True, order=True):
+    """Something about a VIP that is not as its author will have meant it."""
+
+    vip: str  # empty for a label that names none
+    label: str  # KEY=VALUE; empty if it is about several
+    reason: str
+    tasks: tuple[str, ...] = ()  # framework id and task id, with a slash between
+
+
+def vip_problems(view: View) -> tuple[Problem, ...]:
+    """Return what is wrong with the labels of the tasks of *view*, in order.
+
+    One fault in all tasks of an app is one problem.
+    """
+    tasks: dict[tuple[str, str, str], list[str]] = {}
+    for task in view.tasks.values():
+        if task.ports or task.labels:
+            for found in _of_task(view, task):
+                tasks.setdefault((found.vip, found.label, found.reason), []).append(task.key)
+    problems = [Problem(*what, tuple(sorted(who))) for what, who in tasks.items()]
+    return tuple(sorted([*problems, *_of_names(view), *_of_services(view)]))
+
+
+def name_of(vip: NamedVip | AddressVip) -> str:
+    """Return a VIP as its label would say it in canonical form."""
+    host = vip.name if isinstance(vip, NamedVip) else spell(vip.address)
+    return f"{host}:{vip.port}/{vip.protocol}"
+
+
+def names_by_address(view: View) -> dict[IPAddress, str]:
+    """Return the name that each leased address belongs to."""
+    return {
+        address: lease.name
+        for lease in view.vips.values()
+        for address in (lease.address, lease.address6)
+        if address is not None
+    }
+
+
+def _of_task(view: View, task: Task) -> Iterator[Problem]:
+    framework = view.frameworks.get(task.framework_id)
+    name = framework.name if framework is not None else ""
+    for bad in malformed_vips(task, name):
+        yield Problem("", f"{bad.key}={bad.value}", bad.reason)
+    for declared in declared_vips(task, name):
+        vip = name_of(declared.vip)
+        for option in read_options(declared.port.labels)[1]:
+            yield Problem(vip, f"{option.key}={option.value}", option.reason)
+        yield from _of_scope(vip, declared.port)
+        if isinstance(declared.vip, AddressVip) and is_in_use(view, declared.vip.address):
+            yield Problem(vip, "", "the address is in use, or reserved: nothing is balanced there")
+
+
+def _of_scope(vip: str, port: TaskPort) -> Iterator[Problem]:
+    said = [value for key, value in port.labels if key == SCOPE_KEY]
+    if len(set(said)) > 1:
+        taken = HOST_SCOPE if HOST_SCOPE in said else CONTAINER_SCOPE
+        yield Problem(vip, f"{SCOPE_KEY}={', '.join(said)}", f"said differently: {taken} counts")
+    elif said and said[0] not in SCOPES:
+        reason = f"neither {CONTAINER_SCOPE} nor {HOST_SCOPE}: {CONTAINER_SCOPE} counts"
+        yield Problem(vip, f"{SCOPE_KEY}={said[0]}", reason)
+
+
+def _of_names(view: View) -> Iterator[Problem]:
+    """Yield names that frameworks of different names share, and addresses that a name has."""
+    who: dict[NamedVip, dict[str, list[str]]] = {}
+    named = names_by_address(view)
+    for task in view.tasks.values():
+        if not (task.ports or task.labels):
+            continue
+        framework = view.frameworks.get(task.framework_id)
+        name = framework.name if framework is not None else ""
+        for declared in declared_vips(task, name):
+            vip = declared.vip
+            if isinstance(vip, NamedVip):
+                who.setdefault(vip, {}).setdefault(name, []).append(task.key)
+            elif vip.address in named:
+                reason = f"the address is leased to {named[vip.address]}: they share backends"
+                yield Problem(name_of(vip), "", reason, (task.key,))
+    for vip, by_framework in who.items():
+        if len(by_framework) > 1:
+            names = ", ".join(map(repr, sorted(by_framework)))
+            yield Problem(
+                name_of(vip),
+                "",
+                f"the name is one for frameworks {names}: they share backends",
+                tuple(sorted(key for keys in by_framework.values() for key in keys)),
+            )
+
+
+def _of_services(view: View) -> Iterator[Problem]:
+    name_at = names_by_address(view)
+    said: dict[tuple[str, str], set[str]] = {}  # a name's two addresses say the same
+    for vip, found in candidates(view).items():
+        for words in disagreements([each.options for each in found]):
+            host = name_at.get(vip.address, spell(vip.address))
+            keys = said.setdefault((f"{host}:{vip.port}/{vip.protocol}", words), set())
+            keys |= {each.task.key for each in found}
+    for (vip_name, words), keys in said.items():
+        yield Problem(vip_name, "", words, tuple(sorted(keys)))

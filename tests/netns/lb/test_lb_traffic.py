@@ -1,0 +1,191 @@
+"""Connections are counted by VIP and backend."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import pytest
+from tests.netns.lb.lab import (
+    ALL,
+    BACKENDS,
+    BACKENDS6,
+    DNS,
+    NODE,
+    PORT,
+    WEB,
+    WEB6,
+    Lab,
+    answer_with,
+    ask_udp,
+    exchange,
+    open_socket,
+    put,
+    run,
+    service,
+    service6,
+)
+
+from phalanx.core.reconcile.reconciler import Reconciler
+from phalanx.lb.nftables.services import NftablesServices
+from phalanx.lb.nftables.traffic import OTHER_RULES, RULES, NftablesTraffic
+from phalanx.lb.service import Backend, Endpoint, Service, Vip
+from phalanx.net.nft.library import Nft
+from phalanx.net.nft.watch import TableWatch
+
+B1, B2 = (Endpoint(IPv4Address(BACKENDS[name]), PORT) for name in ("b1", "b2"))
+B1_SIX = Endpoint(IPv6Address(BACKENDS6["b1"]), PORT)
+
+
+@pytest.fixture
+def traffic(topology: Lab) -> Iterator[NftablesTraffic]:
+    nft = Nft(netns=Path("/run/netns") / topology.node)
+    yield NftablesTraffic(nft)
+    nft.close()
+
+
+async def keep(traffic: NftablesTraffic) -> bool:
+    return await Reconciler(traffic, lambda: {RULES: None}).reconcile_once()
+
+
+async def test_each_connection_is_counted_once_wherever_it_comes_from(
+    lab: Lab, services: NftablesServices, traffic: NftablesTraffic
+) -> None:
+    await keep(traffic)
+    await put(services, {WEB: service(b1=1), WEB6: service6(b1=1), DNS: service(b2=1)})
+
+    for place in ("", "client", "b1"):
+        where = lab.namespace(place) if place else lab.node
+        reader, writer = await lab.connect(where, WEB)
+        for _ in range(3):
+            await exchange(reader, writer)
+        writer.close()
+        await lab.ask(where, WEB6)
+    with open_socket(lab.namespace("client"), socket.SOCK_DGRAM) as opened:
+        opened.connect((str(DNS.address), DNS.port))
+        await ask_udp(opened)
+        await ask_udp(opened)
+
+    assert await traffic.connections() == {(WEB, B1): 3, (WEB6, B1_SIX): 3, (DNS, B2): 1}
+
+
+async def test_connections_to_the_node_itself_are_counted(
+    lab: Lab, services: NftablesServices, traffic: NftablesTraffic
+) -> None:
+    await keep(traffic)
+    listening = open_socket(lab.node, socket.SOCK_STREAM)
+    listening.bind((NODE, 31000))
+    await put(services, {WEB: Service.of([Backend(IPv4Address(NODE), 31000)])})
+
+    async with await asyncio.start_server(answer_with("node"), sock=listening):
+        await lab.ask(lab.node, WEB)
+        await lab.ask(lab.namespace("client"), WEB)
+
+    assert await traffic.connections() == {(WEB, Endpoint(IPv4Address(NODE), 31000)): 2}
+
+
+async def test_connections_without_a_vip_are_not_counted(
+    lab: Lab, services: NftablesServices, traffic: NftablesTraffic
+) -> None:
+    await keep(traffic)
+    await put(services, {WEB: ALL})
+
+    await lab.ask(lab.namespace("client"), Vip(B1.address, PORT))
+
+    assert await traffic.connections() == {}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("flush table inet phalanx_lb_traffic", id="rules-flushed"),
+        pytest.param("add rule inet phalanx_lb_traffic input drop", id="rule-added"),
+    ],
+)
+async def test_damage_is_repaired_and_counters_are_kept(
+    lab: Lab, services: NftablesServices, traffic: NftablesTraffic, damage: str
+) -> None:
+    await keep(traffic)
+    await put(services, {WEB: service(b1=1)})
+    await lab.ask(lab.node, WEB)
+    run("ip", "netns", "exec", lab.node, "nft", damage)
+    seen = await traffic.read()
+
+    await keep(traffic)
+    await lab.ask(lab.node, WEB)
+
+    assert seen == {OTHER_RULES: None}
+    assert await traffic.read() == {RULES: None}
+    assert await traffic.connections() == {(WEB, B1): 2}
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        pytest.param("", id="deleted"),
+        pytest.param(
+            "table inet phalanx_lb_traffic { set connections { type ipv4_addr; }; }",
+            id="set-of-another-form",
+        ),
+        pytest.param(
+            "table inet phalanx_lb_traffic { set other { type ipv4_addr; }; }", id="other-set"
+        ),
+    ],
+)
+async def test_whatever_is_there_becomes_the_table(
+    lab: Lab, traffic: NftablesTraffic, there: str
+) -> None:
+    if there:
+        run("ip", "netns", "exec", lab.node, "nft", there)
+
+    assert await keep(traffic)
+
+    assert await traffic.read() == {RULES: None}
+
+
+@pytest.mark.parametrize("is_made_here", [True, False])
+async def test_data_plane_that_counts_itself_has_no_such_table(
+    lab: Lab, traffic: NftablesTraffic, is_made_here: bool
+) -> None:
+    if is_made_here:
+        await keep(traffic)
+    else:
+        run("ip", "netns", "exec", lab.node, "nft", "add table inet phalanx_lb_traffic")
+
+    assert await Reconciler(traffic, dict).reconcile_once()
+
+    assert "phalanx_lb_traffic" not in run("ip", "netns", "exec", lab.node, "nft", "list tables")
+
+
+async def test_counting_is_no_news_of_a_table(
+    lab: Lab, services: NftablesServices, traffic: NftablesTraffic
+) -> None:
+    await keep(traffic)
+    await put(services, {WEB: service(b1=1)})
+    nft = Nft(netns=Path("/run/netns") / lab.node)
+    watch = await nft.open(lambda: TableWatch("phalanx_lb_traffic"))
+
+    await lab.ask(lab.node, WEB)
+    news = watch.writers()
+    watch.close()
+    nft.close()
+
+    assert await traffic.connections() == {(WEB, B1): 1}
+    assert news == frozenset()
+
+
+async def test_next_process_keeps_the_counters(
+    lab: Lab, services: NftablesServices, traffic: NftablesTraffic
+) -> None:
+    await keep(traffic)
+    await put(services, {WEB: service(b1=1)})
+    await lab.ask(lab.node, WEB)
+    nft = Nft(netns=Path("/run/netns") / lab.node)
+    follower = NftablesTraffic(nft)
+
+    await keep(follower)
+    counted = await follower.connections()
+    nft.close()
+
+    assert counted == {(WEB, B1): 1}
