@@ -151,7 +151,7 @@ class Plane:
                 names.add_routes(self._dns_routes())
                 place = Listener(str(config.ip), config.mesos_dns_port)
                 await stack.enter_async_context(serve(names, place))
-            stack.enter_context(drift_watched(self._sequence, *NFT_TABLES))
+            stack.enter_context(drift_watched(self._sequence, *NFT_TABLES, node=config.ip))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._mirror.run())
                 group.create_task(self._mirror.keep())

@@ -40,6 +40,7 @@ class TableSequence:
         self._poked = asyncio.Event()
         self._is_resync_due = True
         self.is_under_way = False  # a pass, so that changes of tables are likely our own
+        self.settle: Callable[[], object] | None = None  # called as a pass ends
         self._failures = Counter(
             "phalanx_plane_reconcile_failures_total",
             "passes that left a table other than desired",
@@ -83,6 +84,8 @@ class TableSequence:
                     if not outcome[table.name]:
                         self._failures.labels(table.name).inc()
         finally:
+            if self.settle is not None:
+                self.settle()
             self.is_under_way = False
         self._done(outcome)
         return all(outcome.values())

@@ -20,6 +20,8 @@ BATCH = 100  # requests under way at once: their answers fit the socket's buffer
 READ_BYTES = 1 << 18
 TIMEOUT_SECONDS = 10.0
 ATTEMPTS = 5
+PORT_BITS = 22  # of a port are the process' id, which is never longer
+_LOW_BITS = (1 << PORT_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,18 @@ class Request:
     kind: int
     flags: int
     payload: bytes
+
+
+def is_own(port: int) -> bool:
+    """Tell whether a port, such as notifications name, is that of a Conversation of this process.
+
+    The kernel gives ports of its own choice from the other end of the range.
+    """
+    return port >> PORT_BITS != 0 and port & _LOW_BITS == _own_bits()
+
+
+def _own_bits() -> int:
+    return os.getpid() & _LOW_BITS
 
 
 class Conversation:
@@ -41,8 +55,20 @@ class Conversation:
         self._socket.settimeout(TIMEOUT_SECONDS)
         for option in (NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
-        self._socket.bind((0, 0))
+        self._bind()
         self._sequence = 0
+
+    def _bind(self) -> None:
+        """Take a port that ``is_own`` knows, or any when all are taken."""
+        for number in range(1, 1 << 10):
+            try:
+                self._socket.bind((number << PORT_BITS | _own_bits(), 0))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return
+        self._socket.bind((0, 0))
 
     def __enter__(self) -> "Conversation":
         return self
