@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from random import Random
 
@@ -24,6 +24,7 @@ from phalanx.marathon.config import LOADER, MarathonConfig
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.orders import Orders
 from phalanx.marathon.engine.scheduler import Scheduler
+from phalanx.marathon.info import FAILOVER_SECONDS, info
 from phalanx.marathon.ledger.ledger import Ledger
 from phalanx.marathon.probe.client import Prober
 from phalanx.marathon.probe.rounds import Rounds
@@ -32,10 +33,8 @@ from phalanx.mesos.v1.mesos import Capability, FrameworkInfo
 
 log = structlog.get_logger()
 
-VERSION = "1.11.24"  # of the REST API that we are compatible with
 ROLES = ("*",)
 CAPABILITIES = ("PARTITION_AWARE", "MULTI_ROLE", "TASK_KILLING_STATE")
-FAILOVER_SECONDS = 604_800.0
 ABDICATION_SECONDS = 0.5
 
 
@@ -62,7 +61,9 @@ async def run(config: MarathonConfig) -> None:
         )
         listener = Listener(str(config.http_address), config.http_port)
         seat = Seat()
-        (bound,) = await stack.enter_async_context(serve(build_app(seat, session), listener))
+        (bound,) = await stack.enter_async_context(
+            serve(build_app(seat, session, config.policy), listener)
+        )
         assert isinstance(bound, Listener)  # it was asked for as one
         seat.me = f"{config.hostname or socket.gethostname()}:{bound.port}"
         await contend(config, coordination, seat)
@@ -167,29 +168,3 @@ def framework(config: MarathonConfig, hostname: str) -> FrameworkInfo:
         webui_url=f"http://{hostname}:{config.http_port}",
         capabilities=tuple(Capability(type=name) for name in CAPABILITIES),
     )
-
-
-def info(config: MarathonConfig) -> Mapping[str, object]:
-    """Return what ``/v2/info`` says of our settings."""
-    return {
-        "version": VERSION,
-        "buildref": "phalanx",
-        "marathon_config": {
-            "checkpoint": True,
-            "decline_offer_duration": 120_000,
-            "default_network_name": config.default_network_name,
-            "executor": "//cmd",
-            "failover_timeout": FAILOVER_SECONDS,
-            "features": ["task_killing", "vips"],
-            "framework_name": config.framework_name,
-            "ha": config.zk is not None,
-            "hostname": config.hostname or socket.gethostname(),
-            "local_port_min": 10_000,
-            "local_port_max": 20_000,
-            "master": str(config.master),
-            "mesos_role": "*",
-            "mesos_user": "root",
-        },
-        "zookeeper_config": {"zk": str(config.zk)} if config.zk is not None else {},
-        "http_config": {"http_port": config.http_port, "https_port": None},
-    }

@@ -7,6 +7,7 @@ from pathlib import Path
 from phalanx.core.config import Loader, MasterAddress, ZooKeeperAddress, check_port, setting
 from phalanx.core.error import ConfigError
 from phalanx.core.log import check_level
+from phalanx.marathon.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,14 @@ class MarathonConfig:
     default_network_name: str = setting(
         "network of apps that ask for a container network without a name", default="dcos"
     )
+    http_credentials: str | None = setting(
+        "what clients prove by HTTP basic authentication; best given by the environment",
+        default=None,
+        metavar="USER:PASSWORD",
+    )
+    access_control_allow_origin: str = setting(
+        "web origins whose pages may read answers, separated by commas; * is any", default=""
+    )
     log_level: str = setting("least level that is logged", default="info")
 
     def __post_init__(self) -> None:
@@ -46,6 +55,19 @@ class MarathonConfig:
             raise ConfigError(f"--zk-session-timeout: {self.zk_session_timeout}: below 1000")
         if not self.framework_name:
             raise ConfigError("--framework-name: '': must not be empty")
+        if self.http_credentials is not None and ":" not in self.http_credentials.strip(":"):
+            raise ConfigError("--http-credentials: must be USER:PASSWORD")  # and is not shown
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Return the web origins whose pages may read answers."""
+        found = (origin.strip() for origin in self.access_control_allow_origin.split(","))
+        return frozenset(filter(None, found))
+
+    @property
+    def policy(self) -> Policy:
+        """Return whom the REST API answers."""
+        return Policy(credentials=self.http_credentials, origins=self.origins)
 
     @property
     def zk_session_seconds(self) -> float:

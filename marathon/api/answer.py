@@ -15,6 +15,7 @@ from phalanx.core.error import (
     UnavailableError,
 )
 from phalanx.marathon.api.desk import SEAT
+from phalanx.marathon.api.guard import cross_origin
 from phalanx.marathon.definition.problem import DefinitionError
 from phalanx.marathon.engine.orders import LockedError, Origin, TooManyError
 from phalanx.marathon.model.deployment import Deployment
@@ -40,12 +41,31 @@ HEADERS = {
 }
 
 
+LEAST_COMPRESSED = 1024
+
+
 class BadRequestError(PhalanxError):
     """A request that makes no sense, whatever it is about (status 400)."""
 
 
 class MalformedError(BadRequestError):
     """A body that is not JSON."""
+
+
+@web.middleware
+async def compressed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Send bodies of some length gzipped to whoever takes that."""
+    response = await handler(request)
+    if (
+        isinstance(response, web.Response)
+        and "gzip" in request.headers.get("Accept-Encoding", "")
+        and "Content-Encoding" not in response.headers
+        and isinstance(response.body, bytes)
+        and len(response.body) >= LEAST_COMPRESSED
+    ):
+        response.enable_compression(web.ContentCoding.gzip)
+        response.headers["Vary"] = "Accept-Encoding"
+    return response
 
 
 @web.middleware
@@ -68,6 +88,9 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return as_json({"message": "URI not found"}, status=404)
     except web.HTTPError as error:
         headers = {k: v for k, v in error.headers.items() if k == "Allow"}
+        if request.method == "OPTIONS" and error.status == 405:
+            headers["Allow"] = ",".join(sorted({"OPTIONS", *headers["Allow"].split(",")} - {""}))
+            return web.Response(status=200, headers=headers)
         message = HTTPStatus(error.status).phrase
         return as_json({"message": message}, status=error.status, headers=headers)
 
@@ -78,6 +101,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     leader = request.app[SEAT].leader
     if leader is not None:
         response.headers["X-Marathon-Leader"] = f"http://{leader}"
+    response.headers.update(cross_origin(request, response.headers.get("Allow", "")))
 
 
 def as_json(

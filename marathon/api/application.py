@@ -5,32 +5,54 @@ from collections.abc import Iterator
 import aiohttp
 from aiohttp import web
 
-from phalanx.marathon.api import apps, deployments, events, groups, pods, server, tasks
-from phalanx.marathon.api.answer import Handler, add_headers, errors_as_json
+from phalanx.core.verbosity import Verbosity
+from phalanx.marathon.api import apps, deployments, events, groups, metrics, pods, server, tasks
+from phalanx.marathon.api.answer import Handler, add_headers, compressed, errors_as_json
 from phalanx.marathon.api.desk import SEAT, Seat
+from phalanx.marathon.api.guard import POLICY, authenticated
+from phalanx.marathon.api.metrics import METERS, Meters, measured
 from phalanx.marathon.api.proxy import SESSION, leader_answers
+from phalanx.marathon.policy import Policy
 
+MAX_BODY_BYTES = 8 * 1024 * 1024
 _APP = "/v2/apps/{id:.+?}"
+_DEPLOYMENT = "/v2/deployments/{deployment:[^/]+}{slash:/?}"
+_GROUP_OF = "/v2/groups/{id:.+?}"
 _GROUP = "/v2/groups/{id:.+}"
 
 
-def build_app(seat: Seat, session: aiohttp.ClientSession) -> web.Application:
+def build_app(
+    seat: Seat, session: aiohttp.ClientSession, policy: Policy | None = None
+) -> web.Application:
     """Build the REST API of whoever is in *seat*; *session* asks the leader if that is another.
 
-    The session must leave bodies as they are compressed.
+    The session must leave bodies as they are compressed. *policy* says whom to
+    answer; without one, everybody.
     """
-    app = web.Application(middlewares=[errors_as_json, leader_answers])
+    app = web.Application(
+        middlewares=[measured, compressed, errors_as_json, authenticated, leader_answers],
+        client_max_size=MAX_BODY_BYTES,
+    )
     app[SEAT] = seat
     app[SESSION] = session
+    app[POLICY] = policy or Policy()
+    app[METERS] = Meters()
+    app[server.VERBOSITY] = Verbosity()
     app.on_response_prepare.append(add_headers)
     app.add_routes(
         [
-            web.get("/ping", server.ping),
-            web.get("/metrics", server.get_metrics),
-            web.get("/v2/info", server.get_info),
-            web.get("/v2/leader", server.get_leader),
-            web.delete("/v2/leader", server.delete_leader),
-            web.get("/v2/events", events.stream_events),
+            web.get("/ping{slash:/?}", server.ping),
+            web.get("/metrics{slash:/?}", metrics.get_metrics),
+            web.get("/metrics/prometheus{slash:/?}", metrics.get_prometheus),
+            web.get("/logging{slash:/?}", server.get_logging),
+            web.post("/logging{slash:/?}", server.set_logging),
+            web.get("/config{slash:/?}", server.get_config),
+            web.get("/v2/info{slash:/?}", server.get_info),
+            web.get("/v2/leader{slash:/?}", server.get_leader),
+            web.delete("/v2/leader{slash:/?}", server.delete_leader),
+            web.get("/v2/plugins{slash:/?}", server.list_plugins),
+            # A HEAD of a stream would never end.
+            web.get("/v2/events{slash:/?}", events.stream_events, allow_head=False),
             web.get("/v2/apps{slash:/*}", apps.list_apps),
             web.post("/v2/apps{slash:/*}", apps.create_app),
             web.put("/v2/apps{slash:/*}", apps.update_apps),
@@ -38,9 +60,9 @@ def build_app(seat: Seat, session: aiohttp.ClientSession) -> web.Application:
             web.post(f"{_APP}/restart{{slash:/?}}", apps.restart_app),
             web.get(f"{_APP}/tasks{{slash:/?}}", tasks.list_app_tasks),
             web.delete(f"{_APP}/tasks{{slash:/?}}", tasks.delete_app_tasks),
-            web.delete(f"{_APP}/tasks/{{task:[^/]+}}", tasks.delete_app_task),
+            web.delete(f"{_APP}/tasks/{{task:[^/]+}}{{slash:/?}}", tasks.delete_app_task),
             web.get(f"{_APP}/versions{{slash:/?}}", apps.list_versions),
-            web.get(f"{_APP}/versions/{{version:[^/]+}}", apps.get_version),
+            web.get(f"{_APP}/versions/{{version:[^/]+}}{{slash:/?}}", apps.get_version),
             web.get("/v2/apps/{id:.+}", apps.get_app),
             web.put("/v2/apps/{id:.+}", apps.update_app),
             web.patch("/v2/apps/{id:.+}", apps.update_app),
@@ -48,9 +70,9 @@ def build_app(seat: Seat, session: aiohttp.ClientSession) -> web.Application:
             web.get("/v2/tasks{slash:/?}", tasks.list_tasks),
             web.post("/v2/tasks/delete{slash:/?}", tasks.delete_tasks),
             web.get("/v2/deployments{slash:/?}", deployments.list_deployments),
-            web.delete("/v2/deployments/{deployment}", deployments.delete_deployment),
+            web.delete(_DEPLOYMENT, deployments.delete_deployment),
             web.get("/v2/queue{slash:/?}", deployments.list_queue),
-            web.delete("/v2/queue/{id:.+?}/delay", deployments.delete_delay),
+            web.delete("/v2/queue/{id:.+?}/delay{slash:/?}", deployments.delete_delay),
             web.get("/v2/groups{slash:/*}", groups.get_group),
             web.post("/v2/groups{slash:/*}", groups.create_group),
             web.put("/v2/groups{slash:/*}", groups.update_group),
@@ -76,7 +98,8 @@ def build_app(seat: Seat, session: aiohttp.ClientSession) -> web.Application:
 
 def _of_group(path: str, *, get: Handler, put: Handler | None = None) -> Iterator[web.RouteDef]:
     """Yield the routes of *path* below a group, and below the root."""
-    for group in ("/v2/groups", "/v2/groups/{id:.+?}"):
-        yield web.get(group + path, get)
+    tail = path.removeprefix("/")
+    for route in (f"/v2/groups{path}", f"/v2/groups/{{root:/+}}{tail}", f"{_GROUP_OF}{path}"):
+        yield web.get(route, get)
         if put is not None:
-            yield web.put(group + path, put)
+            yield web.put(route, put)

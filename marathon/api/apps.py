@@ -7,27 +7,28 @@ from aiohttp import web
 from phalanx.core.error import ConflictError, InvalidError, NotFoundError
 from phalanx.marathon.api.answer import as_json, body_of, deployed, flag, origin_of
 from phalanx.marathon.api.desk import Desk, desk_of
+from phalanx.marathon.api.embed import IN_LISTS, OF_ONE, app_embeds
 from phalanx.marathon.api.selector import parse_selector
 from phalanx.marathon.definition.parse import as_object, parse_app, updated_app
 from phalanx.marathon.definition.problem import DefinitionError, Problem
 from phalanx.marathon.definition.render import render_app
 from phalanx.marathon.engine.orders import of_apps, with_app, without
-from phalanx.marathon.engine.view import app_view
+from phalanx.marathon.engine.view import app_view, holders_of
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.path import absolute, is_within
 from phalanx.marathon.schedule.planning import Apps
 
 _COMPUTED = ("versionInfo", "tasksRunning", "deployments")  # what only a body that we sent has
-_EMBEDS = {"tasks": {"tasks"}, "failures": {"tasks", "lastTaskFailure"}}
 
 
 async def list_apps(request: web.Request) -> web.Response:
     """Answer the apps that the query selects."""
     desk, query = desk_of(request), request.query
     selected = parse_selector(query.get("label", ""))
-    embed = _embedded(request)
+    embed = IN_LISTS | app_embeds(request)
+    holders = holders_of(desk.board)
     apps = [
-        app_view(desk.board, app, embed=embed)
+        app_view(desk.board, app, embed=embed, deployments=holders)
         for app_id, app in sorted(desk.board.ledger.apps.items())
         if query.get("id", "").lower() in app_id.lower()
         and query.get("cmd", "").lower() in (app.cmd or "").lower()
@@ -49,7 +50,7 @@ async def create_app(request: web.Request) -> web.Response:
     force = flag(request, "force")
     deployment = await desk.orders.change(of_apps(edit), origin_of(request), force=force)
     [change] = deployment.changes
-    view = app_view(desk.board, change.after or app, embed=("tasks",))
+    view = app_view(desk.board, change.after or app, embed=IN_LISTS | {"tasks"})
     view["deployments"] = [{"id": deployment.id}]
     headers = {"Marathon-Deployment-Id": deployment.id, "Location": app.id}
     return as_json(view, status=201, headers=headers)
@@ -83,9 +84,10 @@ async def get_app(request: web.Request) -> web.Response:
     if app_id.endswith("/*"):
         group = absolute(app_id[:-1])
         below = [app for key, app in sorted(board.ledger.apps.items()) if is_within(key, group)]
-        return as_json({"*": [app_view(board, app, embed=_embedded(request)) for app in below]})
+        embed = IN_LISTS | app_embeds(request)
+        return as_json({"*": [app_view(board, app, embed=embed) for app in below]})
     app = _existing(board.ledger.apps, app_id)
-    return as_json({"app": app_view(board, app, embed=("tasks", "lastTaskFailure"))})
+    return as_json({"app": app_view(board, app, embed=OF_ONE | app_embeds(request))})
 
 
 async def update_app(request: web.Request) -> web.Response:
@@ -194,11 +196,3 @@ async def _version(desk: Desk, app_id: str, version: str) -> App:
     if found is None:
         raise NotFoundError(f"App '{app_id}' does not exist in version {version}")
     return found
-
-
-def _embedded(request: web.Request) -> set[str]:
-    embeds: set[str] = set()
-    for text in request.query.getall("embed", []):
-        name = text.removeprefix("group.").removeprefix("apps.").removeprefix("app.")
-        embeds |= _EMBEDS.get(name, {name})
-    return embeds

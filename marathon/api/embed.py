@@ -7,7 +7,7 @@ _EMBEDS = {
     "failures": {"tasks", "deployments", "lastTaskFailure"},
 }
 IN_LISTS = frozenset({"counts", "deployments"})  # shown of every app of a list
-OF_ONE = frozenset({"counts", "deployments", "tasks", "lastTaskFailure", "readiness"})
+OF_ONE = frozenset({"counts", "deployments", "tasks", "lastTaskFailure"})
 _WHOLE_GROUP = frozenset({"groups", "apps", "pods"})
 
 

@@ -1,13 +1,16 @@
 """``/v2/events``: the event stream as server-sent events (reference marathon §2.9)."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from phalanx.marathon.api.desk import desk_of
-from phalanx.marathon.engine.bus import Happening
+from phalanx.marathon.api.metrics import METERS, Meters
+from phalanx.marathon.engine.bus import Bus, Happening
 
 HEARTBEAT_SECONDS = 10.0
 _HEAVY = ("original", "target")
@@ -22,10 +25,9 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     kinds = request.query.getall("event_type", [])
     is_light = request.query.get("plan-format") == "light"
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    bus = desk_of(request).board.bus
-    with bus.reading(kinds) as reader:
+    bus, meters = desk_of(request).board.bus, request.app[METERS]
+    with bus.reading(kinds) as reader, _attached(request, bus, meters):
         await response.prepare(request)
-        bus.publish("event_stream_attached", remoteAddress=request.remote or "")
         while True:
             try:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
@@ -38,6 +40,18 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
             if not kinds and happening["eventType"] in _ONLY_WHEN_ASKED:
                 continue
             await response.write(_framed(happening, is_light=is_light))
+
+
+@contextmanager
+def _attached(request: web.Request, bus: Bus, meters: Meters) -> Iterator[None]:
+    """Tell that a client listens, and in the end that it no longer does."""
+    meters.streams += 1
+    bus.publish("event_stream_attached", remoteAddress=request.remote or "")
+    try:
+        yield
+    finally:
+        meters.streams -= 1
+        bus.publish("event_stream_detached", remoteAddress=request.remote or "")
 
 
 def _framed(happening: Happening, *, is_light: bool) -> bytes:

@@ -15,7 +15,7 @@ LEADER_SECONDS = 2.5
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
 # Every Marathon answers these for itself.
-OWN_PATHS = frozenset({"/ping", "/metrics"})
+OWN_PATHS = frozenset({"/ping", "/metrics", "/metrics/prometheus", "/logging"})
 # They belong to one connection, not to the message (RFC 9110 section 7.6.1).
 HOP_BY_HOP = frozenset(
     {
@@ -30,7 +30,7 @@ SESSION: web.AppKey[aiohttp.ClientSession] = web.AppKey("session", aiohttp.Clien
 async def leader_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer a request ourselves if we lead, else through the leader."""
     seat = request.app[SEAT]
-    if seat.desk is not None or request.path in OWN_PATHS:
+    if seat.desk is not None or (request.path.rstrip("/") or "/") in OWN_PATHS:
         return await handler(request)
     if not await seat.filled(LEADER_SECONDS):
         return _refused("Could not determine the current leader")

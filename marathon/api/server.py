@@ -1,17 +1,23 @@
-"""Who we are and how we do: ``/ping``, ``/v2/info``, ``/v2/leader``, ``/metrics``."""
-
-from collections import Counter
-from collections.abc import Mapping
+"""Who we are and how we do: ``/ping``, ``/v2/info``, ``/v2/leader``, ``/logging`` and others."""
 
 from aiohttp import web
 
-from phalanx.marathon.api.answer import as_json
-from phalanx.marathon.api.desk import SEAT, Desk, desk_of
-from phalanx.marathon.model.instance import Condition
+from phalanx.core.verbosity import Verbosity
+from phalanx.marathon.api.answer import BadRequestError, as_json, body_of
+from phalanx.marathon.api.desk import desk_of
+from phalanx.marathon.definition.parse import as_object
+from phalanx.marathon.definition.problem import DefinitionError, Problem
+
+VERBOSITY: web.AppKey[Verbosity] = web.AppKey("verbosity", Verbosity)
+LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "OFF", "ALL", "INHERIT")
+FOR_GOOD_SECONDS = 10**8
 
 
 async def ping(request: web.Request) -> web.Response:
-    """Answer ``pong``."""
+    """Answer ``pong``, as text unless JSON alone is asked for."""
+    accept = request.headers.get("Accept", "")
+    if "application/json" in accept and "*/*" not in accept and "text/" not in accept:
+        return as_json("pong")
     return web.Response(text="pong")
 
 
@@ -36,38 +42,36 @@ async def get_leader(request: web.Request) -> web.Response:
 
 async def delete_leader(request: web.Request) -> web.Response:
     """Let another lead: this process ends soon, and whoever supervises it starts it anew."""
+    if {"backup", "restore"} & set(request.query):
+        raise BadRequestError("backup and restore are not supported")
     desk_of(request).abdicate()
     return as_json({"message": "Leadership abdicated"})
 
 
-async def get_metrics(request: web.Request) -> web.Response:
-    """Answer gauges under Marathon's names."""
-    desk = request.app[SEAT].desk
-    return as_json(
-        {
-            "version": "4.0.0",
-            "counters": {},
-            "gauges": {name: {"value": value} for name, value in _gauges(desk).items()},
-            "histograms": {},
-            "meters": {},
-            "timers": {},
-        }
-    )
+async def list_plugins(request: web.Request) -> web.Response:
+    """Answer that there are no plugins."""
+    return as_json({"plugins": []})
 
 
-def _gauges(desk: Desk | None) -> Mapping[str, float]:
-    """Return what there is to tell; little where another leads."""
-    if desk is None:
-        return {"marathon.leadership.duration.gauge.seconds": 0.0}
-    ledger = desk.board.ledger
-    conditions = Counter(instance.condition for instance in ledger.instances())
-    duration = round(desk.board.clock() - desk.started_at, 3)
-    return {
-        "marathon.apps.active.gauge": len(ledger.apps),
-        "marathon.deployments.active.gauge": len(ledger.deployments),
-        "marathon.instances.running.gauge": conditions[Condition.RUNNING],
-        "marathon.instances.staged.gauge": conditions[Condition.STAGING],
-        "marathon.instances.inflight-kills.gauge": len(desk.board.kills_sent),
-        "marathon.leadership.duration.gauge.seconds": duration,
-        "marathon.uptime.gauge.seconds": duration,
-    }
+async def get_config(request: web.Request) -> web.Response:
+    """Answer the settings, as name and value."""
+    return as_json(desk_of(request).info["marathon_config"])
+
+
+async def get_logging(request: web.Request) -> web.Response:
+    """Answer how much is logged: one logger serves the whole process."""
+    return as_json({"ROOT": "DEBUG" if request.app[VERBOSITY].level else "INHERIT"})
+
+
+async def set_logging(request: web.Request) -> web.Response:
+    """Log debug lines too, for some seconds or for good, or as at the start again."""
+    body = as_object(await body_of(request))
+    level, seconds = body.get("level"), body.get("durationSeconds", FOR_GOOD_SECONDS)
+    if not isinstance(level, str) or level.upper() not in LOG_LEVELS:
+        words = f"must be one of {', '.join(LOG_LEVELS)}"
+        raise DefinitionError([Problem("/level", words)])
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 < seconds < 1e9:
+        raise DefinitionError([Problem("/durationSeconds", "must be greater than 0")])
+    more = level.upper() in ("TRACE", "DEBUG", "ALL")
+    request.app[VERBOSITY].set(1 if more else 0, seconds)
+    return as_json({"logger": body.get("logger", "ROOT"), "level": level.upper()})

@@ -16,9 +16,10 @@ from phalanx.marathon.api.answer import (
     origin_of,
 )
 from phalanx.marathon.api.desk import Desk, desk_of
+from phalanx.marathon.definition.service_port import service_ports
 from phalanx.marathon.engine.orders import of_apps
 from phalanx.marathon.engine.view import task_view
-from phalanx.marathon.model.instance import Instance, parse_task_id
+from phalanx.marathon.model.instance import Instance, Launched, parse_task_id
 from phalanx.marathon.model.path import absolute, is_within
 from phalanx.marathon.schedule.planning import Apps
 from phalanx.mesos.v1.mesos import TaskState
@@ -31,12 +32,42 @@ async def list_tasks(request: web.Request) -> web.Response:
     board = desk_of(request).board
     asked = [*request.query.getall("status", []), *request.query.getall("status[]", [])]
     states = set().union(*(_STATES.get(name, set()) for name in asked))
-    tasks = [
-        task_view(board, instance)
+    chosen = [
+        instance
         for instance in board.ledger.instances()
         if instance.launched is not None and (not asked or instance.launched.state in states)
     ]
-    return as_json({"tasks": tasks})
+    return _listed(request, chosen)
+
+
+def _listed(request: web.Request, chosen: Sequence[Instance]) -> web.Response:
+    board = desk_of(request).board
+    accept = request.headers.get("Accept", "")
+    if "text/plain" in accept and "json" not in accept:
+        return web.Response(text=_lines(board.ledger.apps, chosen))
+    return as_json({"tasks": [task_view(board, instance) for instance in chosen]})
+
+
+def _lines(apps: Apps, chosen: Sequence[Instance]) -> str:
+    """Return a line for each port of an app: its name, its service port, where it is served."""
+    served: dict[str, list[Launched]] = {}
+    for instance in chosen:
+        if instance.launched is not None and instance.app_id in apps:
+            served.setdefault(instance.app_id, []).append(instance.launched)
+    lines = []
+    for app_id, launched in sorted(served.items()):
+        name = app_id.strip("/").replace("/", "_")
+        ports = service_ports(apps[app_id])
+        for index, port in enumerate(ports):
+            where = [f"{one.hostname}:{_host_port(one, index)}" for one in launched]
+            lines.append("\t".join([name, str(port), " ".join(where)]))
+        if not ports:
+            lines.append("\t".join([name, " ", " ".join(one.hostname for one in launched)]))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _host_port(launched: Launched, index: int) -> int:
+    return launched.host_ports[index] if index < len(launched.host_ports) else 0
 
 
 async def delete_tasks(request: web.Request) -> web.Response:
@@ -58,8 +89,7 @@ async def delete_tasks(request: web.Request) -> web.Response:
 
 async def list_app_tasks(request: web.Request) -> web.Response:
     """Answer the tasks of an app, or with ``/*`` of a group."""
-    board = desk_of(request).board
-    return as_json({"tasks": [task_view(board, i) for i in _launched(request)]})
+    return _listed(request, _launched(request))
 
 
 async def delete_app_tasks(request: web.Request) -> web.Response:

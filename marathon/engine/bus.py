@@ -1,6 +1,7 @@
 """The event stream inside the process: one publisher, many readers, at most once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -29,9 +30,13 @@ class Bus:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._readers: set[Reader] = set()
+        self.told: Counter[str] = Counter()  # by kind; of task updates also by kind and state
 
     def publish(self, kind: str, **fields: object) -> None:
         """Tell that something happened; never blocks."""
+        self.told[kind] += 1
+        if "taskStatus" in fields:
+            self.told[f"{kind}:{fields['taskStatus']}"] += 1
         happening = {**fields, "eventType": kind, "timestamp": moment(self._clock())}
         for reader in [reader for reader in self._readers if reader.wants(kind)]:
             if reader.queue.qsize() >= MAX_BEHIND:

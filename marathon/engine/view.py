@@ -1,7 +1,8 @@
 """Apps, tasks, deployments and the queue as clients read them (reference marathon §2.2 to §2.7)."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from statistics import mean, median
 from typing import Any
 
 import msgspec
@@ -20,31 +21,87 @@ from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.health import Health
 from phalanx.marathon.schedule.match import Reason
-from phalanx.mesos.v1.mesos import CheckStatusInfo, TaskState
+from phalanx.mesos.v1.mesos import Attribute, CheckStatusInfo, Offer, Resource, TaskState
+
+Holders = Mapping[str, Sequence[str]]
 
 
-def app_view(board: Board, app: App, *, embed: Collection[str] = ()) -> dict[str, Any]:
-    """Return an app with its counts and deployments; *embed*: ``tasks``, ``lastTaskFailure``."""
-    launched = [i for i in board.ledger.instances_of(app.id) if i.launched is not None]
-    states = Counter(i.launched.state for i in launched if i.launched is not None)
-    checked = [list(board.health.get(i.task_id, {}).values()) for i in launched]
-    deployments = [d.id for d in board.ledger.deployments.values() if app.id in d.app_ids]
-    view = {
-        **render_app(app),
-        "tasksStaged": states[TaskState.TASK_STAGING],
-        "tasksRunning": states[TaskState.TASK_RUNNING],
-        "tasksHealthy": sum(bool(r) and all(h.alive for h in r) for r in checked),
-        "tasksUnhealthy": sum(any(not h.alive for h in r) for r in checked),
-        "deployments": [{"id": deployment_id} for deployment_id in deployments],
-    }
+def app_view(
+    board: Board, app: App, *, embed: Collection[str] = (), deployments: Holders | None = None
+) -> dict[str, Any]:
+    """Return an app; *embed* has names of what is to be shown with it.
+
+    These are ``counts``, ``deployments``, ``tasks``, ``lastTaskFailure``,
+    ``taskStats`` and ``readiness``. *deployments* says which hold each app, for
+    who shows many; without it they are looked for.
+    """
+    view = render_app(app)
+    if "deployments" in embed:
+        holders = holders_of(board) if deployments is None else deployments
+        view["deployments"] = [{"id": deployment_id} for deployment_id in holders.get(app.id, ())]
+    if not {"counts", "tasks", "taskStats"} & set(embed):
+        launched: Sequence[Instance] = ()
+    else:
+        launched = [i for i in board.ledger.instances_of(app.id) if i.launched is not None]
+    if "counts" in embed:
+        view |= {
+            f"tasks{name.capitalize()}": count for name, count in _counts(board, launched).items()
+        }
     if "tasks" in embed:
         view["tasks"] = [task_view(board, instance) for instance in launched]
-    if "readiness" in embed and app.readiness_checks:
+    if "readiness" in embed:
         view["readinessCheckResults"] = readiness_view(board, app.id)
     failure = board.ledger.failures.get(app.id)
     if "lastTaskFailure" in embed and failure is not None:
         view["lastTaskFailure"] = msgspec.to_builtins(failure)
+    if "taskStats" in embed:
+        view["taskStats"] = _statistics(board, app, launched)
     return view
+
+
+def holders_of(board: Board) -> Holders:
+    """Return for each app the ids of the deployments that hold it."""
+    found: dict[str, list[str]] = {}
+    for deployment in board.ledger.deployments.values():
+        for app_id in deployment.app_ids:
+            found.setdefault(app_id, []).append(deployment.id)
+    return found
+
+
+def _counts(board: Board, launched: Sequence[Instance]) -> dict[str, int]:
+    states = Counter(i.launched.state for i in launched if i.launched is not None)
+    checked = [list(board.health.get(i.task_id, {}).values()) for i in launched]
+    return {
+        "staged": states[TaskState.TASK_STAGING],
+        "running": states[TaskState.TASK_RUNNING],
+        "healthy": sum(bool(r) and all(h.alive for h in r) for r in checked),
+        "unhealthy": sum(any(not h.alive for h in r) for r in checked),
+    }
+
+
+def _statistics(board: Board, app: App, launched: Sequence[Instance]) -> dict[str, Any]:
+    """Return counts and ages of an app's tasks, in all and by version (reference §2.2)."""
+    scaled = app.version if app.version_info is None else app.version_info.last_scaling_at
+    parts = {
+        "startedAfterLastScaling": [i for i in launched if i.version >= scaled],
+        "withLatestConfig": [i for i in launched if i.version >= app.config_version],
+        "withOutdatedConfig": [i for i in launched if i.version < app.config_version],
+        "totalSummary": list(launched),
+    }
+    return {name: {"stats": _summary(board, part)} for name, part in parts.items() if part}
+
+
+def _summary(board: Board, part: Sequence[Instance]) -> dict[str, Any]:
+    now = board.clock()
+    ages = [
+        now - i.launched.started_at
+        for i in part
+        if i.launched is not None and i.launched.started_at is not None
+    ]
+    summary: dict[str, Any] = {"counts": _counts(board, part)}
+    if ages:
+        summary["lifeTime"] = {"averageSeconds": mean(ages), "medianSeconds": median(ages)}
+    return summary
 
 
 def task_view(board: Board, instance: Instance) -> dict[str, Any]:
@@ -177,19 +234,37 @@ def _queue_item(board: Board, app: Spec, count: int, *, with_offers: bool) -> di
     if with_offers:
         item["lastUnusedOffers"] = [
             {
-                "offer": {
-                    "id": rejection.offer.id.value,
-                    "agentId": rejection.offer.agent_id.value,
-                    "hostname": rejection.offer.hostname,
-                    "resources": msgspec.to_builtins(rejection.offer.resources),
-                    "attributes": msgspec.to_builtins(rejection.offer.attributes),
-                },
+                "offer": _offer_view(rejection.offer),
                 "timestamp": moment(at),
                 "reason": [rejection.reason.value],
             }
             for rejection, at in tally.latest.values()
         ]
     return item
+
+
+def _offer_view(offer: Offer) -> dict[str, Any]:
+    return {
+        "id": offer.id.value,
+        "agentId": offer.agent_id.value,
+        "hostname": offer.hostname,
+        "resources": [{"role": r.role or "*", **_valued(r)} for r in offer.resources],
+        "attributes": [_valued(attribute) for attribute in offer.attributes],
+    }
+
+
+def _valued(named: Resource | Attribute) -> dict[str, Any]:
+    """Return the name and the value of a resource or an attribute, without what wraps it."""
+    view: dict[str, Any] = {"name": named.name}
+    if named.scalar is not None:
+        view["scalar"] = named.scalar.value
+    if named.ranges is not None:
+        view["ranges"] = [{"begin": r.begin, "end": r.end} for r in named.ranges.range]
+    if named.set is not None:
+        view["set"] = list(named.set.item)
+    if isinstance(named, Attribute) and named.text is not None:
+        view["text"] = named.text.value
+    return view
 
 
 def _funnel(declined: Counter[Reason], processed: int) -> list[dict[str, Any]]:
@@ -201,21 +276,3 @@ def _funnel(declined: Counter[Reason], processed: int) -> list[dict[str, Any]]:
         )
         processed -= declined[reason]
     return stages
-
-
-def group_view(board: Board, group: str) -> dict[str, Any]:
-    """Return a group with its apps and, below it, its groups."""
-    from_here = group.rstrip("/") + "/"
-    below = [app for app in board.ledger.apps.values() if app.id.startswith(from_here)]
-    direct = [app for app in below if "/" not in app.id[len(from_here) :]]
-    children = sorted(
-        {app.id[len(from_here) :].split("/")[0] for app in below if app not in direct}
-    )
-    return {
-        "id": group,
-        "apps": [app_view(board, app) for app in direct],
-        "groups": [group_view(board, from_here + child) for child in children],
-        "pods": [],
-        "dependencies": [],
-        "version": board.ledger.last_version or moment(board.clock()),
-    }

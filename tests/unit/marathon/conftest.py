@@ -19,11 +19,12 @@ from phalanx.core.detector import Listed
 from phalanx.core.store.sqlite import SqliteStore
 from phalanx.marathon.api.application import build_app
 from phalanx.marathon.api.desk import Desk, Seat
-from phalanx.marathon.app import framework, info
+from phalanx.marathon.app import framework
 from phalanx.marathon.config import LOADER
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.orders import Orders
 from phalanx.marathon.engine.scheduler import Scheduler
+from phalanx.marathon.info import info
 from phalanx.marathon.ledger.ledger import Ledger
 from phalanx.marathon.probe.client import Prober
 from phalanx.marathon.probe.rounds import Rounds
@@ -249,7 +250,7 @@ class Marathon:
     """A running Marathon and a client of its REST API."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, board: Board, seat: Seat) -> None:
-        self._session = session
+        self.session = self._session = session
         self.url = base
         self.board = board
         self.seat = seat

@@ -224,7 +224,7 @@ async def test_apps_wait_for_the_group_that_theirs_depends_on(
 async def test_versions_are_kept_and_brought_back(marathon: Marathon) -> None:
     group = "/v2/groups/g?force=true"
     first = await put(marathon, group, {"apps": [app("a", env={"V": "1"}), app("b")]})
-    await put(marathon, "/v2/groups/other", {"apps": [app("c")]})
+    await put(marathon, "/v2/groups/other?force=true", {"apps": [app("c")]})
     second = await put(marathon, group, {"apps": [app("a", env={"V": "2"})]})
 
     status, versions = await marathon.ask("GET", "/v2/groups/g/versions")
