@@ -73,6 +73,12 @@ class ZoneTable:
         else:
             self.answers.forget(changes.names)
 
+    def set_forwards(self, forwards: bool) -> None:
+        """Say from now on whether names of others are looked up here."""
+        if forwards != self._forwards:
+            self._forwards = forwards
+            self._swap(self.zones)
+
     def _swap(self, zones: Zones) -> None:
         self.zones: Zones = zones
         self.answers = AnswerTable(

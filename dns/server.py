@@ -32,6 +32,7 @@ MAX_CONNECTIONS = 256
 MAX_CONNECTIONS_OF_ONE = 32  # so that one client that holds them open leaves room for others
 MAX_LOOKUPS_OF_ONE = 64  # under way on one connection; it is not read from meanwhile
 IDLE_SECONDS = 10.0
+LOOP_PROBE_SECONDS = 60.0
 
 _LENGTH = struct.Struct("!H")
 _COOKIE_START = b"\0\x0a\0"  # code and upper byte of the length of an EDNS option
@@ -83,6 +84,8 @@ class DnsServer:
             stack.push_async_callback(self._end_tasks)
             self.listening = [await self._bind(stack, address) for address in self._addresses]
             self._forwarder.check_no_loop(self.listening)
+            watch = asyncio.get_running_loop().create_task(self._watch_loops())
+            stack.callback(watch.cancel)
             self._stack = stack.pop_all()
         log.info("listening", on=[str(place) for place in self.listening], protocol="dns")
         return self
@@ -95,6 +98,12 @@ class DnsServer:
     ) -> None:
         """Close sockets and connections; lookups under way end unanswered."""
         await self._stack.aclose()
+
+    async def _watch_loops(self) -> None:
+        """Look now and then whether an upstream leads back to us."""
+        while True:
+            self._forwarder.probe_loops()
+            await asyncio.sleep(LOOP_PROBE_SECONDS)
 
     async def _bind(self, stack: AsyncExitStack, address: str) -> HostPort:
         """Open the UDP socket and the TCP listener of one address, on one port."""

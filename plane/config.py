@@ -152,12 +152,13 @@ class PlaneConfig:
         left out of one: it may be ours.
         """
         found: list[str] = []
+        own = {str(each) for each in (self.ip, *self.dns_listen, *self.dns_listen_also)}
         for upstream in self.upstreams:
             if "/" not in upstream:
                 found.append(upstream)
                 continue
             with suppress(OSError, UnicodeDecodeError):
-                found += name_servers(Path(upstream).read_text(), {self.ip, *self.dns_listen})
+                found += name_servers(Path(upstream).read_text(), own)
         return tuple(dict.fromkeys(found))
 
     @property

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import struct
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from phalanx.core.error import ConfigError
 from phalanx.dns.answer.query import Query, Rcode
 from phalanx.dns.answer.reply import MAX_TCP_BYTES, Body, render_reply
 from phalanx.dns.answer.table import Counts
+from phalanx.dns.answer.wire import IN
 from phalanx.dns.forward.cache import MAX_ENTRIES, Cache, Cached
 from phalanx.dns.forward.message import (
     Key,
@@ -28,6 +30,7 @@ from phalanx.dns.forward.ports import Asked, Draws, Ports
 from phalanx.dns.forward.route import parse_routes
 from phalanx.dns.forward.tcp import ask_tcp
 from phalanx.dns.forward.upstream import NEW, probe_due, ranked
+from phalanx.dns.zones.record import RecordType
 
 log = structlog.get_logger()
 
@@ -43,6 +46,8 @@ MAX_WAITING = 4096  # clients waiting for them
 SAMPLED_SECONDS = 0.005  # between two round trips of one upstream that count
 RANKED_SECONDS = 0.05  # for which an order of upstreams holds, unless one fails
 
+_PROBE_TYPE = struct.pack("!HH", RecordType.HINFO, IN)  # nothing of use to anybody else
+
 Done = Callable[[bytes], None]
 
 
@@ -50,6 +55,7 @@ class Upstream(Ports["Flight"]):
     """A name server of others and what we remember of it."""
 
     standing = NEW
+    leads_back = False  # what we ask it comes to us again
 
 
 class Group:
@@ -105,6 +111,8 @@ class Forwarder:
         self.events: Counter[str] = Counter()
         self.failures: Counter[tuple[HostPort, str]] = Counter()
         self._upstreams: dict[HostPort, Upstream] = {}
+        self._probes: dict[bytes, Upstream] = {}  # questions that nobody else asks
+        self._looping: set[Upstream] = set()  # whose probe came to us
         self._groups: dict[int, Group] = {}  # by the identity of the route's upstreams
         self._flights: dict[Key, Flight] = {}
         self._tick: asyncio.TimerHandle | None = None  # while a question is under way
@@ -130,11 +138,54 @@ class Forwarder:
         """Return how many questions upstreams have not answered yet."""
         return len(self._flights)
 
+    @property
+    def is_asking(self) -> bool:
+        """Tell whether any upstream still owes an answer, somebody waiting for it or not."""
+        return any(upstream.is_waiting for upstream in self._upstreams.values())
+
     def check_no_loop(self, listening: Sequence[HostPort]) -> None:
         """Raise ConfigError if an upstream is one of the addresses that we listen on."""
         for upstream in self.routes.all:
             if upstream in listening:
                 raise ConfigError(f"upstream: {str(upstream)!r} is an address that we listen on")
+
+    def reroute(self, upstreams: Sequence[str], zones: Sequence[str] = ()) -> None:
+        """Ask these from now on; what is under way goes on. Raises ConfigError."""
+        self.routes = parse_routes(upstreams, zones)
+        self._groups.clear()
+        for place in self._upstreams.keys() - set(self.routes.all):
+            if not self._upstreams[place].is_waiting:
+                self._upstreams.pop(place).close()
+
+    def probe_loops(self) -> None:
+        """Ask each upstream for a name that nobody else asks for: if it comes to us, it leads back.
+
+        Who was found to lead back, and does not any more, is asked again after the next call.
+        """
+        for upstream in self._upstreams.values():
+            upstream.leads_back = upstream in self._looping
+        self._groups.clear()
+        self._looping.clear()
+        self._probes.clear()
+        for place in self.routes.all:
+            upstream = self._upstream(place)
+            labels = (b"%016x" % (self._draws.next() << 32 | self._draws.next()) for _ in "ab")
+            name = b"".join(b"\x10" + label for label in labels) + b"\0"
+            key = Key(name + _PROBE_TYPE, 0x0100, has_edns=False, is_dnssec_ok=False)
+            self._probes[key.question] = upstream
+            self._ask((upstream,), _bystander(key), self._clock())
+
+    def _is_own_probe(self, question: bytes) -> bool:
+        upstream = self._probes.get(question)
+        if upstream is None:
+            return False
+        if upstream not in self._looping:
+            self._looping.add(upstream)
+            upstream.leads_back = True
+            self.failures[upstream.upstream, "loop"] += 1
+            self._groups.clear()
+            log.warning("upstream_leads_back", upstream=str(upstream.upstream))
+        return True
 
     def recent(self, message: bytes, rest: bytes) -> bytes | None:
         """Return the reply to a datagram that asks as another did within the same second.
@@ -168,7 +219,7 @@ class Forwarder:
         """
         key = key_of(query)
         upstreams = self.routes.upstreams_of(key.question)
-        if not upstreams:
+        if not upstreams or (self._probes and self._is_own_probe(key.question)):
             return self._error(query, Rcode.REFUSED)
         now = self._clock()
         cached = self._cache.find(key, now)
@@ -267,10 +318,7 @@ class Forwarder:
         if len(flight.order) > RACERS:
             probed = probe_due({each: each.standing for each in flight.order[RACERS:]}, now)
             if probed is not None:
-                # Nobody waits for it: what it says only counts for its standing.
-                bystander = Flight(key, ())
-                bystander.is_over = True
-                self._ask((probed,), bystander, now)
+                self._ask((probed,), _bystander(key), now)
         self._race(flight, now)
         return flight
 
@@ -280,7 +328,9 @@ class Forwarder:
             found = [self._upstream(each) for each in upstreams]
             group = self._groups[id(upstreams)] = Group(found)
         if not now < group.until <= now + RANKED_SECONDS:
-            group.order = ranked({each: each.standing for each in group.upstreams}, now)
+            group.order = ranked(
+                {each: each.standing for each in group.upstreams if not each.leads_back}, now
+            )
             group.until = now + RANKED_SECONDS
         return group.order
 
@@ -296,7 +346,10 @@ class Forwarder:
         order, turn = flight.order, flight.turn
         racers = order[turn * RACERS : (turn + 1) * RACERS] or order[:RACERS]
         flight.left = len(racers)
-        self._ask(racers, flight, now)
+        if racers:
+            self._ask(racers, flight, now)
+        else:  # all lead back to us; who waits is not there yet
+            asyncio.get_running_loop().call_soon(self._land, flight, None)
 
     def _ask(self, upstreams: Sequence[Upstream], flight: Flight, now: float) -> None:
         loop = asyncio.get_running_loop()
@@ -433,6 +486,13 @@ class Forwarder:
     def _error(self, query: Query, rcode: Rcode) -> bytes:
         self.counts[ZONE, rcode] += 1
         return render_reply(query, rcode, Body(), flags=0)
+
+
+def _bystander(key: Key) -> Flight:
+    """Return a flight that nobody waits for: it only counts for an upstream's standing."""
+    flight = Flight(key, ())
+    flight.is_over = True
+    return flight
 
 
 def _is_usable(cached: Cached | None) -> TypeGuard[Cached]:

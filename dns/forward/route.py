@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
@@ -11,6 +11,8 @@ from phalanx.dns.forward.upstream import parse_upstream
 from phalanx.dns.resolvconf import remembered_upstreams
 from phalanx.dns.zones.hostname import is_domain
 from phalanx.dns.zones.record import is_encodable
+
+Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def parse_routes(upstreams: Iterable[str], zones: Iterable[str] = ()) -> Routes:
     return Routes(default, {apex: tuple(dict.fromkeys(each)) for apex, each in found.items()})
 
 
-def name_servers(resolv_conf: str, own: Iterable[IPv4Address]) -> Sequence[str]:
+def name_servers(resolv_conf: str, own: Iterable[Address | str]) -> Sequence[str]:
     """Return the name servers of a resolv.conf(5), without ourselves and those we can't ask.
 
     One that a plane wrote names those that it replaced.
@@ -76,5 +78,5 @@ def name_servers(resolv_conf: str, own: Iterable[IPv4Address]) -> Sequence[str]:
         try:
             found.append(str(parse_upstream(words[1]).host))
         except ConfigError:
-            continue  # an IPv6 address
+            continue
     return tuple(dict.fromkeys(found))

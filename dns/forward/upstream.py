@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import ip_address
 from typing import NamedTuple, TypeVar
 
 from phalanx.core.config import HostPort
@@ -66,13 +66,19 @@ def probe_due(upstreams: Mapping[Which, Standing], now: float) -> Which | None:
 
 
 def parse_upstream(text: str) -> HostPort:
-    """Return the upstream that ``ADDRESS`` or ``ADDRESS:PORT`` names; raises ConfigError."""
-    host, colon, port = text.partition(":")
+    """Return the upstream that ``ADDRESS``, ``IPV4:PORT`` or ``[IPV6]:PORT`` names.
+
+    Raises ConfigError.
+    """
+    host, port = text, str(PORT)
+    if text.startswith("["):
+        host, _, port = text.removeprefix("[").partition("]:")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
     try:
-        IPv4Address(host)
-        number = int(port) if colon else PORT
-    except (AddressValueError, ValueError) as error:
+        address, number = ip_address(host), int(port)
+    except ValueError as error:
         raise ConfigError(f"upstream: {text!r} is not ADDRESS or ADDRESS:PORT") from error
     if not 0 < number < 65536:
         raise ConfigError(f"upstream: {text!r}: {number} is not a port")
-    return HostPort(host, number)
+    return HostPort(str(address), number)

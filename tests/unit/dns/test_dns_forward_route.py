@@ -59,7 +59,11 @@ nameserver
 nameserver 192.0.2.1
 """
 
-    assert list(name_servers(text, [IPv4Address("198.51.100.1")])) == ["192.0.2.1", "192.0.2.2"]
+    assert list(name_servers(text, [IPv4Address("198.51.100.1")])) == [
+        "192.0.2.1",
+        "fd00::1",
+        "192.0.2.2",
+    ]
 
 
 def test_failing_upstream_gets_a_question_now_and_then() -> None:

@@ -432,4 +432,5 @@ async def test_kept_answer_is_given_again_with_its_ttl_running_down(
             ttls.append(DNSRecord.parse(reply).rr[0].ttl)
 
     assert ttls == [60, 60, 60, 60, 59, 29]
-    assert (len(server.asked), forwarder.counts) == (1, {(".", 0): 6})
+    asked = [each for each in server.asked if b"\x03www" in each]  # not the probe for loops
+    assert (len(asked), forwarder.counts) == (1, {(".", 0): 6})

@@ -1,0 +1,130 @@
+"""Upstreams that lead back to us, through others; and upstreams that change."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import IPv4Address
+from typing import Any
+
+from dnslib import RCODE, RR, A, DNSRecord
+
+from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.publish import ZoneTable
+from phalanx.dns.server import DnsServer
+
+NODE = IPv4Address("198.18.0.2")
+Open = Callable[..., Awaitable[Any]]
+
+
+async def says(message: bytes, tcp: bool) -> Sequence[bytes]:
+    reply = DNSRecord.parse(message).reply(aa=0)
+    reply.add_answer(RR(reply.q.qname, rdata=A("192.0.2.1"), ttl=60))
+    return [bytes(reply.pack())]
+
+
+async def ask(port: int, name: str) -> DNSRecord:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        sock.connect(("127.0.0.1", port))
+        sock.send(bytes(DNSRecord.question(name).pack()))
+        async with asyncio.timeout(5):
+            return DNSRecord.parse(await asyncio.get_running_loop().sock_recv(sock, 4096))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - it waits for counts, which tell nobody
+            await asyncio.sleep(0.002)
+
+
+async def test_upstream_that_asks_us_is_found_and_left_out(
+    zones: ZoneTable, upstream: Open
+) -> None:
+    place: list[int] = []
+
+    async def passes_on(message: bytes, tcp: bool) -> Sequence[bytes]:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+            sock.connect(("127.0.0.1", place[0]))
+            sock.send(message)
+            return [await loop.sock_recv(sock, 4096)]
+
+    other = await upstream(passes_on)
+    good = await upstream(says)
+    forwarder = Forwarder([other.address, good.address])
+    async with DnsServer(zones, forwarder, addresses=["127.0.0.1"], port=0) as server:
+        place.append(server.listening[0].port)
+        await until(lambda: any(reason == "loop" for _, reason in forwarder.failures))
+        before = len(other.asked)
+
+        reply = await ask(place[0], "www.example.com")
+
+        assert [str(record.rdata) for record in reply.rr] == ["192.0.2.1"]
+        assert len(other.asked) == before
+        assert {str(found) for found, why in forwarder.failures if why == "loop"} == {other.address}
+
+        other.script = says
+        for _ in range(2):  # the first time it is still left out
+            forwarder.probe_loops()
+            await until(lambda: not forwarder.is_asking)
+        await ask(place[0], "other.example.com")
+        assert b"\x05other" in b"".join(other.asked[before:])
+
+
+async def test_all_upstreams_lead_back(zones: ZoneTable, upstream: Open) -> None:
+    place: list[int] = []
+
+    async def passes_on(message: bytes, tcp: bool) -> Sequence[bytes]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+            sock.connect(("127.0.0.1", place[0]))
+            sock.send(message)
+            return [await asyncio.get_running_loop().sock_recv(sock, 4096)]
+
+    forwarder = Forwarder([(await upstream(passes_on)).address])
+    async with DnsServer(zones, forwarder, addresses=["127.0.0.1"], port=0) as server:
+        place.append(server.listening[0].port)
+        await until(lambda: forwarder.failures.total() > 0)
+
+        reply = await ask(place[0], "www.example.com")
+
+    assert RCODE[reply.header.rcode] == "SERVFAIL"
+
+
+async def test_upstreams_change_while_a_lookup_is_under_way(upstream: Open) -> None:
+    may_answer = asyncio.Event()
+
+    async def slow(message: bytes, tcp: bool) -> Sequence[bytes]:
+        await may_answer.wait()
+        return await says(message, tcp)
+
+    old, new = await upstream(slow), await upstream(says)
+    forwarder = Forwarder([old.address])
+    server = DnsServer(ZoneTable(node=NODE, servers=[]), forwarder, addresses=["127.0.0.1"], port=0)
+    async with server:
+        port = server.listening[0].port
+        first = asyncio.create_task(ask(port, "one.example.com"))
+        await until(lambda: forwarder.lookups_under_way == 1)
+        forwarder.reroute([new.address])
+        second = await ask(port, "two.example.com")
+        may_answer.set()
+
+        assert len((await first).rr) == len(second.rr) == 1
+    assert b"\x03two" in b"".join(new.asked)
+
+
+async def test_upstream_may_have_an_ipv6_address() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        sock.bind(("::1", 0))
+        forwarder = Forwarder([f"[::1]:{sock.getsockname()[1]}"])
+        server = DnsServer(
+            ZoneTable(node=NODE, servers=[]), forwarder, addresses=["127.0.0.1"], port=0
+        )
+        async with server:
+            asking = asyncio.create_task(ask(server.listening[0].port, "www.example.com"))
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(5):
+                while b"\x03www" not in (query := await loop.sock_recvfrom(sock, 4096))[0]:
+                    pass
+            [reply] = await says(query[0], tcp=False)
+            sock.sendto(reply, query[1])
+
+            assert len((await asking).rr) == 1
