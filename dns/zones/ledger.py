@@ -48,7 +48,7 @@ class _Group:
     """Tasks of one shape and the names at which all of them are."""
 
     shape: Shape
-    names: tuple[str, ...]
+    names: Mapping[str, "NameIndex[_Holder]"]  # with the zone of each
     labels: Sequence[str]  # with suffixes, what canonical names are made of
     suffixes: Sequence[str]
     members: dict[str, Task] = field(default_factory=dict)
@@ -291,12 +291,13 @@ class Ledger:
         if group is None:
             group = self._groups[shape] = _Group(
                 shape,
-                self._names(self._facets(shape)),
+                self._names(shape),
                 stems(shape, self._settings),
                 own_suffixes(shape, self._settings),
             )
-            for name in group.names:
-                self._add(name, group)
+            for name, index in group.names.items():
+                self._touch(name)
+                index.add(name, group)
         elif self._is_tracking:
             self._touched.update(group.names)
         group.members[key] = task
@@ -322,8 +323,9 @@ class Ledger:
             self._touched.update(group.names)
             return
         del self._groups[group.shape]
-        for name in group.names:
-            self._remove(name, group)
+        for name, index in group.names.items():
+            self._touch(name)
+            index.remove(name, group)
 
     def _replace(self, keys: Iterable[str]) -> None:
         for key in list(keys):
@@ -414,9 +416,12 @@ class Ledger:
             if self._apex_of(name):
                 self._add(name, self._fixed[ref])
 
-    def _names(self, facets: Iterable[Facet]) -> tuple[str, ...]:
-        """Return the names that can be sent and lie in a zone."""
-        return tuple(dict.fromkeys([each.name for each in facets if self._apex_of(each.name)]))
+    def _names(self, shape: Shape) -> Mapping[str, NameIndex[_Holder]]:
+        """Return the names of a shape's facets that can be sent, with their zones."""
+        mesos, dcos = self.indexes[self._settings.apex], self.indexes[DCOS]
+        found = {each.name: mesos for each in mesos_facets(shape, self._settings)}
+        found.update((each.name, dcos) for each in dcos_facets(shape))
+        return {name: index for name, index in found.items() if is_encodable(name)}
 
     def _apex_of(self, name: str) -> str | None:
         """Return the zone that *name* lies in, None if it can't be sent or lies in none."""
