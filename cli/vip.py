@@ -136,8 +136,8 @@ def _number(number: int | None) -> str:
 
 
 def _print(*tables: Table) -> None:
-    console = Console(markup=False, highlight=False)  # [fd01::1] is no markup
+    console = Console(markup=False, emoji=False, highlight=False)  # [fd01::1] is no markup
     if not console.is_terminal:
-        console = Console(markup=False, highlight=False, width=WIDTH)
+        console = Console(markup=False, emoji=False, highlight=False, width=WIDTH)
     for table in tables:
         console.print(table)

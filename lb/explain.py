@@ -1,6 +1,6 @@
 """Why each backend of a VIP has the weight that it has; pure."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from ipaddress import IPv4Address
 
 import msgspec
@@ -71,14 +71,21 @@ def explain(view: View, query: str = "", *, node: IPv4Address | None = None) -> 
             if task.key not in there.get(key, ()):
                 behind = _nowhere(view, task, declared, node, address.version)
                 rest.setdefault(key, []).append(behind)
+    reached = {(named[vip.address], vip.address.version) for vip in found if vip.address in named}
     explained = [
         _explained(view, vip, named.get(vip.address, ""), found.get(vip, ()), rest.get(vip, ()))
         for vip in {**found, **rest}
-        # By IPv6 a name leads nowhere until a backend has an address there.
-        if vip in found or vip.address.version == 4 or vip.address not in named
+        # A name leads nowhere by the family that none of its backends has.
+        if vip in found or not _is_spare(vip, named.get(vip.address), reached)
     ]
     explained += [_stranded(vip, behind) for vip, behind in stranded.items()]
     return sorted(filter(is_meant, explained), key=_place)
+
+
+def _is_spare(vip: Vip, name: str | None, reached: Container[tuple[str, int]]) -> bool:
+    """Tell whether a name is reached by the other family only, or would be by IPv4."""
+    other = 10 - vip.address.version
+    return name is not None and (vip.address.version == 6 or (name, other) in reached)
 
 
 def matcher(query: str) -> Callable[[Explained], bool]:

@@ -18,6 +18,7 @@ from phalanx.lb.traffic import Counted, ReadTraffic, Traffic
 from phalanx.net.model.view import View
 
 PATH = "/v1/services"
+NOTHING = Counted(0)
 PROBLEMS_PATH = "/v1/vip-problems"
 
 
@@ -33,10 +34,11 @@ def service_routes(
         found = await asyncio.to_thread(explain, known, query, node=node)
         if query and not found:
             raise NotFoundError(f"no task declares a VIP {query!r}")
+        counted: Traffic | None
         try:
             counted = await traffic()
         except DataplaneError:  # logged by the pass that repairs it
-            counted = {}
+            counted = None
         return web.json_response({"services": [shown(each, known, counted) for each in found]})
 
     async def get_problems(_request: web.Request) -> web.Response:
@@ -46,8 +48,8 @@ def service_routes(
     return [web.get(PATH, get_services), web.get(PROBLEMS_PATH, get_problems)]
 
 
-def shown(each: Explained, view: View, traffic: Traffic) -> dict[str, Any]:
-    """Return a VIP as JSON."""
+def shown(each: Explained, view: View, traffic: Traffic | None) -> dict[str, Any]:
+    """Return a VIP as JSON; without *traffic* its counters are null."""
     host = f"{each.name}.{ZONE}" if each.name else each.address and spell(each.address)
     behind = [(one, _counted(each, one, traffic)) for one in sorted(each.behind, key=_place_of)]
     return {
@@ -101,11 +103,11 @@ def _shown_backend(one: Behind, view: View, counted: Counted | None) -> dict[str
     }
 
 
-def _counted(each: Explained, one: Behind, traffic: Traffic) -> Counted | None:
-    if each.address is None or one.ip is None or one.port is None:
+def _counted(each: Explained, one: Behind, traffic: Traffic | None) -> Counted | None:
+    if traffic is None or each.address is None or one.ip is None or one.port is None:
         return None
     vip = Vip(each.address, each.port, each.protocol)
-    return traffic.get((vip, Endpoint(one.ip, one.port)))
+    return traffic.get((vip, Endpoint(one.ip, one.port)), NOTHING)
 
 
 def _place_of(one: Behind) -> tuple[int, int, str]:

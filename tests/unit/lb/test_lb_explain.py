@@ -142,9 +142,11 @@ def test_name_has_ipv6_once_a_backend_has() -> None:
 
     only4 = explain(view(task(2)))
     both = explain(view(task(2), task(3, **dual)))
+    only6 = explain(view(task(3, **dual | {"addresses": (), "networks": ()})))
 
     assert [each.address for each in only4] == [ADDRESS]
     assert [each.address for each in both] == [ADDRESS, SIX]
+    assert [each.address for each in only6] == [SIX]
     assert [each.reason for each in both[1].behind] == [
         "",
         "it has no IPv6 address that can be reached",
