@@ -4,12 +4,11 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from phalanx.core.reconcile.reconciler import Reconciler
+from phalanx.core.reconcile.reconciler import Table
 
 log = structlog.get_logger()
 
@@ -26,7 +25,7 @@ class TableSequence:
 
     def __init__(
         self,
-        tables: Sequence[Reconciler[Any, Any]],
+        tables: Sequence[Table],
         *,
         begin: Callable[[], None],
         done: Callable[[Mapping[str, bool]], None],
@@ -90,7 +89,7 @@ class TableSequence:
         self._done(outcome)
         return all(outcome.values())
 
-    async def _reconcile(self, table: Reconciler[Any, Any], *, resync: bool) -> bool:
+    async def _reconcile(self, table: Table, *, resync: bool) -> bool:
         """Reconcile one table; a bug in it is logged and costs this table, not the others."""
         try:
             return await table.reconcile_once(resync=resync)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from phalanx.core.reconcile.dataplane import Dataplane
-from phalanx.core.reconcile.reconciler import Reconciler
+from phalanx.core.reconcile.delta import Delta, delta
+from phalanx.core.reconcile.incremental import IncrementalReconciler
+from phalanx.core.reconcile.reconciler import Reconciler, Table
 from phalanx.lb.choose import choose_services
 from phalanx.lb.desired import desired_services
 from phalanx.lb.ipvs.layout import NAME as IPVS_TABLE
@@ -30,6 +32,7 @@ from phalanx.net.nat.layout import NAT
 from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable
+from phalanx.net.overlay.change import changed_routes, changed_senders
 from phalanx.net.overlay.desired import (
     desired_links,
     desired_routes,
@@ -53,7 +56,7 @@ from phalanx.plane.config import PlaneConfig
 K = TypeVar("K")
 V = TypeVar("V")
 
-Tables = Sequence[Reconciler[Any, Any]]
+Tables = Sequence[Table]
 
 NFT_TABLES = (  # ours, by name
     *(SENDERS.table, ISOLATION.table, NAT.table),
@@ -96,9 +99,40 @@ def build_tables(
             vips=[pool, config.vip_range6, *outside],
         )
 
-    tables: list[Reconciler[Any, Any]] = [
+    own = _last(
+        lambda v: routes_to_own(
+            wanted(v) if is_local_only else refused_datagrams(wanted(v)),
+            node=node,
+            pools=(pool, config.vip_range6),
+            has_ipv6=config.has_ipv6,
+        ),
+        count=2,
+    )
+
+    def routes(known: View) -> Mapping[RouteKey, Route]:
+        return own(known) | desired_routes(
+            known,
+            node=node,
+            vip_range=pool,
+            vip_range6=config.vip_range6,
+            has_ipv6=config.has_ipv6,
+        )
+
+    def routes_after(before: View, after: View) -> Delta[RouteKey, Route] | None:
+        change = changed_routes(before, after, node=node, has_ipv6=config.has_ipv6)
+        if change is None:
+            return None
+        more = delta(own(after), own(before))
+        return Delta({**change.upserts, **more.upserts}, change.removals | more.removals)
+
+    tables: list[Table] = [
         # Who may send into the tunnel, before there is one.
-        _table(KernelSetTable(nft, SENDERS), view, lambda v: desired_senders(v, node=node)),
+        IncrementalReconciler(
+            KernelSetTable(nft, SENDERS),
+            view,
+            lambda v: desired_senders(v, node=node),
+            lambda old, new: changed_senders(old, new, node=node),
+        ),
         # The link that routes lead into, and the node's own addresses, which they start from.
         _table(
             KernelLinks(rtnl), view, lambda v: desired_links(v, underlay_mtu=underlay_mtu(node))
@@ -109,25 +143,7 @@ def build_tables(
         _table(KernelSetTable(nft, ISOLATION), view, isolation),
         _table(KernelSetTable(nft, NAT), view, lambda v: desired_nat(v, node=node)),
         _table(KernelRules(rtnl), view, desired_rules),
-        _table(
-            KernelRoutes(rtnl),
-            view,
-            lambda v: (
-                desired_routes(
-                    v,
-                    node=node,
-                    vip_range=pool,
-                    vip_range6=config.vip_range6,
-                    has_ipv6=config.has_ipv6,
-                )
-                | routes_to_own(
-                    wanted(v) if is_local_only else refused_datagrams(wanted(v)),
-                    node=node,
-                    pools=(pool, config.vip_range6),
-                    has_ipv6=config.has_ipv6,
-                )
-            ),
-        ),
+        IncrementalReconciler(KernelRoutes(rtnl), view, routes, routes_after),
         # Backends are reachable now; names follow after the pass.
         services,
         _table(leftovers, view, lambda _: {}),
@@ -180,14 +196,17 @@ def _route_to(address: IPAddress, node: IPv4Address) -> tuple[RouteKey, Route]:
     return RouteKey(TABLE_LOCAL, IPv4Network(address)), LocalRoute(source=node)
 
 
-def _last(function: Callable[[View], V]) -> Callable[[View], V]:
-    """Return *function*, not computed again for the very View that it was last asked about."""
+def _last(function: Callable[[View], V], *, count: int = 1) -> Callable[[View], V]:
+    """Return *function*, not computed again for the last *count* Views that it was asked about."""
     known: list[tuple[View, V]] = []
 
     def ask(view: View) -> V:
-        if not known or known[0][0] is not view:
-            known[:] = [(view, function(view))]
-        return known[0][1]
+        for asked, value in known:
+            if asked is view:
+                return value
+        value = function(view)
+        known[:] = [*known, (view, value)][-count:]
+        return value
 
     return ask
 

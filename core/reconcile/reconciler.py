@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
@@ -15,6 +15,19 @@ log = structlog.get_logger()
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+class Table(Protocol):
+    """What a row of tables, reconciled one after the other, asks of each."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the dataplane."""
+        ...
+
+    async def reconcile_once(self, *, resync: bool) -> bool:
+        """Make one pass; return whether the dataplane now holds the desired state."""
+        ...
 
 
 class Reconciler(Generic[K, V]):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-from phalanx.net.model.objects import NODES6, node6
+from phalanx.net.model.objects import NODES6, Node, node6
 from phalanx.net.model.view import View
 from phalanx.net.nft.element import RULES, Element
 from phalanx.net.overlay.link.value import VxlanLink
@@ -58,40 +58,46 @@ def desired_routes(
     at any moment; one that left the View has none. What no node is leased of a
     network is unreachable instead of leaking to the underlay.
     """
-    routes = {
+    routes: dict[RouteKey, Route] = {
         RouteKey(TABLE_MAIN, subnet, UNREACHABLE_METRIC): UnreachableRoute()
         for network in view.networks.values()
         for subnet in network.subnets
-    } | _to_leases(view, node)
+        if has_ipv6 or subnet.version == 4
+    }
+    if vip_range is not None:
+        routes[RouteKey(TABLE_LOCAL, vip_range)] = LocalRoute(source=node)
+    if has_ipv6:
+        routes[RouteKey(TABLE_MAIN, NODES6, UNREACHABLE_METRIC)] = UnreachableRoute()
+        if vip_range6 is not None:
+            routes[RouteKey(TABLE_LOCAL, vip_range6, METRIC6)] = LocalRoute(source=node6(node))
+    return routes | routes_between(view, view.nodes, node=node, has_ipv6=has_ipv6)
+
+
+def routes_between(
+    view: View, present: Mapping[str, Node], *, node: IPv4Address, has_ipv6: bool = True
+) -> dict[RouteKey, Route]:
+    """Return the routes of *node* to the other nodes of *view* and to what is leased.
+
+    A lease counts only while its node is *present*.
+    """
+    routes: dict[RouteKey, Route] = {}
     for other in view.nodes.values():
         if other.address != node:
             to = TunnelRoute(remote=other.address, vni=NODE_VNI, source=node)
             metric = metric_to(other.address)
             routes[RouteKey(TABLE_NODES, IPv4Network((int(other.address), 32)), metric)] = to
-            # Nobody but us knows the way there: no need of a table for containers alone.
-            routes[RouteKey(TABLE_MAIN, IPv6Network((int(other.address6), 128)), metric)] = to
-    routes[RouteKey(TABLE_MAIN, NODES6, UNREACHABLE_METRIC)] = UnreachableRoute()
-    if vip_range is not None:
-        routes[RouteKey(TABLE_LOCAL, vip_range)] = LocalRoute(source=node)
-    if vip_range6 is not None:
-        routes[RouteKey(TABLE_LOCAL, vip_range6, METRIC6)] = LocalRoute(source=node6(node))
-    if not has_ipv6:
-        return {key: route for key, route in routes.items() if key.destination.version == 4}
-    return routes
-
-
-def _to_leases(view: View, node: IPv4Address) -> dict[RouteKey, Route]:
-    """Return the routes of *node* to what other nodes are leased."""
-    present = {other.address for other in view.nodes.values()}
-    routes: dict[RouteKey, Route] = {}
+            if has_ipv6:
+                # Nobody but us knows the way there: no need of a table for containers alone.
+                routes[RouteKey(TABLE_MAIN, IPv6Network((int(other.address6), 128)), metric)] = to
     for lease in view.subnets.values():
         network = view.networks.get(lease.network)
-        if network is None or lease.node == node or lease.node not in present:
+        if network is None or lease.node == node or str(lease.node) not in present:
             continue
         to = TunnelRoute(remote=lease.node, vni=network.vni, source=node)
         metric = metric_to(lease.node)
         for subnet in lease.subnets:
-            routes[RouteKey(TABLE_MAIN, subnet, metric)] = to
+            if has_ipv6 or subnet.version == 4:
+                routes[RouteKey(TABLE_MAIN, subnet, metric)] = to
     return routes
 
 

@@ -1,0 +1,70 @@
+"""The reconcile pass of a table so large that a change of its input must not cost a whole one."""
+
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+import structlog
+
+from phalanx.core.error import DataplaneError
+from phalanx.core.reconcile.dataplane import Dataplane
+from phalanx.core.reconcile.delta import Delta, delta
+
+log = structlog.get_logger()
+
+S = TypeVar("S")
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class IncrementalReconciler(Generic[S, K, V]):
+    """Makes of a change of its input only what follows from it; otherwise like a Reconciler.
+
+    *state* returns the input, None before the first; *desired* what the table
+    holds for it; *changed* what leads from one input to another, None where
+    only the whole can tell. The table is read back in each resync, after a
+    failure and at first; between those it is trusted, so whoever uses this
+    must be told of drift and ask for a resync.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane[K, V],
+        state: Callable[[], S | None],
+        desired: Callable[[S], Mapping[K, V]],
+        changed: Callable[[S, S], Delta[K, V] | None],
+    ) -> None:
+        self._dataplane = dataplane
+        self._state = state
+        self._desired = desired
+        self._changed = changed
+        self._held: S | None = None  # the input that the table held after the last pass
+
+    @property
+    def name(self) -> str:
+        """Return the name of the dataplane."""
+        return self._dataplane.name
+
+    async def reconcile_once(self, *, resync: bool = True) -> bool:
+        """Make one pass; return whether the dataplane now holds the desired state."""
+        state, held = self._state(), self._held
+        if state is None or (not resync and state is held):
+            return True
+        self._held = None
+        change = None if resync or held is None else self._changed(held, state)
+        try:
+            if change is None:
+                change = delta(self._desired(state), await self._dataplane.read())
+            if change:
+                await self._dataplane.apply(change)
+        except DataplaneError as error:
+            log.warning("reconcile_failed", table=self.name, error=str(error))
+            return False
+        if change:
+            log.info(
+                "reconciled",
+                table=self.name,
+                upserts=len(change.upserts),
+                removals=len(change.removals),
+            )
+        self._held = state
+        return True
