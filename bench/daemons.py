@@ -45,6 +45,22 @@ def master(work_dir: Path, *more: str) -> Iterator[int]:
 
 
 @contextmanager
+def marathon(work_dir: Path, masters: Sequence[str], *more: str) -> Iterator[tuple[int, int]]:
+    """Run a Marathon on the masters at HOST:PORT, leading when this is entered, unless told else.
+
+    Yields its port and its process id.
+    """
+    port = free_port()
+    phalanx = str(Path(sys.executable).with_name("phalanx"))
+    command = [phalanx, "marathon", "--master", ",".join(masters), "--work-dir", str(work_dir)]
+    where = ["--http-address", HOST, "--http-port", str(port), "--hostname", HOST]
+    with running([*command, *where, "--log-level", "warning", *more]) as process:
+        if not wait_until(lambda: is_up(port, "/v2/leader"), seconds=START_SECONDS):
+            raise SystemExit("Marathon does not answer")
+        yield port, process.pid
+
+
+@contextmanager
 def fleet(count: int, ports: Sequence[int]) -> Iterator[subprocess.Popen[bytes]]:
     """Run *count* simulated agents of the masters at *ports*, registered when this is entered."""
     with fleet_of(count, [f"{HOST}:{port}" for port in ports]) as process:
@@ -78,10 +94,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def is_up(port: int) -> bool:
-    """Tell whether a master at *port* answers."""
+def is_up(port: int, path: str = "/health") -> bool:
+    """Tell whether a daemon at *port* answers."""
     try:
-        with urlopen(f"http://{HOST}:{port}/health", timeout=1.0) as answer:
+        with urlopen(f"http://{HOST}:{port}{path}", timeout=1.0) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False

@@ -45,6 +45,10 @@ class Bus:
             else:
                 reader.queue.put_nowait(happening)
 
+    def wants(self, kind: str) -> bool:
+        """Tell whether anybody reads events of this kind, so that they are worth making."""
+        return any(reader.wants(kind) for reader in self._readers)
+
     @contextmanager
     def reading(self, kinds: Collection[str] = ()) -> Iterator[Reader]:
         """Give a reader of the events of these kinds (none given: all) while the context lasts."""

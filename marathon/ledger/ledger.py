@@ -165,10 +165,11 @@ class Ledger:
 
     async def put_deployment(self, deployment: Deployment, *, is_new: bool = False) -> None:
         """Keep *deployment*; a new one also changes the apps and groups that it says."""
+        key, raw = f"deployments/{deployment.id}", msgspec.json.encode(deployment)
         if is_new:
-            await self._put_past(deployment)
-        key = f"deployments/{deployment.id}"
-        await self._store.put(key, msgspec.json.encode(deployment))
+            await asyncio.gather(self._put_past(deployment), self._store.put(key, raw))
+        else:
+            await self._store.put(key, raw)
         self._deployments[deployment.id] = deployment
         self.roll.touched |= deployment.spec_ids
         if is_new:

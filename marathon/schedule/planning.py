@@ -28,12 +28,12 @@ def planned(
     touched = [
         app_id
         for app_id, app in edited.apps.items()
-        if before.apps.get(app_id) != app or app_id in restart
+        if ((old := before.apps.get(app_id)) is not app and old != app) or app_id in restart
     ]
     _refuse_clashes(before, edited, touched)
-    taken = {
-        port for root in (before, edited) for app in root.apps.values() for port in _ports(app)
-    }
+    taken: set[int] = set()
+    if not all(all(service_ports(edited.apps[app_id])) for app_id in touched):
+        taken.update(p for root in (before, edited) for a in root.apps.values() for p in _ports(a))
     apps = dict(edited.apps)
     for app_id in touched:
         old = before.apps.get(app_id)
@@ -102,9 +102,9 @@ def stamped(before: App | None, after: App, version: str, *, restart: bool = Fal
 def changes(before: Apps, after: Apps) -> tuple[Change, ...]:
     """Return every app that is not the same in both."""
     return tuple(
-        Change(app_id, before.get(app_id), after.get(app_id))
+        Change(app_id, old, new)
         for app_id in sorted(before.keys() | after.keys())
-        if before.get(app_id) != after.get(app_id)
+        if (old := before.get(app_id)) is not (new := after.get(app_id)) and old != new
     )
 
 
@@ -139,6 +139,8 @@ def _kind(change: Change) -> ActionKind:
 def _levels(root: Root) -> Mapping[str, int]:
     """Return for each app the longest way down its dependencies."""
     waits = _dependencies(root)
+    if not any(waits.values()):
+        return dict.fromkeys(waits, 0)
     levels: dict[str, int] = {}
     try:
         for app_id in TopologicalSorter(waits).static_order():

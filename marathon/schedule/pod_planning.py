@@ -30,6 +30,8 @@ def with_pods(
     instances even if nothing differs. Raises ConflictError where a pod and an
     app or a group would share an id.
     """
+    if not before and not edited:
+        return deployment
     changed = tuple(
         PodChange(pod_id, old, new)
         for pod_id in sorted(before.keys() | edited.keys())
