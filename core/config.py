@@ -78,12 +78,13 @@ class HostPort:
     port: int
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
         """Return the address as the base of an HTTP URL."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{self}"
 
 
 @dataclass(frozen=True, slots=True)

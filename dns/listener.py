@@ -31,7 +31,7 @@ class Listener:
         backlog: Backlog,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sock = sock
+        self.sock = sock
         self._fd = sock.fileno()
         self._serve = serve
         self._backlog = backlog
@@ -45,11 +45,11 @@ class Listener:
 
     def close(self) -> None:
         """Answer what waits, as far as it is known at once, and close the socket."""
-        self._loop.remove_reader(self._sock)
+        self._loop.remove_reader(self.sock)
         while waiting := self._inbox.receive(self._fd):
             self._outbox.send(self._fd, self._serve(waiting, self))
         self._is_closed = True
-        self._sock.close()
+        self.sock.close()
 
     def send_late(self, reply: bytes, peer: bytes) -> None:
         """Send a reply that took asking; those of one moment go together."""

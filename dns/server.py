@@ -5,6 +5,7 @@ import errno
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
@@ -14,6 +15,7 @@ import structlog
 
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
+from phalanx.core.service import SocketStore
 from phalanx.dns.admission import OPEN, Admission, Verdict, packed_address
 from phalanx.dns.answer.cookie import Cookies, new_secret
 from phalanx.dns.answer.query import Query, parse_query
@@ -24,6 +26,7 @@ from phalanx.dns.batch import Datagram, packed_of
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.listener import RECEIVE_BUFFER_BYTES, Listener
 from phalanx.dns.publish import ZoneTable
+from phalanx.dns.watchdog import answers
 
 log = structlog.get_logger()
 
@@ -33,6 +36,7 @@ MAX_CONNECTIONS_OF_ONE = 32  # so that one client that holds them open leaves ro
 MAX_LOOKUPS_OF_ONE = 64  # under way on one connection; it is not read from meanwhile
 IDLE_SECONDS = 10.0
 LOOP_PROBE_SECONDS = 60.0
+WATCH_SECONDS = 5.0  # between two questions to ourselves, and until one has failed
 
 _LENGTH = struct.Struct("!H")
 _COOKIE_START = b"\0\x0a\0"  # code and upper byte of the length of an EDNS option
@@ -58,6 +62,8 @@ class DnsServer:
         cookies: Cookies | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        store: SocketStore | None = None,
+        watch_seconds: float = WATCH_SECONDS,
         max_connections: int = MAX_CONNECTIONS,
         max_connections_of_one: int = MAX_CONNECTIONS_OF_ONE,
         idle_seconds: float = IDLE_SECONDS,
@@ -73,7 +79,11 @@ class DnsServer:
         self._max_connections = max_connections
         self._max_connections_of_one = max_connections_of_one
         self._idle_seconds = idle_seconds
+        self._store = store
+        self._watch_seconds = watch_seconds
         self.backlog = Backlog()
+        self.restarts = 0  # of listeners that did not answer us
+        self._listeners: dict[HostPort, Listener] = {}
         self._connections: dict[asyncio.Task[None], bytes] = {}  # and the client's address
         self._stack = AsyncExitStack()
         self.listening: Sequence[HostPort] = ()
@@ -84,8 +94,11 @@ class DnsServer:
             stack.push_async_callback(self._end_tasks)
             self.listening = [await self._bind(stack, address) for address in self._addresses]
             self._forwarder.check_no_loop(self.listening)
-            watch = asyncio.get_running_loop().create_task(self._watch_loops())
-            stack.callback(watch.cancel)
+            if self._store is not None:
+                self._store.forget_rest()
+            loop = asyncio.get_running_loop()
+            for watch in (self._watch_loops(), self._watch_listeners()):
+                stack.callback(loop.create_task(watch).cancel)
             self._stack = stack.pop_all()
         log.info("listening", on=[str(place) for place in self.listening], protocol="dns")
         return self
@@ -108,17 +121,62 @@ class DnsServer:
     async def _bind(self, stack: AsyncExitStack, address: str) -> HostPort:
         """Open the UDP socket and the TCP listener of one address, on one port."""
         try:
-            server = await asyncio.start_server(self._accept, address, self._port)
+            stream = self._opened(socket.SOCK_STREAM, address, self._port)
+            server = await asyncio.start_server(self._accept, sock=stream)
             stack.callback(server.close)
-            port: int = server.sockets[0].getsockname()[1]
-            sock = _open_udp(address, port)
+            port: int = stream.getsockname()[1]
+            place = HostPort(address, port)
+            self._listen(place)
         except OSError as error:
             raise ConfigError(
                 f"dns: listen: {address}:{self._port}: {error.strerror or error}{_hint(error)}"
             ) from error
-        listener = Listener(sock, self._serve, backlog=self.backlog, clock=self._clock)
-        stack.callback(listener.close)
-        return HostPort(address, port)
+        stack.callback(self._close_listener, place)
+        return place
+
+    def _listen(self, place: HostPort) -> None:
+        sock = self._opened(socket.SOCK_DGRAM, place.host, place.port)
+        self._listeners[place] = Listener(
+            sock, self._serve, backlog=self.backlog, clock=self._clock
+        )
+
+    def _opened(self, kind: socket.SocketKind, address: str, port: int) -> socket.socket:
+        """Return the socket that the process before us left, or a new one."""
+        if self._store is None:
+            return _open(kind, address, port)
+        found = self._store.take(kind, address, port)
+        if found is None:
+            found = _open(kind, address, port)
+            self._store.keep(found)
+        return found
+
+    async def _watch_listeners(self) -> None:
+        """Ask ourselves now and then; open a listener anew that fails twice in a row."""
+        failed: Counter[HostPort] = Counter()
+        while True:
+            await asyncio.sleep(self._watch_seconds)
+            for place in self.listening:
+                if await answers(place, self._watch_seconds):
+                    failed.pop(place, None)
+                    continue
+                failed[place] += 1
+                if failed[place] > 1:
+                    self._restart(place)
+
+    def _close_listener(self, place: HostPort) -> None:
+        if place in self._listeners:
+            self._listeners.pop(place).close()
+
+    def _restart(self, place: HostPort) -> None:
+        self.restarts += 1
+        log.warning("listener_restarted", on=str(place), protocol="dns")
+        if self._store is not None and place in self._listeners:
+            self._store.forget(self._listeners[place].sock)
+        self._close_listener(place)
+        try:
+            self._listen(place)
+        except OSError as error:
+            log.error("listener_not_restarted", on=str(place), error=str(error))
 
     def _serve(self, waiting: list[Datagram], listener: Listener) -> list[Datagram]:
         """Return the replies that are known at once; the others follow."""
@@ -156,7 +214,7 @@ class DnsServer:
 
         None admits it after all: a cookie of ours shows that its address is not made up.
         """
-        answers = self._zones.answers
+        table = self._zones.answers
         if verdict is not Verdict.REFUSE and _COOKIE_START in message:
             query = parse_query(message)
             if isinstance(query, Query) and query.edns is not None and query.edns.cookie:
@@ -164,8 +222,8 @@ class DnsServer:
                 if shown.is_ours:
                     return None
                 if verdict is Verdict.CUT:
-                    return answers.ask_for_cookie(shown.query)
-        return answers.turn_away(message, verdict) or b""
+                    return table.ask_for_cookie(shown.query)
+        return table.turn_away(message, verdict) or b""
 
     def _answer(self, query: Query, listener: Listener, peer: bytes) -> bytes | None:
         """Return the reply if it is known at once; else it is sent later."""
@@ -225,15 +283,15 @@ class DnsServer:
                 (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                 message = await reader.readexactly(length)
                 await writer.drain()
-            answers = self._zones.answers
+            table = self._zones.answers
             reply: bytes | Query | Transfer | None
             if not may_ask:
-                reply = answers.turn_away(message, Verdict.REFUSE)
+                reply = table.turn_away(message, Verdict.REFUSE)
             else:
-                reply = answers.reply_tcp(message, may_transfer=may_transfer)
+                reply = table.reply_tcp(message, may_transfer=may_transfer)
             if isinstance(reply, Query) and reply.edns is not None and reply.edns.cookie:
                 shown = self._cookies.shown(reply, client, self._wall_clock())
-                reply = answers.reply_query(shown.query, MAX_TCP_BYTES, may_transfer=may_transfer)
+                reply = table.reply_query(shown.query, MAX_TCP_BYTES, may_transfer=may_transfer)
             if isinstance(reply, Query):
                 await room.acquire()
                 group.create_task(self._look_up_tcp(reply, writer, room, client))
@@ -267,13 +325,16 @@ class DnsServer:
         await self._forwarder.close()
 
 
-def _open_udp(address: str, port: int) -> socket.socket:
+def _open(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        if kind == socket.SOCK_STREAM:  # connections of a process before us may linger
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.bind((address, port))
     except OSError:
         sock.close()

@@ -15,6 +15,7 @@ from phalanx.core.api.serve import Listener, serve
 from phalanx.core.daemon import run_daemon
 from phalanx.core.error import DataplaneError
 from phalanx.core.log import configure_log
+from phalanx.core.service import SocketStore
 from phalanx.dns.api.config import shown_config
 from phalanx.dns.api.records import dns_routes
 from phalanx.dns.api.resolve import resolve_route
@@ -170,6 +171,7 @@ class Plane:
             addresses=[*map(str, self._config.dns_listen), *self._config.dns_listen_also],
             admission=self._config.admission,
             cookies=self._config.cookies,
+            store=SocketStore(),
             port=self._config.dns_port,
         )
 

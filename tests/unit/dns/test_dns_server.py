@@ -434,3 +434,17 @@ async def test_kept_answer_is_given_again_with_its_ttl_running_down(
     assert ttls == [60, 60, 60, 60, 59, 29]
     asked = [each for each in server.asked if b"\x03www" in each]  # not the probe for loops
     assert (len(asked), forwarder.counts) == (1, {(".", 0): 6})
+
+
+async def test_listener_that_falls_silent_is_opened_anew(serve: Serve) -> None:
+    server = await serve(watch_seconds=0.02)
+    [place] = server.listening
+    [listener] = server._listeners.values()
+    asyncio.get_running_loop().remove_reader(listener.sock)
+
+    async with asyncio.timeout(5):
+        while not server.restarts:  # noqa: ASYNC110 - it waits for a count, which tells nobody
+            await asyncio.sleep(0.005)
+
+    [reply] = await ask_udp(place, message("ready.spartan"))
+    assert addresses(reply) == ["127.0.0.1"]

@@ -1,0 +1,139 @@
+"""A restart in the middle of queries, under a service manager that keeps sockets."""
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dnslib import DNSRecord
+
+from phalanx.labs.wait import wait_until
+
+SERVE = Path(__file__).parent / "dns_restart.py"
+
+
+class Manager:
+    """Does for a process what systemd does with FileDescriptorStoreMax."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = str(place)
+        self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._inbox.bind(self._place)
+        self._inbox.settimeout(10)
+        self.kept: dict[str, int] = {}
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> int:
+        """Start the process with what is kept; return its port."""
+        handed = " ".join(f"{3 + n}<&{fd}" for n, fd in enumerate(self.kept.values()))
+        script = f'LISTEN_PID=$$ exec "$@" {handed}'
+        names = {"LISTEN_FDS": str(len(self.kept)), "LISTEN_FDNAMES": ":".join(self.kept)}
+        self._process = subprocess.Popen(
+            ["bash", "-c", script, "bash", sys.executable, str(SERVE)],
+            env={**os.environ, **names, "NOTIFY_SOCKET": self._place},
+            pass_fds=tuple(self.kept.values()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
+
+    def take(self) -> None:
+        """Take one socket that the process sends."""
+        message, fds, _, _ = socket.recv_fds(self._inbox, 4096, 4)
+        words = dict(line.split("=", 1) for line in message.decode().splitlines())
+        assert words["FDSTORE"] == "1"
+        [self.kept[words["FDNAME"]]] = fds
+
+    def stop(self, *, hard: bool) -> None:
+        process = self._process
+        if process is None:
+            return
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if hard:
+            process.kill()
+        process.stdin.close()
+        process.wait(timeout=10)
+        process.stdout.close()
+        self._process = None
+
+    def close(self) -> None:
+        self.stop(hard=True)
+        for fd in self.kept.values():
+            os.close(fd)
+        self._inbox.close()
+
+
+class Client:
+    """Asks one question after the other, as a resolver does: once more after a second."""
+
+    def __init__(self, port: int) -> None:
+        self.answered = self.repeated = self.unanswered = 0
+        self._place = ("127.0.0.1", port)
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        query = bytes(DNSRecord.question("ready.spartan").pack())
+        number = 0
+        while not self._is_over.is_set():
+            number = (number + 1) % 65536
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.connect(self._place)
+                sock.settimeout(10)
+                self._ask(sock, struct.pack("!H", number) + query[2:])
+
+    def _ask(self, sock: socket.socket, query: bytes) -> None:
+        for turn in range(2):
+            try:
+                sock.send(query)
+                assert sock.recv(512)[:2] == query[:2]
+            except OSError:
+                self.repeated += not turn
+            else:
+                self.answered += 1
+                return
+        self.unanswered += 1
+
+    def end(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    found = Manager(tmp_path / "notify")
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["stop", "kill"])
+def test_restart_costs_at_most_one_query_a_retry(manager: Manager, *, hard: bool) -> None:
+    port = manager.start()
+    for _ in range(2):
+        manager.take()
+    client = Client(port)
+    try:
+        assert wait_until(lambda: client.answered > 100, seconds=10)
+        manager.stop(hard=hard)
+
+        again = manager.start()
+
+        before = client.answered
+        assert wait_until(lambda: client.answered > before + 100, seconds=20)
+    finally:
+        client.end()
+    assert again == port
+    assert (client.repeated <= 1, client.unanswered) == (True, 0)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as stream:
+        query = bytes(DNSRecord.question("ready.spartan").pack())
+        stream.sendall(struct.pack("!H", len(query)) + query)
+        assert stream.recv(2)
