@@ -9,9 +9,12 @@ from pathlib import Path
 
 import phalanx
 import phalanx.cni.phalanx_net
+from phalanx.cni.launcher import launcher
 from phalanx.net.hostport.exec import talk
 
 PLUGIN = "phalanx-net"
+COMPILED_CODE = Path(phalanx.cni.phalanx_net.__file__).resolve().parent / "__pycache__"
+BEHIND_LAUNCHER = COMPILED_CODE / PLUGIN  # the Python plugin, where the launcher stands in front
 # name -> module and class of the plugins that need no plane
 FAMILY = {
     "phalanx-bridge": ("bridge", "Bridge"),
@@ -89,18 +92,23 @@ def install(directory: Path) -> list[Path]:
     The interpreter is run without site-packages, as it starts fastest; the
     code stays here and is compiled now, as a script would be compiled on every
     run. All plugins but phalanx-net have theirs in one file. The interpreter
-    that runs us, which knows our packages, is for work without a plane. A
-    plugin that is being run is never seen half written.
+    that runs us, which knows our packages, is for work without a plane. In front
+    of phalanx-net stands the launcher where it can be run. A plugin that is
+    being run is never seen half written.
     """
     directory.mkdir(parents=True, exist_ok=True)
     source = Path(phalanx.cni.phalanx_net.__file__).resolve()
     package = Path(phalanx.__file__).parent
     py_compile.compile(str(source), doraise=True)
-    bundle = source.parent / "__pycache__" / f"plugins.{sys.implementation.cache_tag}.bundle"
+    bundle = COMPILED_CODE / f"plugins.{sys.implementation.cache_tag}.bundle"
     _write(bundle, _bundle(package))
     base = getattr(sys, "_base_executable", None) or sys.executable
     quick = SYSTEM if _is_as_good(SYSTEM) else base
     texts = {PLUGIN: STUB.format(base=base, folder=str(source.parent), direct=sys.executable)}
+    seconds = int(phalanx.cni.phalanx_net.ANSWER_SECONDS)
+    if quicker := launcher(str(BEHIND_LAUNCHER), seconds=seconds):
+        _write(BEHIND_LAUNCHER, texts[PLUGIN].encode(), mode=0o755)
+        texts[PLUGIN] = quicker
     for name, (module_name, plugin) in FAMILY.items():
         texts[name] = FAMILY_STUB.format(
             base=quick, bundle=str(bundle), module=module_name, plugin=plugin

@@ -13,7 +13,7 @@ from phalanx.net.hostport.exec import program, talk
 from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, attributes, text
 
 CHAIN = "PHALANX-CNI"  # listed in docs/reference/marks.md
-GETCHAIN = (10 << 8) + 4
+GETCHAIN, GETRULE = (10 << 8) + 4, (10 << 8) + 7
 POLICY, USE = 5, 6  # NFTA_CHAIN_*
 DROP = 0
 TOOLS = {2: "iptables", 10: "ip6tables"}  # by family
@@ -26,7 +26,7 @@ def accept(bridge: str, families: set[int]) -> None:
 
     Where nothing can be dropped nothing is done. Raises OSError when a rule is refused.
     """
-    wanted = [family for family in sorted(families) if may_drop(family)]
+    wanted = [each for each in sorted(families) if may_drop(each) and not _stands(each, bridge)]
     if not wanted:
         return
     os.makedirs(os.path.dirname(LOCK), exist_ok=True)
@@ -44,8 +44,7 @@ def missing(bridge: str, families: set[int]) -> list[str]:
     return [
         f"{TOOLS[family]}: no way through FORWARD for {bridge}"
         for family in sorted(families)
-        if may_drop(family)
-        and not all(_has(TOOLS[family], *rule) for rule in (*_rules(bridge), _jump()))
+        if may_drop(family) and not _stands(family, bridge)
     ]
 
 
@@ -62,6 +61,30 @@ def may_drop(family: int) -> bool:
         conversation.close()
     numbers = {key: int.from_bytes(chain[key]) for key in (POLICY, USE) if key in chain}
     return numbers.get(POLICY, 1) == DROP or numbers.get(USE, 0) > 0
+
+
+def _stands(family: int, bridge: str) -> bool:
+    """Tell whether all rules are there.
+
+    The kernel is asked, which takes a hundredth of starting iptables; of a rule
+    it tells the name of a link, or of a chain, as it was written.
+    """
+    conversation = Conversation(NETFILTER)
+    try:
+        ways = _rules_with(conversation, family, CHAIN, bridge)
+        jumps = _rules_with(conversation, family, "FORWARD", CHAIN)
+    except OSError:  # no such chain; or a kernel that iptables speaks to in its old way
+        tool = TOOLS[family]
+        return _is_legacy(family) and all(_has(tool, *rule) for rule in (*_rules(bridge), _jump()))
+    finally:
+        conversation.close()
+    return ways >= len(_rules(bridge)) and jumps >= 1
+
+
+def _rules_with(conversation: Conversation, family: int, chain: str, word: str) -> int:
+    head = pack("=BBH", family, 0, 0) + text(1, "filter") + text(2, chain)
+    found = conversation.dump(GETRULE, head)
+    return sum(word.encode() + b"\0" in payload for payload in found)
 
 
 def _is_legacy(family: int) -> bool:

@@ -1,0 +1,95 @@
+"""phalanx-net's quick way to the plane, in Perl: it starts in a quarter of the time of Python.
+
+What is plainly an ADD or a DEL goes to the socket that the configuration
+names, word for word; the plane checks it. Whatever is not plain (other
+commands, a variable that is missing or has to be quoted, no plane) it leaves to
+the Python plugin, which it becomes. Perl's core only, no module is loaded.
+"""
+
+import os
+
+PERL = "/usr/bin/perl"  # of every Debian, Ubuntu and most others
+
+TEXT = r"""#!{perl}
+# What is plainly an ADD or a DEL goes to the plane; everything else is the Python plugin's, which
+# this becomes. See docs/design/cni.md.
+use strict;
+
+my $plugin = '{plugin}';
+my $config = do { local $/; <STDIN> } // '';
+become() unless ($ENV{CNI_COMMAND} // '') =~ /^(?:ADD|DEL)$/;
+for my $name (qw(CNI_CONTAINERID CNI_IFNAME CNI_NETNS CNI_PATH CNI_ARGS)) {
+    my $value = $ENV{$name} // '';
+    become() unless $value =~ /^[\x20\x21\x23-\x5b\x5d-\x7e]*\z/;
+    become() unless length $value || $name eq 'CNI_ARGS';
+}
+become() unless (() = $config =~ /"socket"/g) == 1 && $config =~ /"socket"\s*:\s*"([^"\\]{1,107})"/;
+my $path = $1;
+my ($version) = $config =~ /"cniVersion"\s*:\s*"([0-9.]+)"/;
+open(my $netns, '<', $ENV{CNI_NETNS}) or become();
+become() if join(':', (stat $netns)[0, 1]) eq join(':', (stat '/proc/self/ns/net')[0, 1]);
+my $plane;
+socket($plane, 1, 1, 0) && connect($plane, pack('S a*x', 1, $path)) or become();
+
+$SIG{ALRM} = sub { refuse("no answer in {seconds} s") };
+$SIG{PIPE} = 'IGNORE';
+alarm {seconds};
+$config =~ tr/\r\n/  /;
+my $request = '{"command":' . quoted('COMMAND') . ',"container_id":' . quoted('CONTAINERID')
+    . ',"ifname":' . quoted('IFNAME') . ',"netns":' . quoted('NETNS')
+    . ",\"netns_handle\":\"/proc/$$/fd/" . fileno($netns) . '","args":' . quoted('ARGS')
+    . ',"path":' . quoted('PATH') . ",\"config\":$config}\n";
+for (my $sent = 0; $sent < length $request;) {
+    $sent += syswrite($plane, $request, length($request) - $sent, $sent)
+        // refuse('the plane went away before it had heard all');
+}
+my $answer = '';
+1 while $answer !~ /\n\z/ && sysread($plane, $answer, 65536, length $answer);
+if ($answer =~ /^\{"result":(.*)\}\n\z/s) {
+    print "$1\n" if $ENV{CNI_COMMAND} eq 'ADD';
+    exit 0;
+}
+fail($1) if $answer =~ /^\{"error":\{(.*)\}\}\n\z/s;
+fail('"code":6,"msg":"the plane\'s answer is none"') if $answer =~ /\n\z/;
+refuse('the plane went away before it answered');
+
+sub quoted { return '"' . ($ENV{"CNI_$_[0]"} // '') . '"' }
+
+sub refuse { fail("\"code\":11,\"msg\":\"$path: $_[0]\"") }
+
+sub fail {
+    print '{"cniVersion":"' . ($version // '0.1.0') . "\",$_[0]}\n";
+    exit 1;
+}
+
+# Go on as the Python plugin, with the input that was read already.
+sub become {
+    pipe(my $reader, my $writer) or die "pipe: $!";
+    if (length $config < 60000) {
+        syswrite $writer, $config;
+    }
+    elsif ((fork // die "fork: $!") == 0) {
+        close $reader;
+        print $writer $config;
+        close $writer;
+        exit 0;
+    }
+    close $writer;
+    open(STDIN, '<&', $reader) or die "stdin: $!";
+    exec $plugin or die "$plugin: $!";
+}
+"""
+
+
+def launcher(plugin: str, *, seconds: int) -> str:
+    """Return the text of the launcher in front of *plugin*, "" where there is no Perl.
+
+    *seconds* is how long it waits for the plane.
+    """
+    if not os.access(PERL, os.X_OK):
+        return ""
+    values = {"{perl}": PERL, "{plugin}": plugin, "{seconds}": str(seconds)}
+    text = TEXT
+    for key, value in values.items():
+        text = text.replace(key, value)
+    return text
