@@ -26,6 +26,7 @@ from phalanx.dns.batch import Datagram, packed_of
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.listener import RECEIVE_BUFFER_BYTES, Listener
 from phalanx.dns.publish import ZoneTable
+from phalanx.dns.querylog import QueryLog
 from phalanx.dns.watchdog import answers
 
 log = structlog.get_logger()
@@ -60,6 +61,7 @@ class DnsServer:
         port: int = PORT,
         admission: Admission = OPEN,
         cookies: Cookies | None = None,
+        query_log: QueryLog | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         store: SocketStore | None = None,
@@ -73,6 +75,7 @@ class DnsServer:
         self._addresses = addresses
         self._port = port
         self._admission = admission
+        self._query_log = query_log or QueryLog()
         self._cookies = cookies or Cookies(new_secret())
         self._clock = clock
         self._wall_clock = wall_clock
@@ -82,6 +85,7 @@ class DnsServer:
         self._store = store
         self._watch_seconds = watch_seconds
         self.backlog = Backlog()
+        self.turned_away: Counter[str] = Counter()
         self.restarts = 0  # of listeners that did not answer us
         self._listeners: dict[HostPort, Listener] = {}
         self._connections: dict[asyncio.Task[None], bytes] = {}  # and the client's address
@@ -190,6 +194,7 @@ class DnsServer:
                 reply = self._answer(reply, listener, peer)
             if reply is not None:
                 replies.append((reply, peer))
+        self._query_log.note(waiting, replies)
         return replies
 
     def _admitted(self, waiting: list[Datagram], replies: list[Datagram]) -> list[Datagram]:
@@ -203,6 +208,7 @@ class DnsServer:
                 admitted.append(datagram)
                 continue
             reply = self._turn_away(message, verdict, packed_of(peer))
+            self.turned_away[verdict.value] += reply is not None
             if reply is None:
                 admitted.append(datagram)
             elif reply:
@@ -261,6 +267,11 @@ class DnsServer:
             del self._connections[task]
             writer.close()
 
+    @property
+    def connections(self) -> int:
+        """Return how many TCP connections are open."""
+        return len(self._connections)
+
     def _has_room_for(self, client: bytes) -> bool:
         if len(self._connections) >= self._max_connections:
             return False
@@ -292,6 +303,8 @@ class DnsServer:
             if isinstance(reply, Query) and reply.edns is not None and reply.edns.cookie:
                 shown = self._cookies.shown(reply, client, self._wall_clock())
                 reply = table.reply_query(shown.query, MAX_TCP_BYTES, may_transfer=may_transfer)
+            known = reply if isinstance(reply, bytes) else None
+            self._query_log.note_stream(message, client, known)
             if isinstance(reply, Query):
                 await room.acquire()
                 group.create_task(self._look_up_tcp(reply, writer, room, client))

@@ -22,6 +22,7 @@ from phalanx.dns.api.resolve import resolve_route
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.metrics import DnsCollector
 from phalanx.dns.publish import ZoneTable
+from phalanx.dns.querylog import QueryLog
 from phalanx.dns.resolvconf import DNS_PORT
 from phalanx.dns.server import DnsServer
 from phalanx.dns.zones.ledger import HeldVips
@@ -83,7 +84,8 @@ class Plane:
             forwards=self._forwarder.forwards,
             foreign=self._forwarder.recent,
         )
-        self._registry.register(DnsCollector(self._zones, self._forwarder))
+        self._names = DnsCollector(self._zones, self._forwarder)
+        self._registry.register(self._names)
         self._gauge(
             "phalanx_plane_in_sync",
             "1 if the View came by the feed and every table holds it",
@@ -165,15 +167,18 @@ class Plane:
                     group.create_task(self._resolv_conf(config.resolv_conf, server).run())
 
     def _dns(self) -> DnsServer:
-        return DnsServer(
+        server = DnsServer(
             self._zones,
             self._forwarder,
             addresses=[*map(str, self._config.dns_listen), *self._config.dns_listen_also],
             admission=self._config.admission,
             cookies=self._config.cookies,
+            query_log=QueryLog(self._config.dns_query_log),
             store=SocketStore(),
             port=self._config.dns_port,
         )
+        self._names.server = server
+        return server
 
     def _resolv_conf(self, path: Path, server: DnsServer) -> ResolvConfKeeper:
         addresses = [str(each) for each in self._config.dns_listen]

@@ -82,6 +82,7 @@ class PlaneConfig:
     dns_rate_limit: int = setting(
         "queries a second of one address over UDP; 0 for any number", default=0
     )
+    dns_query_log: int = setting("log one of so many queries: 1 for all, 0 for none", default=0)
     dns_cookie_secrets: Path | None = setting(
         "file with the secrets of DNS cookies, 32 hexadecimal digits a line, the newest first;"
         " nodes with the same know each other's (default: a random one)",
@@ -134,6 +135,8 @@ class PlaneConfig:
         check_kind(self.lb)
         if self.dns_rate_limit < 0:
             raise ConfigError(f"--dns-rate-limit: {self.dns_rate_limit!r}: must not be below 0")
+        if self.dns_query_log < 0:
+            raise ConfigError(f"--dns-query-log: {self.dns_query_log!r}: must not be below 0")
         _ = self.admission
         _ = self.cookies
         _ = self.resolver_file

@@ -5,7 +5,7 @@ import random
 import struct
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeGuard
 
 import structlog
@@ -29,7 +29,7 @@ from phalanx.dns.forward.message import (
 from phalanx.dns.forward.ports import Asked, Draws, Ports
 from phalanx.dns.forward.route import parse_routes
 from phalanx.dns.forward.tcp import ask_tcp
-from phalanx.dns.forward.upstream import NEW, probe_due, ranked
+from phalanx.dns.forward.upstream import NEW, Standing, probe_due, ranked
 from phalanx.dns.zones.record import RecordType
 
 log = structlog.get_logger()
@@ -137,6 +137,16 @@ class Forwarder:
     def lookups_under_way(self) -> int:
         """Return how many questions upstreams have not answered yet."""
         return len(self._flights)
+
+    @property
+    def cached(self) -> int:
+        """Return how many answers are kept, stale ones included."""
+        return len(self._cache)
+
+    @property
+    def standings(self) -> Mapping[HostPort, Standing]:
+        """Return what is remembered of each upstream that was asked."""
+        return {place: each.standing for place, each in self._upstreams.items()}
 
     @property
     def is_asking(self) -> bool:
