@@ -52,20 +52,27 @@ def plugin_config(
         **plugin,
         "args": {**arguments, ARGUMENTS_KEY: {"network_info": to_json(asked)}},
     }
-    capabilities = plugin.get("capabilities")
-    if isinstance(capabilities, dict) and capabilities.get("portMappings") and asked.port_mappings:
-        runtime = plugin.get("runtimeConfig")
-        config["runtimeConfig"] = {
-            **(runtime if isinstance(runtime, dict) else {}),
-            "portMappings": [
-                {
-                    "hostPort": mapping.host_port,
-                    "containerPort": mapping.container_port,
-                    "protocol": (mapping.protocol or "tcp").lower(),
-                }
-                for mapping in asked.port_mappings
-            ],
-        }
+    runtime = plugin.get("runtimeConfig")
+    if wishes := _wishes(plugin, asked):
+        config["runtimeConfig"] = {**(runtime if isinstance(runtime, dict) else {}), **wishes}
     if previous is not None:
         config["prevResult"] = previous
     return config
+
+
+def _wishes(plugin: Mapping[str, Any], asked: NetworkInfo) -> dict[str, Any]:
+    """Return what the task asks for of the things that the plugin says it is capable of."""
+    capabilities = plugin.get("capabilities")
+    if not isinstance(capabilities, dict):
+        return {}
+    addresses = [each.ip_address for each in asked.ip_addresses if each.ip_address]
+    ports = [
+        {
+            "hostPort": mapping.host_port,
+            "containerPort": mapping.container_port,
+            "protocol": (mapping.protocol or "tcp").lower(),
+        }
+        for mapping in asked.port_mappings
+    ]
+    wishes = {"portMappings": ports, "ips": addresses}
+    return {key: value for key, value in wishes.items() if value and capabilities.get(key)}

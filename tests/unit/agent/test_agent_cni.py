@@ -140,6 +140,23 @@ def test_port_mappings_go_to_a_plugin_that_can() -> None:
     assert config["prevResult"] == {"ips": []}
 
 
+def test_addresses_that_are_asked_for_go_to_a_plugin_that_can() -> None:
+    asked = NetworkInfo(
+        name="dcos",
+        ip_addresses=(
+            IPAddress(ip_address="9.0.1.9"),
+            IPAddress(protocol="IPv6", ip_address="fd01::9"),
+            IPAddress(protocol="IPv4"),
+        ),
+    )
+
+    able = plugin_config({"type": "x", "capabilities": {"ips": True}}, asked)
+    unable = plugin_config({"type": "x", "capabilities": {"ips": False}}, asked)
+
+    assert able["runtimeConfig"] == {"ips": ["9.0.1.9", "fd01::9"]}
+    assert "runtimeConfig" not in unable
+
+
 @pytest.mark.parametrize("args", [1, {"org.apache.mesos": {}}])
 def test_args_that_leave_no_room_are_refused(args: object) -> None:
     with pytest.raises(ContainerError, match="args"):
