@@ -24,6 +24,7 @@ from phalanx.lb.ipvs.message import (
     encode_service,
     is_family,
 )
+from phalanx.lb.ipvs.proc import parse_table
 from phalanx.lb.service import Service, Vip
 from phalanx.net.rtnl.conversation import Conversation, Request
 
@@ -59,8 +60,11 @@ def is_loaded() -> bool:
     return TABLE.exists()
 
 
-def dump() -> dict[Vip, Kept]:
-    """Return every service that has a VIP, ours or not; raises OSError."""
+def listing() -> dict[Vip, Kept]:
+    """Return every service that has a VIP, ours or not, without counters; raises OSError.
+
+    Limits on a backend's connections are not seen.
+    """
     if not is_loaded():
         return {}
     kept: dict[Vip, Kept] = {}
@@ -68,21 +72,33 @@ def dump() -> dict[Vip, Kept]:
         family = _family(conversation)
         if family is None:
             return {}
-        for message in conversation.dump(family, encode_question(GET_SERVICE)):
-            if (held := decode_service(message)) is not None:
-                kept[held.vip] = Kept(held, ())
-        for vip, each in list(kept.items()):
-            try:
-                answers = conversation.dump(family, encode_service(GET_DEST, vip))
-            except OSError as error:
-                if error.errno not in GONE:
-                    raise
-                del kept[vip]
-                continue
-            version = socket.AF_INET6 if vip.address.version == 6 else socket.AF_INET
-            found = [decode_backend(answer, version) for answer in answers]
-            kept[vip] = Kept(each.held, [item for item in found if item is not None])
+        services = _services(conversation, family)
+        try:
+            backends = parse_table(TABLE.read_bytes())
+        except (ValueError, IndexError):  # a kernel that words it otherwise
+            backends = {}
+        for held in services:
+            found = backends.get(held.vip)
+            if found is None:  # or somebody else changes the table: the text was of another moment
+                found = _backends(conversation, family, held.vip)
+            if found is not None:
+                kept[held.vip] = Kept(held, found)
     return kept
+
+
+def dump() -> dict[Vip, Kept]:
+    """Return every service that has a VIP with its counters, by a dump for each; raises OSError."""
+    if not is_loaded():
+        return {}
+    with Conversation(NETLINK_GENERIC) as conversation:
+        family = _family(conversation)
+        if family is None:
+            return {}
+        found = {
+            held: _backends(conversation, family, held.vip)
+            for held in _services(conversation, family)
+        }
+    return {held.vip: Kept(held, each) for held, each in found.items() if each is not None}
 
 
 def change(changes: Iterable[Change]) -> list[str]:
@@ -125,6 +141,24 @@ def set_settings() -> None:
     for name, value in settings().items():
         if value != SETTINGS[name]:
             (SETTINGS_ROOT / name).write_text(SETTINGS[name])
+
+
+def _services(conversation: Conversation, family: int) -> list[Held]:
+    answers = conversation.dump(family, encode_question(GET_SERVICE))
+    return [held for answer in answers if (held := decode_service(answer)) is not None]
+
+
+def _backends(conversation: Conversation, family: int, vip: Vip) -> list[Destination] | None:
+    """Return what a service's dump tells; None if the service is gone."""
+    try:
+        answers = conversation.dump(family, encode_service(GET_DEST, vip))
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return None
+    version = socket.AF_INET6 if vip.address.version == 6 else socket.AF_INET
+    found = (decode_backend(answer, version) for answer in answers)
+    return [each for each in found if each is not None]
 
 
 def _family(conversation: Conversation) -> int | None:

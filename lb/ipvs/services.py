@@ -1,6 +1,6 @@
 """Services in the kernel's IPVS, and the table that goes with them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network
 
 import msgspec
@@ -123,7 +123,7 @@ class IpvsServices:
     async def traffic(self) -> Mapping[Vip, kernel.Kept]:
         """Return our services with the kernel's counters: connections and bytes, both ways."""
         claimed = vips_of(await self._list(), CLAIMED) | self._claimed
-        kept = await self._dump()
+        kept = await self._ask(kernel.dump)
         return {vip: each for vip, each in kept.items() if self._is_ours(vip, claimed)}
 
     async def _look(self) -> Found:
@@ -132,7 +132,7 @@ class IpvsServices:
         claimed, refused = vips_of(present, CLAIMED) | self._claimed, vips_of(present, REFUSED)
         held = {
             vip: service_of(each.held, each.destinations)
-            for vip, each in (await self._dump()).items()
+            for vip, each in (await self._ask(kernel.listing)).items()
             if self._is_ours(vip, claimed)
         }
         settings = await self._nft.open(kernel.settings)
@@ -158,9 +158,11 @@ class IpvsServices:
         listing = await self._nft.read(f"list table inet {NAME}", table=self.name)
         return parse_elements(listing)
 
-    async def _dump(self) -> Mapping[Vip, kernel.Kept]:
+    async def _ask(
+        self, question: Callable[[], Mapping[Vip, kernel.Kept]]
+    ) -> Mapping[Vip, kernel.Kept]:
         try:
-            return await self._nft.open(kernel.dump)
+            return await self._nft.open(question)
         except OSError as error:
             raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
 
