@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +23,7 @@ from phalanx.agent.task.ending import (
     lost_in_restart,
     out_of_time,
 )
-from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
+from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, drain_seconds, grace_seconds
 from phalanx.core.error import ContainerError, InvalidError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import (
@@ -85,6 +86,7 @@ class TaskLife:
         self._id = record.container_id
         self._networks: tuple[NetworkInfo, ...] = ()
         self._kill: Kill | None = checkpoint.read_kill()
+        self._drain_timer: asyncio.TimerHandle | None = None
         self._kill_timer: asyncio.TimerHandle | None = None
         self._pid: int | None = None
         self._data: bytes | None = None
@@ -166,18 +168,24 @@ class TaskLife:
 
     async def _carry_out(self, kill: Kill) -> None:
         loop = asyncio.get_running_loop()
-        when = loop.time() + kill.grace_seconds
+        pause = drain_seconds(self.record, kill)
+        when = loop.time() + pause + kill.grace_seconds
         is_first = self._kill_timer is None
         if self._kill_timer is not None:
             when = min(when, self._kill_timer.when())
             self._kill_timer.cancel()
         self._kill_timer = loop.call_at(when, self._station.containerizer.kill, self._id)
         if is_first:
-            # Told first: whoever balances load stops sending while the command still listens.
+            # Told first: whoever balances load stops sending while the command still listens,
+            # and a command behind a VIP listens for as long as that may take.
             is_told = self.state == TaskState.TASK_KILLING
             if self.record.has_capability("TASK_KILLING_STATE") and not is_told:
                 await self._tell(TaskState.TASK_KILLING, healthy=kill.healthy)
-            self._station.containerizer.terminate(self._id)
+            if pause > 0:
+                end = partial(self._station.containerizer.terminate, self._id)
+                self._drain_timer = loop.call_later(pause, end)
+            else:
+                self._station.containerizer.terminate(self._id)
 
     async def _prepare(self) -> None:
         """Wait for what the container needs beside itself; raise ContainerError."""
@@ -229,8 +237,9 @@ class TaskLife:
             exit = await self._station.containerizer.wait(self._id)
             for task in beside:
                 task.cancel()
-        if self._kill_timer is not None:
-            self._kill_timer.cancel()
+        for timer in (self._drain_timer, self._kill_timer):
+            if timer is not None:
+                timer.cancel()
         end = ending(exit, self._kill)
         is_gone = self._kill is not None and self._kill.is_gone
         if is_gone and self.record.has_capability("PARTITION_AWARE"):

@@ -13,6 +13,7 @@ from phalanx.mesos.v1.mesos import FrameworkInfo, KillPolicy, TaskInfo
 M = TypeVar("M", bound=Message)
 
 DEFAULT_GRACE_SECONDS = 3.0
+DRAIN_SECONDS = 1.0  # twice what the slowest node is promised to take to hear of a kill
 INFO = "task.info"
 UPDATES = "task.updates"
 KILL = "task.kill"
@@ -67,6 +68,27 @@ def grace_seconds(*policies: KillPolicy | None) -> float:
         if policy is not None and policy.grace_period is not None:
             return max(policy.grace_period.nanoseconds / 1e9, 0.0)
     return DEFAULT_GRACE_SECONDS
+
+
+def drain_seconds(record: TaskRecord, kill: Kill) -> float:
+    """Return how long a task goes on serving after TASK_KILLING has been told.
+
+    Behind a VIP, that is how long every node may take to stop sending it new
+    connections. Nobody is told if the framework does not know TASK_KILLING, a
+    task that is unhealthy gets none already, and without a grace there is no time.
+    """
+    is_told = record.has_capability("TASK_KILLING_STATE") and kill.healthy is not False
+    return DRAIN_SECONDS if is_told and kill.grace_seconds > 0 and _has_vip(record.task) else 0.0
+
+
+def _has_vip(task: TaskInfo) -> bool:
+    """Tell whether any label of the task or of its ports declares a VIP, well formed or not."""
+    found = [task.labels]
+    if task.discovery is not None:
+        ports = task.discovery.ports
+        found += [port.labels for port in (ports.ports if ports is not None else ())]
+    keys = (label.key for labels in found if labels is not None for label in labels.labels or ())
+    return any(key.lower().startswith("vip") for key in keys)
 
 
 @dataclass(frozen=True, slots=True)

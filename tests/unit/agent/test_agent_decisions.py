@@ -16,7 +16,7 @@ from phalanx.agent.offering import Machine, offered_resources, parse_attributes
 from phalanx.agent.registration import hold, keep_id, note_boot, recover_info
 from phalanx.agent.station import hostname_of
 from phalanx.agent.task.ending import ending, words_of
-from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, grace_seconds
+from phalanx.agent.task.record import Checkpoint, Kill, TaskRecord, drain_seconds, grace_seconds
 from phalanx.core.config import HostPort, MasterAddress
 from phalanx.core.error import ConfigError, InvalidError
 from phalanx.mesos.resources import Resources
@@ -214,6 +214,36 @@ def test_grace_comes_from_the_first_who_says(
     policies: tuple[KillPolicy | None, ...], seconds: float
 ) -> None:
     assert grace_seconds(*policies) == seconds
+
+
+VIP_LABEL = {"labels": {"labels": [{"key": "VIP_0", "value": "/web:80"}]}}
+BEHIND_VIP = {
+    "discovery": {"visibility": "CLUSTER", "ports": {"ports": [{"number": 80, **VIP_LABEL}]}}
+}
+BY_TASK_LABEL = {"labels": {"labels": [{"key": "vip_port0", "value": "tcp://web:80"}]}}
+TOLD = ("TASK_KILLING_STATE",)
+
+
+@pytest.mark.parametrize(
+    ("task", "capabilities", "kill", "is_drained"),
+    [
+        pytest.param(BEHIND_VIP, TOLD, Kill(), True, id="behind-a-vip"),
+        pytest.param(BY_TASK_LABEL, TOLD, Kill(), True, id="behind-a-vip-of-the-first-form"),
+        pytest.param({}, TOLD, Kill(), False, id="behind-none"),
+        pytest.param(BEHIND_VIP, (), Kill(), False, id="nobody-is-told"),
+        pytest.param(BEHIND_VIP, TOLD, Kill(healthy=False), False, id="unhealthy"),
+        pytest.param(BEHIND_VIP, TOLD, Kill(grace_seconds=0.0), False, id="no-grace"),
+    ],
+)
+def test_a_task_behind_a_vip_goes_on_until_all_know_of_its_end(
+    task: dict[str, Any], capabilities: tuple[str, ...], kill: Kill, is_drained: bool
+) -> None:
+    framework = {"user": "root", "name": "m", "capabilities": [{"type": x} for x in capabilities]}
+    record = TaskRecord(
+        framework_info=from_json(FrameworkInfo, framework), task=task_info(**task), container_id="c"
+    )
+
+    assert (drain_seconds(record, kill) > 0) == is_drained
 
 
 def test_a_checkpoint_gives_back_what_it_was_given(tmp_path: Path) -> None:
