@@ -10,7 +10,10 @@ from types import ModuleType
 from claim import Figure, report
 
 HERE = Path(__file__).parent
-FRAME = {"__main__", "claim", "daemons", "nameserver", "resolvers"}
+FRAME = {
+    *("__main__", "claim", "daemons", "nameserver", "resolvers"),
+    *("lb_client", "lb_guest", "lb_lab", "lb_table"),
+}
 
 
 def names() -> list[str]:

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import socket
 import subprocess
-import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Any
 
-from pyroute2 import netns as namespaces
-
+from phalanx.core.netns import call_in
 from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.lb.service import Backend, Service, Vip
@@ -39,17 +38,9 @@ def run(*command: str) -> str:
 def open_socket(namespace: str, kind: socket.SocketKind, version: int = 4) -> socket.socket:
     """Open a socket that lives in *namespace*, from a thread that moves there and ends."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
-    opened: list[socket.socket] = []
-
-    def work() -> None:
-        namespaces.setns(namespace)
-        opened.append(socket.socket(family, kind))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    opened[0].setblocking(False)
-    return opened[0]
+    opened = call_in(Path("/run/netns") / namespace, lambda: socket.socket(family, kind))
+    opened.setblocking(False)
+    return opened
 
 
 class Lab:
