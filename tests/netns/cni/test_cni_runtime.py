@@ -13,6 +13,7 @@ from tests.netns.cni.host import REFERENCE, Host, Json
 
 RUNTIME = """
 import asyncio, json, sys
+from pathlib import Path
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.core.error import ContainerError
