@@ -27,6 +27,7 @@ from phalanx.marathon.engine.scheduler import Scheduler
 from phalanx.marathon.info import FAILOVER_SECONDS, info
 from phalanx.marathon.ledger.ledger import Ledger
 from phalanx.marathon.probe.client import Prober
+from phalanx.marathon.probe.readiness import ReadinessRounds
 from phalanx.marathon.probe.rounds import Rounds
 from phalanx.mesos.client import SchedulerClient
 from phalanx.mesos.v1.mesos import Capability, FrameworkInfo
@@ -34,7 +35,10 @@ from phalanx.mesos.v1.mesos import Capability, FrameworkInfo
 log = structlog.get_logger()
 
 ROLES = ("*",)
-CAPABILITIES = ("PARTITION_AWARE", "MULTI_ROLE", "TASK_KILLING_STATE")
+CAPABILITIES = (
+    *("PARTITION_AWARE", "MULTI_ROLE", "TASK_KILLING_STATE"),
+    *("REGION_AWARE", "GPU_RESOURCES"),
+)
 ABDICATION_SECONDS = 0.5
 
 
@@ -126,6 +130,13 @@ async def lead(config: MarathonConfig, coordination: Coordination, seat: Seat) -
         board = Board(ledger, clock=time.time, rng=Random(), identity=lambda: str(uuid.uuid4()))
         rounds = Rounds(board, Prober(session).probe)
         stack.push_async_callback(rounds.close)
+        readiness = ReadinessRounds(board, Prober(session).ask)
+        stack.push_async_callback(readiness.close)
+
+        def settle() -> None:
+            rounds.settle()
+            readiness.settle()
+
         client = SchedulerClient(session, await open_detector(config.master, stack))
         abdicated = asyncio.Event()
         desk = Desk(
@@ -140,7 +151,7 @@ async def lead(config: MarathonConfig, coordination: Coordination, seat: Seat) -
             abdicate=abdicated.set,
         )
         hostname = config.hostname or socket.gethostname()
-        scheduler = Scheduler(board, client, framework(config, hostname), settled=rounds.settle)
+        scheduler = Scheduler(board, client, framework(config, hostname), settled=settle)
         seat.fill(seat.me, desk)
         log.info("leading", apps=len(ledger.apps), tasks=len(ledger.instances()))
         async with asyncio.TaskGroup() as tasks:

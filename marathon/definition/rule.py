@@ -15,7 +15,7 @@ from phalanx.marathon.model.app import (
     TcpCheck,
     UnreachableStrategy,
 )
-from phalanx.marathon.model.path import errors_of
+from phalanx.marathon.model.path import errors_of, top_of
 from phalanx.marathon.schedule.constraint import OPERATORS
 
 _IS_VALUE = re.compile(r"[a-zA-Z0-9_/.-]*")
@@ -36,6 +36,7 @@ def violations(app: App) -> Iterator[Problem]:
     yield from _limits(app)
     yield from _container(app)
     yield from _check(app)
+    yield from _readiness(app)
     for index, constraint in enumerate(app.constraints):
         yield from (Problem(f"/constraints({index})", e) for e in constraint_errors(constraint))
     for index, check in enumerate(app.health_checks):
@@ -158,11 +159,14 @@ def _ports(app: App) -> Iterator[Problem]:
 
 
 def _roles(app: App) -> Iterator[Problem]:
-    if app.role != "*":
-        yield Problem("/role", "must be '*', the only role of this framework")
+    if app.role not in ("*", top_of(app.id)):
+        yield Problem("/role", f"{app.role!r} is neither '*' nor the group's")
     for role in app.accepted_resource_roles or ():
-        if role != "*":
-            yield Problem("/acceptedResourceRoles", f"{role!r} is not '*'")
+        if role not in ("*", app.role):
+            yield Problem("/acceptedResourceRoles", f"{role!r} is neither '*' nor {app.role!r}")
+    is_docker = app.container is not None and app.container.is_docker
+    if app.gpus and is_docker:
+        yield Problem("/gpus", "GPU resources only work with the Mesos containerizer")
 
 
 def _secrets(app: App) -> Iterator[Problem]:
@@ -247,6 +251,28 @@ def _check(app: App) -> Iterator[Problem]:
     for key, value in times.items():
         if not 0 <= value < 1e9:
             yield Problem(f"/check/{key}", f"got {value:g}, expected 0 or more")
+
+
+def _readiness(app: App) -> Iterator[Problem]:
+    if len(app.readiness_checks) > 1:
+        yield Problem("/readinessChecks", "must have at most one element")
+    ports = app.port_definitions or () if app.is_on_host_network else app.mappings
+    names = {port.name for port in ports}
+    for index, check in enumerate(app.readiness_checks):
+        at = f"/readinessChecks({index})"
+        if check.protocol not in ("HTTP", "HTTPS"):
+            yield Problem(f"{at}/protocol", "is neither HTTP nor HTTPS")
+        if not check.path.startswith("/"):
+            yield Problem(f"{at}/path", "must begin with /")
+        if not check.name:
+            yield Problem(f"{at}/name", "must not be empty")
+        if check.port_name not in names:
+            words = "must be the name of a port definition or mapping"
+            yield Problem(f"{at}/portName", f"'{check.port_name}' {words}")
+        if not 0 < check.timeout_seconds < check.interval_seconds < MOST:
+            yield Problem(f"{at}/timeoutSeconds", "must be positive and less than intervalSeconds")
+        if not check.http_status_codes_for_ready:
+            yield Problem(f"{at}/httpStatusCodesForReady", "must not be empty")
 
 
 def _checked_port(app: App, check: HttpCheck | TcpCheck, at: str) -> Iterator[Problem]:

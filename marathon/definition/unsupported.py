@@ -9,7 +9,6 @@ Json = Mapping[str, Any]
 
 # Keys whose presence, with anything but an empty value, asks for what is not here.
 _APP_KEYS = {
-    "readinessChecks": "readiness checks are not supported",
     "executorResources": "custom executors are not supported",
 }
 _DOCKER_KEYS = {
@@ -25,8 +24,6 @@ _VOLUME_KEYS = {
 def unsupported(raw: Json) -> Iterator[Problem]:
     """Yield a problem for everything in *raw* that this build can't honour."""
     yield from _present(raw, _APP_KEYS, "")
-    if raw.get("gpus"):
-        yield Problem("/gpus", "GPUs are not supported")
     if raw.get("executor") not in (None, "", "//cmd"):
         yield Problem("/executor", "custom executors are not supported")
     container = raw.get("container")

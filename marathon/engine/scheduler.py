@@ -29,6 +29,7 @@ from phalanx.mesos.v1.scheduler import (
     Roles,
     Subscribe,
     Subscribed,
+    UpdateFramework,
 )
 
 log = structlog.get_logger()
@@ -56,6 +57,7 @@ class Scheduler:
         self._board = board
         self._client = client
         self._info = info
+        self._roles = info.roles
         self._settled = settled
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -108,7 +110,30 @@ class Scheduler:
     def _subscribe(self) -> Subscribe:
         framework_id = self._board.ledger.framework_id
         identity = None if framework_id is None else mesos.FrameworkID(value=framework_id)
-        return Subscribe(framework_info=msgspec.structs.replace(self._info, id=identity))
+        self._roles = self._roles_in_use()
+        return Subscribe(framework_info=self._presented(identity))
+
+    def _presented(self, identity: mesos.FrameworkID | None) -> mesos.FrameworkInfo:
+        return msgspec.structs.replace(self._info, id=identity, roles=self._roles)
+
+    def _roles_in_use(self) -> tuple[str, ...]:
+        """Return our own roles and those of whatever is defined."""
+        found = {spec.role for spec in self._board.ledger.specs.values()}
+        return (*self._info.roles, *sorted(found - {*self._info.roles}))
+
+    def _follow_roles(self) -> None:
+        """Tell the master when apps of other roles came; a role is kept until we subscribe anew.
+
+        Instances of an app that is gone may still run in its role.
+        """
+        roles = tuple(dict.fromkeys((*self._roles, *self._roles_in_use())))
+        framework_id = self._board.ledger.framework_id
+        if roles == self._roles or framework_id is None:
+            return
+        self._roles = roles
+        info = self._presented(mesos.FrameworkID(value=framework_id))
+        update = UpdateFramework(framework_info=info)
+        self._calls.put_nowait(Call(type="UPDATE_FRAMEWORK", update_framework=update))
 
     async def _take(self, event: Event) -> None:
         board = self._board
@@ -162,9 +187,11 @@ class Scheduler:
         """Ask for offers or stop them; return when the next pass is due."""
         if not self._client.is_subscribed:
             return wake_at
+        self._follow_roles()
         board, now = self._board, self._board.clock()
-        wanted = frozenset(instance.task_id for _, instance in board.launchable(now))
-        roles = Roles(roles=self._info.roles)
+        launchable = board.launchable(now)
+        wanted = frozenset(instance.task_id for _, instance in launchable)
+        roles = Roles(roles=tuple(sorted({spec.role for spec, _ in launchable})) or self._roles)
         if not wanted:
             if self._revived is not None:
                 self._calls.put_nowait(Call(type="SUPPRESS", suppress=roles))

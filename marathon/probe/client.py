@@ -6,10 +6,12 @@ from contextlib import suppress
 
 import aiohttp
 
-from phalanx.marathon.model.app import HealthCheck, HealthProtocol
+from phalanx.marathon.model.app import HealthCheck, HealthProtocol, ReadinessCheck
 from phalanx.marathon.schedule.health import Probe
+from phalanx.marathon.schedule.readiness import FAILED_STATUS, Reply
 
 PASSING = range(200, 400)
+MOST_BODY = 16 * 1024  # bytes of an answer that are kept
 
 
 class Prober:
@@ -32,6 +34,28 @@ class Prober:
             return Probe(f"no answer in {check.timeout_seconds:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Probe(str(error) or type(error).__name__)
+
+    async def ask(self, check: ReadinessCheck, host: str, port: int) -> Reply:
+        """Return what a readiness check is answered; never raises for what it meets."""
+        shown = f"[{host}]" if ":" in host else host
+        try:
+            async with (
+                asyncio.timeout(check.timeout_seconds),
+                self._session.get(
+                    f"{check.protocol.lower()}://{shown}:{port}{check.path}",
+                    allow_redirects=False,
+                    ssl=self._tls,
+                    headers={"Connection": "close"},
+                ) as response,
+            ):
+                body = await response.content.read(MOST_BODY)
+                text = body.decode(errors="replace")
+                return Reply(response.status, response.headers.get("Content-Type", ""), text)
+        except TimeoutError:
+            words = f"no answer in {check.timeout_seconds:g} s"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            words = str(error) or type(error).__name__
+        return Reply(FAILED_STATUS, "text/plain", words)
 
     async def _connect(self, host: str, port: int) -> Probe:
         _, writer = await asyncio.open_connection(host, port)

@@ -144,3 +144,8 @@ def where(app: App, check: HealthCheck, instance: Instance) -> tuple[str, int]:
         return launched.agent_ip, check.port or launched.ports[index]
     host = launched.addresses[0] if launched.addresses else launched.agent_ip
     return host, check_port(app, check, (None,) * len(launched.ports), launched.ports)
+
+
+def place_of(app: App, index: int, instance: Instance) -> tuple[str, int]:
+    """Return where the port of that index of a launched instance is met."""
+    return where(app, HealthCheck(port_index=index), instance)

@@ -27,6 +27,7 @@ from phalanx.marathon.engine.scheduler import Scheduler
 from phalanx.marathon.info import info
 from phalanx.marathon.ledger.ledger import Ledger
 from phalanx.marathon.probe.client import Prober
+from phalanx.marathon.probe.readiness import ReadinessRounds
 from phalanx.marathon.probe.rounds import Rounds
 from phalanx.mesos.client import SchedulerClient
 from phalanx.mesos.recordio import encode_record
@@ -172,9 +173,11 @@ class FakeMaster:
         await self.until(lambda: len(self.launched()) >= count)
         return self.launched()
 
-    async def offer(self, *hostnames: str, cpus: float = 8, ports: str = "31000-32000") -> None:
+    async def offer(
+        self, *hostnames: str, cpus: float = 8, ports: str = "31000-32000", role: str = "*"
+    ) -> None:
         """Offer one agent for each name."""
-        offers = tuple(make_offer(name, cpus=cpus, ports=ports) for name in hostnames)
+        offers = tuple(make_offer(name, cpus=cpus, ports=ports, role=role) for name in hostnames)
         await self.send(Event(type="OFFERS", offers=Offers(offers=offers)))
 
     async def update(
@@ -210,11 +213,16 @@ def _tasks_of(operation: mesos.Operation) -> tuple[mesos.TaskInfo, ...]:
 
 
 def make_offer(
-    hostname: str, *, cpus: float = 8, mem: float = 4096, ports: str = "31000-32000"
+    hostname: str,
+    *,
+    cpus: float = 8,
+    mem: float = 4096,
+    ports: str = "31000-32000",
+    role: str = "*",
 ) -> mesos.Offer:
-    """Return an offer of an agent, its resources allocated to ``*``."""
+    """Return an offer of an agent, its resources allocated to *role*."""
     begin, _, end = ports.partition("-")
-    allocation = mesos.AllocationInfo(role="*")
+    allocation = mesos.AllocationInfo(role=role)
     scalars = tuple(
         mesos.Resource(
             name=name,
@@ -294,6 +302,12 @@ async def running_marathon(master: FakeMaster, work_dir: Path) -> AsyncIterator[
             identity=lambda: str(uuid.uuid4()),
         )
         rounds = Rounds(board, Prober(session).probe)
+        readiness = ReadinessRounds(board, Prober(session).ask)
+
+        def settle() -> None:
+            rounds.settle()
+            readiness.settle()
+
         client = SchedulerClient(session, Listed([master.address]), backoff=lambda _: 0.01)
         desk = Desk(
             board=board,
@@ -311,7 +325,7 @@ async def running_marathon(master: FakeMaster, work_dir: Path) -> AsyncIterator[
         seat.fill("m1:8080", desk)
         server = TestServer(build_app(seat, session))
         await server.start_server()
-        scheduler = Scheduler(board, client, framework(config, "m1"), settled=rounds.settle)
+        scheduler = Scheduler(board, client, framework(config, "m1"), settled=settle)
         running = asyncio.create_task(scheduler.run())
         try:
             yield Marathon(session, str(server.make_url("")).rstrip("/"), board, seat)
@@ -319,6 +333,7 @@ async def running_marathon(master: FakeMaster, work_dir: Path) -> AsyncIterator[
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await rounds.close()
+            await readiness.close()
             await server.close()
             await ledger.close()
 

@@ -215,5 +215,7 @@ async def test_daemon_runs_and_ends_cleanly_on_sigterm(master: FakeMaster, tmp_p
         "PARTITION_AWARE",
         "MULTI_ROLE",
         "TASK_KILLING_STATE",
+        "REGION_AWARE",
+        "GPU_RESOURCES",
     }
     assert master.of("TEARDOWN") == []
