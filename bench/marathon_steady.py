@@ -11,7 +11,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from claim import Bound, Figure
-from daemons import HOST, fleet, marathon, master
+from daemons import HOST, fleet_of, marathon
 
 from phalanx.labs.ensemble import Ensemble
 from phalanx.labs.simulated.framework import quantile
@@ -31,12 +31,11 @@ def measure() -> Sequence[Figure]:
     """Deploy, let it rest, then kill the leader of two Marathons that meet in ZooKeeper."""
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ensemble = stack.enter_context(Ensemble(place / "zk", NET, masters=0))
-        zk = f"{ensemble.zookeeper}/marathon"
-        port = stack.enter_context(master(place / "master"))
-        stack.enter_context(fleet(AGENTS, (port,)))
+        ensemble = stack.enter_context(Ensemble(place / "zk", NET, masters=1))
+        zk = str(ensemble.zookeeper).replace("/mesos", "/marathon")
+        masters = list(map(str, ensemble.hosts))
+        stack.enter_context(fleet_of(AGENTS, masters))
         flags = ("--zk", zk, "--zk-session-timeout", str(SESSION_MILLISECONDS))
-        masters = [f"{HOST}:{port}"]
         first, pid = stack.enter_context(marathon(place / "one", masters, *flags))
         second, _ = stack.enter_context(marathon(place / "two", masters, *flags))
         client = Client(first)
