@@ -45,9 +45,12 @@ class Bus:
             else:
                 reader.queue.put_nowait(happening)
 
-    def wants(self, kind: str) -> bool:
-        """Tell whether anybody reads events of this kind, so that they are worth making."""
-        return any(reader.wants(kind) for reader in self._readers)
+    def tell(self, kind: str, make: Callable[[], Mapping[str, object]]) -> None:
+        """Tell that something happened; *make* gives the fields, if anybody reads them."""
+        if any(reader.wants(kind) for reader in self._readers):
+            self.publish(kind, **make())
+        else:
+            self.told[kind] += 1
 
     @contextmanager
     def reading(self, kinds: Collection[str] = ()) -> Iterator[Reader]:

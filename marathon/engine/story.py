@@ -45,19 +45,15 @@ def _group(apps: list[dict[str, Any]], pods: list[dict[str, Any]], version: str)
 
 def tell_step(bus: Bus, kind: str, deployment: Deployment) -> None:
     """Tell ``deployment_info`` or ``deployment_step_success`` of the present step."""
-    if not bus.wants(kind):
-        return
     actions = [action_view(action) for action in deployment.actions]
-    bus.publish(kind, plan=plan_of(deployment), currentStep={"actions": actions})
+    bus.tell(kind, lambda: {"plan": plan_of(deployment), "currentStep": {"actions": actions}})
 
 
 def tell_end(bus: Bus, deployment: Deployment, *, reason: str | None = None) -> None:
     """Tell that a deployment succeeded, or failed for *reason*."""
     kind = "deployment_success" if reason is None else "deployment_failed"
-    if not bus.wants(kind):
-        return
     why = {} if reason is None else {"reason": reason}
-    bus.publish(kind, id=deployment.id, plan=plan_of(deployment), **why)
+    bus.tell(kind, lambda: {"id": deployment.id, "plan": plan_of(deployment), **why})
 
 
 def tell_status(
