@@ -44,8 +44,8 @@ def group_tree(
             "dependencies": [] if group is None else list(group.dependencies),
             "version": versions.get(id) or (group.version if group is not None else version),
         }
-        if id != ROOT and parent_of(id) == ROOT:
-            view["enforceRole"] = group is not None and group.enforce_role
+        if group is not None and group.enforce_role:
+            view["enforceRole"] = True  # only then, for old clients do not know it
         return view
 
     return tree(group_id)

@@ -47,8 +47,7 @@ async def test_a_tree_is_created_and_read_back(marathon: Marathon) -> None:
     assert [a["id"] for a in shop["groups"][1]["apps"]] == ["/shop/front/api", "/shop/front/web"]
     assert shop["groups"][1]["dependencies"] == ["/shop/data"]
     assert shop["version"] == created["version"]
-    assert shop["enforceRole"] is False
-    assert "enforceRole" not in shop["groups"][0]
+    assert "enforceRole" not in shop
     _, root = await marathon.ask("GET", "/v2/groups")
     assert root["id"] == "/"
     assert [group["id"] for group in root["groups"]] == ["/shop"]
