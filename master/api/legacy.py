@@ -12,6 +12,7 @@ from phalanx.master.operator.legacy.page import (
     tasks_json,
 )
 from phalanx.master.operator.legacy.slave import slaves_json
+from phalanx.master.operator.overlay import overlay_state
 from phalanx.master.operator.role import roles_of_cluster
 from phalanx.mesos.api.answer import json_answer
 from phalanx.mesos.api.route import Page
@@ -26,6 +27,7 @@ def pages() -> list[Page]:
         Page("/frameworks", get_frameworks),
         Page("/tasks", get_tasks),
         Page("/roles", get_roles),
+        Page("/overlay-master/state", get_overlay_state),
     ]
 
 
@@ -81,3 +83,11 @@ async def get_tasks(request: web.Request) -> web.StreamResponse:
 async def get_roles(request: web.Request) -> web.Response:
     """Answer every role that is known."""
     return json_answer(roles_json(roles_of_cluster(leader_of(request).cluster)))
+
+
+async def get_overlay_state(request: web.Request) -> web.Response:
+    """Answer the virtual networks in DC/OS' form (reference dcos-net §3.6)."""
+    leader = leader_of(request)
+    registry = leader.networks
+    agents = (agent.address for agent in leader.cluster.agents.values())
+    return json_answer(overlay_state(registry.networks, registry.subnets.values(), agents))

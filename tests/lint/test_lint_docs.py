@@ -13,6 +13,7 @@ TABLES = {
     "phalanx_ipvs",
     "phalanx_isolation",
     "phalanx_nat",
+    "phalanx_overlay",
     "phalanx_cni",
 }  # of nftables, no metrics
 METRIC = re.compile(r"""["'](phalanx_[a-z0-9_]+)["']""")

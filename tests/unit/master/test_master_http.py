@@ -107,6 +107,10 @@ class Client:
         async with self.session.put(self.url + path, json=body) as answer:
             return answer.status, await answer.text()
 
+    async def patch(self, path: str, body: object) -> tuple[int, str]:
+        async with self.session.patch(self.url + path, json=body) as answer:
+            return answer.status, await answer.text()
+
     async def delete(self, path: str) -> tuple[int, str]:
         async with self.session.delete(f"{self.url}{path}") as response:
             return response.status, await response.text()
@@ -795,6 +799,66 @@ POLICY = {
     "ports": "8000-8010",
     "reason": "",
 }
+
+
+async def test_network_changes_while_it_is_used_and_says_why_not(client: Client) -> None:
+    agent = FakeAgent(client, address="198.18.0.2")
+    await agent.subscribe()
+    await client.post("/v1/networks", {"name": "blue", "subnet": "10.1.0.0/16"})
+    framework = FakeFramework(client)
+    await framework.subscribe()
+    container = {"type": "MESOS", "network_infos": [{"name": "blue"}]}
+    await framework.launch("db.1", container=container)
+    await agent.run()
+
+    wider = {"mtu": 8900, "isolated": False, "subnet": "10.0.0.0/15", "subnet6": "fd00:7::/64"}
+    status, text = await client.patch("/v1/networks/blue", wider)
+    assert status == 200
+    changed = json.loads(text)
+    assert {key: changed[key] for key in wider} == wider
+    assert changed["leases"] == [
+        {"node": "198.18.0.2", "subnet": "10.1.0.0/24", "subnet6": "fd00:7::/80"}
+    ]
+
+    for body, refused, reason in (
+        ({"subnet": None}, 409, "task db.1 of marathon"),
+        ({"subnet": "10.2.0.0/16"}, 409, "node 198.18.0.2 is leased 10.1.0.0/24"),
+        ({"mtu": 7}, 400, "mtu: 7"),
+        ({"vni": 7}, 400, "vni"),
+    ):
+        status, text = await client.patch("/v1/networks/blue", body)
+        assert status == refused
+        assert reason in json.loads(text)["error"]
+    assert (await client.patch("/v1/networks/none", {}))[0] == 404
+    assert (await client.get("/v1/networks/blue"))[1] == changed
+
+
+async def test_overlay_state_has_the_form_of_dcos(client: Client) -> None:
+    agent = FakeAgent(client, address="198.18.0.2")
+    await agent.subscribe()
+
+    state = (await client.get("/overlay-master/state"))[1]
+
+    assert [overlay["name"] for overlay in state["network"]["overlays"]] == ["dcos", "dcos6"]
+    [shown] = state["agents"]
+    assert shown["ip"] == "198.18.0.2"
+    assert shown["overlays"][0] == {
+        "info": {"name": "dcos", "enabled": True, "subnet": "9.0.0.0/8", "prefix": 24},
+        "subnet": "9.0.0.0/24",
+        "mesos_bridge": {"name": "phx-1024", "ip": "9.0.0.0/24"},
+        "docker_bridge": {"name": "phx-1024", "ip": "9.0.0.0/24"},
+        "backend": {
+            "vxlan": {
+                "vni": 1024,
+                "vtep_name": "phx-vxlan",
+                "vtep_ip": "198.18.0.2/32",
+                "vtep_ip6": "fd01:a::c612:2/128",
+                "vtep_mtu": 1450,
+            }
+        },
+        "state": {"status": "STATUS_OK"},
+    }
+    assert shown["overlays"][1]["subnet6"] == "fd01:b::/80"
 
 
 async def test_policies_are_added_shown_and_removed(client: Client) -> None:

@@ -1,0 +1,368 @@
+"""Ten thousand nodes on three networks: what a node programs, and what a packet pays."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from claim import Bound, Figure
+
+from phalanx.core.reconcile.incremental import IncrementalReconciler
+from phalanx.core.reconcile.reconciler import Reconciler, Table
+from phalanx.net.address.kernel import KernelAddresses
+from phalanx.net.model.objects import Network, Node, SubnetLease, node6
+from phalanx.net.model.view import View
+from phalanx.net.nft.library import Nft
+from phalanx.net.nft.set_table import KernelSetTable
+from phalanx.net.overlay.change import changed_routes, changed_senders
+from phalanx.net.overlay.desired import (
+    desired_links,
+    desired_routes,
+    desired_rules,
+    desired_senders,
+    desired_settings,
+)
+from phalanx.net.overlay.link.kernel import KernelLinks
+from phalanx.net.overlay.route.kernel import KernelRoutes
+from phalanx.net.overlay.rule.kernel import KernelRules
+from phalanx.net.overlay.senders import SENDERS
+from phalanx.net.overlay.setting.proc import ProcSettings
+from phalanx.net.rtnl.kernel import Rtnl
+
+REMOTES, NETWORKS = 10_000, 3
+CHANGES = 20
+ROUNDS, SECONDS, PINGS = 5, 2, 2000
+ME = IPv4Address("198.18.0.1")
+VTEP_MAC = "70:b3:d5:{:02x}:{:02x}:{:02x}"
+
+
+def measure() -> Sequence[Figure]:
+    """Return the figures: tables first, then packets."""
+    return [*_tables(), *_packets()]
+
+
+# What a node programs
+
+
+def _view(*, has_ipv6: bool, remotes: int) -> View:
+    """Return a cluster of this node and *remotes* others, each with a lease of every network."""
+    networks = [
+        Network(
+            f"n{number}",
+            IPv4Network((9 + number << 24, 8)),
+            24,
+            1024 + number,
+            1450,
+            subnet6=IPv6Network((0xFD01 << 112 | 0xB0 + number << 96, 64)) if has_ipv6 else None,
+            prefix6=80 if has_ipv6 else 0,
+        )
+        for number in range(NETWORKS)
+    ]
+    return View().changed([*networks, *_node(networks, 0)]).changed(
+        [item for number in range(1, remotes + 1) for item in _node(networks, number)]
+    )  # fmt: skip
+
+
+def _node(networks: Sequence[Network], number: int) -> list[Node | SubnetLease]:
+    address = ME + number
+    leases = [
+        SubnetLease(
+            network.name,
+            address,
+            None if (four := network.subnet) is None else IPv4Network(
+                (int(four[0]) + (number << 8), 24)
+            ),
+            None if (six := network.subnet6) is None else IPv6Network(
+                (int(six[0]) + (number << 48), 80)
+            ),
+        )
+        for network in networks
+    ]  # fmt: skip
+    return [Node(address, f"node{number}", agent_id=f"S{number}"), *leases]
+
+
+class _Tables:
+    """The overlay's tables of one node, in a namespace."""
+
+    def __init__(self, netns: str, *, has_ipv6: bool) -> None:
+        place = Path("/run/netns", netns)
+        self._rtnl, self._nft = Rtnl(netns=place), Nft(netns=place)
+        self._view = View()
+        settings = desired_settings(has_ipv6=has_ipv6)
+        self._tables: list[Table] = [
+            IncrementalReconciler(
+                KernelSetTable(self._nft, SENDERS),
+                lambda: self._view,
+                lambda v: desired_senders(v, node=ME),
+                lambda old, new: changed_senders(old, new, node=ME),
+            ),
+            Reconciler(KernelLinks(self._rtnl), lambda: desired_links(self._view)),
+            Reconciler(ProcSettings(self._rtnl, settings), lambda: settings),
+            Reconciler(KernelAddresses(self._rtnl), lambda: {node6(ME): None} if has_ipv6 else {}),
+            Reconciler(KernelRules(self._rtnl), lambda: desired_rules(self._view)),
+            IncrementalReconciler(
+                KernelRoutes(self._rtnl),
+                lambda: self._view,
+                lambda v: desired_routes(v, node=ME, has_ipv6=has_ipv6),
+                lambda old, new: changed_routes(old, new, node=ME, has_ipv6=has_ipv6),
+            ),
+        ]
+
+    async def reconcile(self, view: View, *, resync: bool) -> float:
+        """Make one pass over all tables; return the seconds that it took."""
+        self._view = view
+        begun = time.perf_counter()
+        for table in self._tables:
+            if not await table.reconcile_once(resync=resync):
+                raise SystemExit(f"{table.name}: the kernel refused")
+        return time.perf_counter() - begun
+
+    def close(self) -> None:
+        self._rtnl.close()
+        self._nft.close()
+
+
+def _tables() -> Sequence[Figure]:
+    figures = []
+    for has_ipv6, what in ((False, "IPv4"), (True, "IPv4 and IPv6")):
+        view = _view(has_ipv6=has_ipv6, remotes=REMOTES)
+        with ExitStack() as stack:
+            whole, join, leave = _in_new(stack, lambda ns, v=view, h=has_ipv6: _program(ns, v, h))
+            classic = _in_new(stack, lambda ns, h=has_ipv6: _classic(ns, has_ipv6=h))
+        name = f"{REMOTES} remotes x {NETWORKS} networks, {what}"
+        figures += [
+            Figure(f"{name}, from nothing", "s", whole, Bound.OURS_AT_MOST, 10.0, classic),
+            Figure(f"{name}: one joins", "ms", join * 1e3, Bound.OURS_AT_MOST, 10.0),
+            Figure(f"{name}: one leaves", "ms", leave * 1e3, Bound.OURS_AT_MOST, 10.0),
+        ]
+    return figures
+
+
+async def _program(netns: str, view: View, has_ipv6: bool) -> tuple[float, float, float]:
+    tables = _Tables(netns, has_ipv6=has_ipv6)
+    try:
+        whole = await tables.reconcile(view, resync=True)
+        joins, leaves = [], []
+        networks = list(view.networks.values())
+        for number in range(CHANGES):
+            comer = _node(networks, REMOTES + 1 + number)
+            larger = view.changed(comer)
+            joins.append(await tables.reconcile(larger, resync=False))
+            view = larger.changed([], [(item.kind, item.key) for item in comer])
+            leaves.append(await tables.reconcile(view, resync=False))
+    finally:
+        tables.close()
+    return whole, median(joins), median(leaves)
+
+
+async def _classic(netns: str, *, has_ipv6: bool) -> float:
+    """Return the seconds that iproute2 takes to program classic VXLAN: the peer.
+
+    A node is a neighbour and a forwarding entry, and a route for each network.
+    """
+    _run(netns, "ip", "link", "add", "vtep", "type", "vxlan", "id", "1024", "dstport", "64001")
+    _run(netns, "ip", "addr", "add", "44.0.0.1/8", "dev", "vtep")
+    _run(netns, "ip", "link", "set", "vtep", "up")
+    if has_ipv6:
+        _run(netns, "ip", "addr", "add", "fd44::1/64", "dev", "vtep", "nodad")
+    entries, neighbours, routes = [], [], []
+    for number in range(1, REMOTES + 1):
+        mac = VTEP_MAC.format(number >> 16, number >> 8 & 255, number & 255)
+        vtep, vtep6 = IPv4Address("44.0.0.1") + number, f"fd44::{number + 1:x}"
+        entries.append(f"fdb append {mac} dev vtep dst {ME + number}")
+        neighbours.append(f"neigh replace {vtep} lladdr {mac} dev vtep nud permanent")
+        for network in range(NETWORKS):
+            subnet = IPv4Address((9 + network << 24) + (number << 8))
+            routes.append(f"route replace {subnet}/24 via {vtep} dev vtep onlink")
+        if has_ipv6:
+            neighbours.append(f"neigh replace {vtep6} lladdr {mac} dev vtep nud permanent")
+            for network in range(NETWORKS):
+                routes.append(
+                    f"-6 route replace fd01:b{network:x}:0:0:{number:x}::/80 via {vtep6} dev vtep"
+                    " onlink"
+                )
+    ipv4 = [line for line in routes if not line.startswith("-6")]
+    ipv6 = [line.removeprefix("-6 ") for line in routes if line.startswith("-6")]
+    begun = time.perf_counter()
+    _run(netns, "bridge", "-batch", "-", stdin="\n".join(entries))
+    _run(netns, "ip", "-batch", "-", stdin="\n".join([*neighbours, *ipv4]))
+    if ipv6:
+        _run(netns, "ip", "-6", "-batch", "-", stdin="\n".join(ipv6))
+    return time.perf_counter() - begun
+
+
+def _in_new(stack: ExitStack, work: Callable[[str], Coroutine[Any, Any, Any]]) -> Any:  # noqa: ANN401 - whatever the work says
+    """Do *work* in a fresh namespace that has this node's address."""
+    netns = _netns(stack, "tables")
+    _run(netns, "ip", "addr", "add", f"{ME}/16", "dev", "lo")
+    # The kernel keeps fewer neighbours than a classic overlay of this size needs.
+    for family in ("ipv4", "ipv6"):
+        for name in ("gc_thresh3", "gc_thresh2"):
+            path = Path(f"/proc/sys/net/{family}/neigh/default/{name}")
+            before = path.read_text()
+            stack.callback(path.write_text, before)
+            path.write_text(str(max(int(before), 8 * REMOTES)))
+    return asyncio.run(work(netns))
+
+
+# What a packet pays
+
+
+def _packets() -> Sequence[Figure]:
+    with ExitStack() as stack:
+        names = _lay(stack)
+        asyncio.run(_carry(names))
+        plain, tunnel = "10.0.2.2", "9.0.2.2"
+        server = subprocess.Popen(
+            ["ip", "netns", "exec", names["c2"], "iperf3", "-s", "--forceflush"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(server.wait)
+        stack.callback(server.terminate)
+        assert server.stdout is not None
+        while "listening" not in server.stdout.readline():
+            if server.poll() is not None:
+                raise SystemExit("iperf3 does not serve")
+        rates: dict[str, list[float]] = {plain: [], tunnel: []}
+        trips: dict[str, list[float]] = {plain: [], tunnel: []}
+        for _ in range(ROUNDS):
+            for to in (plain, tunnel):
+                rates[to].append(_rate(names["c1"], to))
+                trips[to].append(_trip(names["c1"], to))
+    added = median(
+        there - without for there, without in zip(trips[tunnel], trips[plain], strict=True)
+    )
+    return [
+        Figure(
+            "TCP between containers on two nodes",
+            "Gbit/s",
+            median(rates[tunnel]),
+            Bound.RATIO_AT_LEAST,
+            0.9,
+            median(rates[plain]),
+        ),
+        Figure("added round trip", "µs", added, Bound.OURS_AT_MOST, 6.0),
+    ]
+
+
+def _lay(stack: ExitStack) -> dict[str, str]:
+    """Return two nodes on one wire, and a container on each; its addresses: 9.0.N.2 and 10.0.N.2.
+
+    To 10.0/16 the way is plain, by the same links and hops.
+    """
+    names = {short: _netns(stack, short) for short in ("n1", "n2", "c1", "c2")}
+    _run(
+        names["n1"],
+        "ip",
+        "link",
+        "add",
+        "eth0",
+        "type",
+        "veth",
+        "peer",
+        "eth0",
+        "netns",
+        names["n2"],
+    )
+    for number in (1, 2):
+        node, container = names[f"n{number}"], names[f"c{number}"]
+        other = 3 - number
+        _run(node, "ip", "link", "add", "box", "type", "veth", "peer", "eth0", "netns", container)
+        _run(node, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        commands = f"""addr add 198.18.0.{number}/16 dev eth0
+            link set eth0 up
+            addr add 9.0.{number}.1/24 dev box
+            addr add 10.0.{number}.1/24 dev box
+            link set box mtu 1450 up
+            route add 10.0.{other}.0/24 via 198.18.0.{other} mtu 1450
+            """
+        _run(node, "ip", "-batch", "-", stdin=commands)
+        commands = f"""addr add 9.0.{number}.2/24 dev eth0
+            addr add 10.0.{number}.2/24 dev eth0
+            link set eth0 mtu 1450 up
+            route add 9.0.{other}.0/24 via 9.0.{number}.1 src 9.0.{number}.2
+            route add 10.0.{other}.0/24 via 10.0.{number}.1 src 10.0.{number}.2
+            """
+        _run(container, "ip", "-batch", "-", stdin=commands)
+    return names
+
+
+async def _carry(names: dict[str, str]) -> None:
+    """Make the overlay of both nodes."""
+    nodes = {1: IPv4Address("198.18.0.1"), 2: IPv4Address("198.18.0.2")}
+    dcos = Network("dcos", IPv4Network("9.0.0.0/8"), 24, 1024, 1450)
+    view = View().changed(
+        [
+            dcos,
+            *(Node(address, f"n{number}") for number, address in nodes.items()),
+            *(
+                SubnetLease("dcos", address, IPv4Network(f"9.0.{number}.0/24"))
+                for number, address in nodes.items()
+            ),
+        ]
+    )
+    for number, address in nodes.items():
+        place = Path("/run/netns", names[f"n{number}"])
+        rtnl, nft = Rtnl(netns=place), Nft(netns=place)
+        settings = desired_settings()
+        senders = desired_senders(view, node=address)
+        routes = desired_routes(view, node=address, has_ipv6=False)
+        for table in (
+            Reconciler(KernelSetTable(nft, SENDERS), lambda held=senders: held),
+            Reconciler(KernelLinks(rtnl), lambda: desired_links(view)),
+            Reconciler(ProcSettings(rtnl, settings), lambda held=settings: held),
+            Reconciler(KernelRules(rtnl), lambda: desired_rules(view)),
+            Reconciler(KernelRoutes(rtnl), lambda held=routes: held),
+        ):
+            if not await table.reconcile_once():
+                raise SystemExit(f"{table.name}: the kernel refused")
+        rtnl.close()
+        nft.close()
+
+
+def _rate(netns: str, to: str) -> float:
+    """Return the rate of one TCP stream, in Gbit/s."""
+    said = json.loads(_run(netns, "iperf3", "-c", to, "-t", str(SECONDS), "-J"))
+    return float(said["end"]["sum_received"]["bits_per_second"]) / 1e9
+
+
+def _trip(netns: str, to: str) -> float:
+    """Return the mean round trip of a flood of echoes, in µs."""
+    said = _run(netns, "ping", "-q", "-f", "-c", str(PINGS), to)
+    found = re.search(r"= [\d.]+/([\d.]+)/", said)
+    if found is None:
+        raise SystemExit(f"ping said: {said}")
+    return float(found[1]) * 1e3
+
+
+def _netns(stack: ExitStack, short: str) -> str:
+    name = f"phxbench-{os.getpid()}-{short}"
+    subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    stack.callback(
+        subprocess.run, ["ip", "netns", "delete", name], check=False, capture_output=True
+    )
+    _run(name, "ip", "link", "set", "lo", "up")
+    return name
+
+
+def _run(netns: str, *command: str, stdin: str | None = None) -> str:
+    done = subprocess.run(
+        ["ip", "netns", "exec", netns, *command],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr or done.stdout}")
+    return done.stdout
