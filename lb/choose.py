@@ -1,7 +1,7 @@
 """Choose the data plane of the load balancer."""
 
 import enum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from phalanx.core.error import ConfigError
 from phalanx.lb.exec import Flows
@@ -48,6 +48,7 @@ def choose_services(
     *,
     pool: IPv4Network = VIP_POOL,
     pool6: IPv6Network = VIP_POOL6,
+    node: IPv4Address | None = None,
     flows: Flows | None = None,
 ) -> tuple[NftablesServices | IpvsServices, Leftovers]:
     """Return the data plane that *lb* names, and what the other one may have left behind.
@@ -58,4 +59,5 @@ def choose_services(
     ipvs = IpvsServices(nft, pool=pool, flows=flows)
     if choose_kind(lb, is_ipvs_there=is_wanted and has_ipvs()) is Kind.IPVS:
         return ipvs, leftovers_of_nftables(nft)
-    return NftablesServices(nft, pool=pool, pool6=pool6, flows=flows), leftovers_of_ipvs(ipvs)
+    services = NftablesServices(nft, pool=pool, pool6=pool6, node=node, flows=flows)
+    return services, leftovers_of_ipvs(ipvs)

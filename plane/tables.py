@@ -82,7 +82,9 @@ def build_tables(
     addresses: dict[IPAddress, None] = dict.fromkeys(config.dns_listen)
     if config.has_ipv6:
         addresses[node6(node)] = None
-    balancer, leftovers = choose_services(config.lb, nft, pool=pool, pool6=config.vip_range6)
+    balancer, leftovers = choose_services(
+        config.lb, nft, pool=pool, pool6=config.vip_range6, node=node
+    )
     is_local_only = isinstance(balancer, IpvsServices)  # sees only what is for this node
     counts = NftablesTraffic(nft)
     wanted = _last(lambda v: desired_services(v, node=node))

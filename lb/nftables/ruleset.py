@@ -11,12 +11,13 @@ set's 0.4 ms stay.
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import msgspec
 
 from phalanx.lb.slots import LENGTHS
+from phalanx.net.model.objects import node6
 
 NAME = "phalanx_lb"
 TABLE = f"inet {NAME}"
@@ -62,8 +63,12 @@ FAMILIES = (Family(4, "", "ip", "ipv4_addr"), Family(6, "6", "ip6", "ipv6_addr")
 FAMILY_OF: Mapping[int, Family] = {family.version: family for family in FAMILIES}
 
 
-def render_ruleset(pool: IPv4Network, pool6: IPv6Network) -> str:
-    """Return the commands that put the empty table in place of whatever it was."""
+def render_ruleset(pool: IPv4Network, pool6: IPv6Network, node: IPv4Address | None = None) -> str:
+    """Return the commands that put the empty table in place of whatever it was.
+
+    With *node* this node lends its address to clients from outside of the
+    cluster whose backend is on another node: that one would answer past us.
+    """
     ipv4, ipv6 = FAMILIES
     is_hairpin = "ct state new ct status dnat fib daddr . iif oif exists"
     set_mark = f"meta mark set meta mark | {HAIRPIN_MARK:#010x}"
@@ -71,6 +76,7 @@ def render_ruleset(pool: IPv4Network, pool6: IPv6Network) -> str:
     refused = "\n".join(
         f"    {each.vip_key} @{each.named('refused')} goto refuse" for each in FAMILIES
     )
+    lend = "" if node is None else _lend(node)
     return f"""\
 add table {TABLE}
 delete table {TABLE}
@@ -113,9 +119,18 @@ table {TABLE} {{
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
     meta mark & {HAIRPIN_MARK:#010x} != 0 {clear_mark} masquerade
+{lend}
   }}
 }}
 """
+
+
+def _lend(node: IPv4Address) -> str:
+    is_outside = 'iifname != "phx-*" oifname "phx-vxlan" ct status dnat fib saddr type != local'
+    return (
+        f"    meta nfproto ipv4 {is_outside} snat ip to {node}\n"
+        f"    meta nfproto ipv6 {is_outside} snat ip6 to {node6(node)}"
+    )
 
 
 def _sets(family: Family) -> str:

@@ -1,7 +1,7 @@
 """Services in the kernel: one nftables table, read back whole, changed by elements."""
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import msgspec
 import structlog
@@ -38,6 +38,7 @@ class Held(msgspec.Struct, frozen=True):
 class NftablesServices:
     """A Dataplane of the services in one network namespace.
 
+    *node* lends its address to clients from outside whose backend is elsewhere.
     Addresses of *pool* and *pool6* are refused at once where no service answers for them.
     The table is listed when the kernel has notified of any change that was not
     ours; otherwise the last listing with our changes on top is the truth.
@@ -51,11 +52,12 @@ class NftablesServices:
         *,
         pool: IPv4Network = VIP_POOL,
         pool6: IPv6Network = VIP_POOL6,
+        node: IPv4Address | None = None,
         flows: Flows | None = None,
     ) -> None:
         self._nft = nft
         self._flows = flows or Flows()
-        self._ruleset = render_ruleset(pool, pool6)
+        self._ruleset = render_ruleset(pool, pool6, node)
         self._watch: TableWatch | None = None
         self._held: Held | None = None  # None when it is to be listed
 

@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ async def lab(topology: Lab) -> AsyncIterator[Lab]:
 def services(topology: Lab) -> Iterator[NftablesServices]:
     netns = Path("/run/netns") / topology.node
     nft = Nft(netns=netns)
-    services = NftablesServices(nft, flows=Flows(netns=netns))
+    services = NftablesServices(nft, node=IPv4Address(NODE), flows=Flows(netns=netns))
     try:
         yield services
     finally:
