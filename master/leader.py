@@ -1,6 +1,7 @@
 """A leading master: all its parts, and the loops that it runs."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -9,7 +10,7 @@ import structlog
 from phalanx.core.collector import calm_collector, collect_now_and_then
 from phalanx.core.error import UnavailableError
 from phalanx.master.agents.agents import Agents
-from phalanx.master.agents.registry import AgentRegistry
+from phalanx.master.agents.registry import GONE, AgentRegistry
 from phalanx.master.agents.updates import Updates
 from phalanx.master.allocator.loop import Allocator
 from phalanx.master.clock import Clock
@@ -162,13 +163,28 @@ class Leader:
         log.info("offers_opened", agents=len(self.cluster.agents))
 
     async def _prune(self) -> None:
-        """Forget old agents now and then."""
+        """Forget old agents now and then, and take back what their nodes were leased."""
+        housed = {record.node for record in self.registry.records.values()}
         while True:
             await asyncio.sleep(self.config.prune_seconds)
+            housed |= {record.node for record in self.registry.records.values()}
             try:
                 await self.agents.prune(
                     most_seconds=self.config.prune_age_seconds,
                     most_count=self.config.registry_max_agent_count,
                 )
+                await self.free_nodes(housed)
             except UnavailableError as error:
                 log.warning("registry_not_pruned", error=str(error))
+
+    async def free_nodes(self, housed: Iterable[IPv4Address]) -> None:
+        """Take back the subnets of the nodes of *housed* that have no agent any more.
+
+        An agent that is unreachable may be back, one that is gone may not.
+        """
+        records = self.registry.records.values()
+        present = {record.node for record in records if record.state != GONE}
+        leased = {lease.node for lease in self.networks.subnets.values()}
+        for node in sorted(leased.intersection(housed) - present):
+            await self.networks.free_node(node)
+            log.info("subnets_freed", node=str(node))

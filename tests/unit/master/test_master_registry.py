@@ -30,6 +30,7 @@ from phalanx.master.agents.registry import (
     AgentRegistry,
     outlived,
 )
+from phalanx.master.network.definition import NetworkSpec
 from phalanx.mesos.agent_protocol import AgentSubscribe
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import AgentInfo
@@ -175,6 +176,26 @@ async def test_old_agents_are_pruned_from_registry_and_memory() -> None:
     assert first.id not in lab.cluster.agents
     assert second.id not in lab.cluster.gone
     assert not await lab.store.list("agents")
+
+
+async def test_node_keeps_its_subnets_until_its_last_agent_is_forgotten() -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    leader = lab.leader
+    await leader.networks.create(NetworkSpec("blue", "10.1.0.0/16"), nodes=())
+    first, _ = await lab.agent()
+    second, _ = await lab.agent(address="198.18.0.3")
+    housed = {first.address, second.address}
+    await leader.agents.mark_gone(second.id)
+    lab.clock.time += 80
+    await lab.silence(0)
+
+    await leader.free_nodes(housed)
+    assert {lease.node for lease in leader.networks.subnets.values()} == {first.address}
+    lab.clock.time += 101
+    await leader.agents.prune(most_seconds=100, most_count=10)
+    await leader.free_nodes(housed)
+
+    assert not leader.networks.subnets
 
 
 async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
