@@ -111,10 +111,12 @@ def dnsperf(
     per_second: int = 0,
     at_once: int = 50,
     source: str = HOST,
+    niceness: int = 0,
 ) -> Measured:
     """Ask for some seconds, as fast as answers come, or *per_second* and with latencies."""
     command = [
-        *_pinned(CLIENT_CPU), "dnsperf", "-s", HOST, "-p", str(port), "-d", str(queries),
+        *_pinned(CLIENT_CPU), "nice", "-n", str(niceness),
+        "dnsperf", "-s", HOST, "-p", str(port), "-d", str(queries),
         "-l", str(seconds), "-q", str(at_once), "-a", source, "-t", "1",
         *(("-v", "-Q", str(per_second)) if per_second else ()),
     ]  # fmt: skip

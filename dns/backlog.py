@@ -1,8 +1,10 @@
 """What waits to be answered when more arrives than can be: fair, bounded, told the time."""
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 
-from phalanx.dns.batch import Datagram
+from phalanx.dns.batch import Datagram, packed_of
 
 MAX_WAITING = 4096
 MAX_WAIT_SECONDS = 0.1  # a client that waits for longer has little use for the answer
@@ -28,16 +30,23 @@ class Backlog:
     def __len__(self) -> int:
         return self._size
 
-    def put(self, client: bytes, datagram: Datagram, now: float) -> None:
-        """Let *datagram* of *client* wait from *now* on, in seconds of any clock."""
-        queues = self._queues
-        if self._size >= self._max_waiting:
-            self._make_room(client)
-        queue = queues.get(client)
-        if queue is None:
-            queue = queues[client] = deque()
-        queue.append((now, datagram))
-        self._size += 1
+    def put(self, datagrams: Iterable[Datagram], now: float) -> None:
+        """Let *datagrams* wait from *now* on, in seconds of any clock; each is its sender's."""
+        queues, room = self._queues, self._max_waiting
+        for datagram in datagrams:
+            client = packed_of(datagram[1])
+            queue = queues.get(client)
+            if queue is None:
+                queue = queues[client] = deque()
+            queue.append((now, datagram))
+            if self._size < room:
+                self._size += 1
+            elif len(queue) * len(queues) > room:  # more than its share
+                queue.popleft()
+                self.dropped += 1
+            else:
+                self._size += 1
+                self._make_room()
 
     def take(self, count: int, now: float) -> list[Datagram]:
         """Return at most *count* to answer, one of each client in turn; what is too old goes."""
@@ -60,14 +69,10 @@ class Backlog:
                 queues[client] = queue
         return found
 
-    def _make_room(self, newcomer: bytes) -> None:
+    def _make_room(self) -> None:
         queues = self._queues
-        own = queues.get(newcomer)
-        if own is not None and len(own) * len(queues) >= self._size:
-            greedy = newcomer
-        else:
-            some = [client for client, _ in zip(queues, range(_LOOKED_AT), strict=False)]
-            greedy = max(some, key=lambda client: len(queues[client]))
+        some = islice(queues, _LOOKED_AT)
+        greedy = max(some, key=lambda client: len(queues[client]))
         queue = queues[greedy]
         queue.popleft()
         if not queue:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 from phalanx.dns.backlog import Backlog
-from phalanx.dns.batch import Batch, Datagram, packed_of
+from phalanx.dns.batch import Batch, Datagram
 
 BATCH = 64  # datagrams of one system call, and answered before the rest of the process runs
 MAX_READS = 16  # batches read in one wakeup while more waits in the kernel
-RECEIVE_BUFFER_BYTES = 1 << 20
+RECEIVE_BUFFER_BYTES = 1 << 20  # some 2,700 datagrams: a wait of about 20 ms behind a flood
 
 Serve = Callable[[list[Datagram], "Listener"], list[Datagram]]
 
@@ -78,8 +78,7 @@ class Listener:
         """Read on until nothing waits in the kernel."""
         backlog, now = self._backlog, self._clock()
         for _ in range(MAX_READS):
-            for datagram in waiting:
-                backlog.put(packed_of(datagram[1]), datagram, now)
+            backlog.put(waiting, now)
             if len(waiting) < BATCH:
                 return
             waiting = self._inbox.receive(self._fd)

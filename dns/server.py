@@ -40,6 +40,7 @@ LOOP_PROBE_SECONDS = 60.0
 WATCH_SECONDS = 5.0  # between two questions to ourselves, and until one has failed
 
 _LENGTH = struct.Struct("!H")
+_SO_RCVBUFFORCE = 33  # goes past net.core.rmem_max, for root
 _COOKIE_START = b"\0\x0a\0"  # code and upper byte of the length of an EDNS option
 
 
@@ -347,7 +348,8 @@ def _open(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
         if kind == socket.SOCK_STREAM:  # connections of a process before us may linger
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            with suppress(PermissionError):  # then it is the kernel's default
+                sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
         sock.bind((address, port))
     except OSError:
         sock.close()

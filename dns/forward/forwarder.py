@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import struct
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +14,9 @@ from phalanx.core.error import ConfigError
 from phalanx.dns.answer.query import Query, Rcode
 from phalanx.dns.answer.reply import MAX_TCP_BYTES, Body, render_reply
 from phalanx.dns.answer.table import Counts
-from phalanx.dns.answer.wire import IN
 from phalanx.dns.forward.cache import MAX_ENTRIES, Cache, Cached
+from phalanx.dns.forward.flight import Done, Flight, Group, Upstream, bystander
+from phalanx.dns.forward.loop import LoopProbe
 from phalanx.dns.forward.message import (
     Key,
     UpstreamReply,
@@ -24,13 +24,12 @@ from phalanx.dns.forward.message import (
     key_of,
     parse_reply,
     render_forwarded,
-    render_query,
 )
 from phalanx.dns.forward.ports import Asked, Draws, Ports
 from phalanx.dns.forward.route import parse_routes
+from phalanx.dns.forward.share import MAX_FLIGHTS, MAX_WAITING, Share
 from phalanx.dns.forward.tcp import ask_tcp
-from phalanx.dns.forward.upstream import NEW, Standing, probe_due, ranked
-from phalanx.dns.zones.record import RecordType
+from phalanx.dns.forward.upstream import Standing, probe_due
 
 log = structlog.get_logger()
 
@@ -41,47 +40,7 @@ TRY_SECONDS = 2.0
 TICK_PART = 0.05  # of a try: how late it may be found to be over
 PATIENCE_SECONDS = 1.8  # before a client gets a stale answer (RFC 8767 §5)
 MAX_RECENT = 4096  # replies that are right as bytes for the rest of a second
-MAX_FLIGHTS = 2048  # questions under way
-MAX_WAITING = 4096  # clients waiting for them
 SAMPLED_SECONDS = 0.005  # between two round trips of one upstream that count
-RANKED_SECONDS = 0.05  # for which an order of upstreams holds, unless one fails
-
-_PROBE_TYPE = struct.pack("!HH", RecordType.HINFO, IN)  # nothing of use to anybody else
-
-Done = Callable[[bytes], None]
-
-
-class Upstream(Ports["Flight"]):
-    """A name server of others and what we remember of it."""
-
-    standing = NEW
-    leads_back = False  # what we ask it comes to us again
-
-
-class Group:
-    """The upstreams of some names, in the order in which they are asked now."""
-
-    __slots__ = ("order", "until", "upstreams")
-
-    def __init__(self, upstreams: Sequence[Upstream]) -> None:
-        self.upstreams = upstreams
-        self.order: Sequence[Upstream] = ()
-        self.until = -1.0
-
-
-class Flight:
-    """One question under way to upstreams, and whoever waits for it."""
-
-    __slots__ = ("is_over", "key", "left", "order", "rest", "turn", "waiting")
-
-    def __init__(self, key: Key, order: Sequence["Upstream"]) -> None:
-        self.key = key
-        self.rest = render_query(key, 0)[2:]
-        self.order = order
-        self.turn = 0
-        self.left = 0  # racers of this turn that may still answer
-        self.waiting: list[tuple[Query, int, bytes, Done]] = []
-        self.is_over = False
 
 
 class Forwarder:
@@ -111,8 +70,6 @@ class Forwarder:
         self.events: Counter[str] = Counter()
         self.failures: Counter[tuple[HostPort, str]] = Counter()
         self._upstreams: dict[HostPort, Upstream] = {}
-        self._probes: dict[bytes, Upstream] = {}  # questions that nobody else asks
-        self._looping: set[Upstream] = set()  # whose probe came to us
         self._groups: dict[int, Group] = {}  # by the identity of the route's upstreams
         self._flights: dict[Key, Flight] = {}
         self._tick: asyncio.TimerHandle | None = None  # while a question is under way
@@ -122,11 +79,10 @@ class Forwarder:
         self._try_seconds = try_seconds
         self._patience_seconds = patience_seconds
         self._max_flights = max_flights
-        self._max_waiting = max_waiting
-        self._waiting: dict[bytes, int] = {}  # clients' queries, by their addresses
-        self._waiting_total = 0
+        self._share = Share(max_flights, max_waiting)
         self._clock = clock
         self._draws = Draws(rng or random.SystemRandom())
+        self._probe = LoopProbe(self._draws)
 
     @property
     def forwards(self) -> bool:
@@ -172,29 +128,18 @@ class Forwarder:
 
         Who was found to lead back, and does not any more, is asked again after the next call.
         """
-        for upstream in self._upstreams.values():
-            upstream.leads_back = upstream in self._looping
+        upstreams = [self._upstream(place) for place in self.routes.all]
+        for upstream, key in self._probe.questions(upstreams):
+            self._ask((upstream,), bystander(key), self._clock())
         self._groups.clear()
-        self._looping.clear()
-        self._probes.clear()
-        for place in self.routes.all:
-            upstream = self._upstream(place)
-            labels = (b"%016x" % (self._draws.next() << 32 | self._draws.next()) for _ in "ab")
-            name = b"".join(b"\x10" + label for label in labels) + b"\0"
-            key = Key(name + _PROBE_TYPE, 0x0100, has_edns=False, is_dnssec_ok=False)
-            self._probes[key.question] = upstream
-            self._ask((upstream,), _bystander(key), self._clock())
 
     def _is_own_probe(self, question: bytes) -> bool:
-        upstream = self._probes.get(question)
+        upstream = self._probe.recognised(question)
         if upstream is None:
             return False
-        if upstream not in self._looping:
-            self._looping.add(upstream)
-            upstream.leads_back = True
-            self.failures[upstream.upstream, "loop"] += 1
-            self._groups.clear()
-            log.warning("upstream_leads_back", upstream=str(upstream.upstream))
+        self.failures[upstream.upstream, "loop"] += 1
+        self._groups.clear()
+        log.warning("upstream_leads_back", upstream=str(upstream.upstream))
         return True
 
     def recent(self, message: bytes, rest: bytes) -> bytes | None:
@@ -229,22 +174,21 @@ class Forwarder:
         """
         key = key_of(query)
         upstreams = self.routes.upstreams_of(key.question)
-        if not upstreams or (self._probes and self._is_own_probe(key.question)):
+        if not upstreams or self._is_own_probe(key.question):
             return self._error(query, Rcode.REFUSED)
         now = self._clock()
         cached = self._cache.find(key, now)
         if _is_usable(cached):
             return self._from_cache(query, key, cached, limit)
         flight = self._flights.get(key)
-        if self._is_too_much(client, is_new=flight is None):
+        if self._share.is_too_much(client, len(self._flights), is_new=flight is None):
             self.events["overload"] += 1
             return self._stale(query, key, limit) or self._error(query, Rcode.SERVFAIL)
         self.events["forwarded" if flight is None else "coalesced"] += 1
         if flight is None:
             flight = self._start(key, upstreams, now)
         flight.waiting.append((query, limit, client, done))
-        self._waiting[client] = self._waiting.get(client, 0) + 1
-        self._waiting_total += 1
+        self._share.enter(client)
         if cached is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(self._patience_seconds, self._answer, flight, None)
@@ -296,22 +240,6 @@ class Forwarder:
     def _has_spare_flights(self) -> bool:
         return len(self._flights) < self._max_flights // 2
 
-    def _is_too_much(self, client: bytes, *, is_new: bool) -> bool:
-        """Tell whether to turn a query away; when room gets short, nobody gets beyond a share."""
-        waiting, flights = self._waiting_total, len(self._flights)
-        if waiting < self._max_waiting // 2 and flights < self._max_flights // 2:
-            return False
-        if waiting >= self._max_waiting or (is_new and flights >= self._max_flights):
-            return True
-        own = self._waiting.get(client, 0)
-        clients = len(self._waiting) + (not own)
-        if clients == 1:
-            return False
-        if waiting >= self._max_waiting // 2 and own >= self._max_waiting // (2 * clients):
-            return True
-        is_busy = is_new and flights >= self._max_flights // 2
-        return is_busy and own >= self._max_flights // (2 * clients)
-
     def _stale(self, query: Query, key: Key, limit: int) -> bytes | None:
         cached = self._cache.find(key, self._clock())
         if cached is None:
@@ -328,7 +256,7 @@ class Forwarder:
         if len(flight.order) > RACERS:
             probed = probe_due({each: each.standing for each in flight.order[RACERS:]}, now)
             if probed is not None:
-                self._ask((probed,), _bystander(key), now)
+                self._ask((probed,), bystander(key), now)
         self._race(flight, now)
         return flight
 
@@ -337,12 +265,7 @@ class Forwarder:
         if group is None:
             found = [self._upstream(each) for each in upstreams]
             group = self._groups[id(upstreams)] = Group(found)
-        if not now < group.until <= now + RANKED_SECONDS:
-            group.order = ranked(
-                {each: each.standing for each in group.upstreams if not each.leads_back}, now
-            )
-            group.until = now + RANKED_SECONDS
-        return group.order
+        return group.order_at(now)
 
     def _upstream(self, place: HostPort) -> Upstream:
         found = self._upstreams.get(place)
@@ -467,12 +390,7 @@ class Forwarder:
         """Give everybody who waits the reply; without one what is stale, or SERVFAIL."""
         waiting, flight.waiting = flight.waiting, []
         for query, limit, client, done in waiting:
-            left = self._waiting[client] - 1
-            if left:
-                self._waiting[client] = left
-            else:
-                del self._waiting[client]
-            self._waiting_total -= 1
+            self._share.leave(client)
             if reply is None:
                 found = self._stale(query, flight.key, limit)
                 done(found or self._error(query, Rcode.SERVFAIL))
@@ -496,13 +414,6 @@ class Forwarder:
     def _error(self, query: Query, rcode: Rcode) -> bytes:
         self.counts[ZONE, rcode] += 1
         return render_reply(query, rcode, Body(), flags=0)
-
-
-def _bystander(key: Key) -> Flight:
-    """Return a flight that nobody waits for: it only counts for an upstream's standing."""
-    flight = Flight(key, ())
-    flight.is_over = True
-    return flight
 
 
 def _is_usable(cached: Cached | None) -> TypeGuard[Cached]:

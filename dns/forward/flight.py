@@ -1,0 +1,61 @@
+"""What is under way to upstreams: one flight a question, whoever waits for it."""
+
+from collections.abc import Callable, Sequence
+
+from phalanx.dns.answer.query import Query
+from phalanx.dns.forward.message import Key, render_query
+from phalanx.dns.forward.ports import Ports
+from phalanx.dns.forward.upstream import NEW, ranked
+
+RANKED_SECONDS = 0.05  # for which an order of upstreams holds, unless one fails
+
+Done = Callable[[bytes], None]
+
+
+class Upstream(Ports["Flight"]):
+    """A name server of others and what we remember of it."""
+
+    standing = NEW
+    leads_back = False  # what we ask it comes to us again
+
+
+class Group:
+    """The upstreams of some names, in the order in which they are asked now."""
+
+    __slots__ = ("order", "until", "upstreams")
+
+    def __init__(self, upstreams: Sequence[Upstream]) -> None:
+        self.upstreams = upstreams
+        self.order: Sequence[Upstream] = ()
+        self.until = -1.0
+
+    def order_at(self, now: float) -> Sequence[Upstream]:
+        """Return them from best to worst, without those that lead back to us."""
+        if not now < self.until <= now + RANKED_SECONDS:
+            self.order = ranked(
+                {each: each.standing for each in self.upstreams if not each.leads_back}, now
+            )
+            self.until = now + RANKED_SECONDS
+        return self.order
+
+
+class Flight:
+    """One question under way to upstreams, and whoever waits for it."""
+
+    __slots__ = ("is_over", "key", "left", "order", "rest", "turn", "waiting")
+
+    def __init__(self, key: Key, order: Sequence["Upstream"]) -> None:
+        self.key = key
+        self.rest = render_query(key, 0)[2:]
+        self.order = order
+        self.turn = 0
+        self.left = 0  # racers of this turn that may still answer
+        self.waiting: list[tuple[Query, int, bytes, Done]] = []
+        self.is_over = False
+
+
+def bystander(key: Key) -> Flight:
+    """Return a flight that nobody waits for: it only counts for an upstream's standing."""
+    flight = Flight(key, ())
+    flight.is_over = True
+    return flight
