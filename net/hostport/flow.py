@@ -63,13 +63,14 @@ def forget(elements: list[Element], *, mapped: bool) -> int:
     wanted = targets(elements)
     if not wanted:
         return 0
-    local = {packed for packed, _ in nl.addresses(Conversation(), 0)}
-    talk = Conversation(NETFILTER)
+    links, talk = Conversation(), Conversation(NETFILTER)
     try:
+        local = {packed for packed, _ in nl.addresses(links, 0)}
         return sum(_forget(talk, target, local, mapped=mapped) for target in wanted)
     except OSError:
         return 0  # the mapping stands; a flow of before may go astray until it times out
     finally:
+        links.close()
         talk.close()
 
 

@@ -89,7 +89,7 @@ class Conversation:
         results: dict[int, int] = {}
         while len(results) < len(messages):
             for kind, sequence, payload in self._receive():
-                if kind == ERROR:
+                if kind == ERROR and sequence >= first:  # else: of a request that nobody waits for
                     results[sequence] = -unpack_from("=i", payload)[0]
         return [results[first + index] for index in range(len(messages))]
 
@@ -127,6 +127,8 @@ class Conversation:
                 if kind != ERROR:
                     continue
                 number = -unpack_from("=i", payload)[0]
+                if sequence < first - 1:  # of a request that nobody waits for
+                    continue
                 if not first <= sequence < first + len(messages):
                     if number:
                         return [number] * len(messages)
