@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, Command] = {
         "phalanx.cli.policy", "list, add, remove and apply what may pass between networks"
     ),
     "vip": Command("phalanx.cli.vip", "list and explain virtual IPs on this node"),
+    "trace": Command("phalanx.cli.trace", "who decides about a packet between two ends, and why"),
     "resolve": Command("phalanx.cli.resolve", "what a name leads to on this node, and why"),
     "cni": Command("phalanx.cli.cni", "install the CNI plugins"),
 }

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from phalanx.cli.check import add_check, check
 from phalanx.cli.client import add_master_flag, call
 
 
@@ -18,9 +19,11 @@ def main(arguments: Sequence[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_readers(verbs)
     _add_writers(verbs)
+    add_check(verbs)
     given = parser.parse_args(arguments)
     run = {
         "list": _list,
+        "check": check,
         "show": _show,
         "create": _create,
         "change": _change,

@@ -41,9 +41,11 @@ from phalanx.net.feed.record import Numbered
 from phalanx.net.ipam.store import AddressStore, boot_id
 from phalanx.net.isolation.layout import ISOLATION
 from phalanx.net.model.view import View
+from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.rtnl.kernel import Rtnl
 from phalanx.plane.api.node import Status, node_routes
+from phalanx.plane.api.trace import trace_route
 from phalanx.plane.cni.server import CniServer
 from phalanx.plane.config import LOADER, PlaneConfig
 from phalanx.plane.drift import drift_watched
@@ -51,6 +53,7 @@ from phalanx.plane.mirror import Mirror
 from phalanx.plane.resolvconf import ResolvConfKeeper
 from phalanx.plane.sequence import TableSequence
 from phalanx.plane.tables import NFT_TABLES, build_tables
+from phalanx.plane.walls import Walls
 
 log = structlog.get_logger()
 
@@ -144,7 +147,7 @@ class Plane:
             server = await stack.enter_async_context(self._dns())
             if config.cni_config_dir is not None:
                 await stack.enter_async_context(await self._cni(links))
-            await stack.enter_async_context(serve(self._api(traffic), *self._api_places()))
+            await stack.enter_async_context(serve(self._api(traffic, nft), *self._api_places()))
             if config.feed_port:
                 relay = web.Application(middlewares=[errors_as_json])
                 relay.add_routes([feed_route(lambda: self._mirror.relay)])
@@ -211,7 +214,7 @@ class Plane:
             thread=links.thread,
         )
 
-    def _api(self, traffic: ReadTraffic) -> web.Application:
+    def _api(self, traffic: ReadTraffic, nft: Nft) -> web.Application:
         app = web.Application(middlewares=[errors_as_json])
         app.add_routes(
             [
@@ -219,10 +222,15 @@ class Plane:
                 *self._dns_routes(),
                 resolve_route(self._zones, self._forwarder),
                 vips_route(self._known),
+                trace_route(lambda: self._mirror.view, self._walls, node=self._config.ip, nft=nft),
                 *service_routes(self._known, node=self._config.ip, traffic=traffic),
             ]
         )
         return app
+
+    def _walls(self, view: View) -> Mapping[Element, None]:
+        services = desired_services(view, node=self._config.ip)
+        return Walls(self._config).desired(view, services)
 
     def _known(self) -> View:
         return self._mirror.view or View()

@@ -1,7 +1,7 @@
 """Which tables a node has, in which order, and which pure function says what each holds."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
 from phalanx.core.reconcile.dataplane import Dataplane
@@ -22,14 +22,11 @@ from phalanx.net.address.kernel import KernelAddresses
 from phalanx.net.attachment.bridge import desired_bridges
 from phalanx.net.attachment.bridges import KernelBridges
 from phalanx.net.attachment.kernel import KernelLinks as AttachedLinks
-from phalanx.net.isolation.desired import desired_isolation
-from phalanx.net.isolation.fence import desired_fence
 from phalanx.net.isolation.layout import ISOLATION
 from phalanx.net.model.objects import IPAddress, IPNetwork, Protocol, node6
 from phalanx.net.model.view import View
 from phalanx.net.nat.desired import desired_nat
 from phalanx.net.nat.layout import NAT
-from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable
 from phalanx.net.overlay.change import changed_routes, changed_senders
@@ -52,6 +49,7 @@ from phalanx.net.rtnl.kernel import Rtnl
 from phalanx.plane.cni.config import desired_config_files
 from phalanx.plane.cni.directory import CniConfigFiles
 from phalanx.plane.config import PlaneConfig
+from phalanx.plane.walls import Walls
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -89,18 +87,7 @@ def build_tables(
     counts = NftablesTraffic(nft)
     wanted = _last(lambda v: desired_services(v, node=node))
     services = _table(balancer, view, wanted)
-    policies = _last(desired_isolation)
-
-    def isolation(known: View) -> Mapping[Element, None]:
-        outside = [ip_network(vip.address) for vip in wanted(known) if vip.address not in pool]
-        return policies(known) | desired_fence(
-            known,
-            node=node,
-            services=config.reachable,
-            resolvers=config.dns_listen,
-            vips=[pool, config.vip_range6, *outside],
-        )
-
+    walls = Walls(config)
     own = _last(
         lambda v: routes_to_own(
             wanted(v) if is_local_only else refused_datagrams(wanted(v)),
@@ -142,7 +129,7 @@ def build_tables(
         _table(ProcSettings(rtnl, settings.keys()), view, lambda _: settings),
         _table(KernelAddresses(rtnl), view, lambda _: addresses, is_static=True),
         # Walls stand before there is a way through them.
-        _table(KernelSetTable(nft, ISOLATION), view, isolation),
+        _table(KernelSetTable(nft, ISOLATION), view, lambda v: walls.desired(v, wanted(v))),
         _table(KernelSetTable(nft, NAT), view, lambda v: desired_nat(v, node=node)),
         _table(KernelRules(rtnl), view, desired_rules),
         IncrementalReconciler(KernelRoutes(rtnl), view, routes, routes_after),

@@ -99,19 +99,23 @@ def _judge(version: str) -> str:
     word, _, errors = _FAMILIES[version]
     return f"""\
   chain judge{version} {{
-    {word} saddr . {word} daddr @{SAME}{version} goto through
-    ct state related {errors} goto through
-    meta priority set none
     {_ANSWER} goto answer{version}
-    meta priority set {word} saddr map @{WIDE}{version}
-    meta priority set {word} saddr map @{FINE}{version}
+    ct state related {errors} goto through
+    meta priority set {word} saddr map @{FINE}{version} goto ends{version}
+    meta priority set {word} saddr map @{WIDE}{version} goto ends{version}
+    goto default
+  }}
+  chain ends{version} {{
     meta priority set meta priority . {word} daddr map @{NEAR}{version} goto asked
     meta priority set meta priority . {word} daddr map @{FAR}{version} goto asked
     goto default
   }}
   chain answer{version} {{
-    meta priority set {word} daddr map @{WIDE}{version}
-    meta priority set {word} daddr map @{FINE}{version}
+    meta priority set {word} daddr map @{FINE}{version} goto swapped{version}
+    meta priority set {word} daddr map @{WIDE}{version} goto swapped{version}
+    goto default
+  }}
+  chain swapped{version} {{
     meta priority set meta priority . {word} saddr map @{NEAR}{version} goto answered
     meta priority set meta priority . {word} saddr map @{FAR}{version} goto answered
     goto default
@@ -123,6 +127,17 @@ def _wall(near: str, far: str) -> str:
     """Render the rules that refuse when the wall around the network of *near* is shut."""
     return "".join(
         f"    {word} {near} @{WALLED}{version} {word} {far} @{NETWORKS}{version} goto refuse\n"
+        for version, (word, _, _) in _FAMILIES.items()
+    )
+
+
+def _same() -> str:
+    """Render the rules that let everything pass within one network.
+
+    They are asked before anything is refused: what policies let pass passes sooner without.
+    """
+    return "".join(
+        f"    {word} saddr . {word} daddr @{SAME}{version} goto pass\n"
         for version, (word, _, _) in _FAMILIES.items()
     )
 
@@ -164,11 +179,13 @@ meta mark set meta mark & {UNMARKED:#010x}
     accept
   }}
   chain pass {{
+    ip dscp & 0x06 == 0 meta priority set none goto through
     meta nfproto ipv4 meta priority set ip dscp & 0x06 map {{ \
 0 : 0:0, 2 : 0:2, 4 : 0:6, 6 : 0:4 }} goto through
     meta priority set none goto through
   }}
   chain refuse {{
+{_same()}\
     ct state new ct status dnat counter reject with icmpx admin-prohibited \
 comment "between networks, by a VIP"
     meta l4proto tcp counter reject with tcp reset comment "between networks"
@@ -178,6 +195,7 @@ comment "between networks, by a VIP"
 {_strays("goto refuse")}\
   }}
   chain default {{
+{_same()}\
     jump strays
 {_wall("saddr", "daddr")}\
 {_wall("daddr", "saddr")}\
@@ -214,10 +232,15 @@ comment "between networks, by a VIP"
     ip6 daddr @{NETWORKS}6 goto judge6
     goto through
   }}
+  chain borrowed {{
+    ip daddr 224.0.0.0/4 return
+    ip6 daddr ff00::/8 return
+    ip daddr 255.255.255.255 return
+    fib saddr . iif oif missing counter drop comment "an address of somebody else"
+  }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
-    {_BRIDGE} fib daddr type unicast fib saddr . iif oif missing counter drop \
-comment "an address of somebody else"
+    {_BRIDGE} jump borrowed
     goto walls
   }}
   chain node {{

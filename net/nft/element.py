@@ -1,6 +1,6 @@
 """Elements of nftables sets in one canonical spelling, which is nft's own; pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -128,13 +128,13 @@ def _data(value: Any) -> str:  # noqa: ANN401 - as above
             return _field(value)
 
 
-def render_change(verb: str, table: str, elements: Sequence[Element]) -> str:
+def render_change(verb: str, table: str, elements: Iterable[Element]) -> str:
     """Return the commands that *verb*, add or delete, the elements, one command a set."""
     by_set: dict[str, list[str]] = {}
-    for element in sorted(elements):
+    for element in elements:
         text = element.key if verb == "delete" else element.text
         by_set.setdefault(element.set_name, []).append(text)
     return "".join(
-        f"{verb} element inet {table} {name} {{ {', '.join(texts)} }}\n"
-        for name, texts in by_set.items()
+        f"{verb} element inet {table} {name} {{ {', '.join(sorted(texts))} }}\n"
+        for name, texts in sorted(by_set.items())
     )

@@ -68,6 +68,13 @@ class Nft:
         listing: list[dict[str, Any]] = json.loads(output)["nftables"] if output else []
         return listing[1:]
 
+    async def text(self, command: str, *, table: str) -> str:
+        """Run a command that asks; return what nft prints, nothing for what is not there."""
+        status, output, error = await self._call(lambda: self._command(command, 0))
+        if status != 0 and "No such file or directory" not in error:
+            raise DataplaneError(_first_line(error), table=table)
+        return output if status == 0 else ""
+
     async def open(self, make: Callable[[], T]) -> T:
         """Call *make* in the handle's thread: a socket that it opens is of the same namespace."""
         return await self._call(make)

@@ -44,14 +44,14 @@ class KernelSetTable:
         When the kernel refuses it, each element is tried alone, so that one
         that is wrong does not hold up the others.
         """
-        upserts = sorted(change.upserts.keys() - {RULES})
+        upserts = [each for each in change.upserts if each != RULES]
         if RULES in change.removals:
             await self._run(_absent(self.name))
             self._printed = None
         elif RULES in change.upserts:
             await self._rebuild(upserts)
         else:
-            await self._change(sorted(change.removals), upserts)
+            await self._change(list(change.removals), upserts)
 
     async def _rebuild(self, elements: Sequence[Element]) -> None:
         """Make the table right, whatever is there.
@@ -84,7 +84,7 @@ class KernelSetTable:
     async def _change_singly(self, removals: Sequence[Element], upserts: Sequence[Element]) -> None:
         refusals: list[str] = []
         for verb, elements in (("delete", removals), ("add", upserts)):
-            for element in elements:
+            for element in sorted(elements):
                 try:
                     await self._run(render_change(verb, self.name, [element]))
                 except DataplaneError as error:
@@ -149,8 +149,8 @@ def _corrected(
         f"add table inet {table}\nflush table inet {table}\n"
         + "".join(f"delete {kind} inet {table} {name}\n" for kind, name in strays)
         + _defined(table, body)
-        + render_change("delete", table, sorted(present - set(elements)))
-        + render_change("add", table, sorted(set(elements) - present))
+        + render_change("delete", table, present - set(elements))
+        + render_change("add", table, set(elements) - present)
     )
 
 

@@ -4,12 +4,12 @@ from itertools import permutations
 
 import msgspec
 from hypothesis import given, settings
-from tests.unit.isolation.kernel_twin import KernelTwin
 from tests.unit.isolation.policies import BLUE, CLUSTER, TASKS, container, packets, policies
 
 from phalanx.net.isolation.desired import desired_isolation
 from phalanx.net.isolation.evaluate import Evaluator
 from phalanx.net.isolation.layout import FAR, FINE, NEAR, OTHERS, PORTS, RANGES, WIDE
+from phalanx.net.isolation.lookup import Lookup
 from phalanx.net.model.objects import Policy, Traffic
 
 PACKETS = packets()
@@ -20,10 +20,12 @@ WEB_TO_DB = Policy("web-to-db", "role=web", "role=db", Traffic.TCP, ports=((5432
 @given(policies())
 def test_elements_decide_as_the_evaluator_does(drawn: list[Policy]) -> None:
     view = CLUSTER.changed(drawn)
-    evaluator, twin = Evaluator(view), KernelTwin(desired_isolation(view))
+    evaluator, table = Evaluator(view), Lookup(desired_isolation(view))
 
     differing = [
-        packet for packet in PACKETS if twin.passes(packet) != evaluator.allowed(packet).is_allowed
+        packet
+        for packet in PACKETS
+        if table.between(packet).passes != evaluator.allowed(packet).is_allowed
     ]
 
     assert differing == []
