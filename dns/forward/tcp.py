@@ -10,10 +10,14 @@ _LENGTH = struct.Struct("!H")
 
 
 async def ask_tcp(upstream: HostPort, key: Key, id_: int, *, seconds: float) -> UpstreamReply | str:
-    """Return the answer, or a word for why there is none: ``timeout`` or ``unreachable``."""
+    """Return the answer, or a word for why there is none.
+
+    That is ``timeout``, ``unreachable``, or ``cut`` when even here it is not whole.
+    """
     try:
         async with asyncio.timeout(seconds):
-            return await _exchange(upstream, key, id_)
+            reply = await _exchange(upstream, key, id_)
+            return "cut" if reply.is_truncated else reply
     except TimeoutError:
         return "timeout"
     except (OSError, EOFError):
