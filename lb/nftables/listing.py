@@ -1,9 +1,9 @@
-"""Read the table's JSON listing back into entries; pure."""
+"""Read the elements of the table's sets back into entries; pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+import struct
+import sys
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
 import msgspec
 
@@ -14,6 +14,20 @@ from phalanx.lb.slots import LENGTHS
 from phalanx.net.model.objects import Protocol
 
 TEXT, STRUCTURE = 1, 2  # keys of the fingerprint map
+FINGERPRINT = "fingerprint"
+KINDS = ("slots", "weights", "options", "hashed", "refused")
+SETS = (
+    FINGERPRINT,
+    *(family.named(kind) for family in FAMILIES for kind in KINDS),
+    *(family.set_of(length) for family in FAMILIES for length in LENGTHS),
+)
+
+# Each field of a concatenation is padded to four bytes: a protocol is one byte, a port two.
+_PROTOCOL_AND_PORT = struct.Struct("!B3xH2x")
+_PORT = struct.Struct("!H2x")
+PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+
+Elements = Mapping[str, Sequence[tuple[bytes, bytes]]]  # key and value, by the set's name
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -34,81 +48,81 @@ class _Draft:
         self.is_hashed = False
         self.is_refused = False
 
+    def entry(self) -> Entry:
+        return Entry(
+            frozenset(self.lengths),
+            self.slots,
+            self.weights,
+            self.options,
+            self.is_hashed,
+            self.is_refused,
+        )
 
-PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
+def parse_elements(found: Elements) -> Listing:
+    """Return the entries and the fingerprint of the elements of *SETS*.
 
-def parse_listing(listing: Sequence[Mapping[str, Any]]) -> Listing:
-    """Return the entries and the fingerprint of a ``list table`` answer."""
-    drafts: dict[Vip, _Draft] = {}
+    Raises ValueError when an element is for a protocol that has no services.
+    """
+    entries: dict[Vip, Entry] = {}
     for family in FAMILIES:
-        _gather(drafts, listing, family)
-    return Listing(
-        {
-            vip: Entry(
-                frozenset(draft.lengths),
-                draft.slots,
-                draft.weights,
-                draft.options,
-                draft.is_hashed,
-                draft.is_refused,
-            )
-            for vip, draft in drafts.items()
-        },
-        {key: value for item in _raw(listing, "fingerprint") for key, value in [item]},
-    )
+        for key, draft in _gathered(found, family).items():
+            entries[_vip(key, family)] = draft.entry()
+    prints = {_number(key): _number(value) for key, value in found.get(FINGERPRINT, ())}
+    return Listing(entries, prints)
 
 
-def _gather(
-    drafts: dict[Vip, _Draft], listing: Sequence[Mapping[str, Any]], family: Family
-) -> None:
-    address = _address if family.version == 4 else _address6
+def _gathered(found: Elements, family: Family) -> Mapping[bytes, _Draft]:
+    """Return drafts by the part of their elements' keys that names the VIP."""
+    size = (16 if family.version == 6 else 4) + _PROTOCOL_AND_PORT.size
+    drafts: dict[bytes, _Draft] = {}
+    endpoints: dict[bytes, Endpoint] = {}
 
-    def elements(name: str) -> Iterable[tuple[list[Any], Any, _Draft]]:
-        for words, value in _elements(listing, name):
-            vip = Vip(address(words[0]), words[2], PROTOCOLS[words[1]])
-            draft = drafts.get(vip)
-            if draft is None:
-                draft = drafts[vip] = _Draft()
-            yield words, value, draft
+    def of(key: bytes) -> _Draft:
+        draft = drafts.get(key[:size])
+        if draft is None:
+            draft = drafts[key[:size]] = _Draft()
+        return draft
+
+    def endpoint(words: bytes) -> Endpoint:
+        known = endpoints.get(words)
+        if known is None:
+            known = endpoints[words] = _endpoint(words)
+        return known
 
     for length in LENGTHS:
-        for _, _, draft in elements(family.set_of(length)):
-            draft.lengths.add(length)
-    for words, endpoint, draft in elements(family.named("slots")):
-        text, port = endpoint["concat"]
-        draft.slots[words[3]] = Endpoint(address(text), port)
-    for words, weight, draft in elements(family.named("weights")):
-        draft.weights[Endpoint(address(words[3]), words[4])] = weight
-    for _, options, draft in elements(family.named("options")):
-        draft.options = options
-    for _, _, draft in elements(family.named("hashed")):
-        draft.is_hashed = True
-    for _, _, draft in elements(family.named("refused")):
-        draft.is_refused = True
+        for key, _ in found.get(family.set_of(length), ()):
+            of(key).lengths.add(length)
+    for key, value in found.get(family.named("slots"), ()):
+        of(key).slots[_number(key[size:])] = endpoint(value)
+    for key, value in found.get(family.named("weights"), ()):
+        of(key).weights[endpoint(key[size:])] = _number(value)
+    for key, value in found.get(family.named("options"), ()):
+        of(key).options = _number(value)
+    for key, _ in found.get(family.named("hashed"), ()):
+        of(key).is_hashed = True
+    for key, _ in found.get(family.named("refused"), ()):
+        of(key).is_refused = True
+    return drafts
 
 
-def _elements(listing: Sequence[Mapping[str, Any]], name: str) -> Iterable[tuple[list[Any], Any]]:
-    """Yield key words and value of each element; the value of a set's is None."""
-    for item in _raw(listing, name):
-        key, value = item if isinstance(item, list) else (item, None)
-        yield key["concat"], value
+def _vip(key: bytes, family: Family) -> Vip:
+    protocol, port = _PROTOCOL_AND_PORT.unpack(key[-_PROTOCOL_AND_PORT.size :])
+    address = key[: -_PROTOCOL_AND_PORT.size]
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol {protocol} has no services")
+    return Vip(_address(address, family.version), port, PROTOCOLS[protocol])
 
 
-def _raw(listing: Sequence[Mapping[str, Any]], name: str) -> Sequence[Any]:
-    for entry in listing:
-        held = entry.get("map") or entry.get("set")
-        if held is not None and held["name"] == name:
-            found: Sequence[Any] = held.get("elem", ())
-            return found
-    return ()
+def _endpoint(words: bytes) -> Endpoint:
+    version = 6 if len(words) > 16 else 4
+    (port,) = _PORT.unpack(words[-_PORT.size :])
+    return Endpoint(_address(words[: -_PORT.size], version), port)
 
 
-@lru_cache(maxsize=65536)
-def _address(text: str) -> IPAddress:
-    return IPv4Address(text)
+def _address(words: bytes, version: int) -> IPAddress:
+    return IPv6Address(words) if version == 6 else IPv4Address(words)
 
 
-@lru_cache(maxsize=65536)
-def _address6(text: str) -> IPAddress:
-    return IPv6Address(text)
+def _number(words: bytes) -> int:
+    return int.from_bytes(words, sys.byteorder)

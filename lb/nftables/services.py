@@ -6,10 +6,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 import msgspec
 import structlog
 
+from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.exec import Flows
 from phalanx.lb.nftables.entry import EMPTY, Entry, compile_entry, endpoints_of, service_of
-from phalanx.lb.nftables.listing import STRUCTURE, TEXT, parse_listing
+from phalanx.lb.nftables.listing import SETS, STRUCTURE, TEXT, parse_elements
 from phalanx.lb.nftables.ruleset import (
     NAME,
     TABLE,
@@ -21,6 +22,7 @@ from phalanx.lb.nftables.script import Change, render_batches
 from phalanx.lb.service import Service, Vip
 from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
 from phalanx.net.model.objects import Protocol
+from phalanx.net.nft.dump import Raw, dump_elements
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.watch import LOST, TableWatch
 
@@ -100,10 +102,15 @@ class NftablesServices:
         return self._held
 
     async def _list(self) -> Held:
-        listing = await self._nft.read(f"list table {TABLE}", table=self.name)
-        if not listing:
+        listing = await self._nft.read(f"list table {TABLE}", table=self.name, with_elements=False)
+        elements = await self._dump() if listing else None
+        if elements is None:
             return Held({}, {}, is_sound=False)
-        found = parse_listing(listing)
+        try:
+            found = parse_elements(elements)
+        except ValueError as error:  # somebody else's, in our sets: they are made anew
+            log.warning("elements_not_ours", table=TABLE, error=str(error))
+            return Held({}, {}, is_sound=False)
         is_sound = found.fingerprint == {
             TEXT: text_fingerprint(self._ruleset),
             STRUCTURE: structure_fingerprint(listing),
@@ -114,6 +121,12 @@ class NftablesServices:
                 vip: Service(each.backends, is_whole=False) for vip, each in services.items()
             }
         return Held(found.entries, services, is_sound=is_sound)
+
+    async def _dump(self) -> dict[str, list[Raw]] | None:
+        try:
+            return await self._nft.open(lambda: dump_elements(NAME, SETS))
+        except OSError as error:
+            raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
 
     async def _change(
         self, held: Held, changes: Sequence[Change], upserts: Mapping[Vip, Service]

@@ -10,6 +10,7 @@ import pytest
 
 from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta
+from phalanx.core.reconcile.reconciler import Reconciler
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.lb.service import Backend, Service, Vip
 from phalanx.net.nft.library import Nft
@@ -146,3 +147,18 @@ async def test_refused_change_is_listed_anew(
     assert not damaged[WEB].is_whole
     await services.apply(upsert(WEB, TWO))
     assert await services.read() == {WEB: TWO}
+
+
+async def test_element_that_we_never_write_goes_with_the_table(
+    services: NftablesServices, library: CountingNft
+) -> None:
+    wanted = {WEB: ONE}
+    loop = Reconciler(services, lambda: wanted)
+    assert await loop.reconcile_once()
+    nft(library.namespace, "add element inet phalanx_lb refused { 11.0.0.9 . sctp . 80 }")
+
+    assert await loop.reconcile_once()
+
+    assert await services.read() == wanted
+    listing = await library.read("list set inet phalanx_lb refused", table="refused")
+    assert "elem" not in listing[0]["set"]

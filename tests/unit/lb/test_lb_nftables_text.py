@@ -1,5 +1,6 @@
 """What is written to nftables and how its listing is read: pure, so no kernel here."""
 
+import sys
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
@@ -7,11 +8,13 @@ import msgspec
 import pytest
 
 from phalanx.lb.nftables.entry import EMPTY, Entry, compile_entry, service_of
-from phalanx.lb.nftables.listing import parse_listing
+from phalanx.lb.nftables.listing import parse_elements
 from phalanx.lb.nftables.ruleset import render_ruleset, structure_fingerprint
 from phalanx.lb.nftables.script import Change, render_batches
 from phalanx.lb.service import Backend, Endpoint, Scheduler, Service, Vip
 from phalanx.net.model.objects import Protocol
+from phalanx.net.nft.dump import decode_elements
+from phalanx.net.rtnl.attribute import encode_attribute
 
 POOL = IPv4Network("11.0.0.0/8")
 WEB = Vip(IPv4Address("11.0.0.1"), 80)
@@ -182,8 +185,23 @@ LISTING: list[dict[str, Any]] = [
 ]
 
 
-def test_listing_is_read_by_vip() -> None:
-    held = parse_listing(LISTING)
+def test_elements_are_read_by_vip() -> None:
+    dns = bytes.fromhex("0b000001 11000000 00350000")
+    web6 = bytes.fromhex("fd01000c000000000000000000000001 06000000 01bb0000")
+    held = parse_elements(
+        {
+            "fingerprint": [(number(1), number(17)), (number(2), number(18))],
+            "slots": [(dns + number(0), bytes.fromhex("09000101 1f900000"))],
+            "weights": [(dns + bytes.fromhex("09000102 00080000"), number(0))],
+            "refused": [(bytes.fromhex("0b000002 06000000 00500000"), b"")],
+            "services_8": [(dns, b"")],
+            "services_32": [],
+            "slots6": [(web6 + number(3), bytes.fromhex("fd00" + "00" * 13 + "11 1f900000"))],
+            "options6": [(web6, number(9))],
+            "hashed6": [(web6, b"")],
+            "services6_128": [(web6, b"")],
+        }
+    )
 
     assert held.fingerprint == {1: 17, 2: 18}
     assert held.entries == {
@@ -193,7 +211,32 @@ def test_listing_is_read_by_vip() -> None:
             weights={Endpoint(TWO.address, 8): 0},
         ),
         Vip(IPv4Address("11.0.0.2"), 80): Entry(is_refused=True),
+        Vip(IPv6Address("fd01:c::1"), 443): Entry(
+            lengths=frozenset({128}),
+            slots={3: Endpoint(IPv6Address("fd00::11"), 8080)},
+            options=9,
+            is_hashed=True,
+        ),
     }
+
+
+def number(value: int) -> bytes:
+    return value.to_bytes(4, sys.byteorder)
+
+
+def test_elements_are_cut_out_of_a_message_whatever_else_they_carry() -> None:
+    flags = encode_attribute(3, b"\0\0\0\1")
+    elements = [
+        encode_attribute(1, encode_attribute(1, b"key-one-")) + flags,
+        flags
+        + encode_attribute(1, encode_attribute(1, b"key2"))
+        + encode_attribute(2, encode_attribute(1, b"datum-78")),
+    ]
+    listed = b"".join(encode_attribute(1, each) for each in elements)
+    names = encode_attribute(1, b"table\0") + encode_attribute(2, b"set\0")
+    message = b"\1\0\0\0" + names + encode_attribute(3, listed)
+
+    assert list(decode_elements(message)) == [(b"key-one-", b""), (b"key2", b"datum-78")]
 
 
 def test_structure_is_told_apart_by_rules_and_not_by_elements_or_handles() -> None:
