@@ -359,10 +359,13 @@ class NetworkRegistry:
             self._bus.publish(NetworkChanged())
         log.info("policy_removed", policy=name)
 
-    async def settle_vips(self, wanted: Collection[str]) -> None:
+    async def settle_vips(
+        self, wanted: Collection[str], chosen: Collection[IPv4Address | IPv6Address] = ()
+    ) -> None:
         """Lease an address of each family to every name of *wanted* and free all others.
 
-        A full range leaves a name out, with a warning; it harms no other.
+        None of *chosen* is leased: tasks have VIPs by these addresses. A full
+        range leaves a name out, with a warning; it harms no other.
         """
         if self._are_vips_whole and self.vips.keys() == set(wanted):
             return
@@ -373,7 +376,9 @@ class NetworkRegistry:
                     await self._erase(VIPS, name)
                     del vips[name]
                 taken = {lease.address for lease in vips.values()}
+                taken |= {each for each in chosen if isinstance(each, IPv4Address)}
                 taken6 = {a for lease in vips.values() if (a := lease.address6) is not None}
+                taken6 |= {each for each in chosen if isinstance(each, IPv6Address)}
                 for name in sorted(set(wanted)):
                     try:
                         lease = self._vip(vips.get(name), name, taken, taken6)

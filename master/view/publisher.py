@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -35,7 +36,7 @@ from phalanx.master.view.project import (
 )
 from phalanx.mesos.v1 import mesos as v1
 from phalanx.net.feed.source import FeedSource
-from phalanx.net.model.objects import Object, Task
+from phalanx.net.model.objects import IPAddress, Object, Task
 from phalanx.net.model.view import Ref, View
 from phalanx.net.model.vip import NamedVip, declared_vips
 
@@ -72,8 +73,10 @@ class Publisher:
         self._others = others
         self._source = FeedSource()
         self._view = View()
-        self._names: dict[str, frozenset[str]] = {}  # of VIPs, by the task that declares them
+        # What tasks declare as VIPs, names or addresses, by task.
+        self._declared: dict[str, frozenset[str | IPAddress]] = {}
         self._wanted: Counter[str] = Counter()  # VIP names, by how many tasks declare them
+        self._chosen: Counter[IPAddress] = Counter()  # VIP addresses that tasks chose, likewise
         self._tasks: set[TaskKey] = set()  # to rebuild
         self._frameworks: set[str] = set()  # to rebuild
         self._is_open = False
@@ -147,7 +150,7 @@ class Publisher:
         upserts, removals = await self._rebuild()
         is_settled = True
         try:
-            await self._networks.settle_vips(self._wanted.keys())
+            await self._networks.settle_vips(self._wanted.keys(), self._chosen.keys())
         except UnavailableError as error:
             log.warning("vips_not_settled", error=str(error))
             is_settled = False
@@ -201,18 +204,24 @@ class Publisher:
         return framework.tasks.get(key[1]) or framework.unreachable.get(key[1])
 
     def _note_vips(self, key: TaskKey, task: Task | None) -> None:
-        names: frozenset[str] = frozenset()
+        now: frozenset[str | IPAddress] = frozenset()
         if task is not None:
             name = self._cluster.frameworks[key[0]].info.name
             declared = (item.vip for item in declared_vips(task, name))
-            names = frozenset(vip.name for vip in declared if isinstance(vip, NamedVip))
+            now = frozenset(
+                vip.name if isinstance(vip, NamedVip) else vip.address for vip in declared
+            )
         task_key = "/".join(key)
-        before = self._names.pop(task_key, frozenset())
-        if names:
-            self._names[task_key] = names
-        for gone in before - names:
-            self._wanted[gone] -= 1
-            if not self._wanted[gone]:
-                del self._wanted[gone]
-        for new in names - before:
-            self._wanted[new] += 1
+        before = self._declared.pop(task_key, frozenset())
+        if now:
+            self._declared[task_key] = now
+        for gone in before - now:
+            self._count(gone, -1)
+        for new in now - before:
+            self._count(new, 1)
+
+    def _count(self, declared: str | IPAddress, number: int) -> None:
+        counter: Counter[Any] = self._wanted if isinstance(declared, str) else self._chosen
+        counter[declared] += number
+        if not counter[declared]:
+            del counter[declared]

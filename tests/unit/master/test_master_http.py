@@ -41,6 +41,7 @@ from phalanx.mesos.v1.protobuf import decode_protobuf, encode_protobuf
 from phalanx.mesos.v1.scheduler import Call as SchedulerCall
 from phalanx.mesos.v1.scheduler import Decline, Event, Subscribe
 from phalanx.net.feed.client import follow
+from phalanx.net.model.lease import VIP_POOL, lease_vip
 from phalanx.net.model.objects import Liveness, TaskPhase
 from phalanx.net.model.view import View
 
@@ -353,6 +354,22 @@ ATTACHED = {
         "network_infos": [{"name": "dcos", "ip_addresses": [{"ip_address": "9.0.0.2"}]}]
     }
 }
+
+
+async def test_no_name_is_leased_an_address_that_a_task_chose(client: Client) -> None:
+    agent = FakeAgent(client, address="198.18.0.2")
+    await agent.subscribe()
+    framework = FakeFramework(client)
+    await framework.subscribe()
+    chosen = lease_vip("web.marathon", VIP_POOL, ())
+    labels = [{"key": "VIP_0", "value": "/web:80"}, {"key": "VIP_1", "value": f"{chosen}:80"}]
+    port = {"number": 80, "labels": {"labels": labels}}
+
+    await framework.launch("web.1", discovery={**VIP, "ports": {"ports": [port]}})
+
+    async with views(client) as seen:
+        view = await seen.until(lambda view: view.vips)
+        assert view.vips["web.marathon"].address == chosen + 1
 
 
 async def test_a_task_from_offer_to_view_and_end(client: Client) -> None:

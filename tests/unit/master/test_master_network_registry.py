@@ -270,6 +270,20 @@ async def test_vip_keeps_its_address_while_it_is_wanted() -> None:
     assert registry.vips.keys() == {"db.marathon"}
 
 
+async def test_address_that_a_task_chose_is_leased_to_no_name() -> None:
+    first = opened(MemoryStore())
+    await first.settle_vips({"web.marathon"})
+    lease = first.vips["web.marathon"]
+    assert lease.address6 is not None
+    registry = opened(MemoryStore())
+
+    await registry.settle_vips({"web.marathon"}, {lease.address, lease.address6})
+
+    after = registry.vips["web.marathon"]
+    assert after.address != lease.address
+    assert after.address6 == lease.address6 + 1
+
+
 async def test_full_vip_range_leaves_names_out() -> None:
     registry = opened(MemoryStore())
 
