@@ -8,7 +8,7 @@ from phalanx.core.error import ConflictError, InvalidError, NotFoundError
 from phalanx.marathon.api.answer import as_json, body_of, deployed, flag, origin_of
 from phalanx.marathon.api.desk import Desk, desk_of
 from phalanx.marathon.api.embed import app_embeds, group_embeds
-from phalanx.marathon.api.tree import group_tree, root_at, versions_of
+from phalanx.marathon.api.tree import group_ids, group_tree, root_at, versions_of
 from phalanx.marathon.definition.group import (
     GroupUpdate,
     Rollback,
@@ -24,10 +24,11 @@ from phalanx.marathon.definition.parse import as_object
 from phalanx.marathon.definition.problem import DefinitionError, Problem
 from phalanx.marathon.definition.render import render_app
 from phalanx.marathon.engine.story import steps_of
-from phalanx.marathon.engine.view import app_view
+from phalanx.marathon.engine.view import app_view, holders_of
 from phalanx.marathon.model.group import Root
 from phalanx.marathon.model.moment import moment
 from phalanx.marathon.model.path import ROOT, absolute, is_within
+from phalanx.marathon.schedule.pod_planning import Pods
 
 Edit = Callable[[Root], Root]
 
@@ -37,15 +38,16 @@ async def get_group(request: web.Request) -> web.Response:
     desk, group_id = desk_of(request), _id(request)
     ledger = desk.board.ledger
     root = ledger.root
-    require_group(root, group_id)
-    embed = app_embeds(request)
+    _require(desk, group_id)
+    embed, holders = app_embeds(request), holders_of(desk.board)
     view = group_tree(
         root,
         group_id,
         shown=group_embeds(request),
         version=_present_version(desk),
         history=ledger.history,
-        show_app=lambda app: app_view(desk.board, app, embed=embed),
+        show_app=lambda app: app_view(desk.board, app, embed=embed, deployments=holders),
+        pods=ledger.pods,
     )
     return as_json(view)
 
@@ -54,7 +56,7 @@ async def list_group_apps(request: web.Request) -> web.Response:
     """Answer every app of a group and of the groups below it."""
     desk, group_id = desk_of(request), _id(request)
     root = desk.board.ledger.root
-    require_group(root, group_id)
+    _require(desk, group_id)
     embed = app_embeds(request)
     ids = sorted(app_id for app_id in root.apps if is_within(app_id, group_id))
     return as_json({"apps": [app_view(desk.board, root.apps[i], embed=embed) for i in ids]})
@@ -63,7 +65,7 @@ async def list_group_apps(request: web.Request) -> web.Response:
 async def list_group_versions(request: web.Request) -> web.Response:
     """Answer the versions of a group, newest first."""
     desk, group_id = desk_of(request), _id(request)
-    require_group(desk.board.ledger.root, group_id)
+    _require(desk, group_id)
     versions = versions_of(desk.board.ledger.history, group_id)
     return as_json(versions or [_present_version(desk)])
 
@@ -142,15 +144,27 @@ async def patch_group(request: web.Request) -> web.Response:
 
 
 async def delete_group(request: web.Request) -> web.Response:
-    """Delete a group and everything in it."""
-    group_id = _id(request)
+    """Delete a group and everything in it, pods too."""
+    desk, group_id = desk_of(request), _id(request)
 
     def edit(root: Root) -> Root:
         if group_id in root.apps:
             raise ConflictError(f"{group_id} is an app, not a group")
+        _require(desk, group_id)
         return without_group(root, group_id)
 
-    return await _deploy(request, edit, group_id)
+    def edit_pods(pods: Pods) -> Pods:
+        return {pod_id: pod for pod_id, pod in pods.items() if not is_within(pod_id, group_id)}
+
+    force = flag(request, "force")
+    origin = origin_of(request, group_id)
+    return deployed(await desk.orders.change(edit, origin, force=force, pods=edit_pods))
+
+
+def _require(desk: Desk, group_id: str) -> None:
+    ledger = desk.board.ledger
+    if group_id not in group_ids(ledger.root, ledger.pods):
+        raise NotFoundError(f"Group '{group_id}' does not exist")
 
 
 def _id(request: web.Request) -> str:

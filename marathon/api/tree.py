@@ -1,14 +1,14 @@
 """Groups as clients read them: a tree of what the root holds flat (reference marathon §1.11)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from phalanx.marathon.definition.pod_render import render_pod
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.group import Past, Root, root_before
 from phalanx.marathon.model.path import ROOT, groups_above, parent_of
-
-Show = Callable[[Any], dict[str, Any]]
+from phalanx.marathon.model.pod import Pod
 
 
 def group_tree(
@@ -19,6 +19,7 @@ def group_tree(
     version: str,
     history: Iterable[Past],
     show_app: Callable[[App], dict[str, Any]],
+    pods: Mapping[str, Pod] = {},
 ) -> dict[str, Any]:
     """Return a group and all below it.
 
@@ -27,10 +28,13 @@ def group_tree(
     first) says nothing of.
     """
     apps: dict[str, list[App]] = defaultdict(list)
+    pods_of: dict[str, list[Pod]] = defaultdict(list)
     groups: dict[str, list[str]] = defaultdict(list)
     for app_id in sorted(root.apps):
         apps[parent_of(app_id)].append(root.apps[app_id])
-    for below in sorted(root.group_ids() - {ROOT}):
+    for pod_id in sorted(pods):
+        pods_of[parent_of(pod_id)].append(pods[pod_id])
+    for below in sorted(group_ids(root, pods) - {ROOT}):
         groups[parent_of(below)].append(below)
     versions = _versions(history)
 
@@ -40,7 +44,7 @@ def group_tree(
             "id": id,
             "apps": [show_app(app) for app in apps[id]] if "apps" in shown else [],
             "groups": [tree(child) for child in groups[id]] if "groups" in shown else [],
-            "pods": [],
+            "pods": [render_pod(pod) for pod in pods_of[id]] if "pods" in shown else [],
             "dependencies": [] if group is None else list(group.dependencies),
             "version": versions.get(id) or (group.version if group is not None else version),
         }
@@ -49,6 +53,11 @@ def group_tree(
         return view
 
     return tree(group_id)
+
+
+def group_ids(root: Root, pods: Collection[str]) -> frozenset[str]:
+    """Return every group that is there, those around pods included."""
+    return root.group_ids() | {group for pod_id in pods for group in groups_above(pod_id)}
 
 
 def _versions(history: Iterable[Past]) -> dict[str, str]:

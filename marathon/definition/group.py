@@ -256,8 +256,7 @@ def restored_root(root: Root, former: Root, group_id: str) -> Root:
 
 
 def without_group(root: Root, group_id: str) -> Root:
-    """Return *root* without a group and all that is in it; raise NotFoundError."""
-    require_group(root, group_id)
+    """Return *root* without a group and all that is in it."""
     apps, groups = dict(root.apps), dict(root.groups)
     _remove(apps, groups, group_id)
     return replace(root, apps=apps, groups=groups)

@@ -355,3 +355,22 @@ async def test_service_ports_of_a_group_are_unique(marathon: Marathon) -> None:
 
     ports = [definition["port"] for a in answer["apps"] for definition in a["portDefinitions"]]
     assert sorted(ports) == [10000, 10001, 10002]
+
+
+async def test_pods_are_shown_kept_by_updates_and_deleted_with_the_group(
+    marathon: Marathon,
+) -> None:
+    container = {"name": "one", "exec": {"command": {"shell": "x"}}, "resources": {"cpus": 0.1}}
+    pod = {"id": "/g/sub/pod", "containers": [container], "scaling": {"instances": 0}}
+    status, answer = await marathon.ask("POST", "/v2/pods", pod)
+    assert status == 201, answer
+    await put(marathon, "/v2/groups/g?force=true", {"apps": [app("a")], "groups": []})
+
+    _, group = await marathon.ask("GET", "/v2/groups/g")
+    deleted, _ = await marathon.ask("DELETE", "/v2/groups/g?force=true")
+    _, pods = await marathon.ask("GET", "/v2/pods")
+
+    assert [found["id"] for found in group["groups"][0]["pods"]] == ["/g/sub/pod"]
+    assert deleted == 200
+    assert pods == []
+    assert (await marathon.ask("GET", "/v2/groups/g"))[0] == 404
