@@ -100,7 +100,7 @@ def _judge(version: str) -> str:
     return f"""\
   chain judge{version} {{
     {_ANSWER} goto answer{version}
-    ct state related {errors} goto through
+    ct state related {errors} return
     meta priority set {word} saddr map @{FINE}{version} goto ends{version}
     meta priority set {word} saddr map @{WIDE}{version} goto ends{version}
     goto default
@@ -173,16 +173,11 @@ ISOLATION = Layout(
     table="phalanx_isolation",
     body=f"""
 {_sets()}\
-  chain through {{
-    meta mark & {RECEIVED_MARK | HOMELESS_MARK:#010x} != 0 \
-meta mark set meta mark & {UNMARKED:#010x}
-    accept
-  }}
   chain pass {{
-    ip dscp & 0x06 == 0 meta priority set none goto through
+    ip dscp & 0x06 == 0 meta priority set none return
     meta nfproto ipv4 meta priority set ip dscp & 0x06 map {{ \
-0 : 0:0, 2 : 0:2, 4 : 0:6, 6 : 0:4 }} goto through
-    meta priority set none goto through
+0 : 0:0, 2 : 0:2, 4 : 0:6, 6 : 0:4 }} return
+    meta priority set none
   }}
   chain refuse {{
 {_same()}\
@@ -230,13 +225,12 @@ comment "between networks, by a VIP"
     ip daddr @{NETWORKS}4 goto judge4
     ip6 saddr @{NETWORKS}6 goto judge6
     ip6 daddr @{NETWORKS}6 goto judge6
-    goto through
   }}
   chain borrowed {{
-    ip daddr 224.0.0.0/4 return
+    fib saddr . iif oif exists return
+    ip daddr {{ 224.0.0.0/4, 255.255.255.255 }} return
     ip6 daddr ff00::/8 return
-    ip daddr 255.255.255.255 return
-    fib saddr . iif oif missing counter drop comment "an address of somebody else"
+    counter drop comment "an address of somebody else"
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
@@ -276,7 +270,9 @@ comment "an address of somebody else"
   }}
   chain output {{
     type filter hook output priority filter; policy accept;
-    meta mark & {RECEIVED_MARK:#010x} != 0 goto walls
+    meta mark & {RECEIVED_MARK:#010x} != 0 jump walls
+    meta mark & {RECEIVED_MARK | HOMELESS_MARK:#010x} != 0 \
+meta mark set meta mark & {UNMARKED:#010x}
   }}
 """,
 )
