@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 
 import uvloop
 
+from phalanx.core.collector import calm_collector
 from phalanx.core.log import configure_log
 from phalanx.dns.admission import Admission
 from phalanx.dns.forward.forwarder import Forwarder
@@ -41,6 +42,7 @@ async def main(apps: int, rate: int, *upstreams: str) -> None:
     foreign = forwarder.recent if upstreams else None
     zones = ZoneTable(node=NODE, servers=[], forwards=bool(upstreams), foreign=foreign)
     zones.publish(cluster(apps))
+    calm_collector()  # as the plane does
     async with DnsServer(
         zones,
         forwarder,

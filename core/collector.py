@@ -13,6 +13,7 @@ YOUNG = 10_000  # objects made, less those freed, before the young ones are look
 MIDDLE = 10  # such looks before those that stayed are looked through again
 NEVER = 1_000_000
 FULL_SECONDS = 900.0
+ASIDE_SECONDS = 60.0
 
 
 def calm_collector() -> None:
@@ -27,3 +28,15 @@ async def collect_now_and_then(every_seconds: float = FULL_SECONDS) -> None:
     while True:
         await asyncio.sleep(every_seconds)
         gc.collect()
+
+
+async def set_aside_now_and_then(every_seconds: float = ASIDE_SECONDS) -> None:
+    """Take what has stayed out of every later look, until cancelled.
+
+    For a daemon that must answer within milliseconds whatever it holds: a full
+    look never comes. A cycle that forms later among what was set aside stays for ever.
+    """
+    while True:
+        await asyncio.sleep(every_seconds)
+        gc.collect(1)
+        gc.freeze()

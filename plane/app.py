@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from phalanx.core.api.error import errors_as_json
 from phalanx.core.api.serve import Listener, serve
+from phalanx.core.collector import calm_collector, set_aside_now_and_then
 from phalanx.core.daemon import run_daemon
 from phalanx.core.error import DataplaneError
 from phalanx.core.log import configure_log
@@ -159,7 +160,9 @@ class Plane:
                 place = Listener(str(config.ip), config.mesos_dns_port)
                 await stack.enter_async_context(serve(names, place))
             stack.enter_context(drift_watched(self._sequence, *NFT_TABLES, node=config.ip))
+            calm_collector()  # a full look at 100,000 tasks would keep names waiting for a second
             async with asyncio.TaskGroup() as group:
+                group.create_task(set_aside_now_and_then())
                 group.create_task(self._mirror.run())
                 group.create_task(self._mirror.keep())
                 group.create_task(self._sequence.run())
