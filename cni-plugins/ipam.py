@@ -1,6 +1,7 @@
 """Addresses from given ranges, with the options of the reference plugin host-local."""
 
 from phalanx.cni.leases import Leases, NothingFreeError, Range, exists
+from phalanx.cni.leasing import ask_delete, ask_plane, virtual_network
 from phalanx.cni.results import objects
 from phalanx.cni.skeleton import (
     BAD_CONFIG,
@@ -35,6 +36,10 @@ class Plan:
         self.directory = call.text("dataDir", DIRECTORY, ipam) or DIRECTORY
         self.resolver = call.text("resolvConf", "", ipam)
         self.routes = [_route(each) for each in objects(ipam, "routes")]
+        self.sets: list[list[Range]] = []
+        self.wishes: list[bytes] = []
+        if virtual_network(call):
+            return  # the plane knows the rest
         sets: list[object] = []
         if ipam.get("subnet") is not None:
             keys = ("subnet", "rangeStart", "rangeEnd", "gateway")
@@ -56,6 +61,9 @@ def lease(call: Call, plan: Plan, *, take_over: bool = False) -> Json:
     With *take_over* the owner is known to have no link, so what it holds is
     left from an ADD that died.
     """
+    if virtual_network(call):
+        more = {"routes": plan.routes, "dns": _resolver(plan.resolver)}
+        return {**ask_plane(call, take_over=take_over), **more}
     wishes = set(plan.wishes)
     result: list[Json] = []
     with Leases(plan.directory, call.network) as leases:
@@ -93,11 +101,17 @@ def lease(call: Call, plan: Plan, *, take_over: bool = False) -> Json:
 
 def release(call: Call, directory: str) -> None:
     """Free what the owner holds; holding nothing is no error."""
+    if virtual_network(call):
+        ask_delete(call)
+        return
     _free(call, directory, lambda owner: owner in (call.owner, f"{call.container}:"))
 
 
 def release_others(call: Call, directory: str) -> None:
     """Free every lease of the network whose owner is not valid."""
+    if virtual_network(call):
+        ask_plane(call)
+        return
     valid = call.valid()
     containers = {owner.rpartition(":")[0] for owner in valid}
 
@@ -122,6 +136,10 @@ def directory_of(call: Call) -> str:
 
 def check(call: Call, directory: str) -> None:
     """Raise Refusal unless the owner holds the addresses of the previous result."""
+    if virtual_network(call):
+        call.needed_previous()
+        ask_plane(call)
+        return
     held: set[str] = set()
     if exists(directory, call.network):
         with Leases(directory, call.network) as leases:
@@ -141,6 +159,9 @@ def check(call: Call, directory: str) -> None:
 
 def check_room(call: Call, plan: Plan) -> None:
     """Raise Refusal unless an address of each range set is free."""
+    if virtual_network(call):
+        ask_plane(call)
+        return
     with Leases(plan.directory, call.network) as leases:
         held = [int.from_bytes(packed_of(name), "big") for name in leases.held()]
     for ranges in plan.sets:

@@ -138,6 +138,11 @@ class Attachments:
         if refusals:
             raise CniError(Code.KERNEL, "; ".join(map(str, refusals.values())))
 
+    @property
+    def addresses(self) -> AddressStore:
+        """Return the leases."""
+        return self._addresses
+
     def sweep(self) -> None:
         """Free every lease whose interface has no link: left by a reboot, or by an ADD that died.
 
@@ -146,7 +151,7 @@ class Attachments:
         """
         for network in self._addresses.networks():
             held = set(self._addresses.leases(network).values())
-            for owner in held:
+            for owner in held - self._addresses.noted(network).keys():
                 if owner.ifname and not self._links.has(veth_name(owner)):
                     self._ports.close(network, owner)
                     freed = self._addresses.release(network, owner)

@@ -5,6 +5,7 @@ from typing import Any
 
 from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.bridge import LeasedNetwork
+from phalanx.net.attachment.lease import carry_out_lease
 from phalanx.net.attachment.request import Command, Request
 
 
@@ -16,6 +17,8 @@ def carry_out(
     *network* is asked only by the commands that need to know the network: DEL
     and GC go by what is on disk and in the kernel, so they work after its end.
     """
+    if request.leases_of:
+        return carry_out_lease(attachments.addresses, request, network)
     match request.command:
         case Command.ADD:
             return attachments.add(request, network())

@@ -46,6 +46,8 @@ class Request:
     wishes: Wishes = NO_WISHES  # ADD and CHECK
     ports: Sequence[PortMapping] = ()  # ADD: ports of the node that are to lead here
     valid: frozenset[Owner] = frozenset()  # GC: everything else goes
+    leases_of: str = ""  # only addresses are asked for, for this network of another main plugin
+    take_over: bool = False  # ADD of such: what the owner holds is left from one that died
     previous: Sequence[Interface] = ()  # CHECK: addresses that ADD returned
     previous_mac: str = ""  # CHECK: the container's MAC in it, if it says
 
@@ -82,6 +84,8 @@ def parse_request(raw: object) -> Request:
         wishes=_wishes(raw, config) if command in (Command.ADD, Command.CHECK) else NO_WISHES,
         ports=_ports(config) if command is Command.ADD else (),
         valid=_valid(config) if command is Command.GC else frozenset(),
+        leases_of=_text(raw, "leases_of"),
+        take_over=raw.get("take_over") is True,
         previous=_previous(config) if command is Command.CHECK else (),
         previous_mac=mac_in(config["prevResult"], owner) if command is Command.CHECK else "",
     )

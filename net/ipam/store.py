@@ -44,8 +44,11 @@ class AddressStore:
         owner: Owner,
         *,
         requested: Sequence[IPAddress] = (),
+        note: str = "",
     ) -> tuple[IPAddress, ...]:
         """Lease an address of each pool to *owner*: the requested one of the family, or the next.
+
+        *note* says whom the lease is for when no link of ours goes with it.
 
         Raises ConflictError for an owner that holds an address of the network
         already, and InvalidError, ConflictError or UnavailableError when there
@@ -65,7 +68,7 @@ class AddressStore:
                 else:
                     check_requested(wanted, pool, taken=leases.keys())
                     chosen.append(wanted)
-            _write(place, chosen, owner)
+            _write(place, chosen, owner, note)
             return tuple(chosen)
 
     def find(self, network: str, owner: Owner) -> tuple[IPAddress, ...]:
@@ -93,13 +96,22 @@ class AddressStore:
         """
         return self._free(network, lambda other: other in (owner, Owner(owner.container_id, "")))
 
-    def collect(self, network: str, valid: Set[Owner]) -> Mapping[IPAddress, Owner]:
-        """Free every lease whose owner is not in *valid* and return what was freed."""
-        containers = {owner.container_id for owner in valid}
+    def noted(self, network: str) -> Mapping[Owner, str]:
+        """Return the owners of leases with a note, and the notes."""
+        place = self._place(network)
+        return _notes(place) if place.is_dir() else {}
+
+    def collect(
+        self, network: str, valid: Set[Owner], *, note: str = ""
+    ) -> Mapping[IPAddress, Owner]:
+        """Free the leases with this *note* whose owner is not in *valid*; return what was freed."""
+        containers, notes = {owner.container_id for owner in valid}, self.noted(network)
         return self._free(
             network,
             lambda other: (
-                other not in valid and (other.ifname != "" or other.container_id not in containers)
+                notes.get(other, "") == note
+                and other not in valid
+                and (other.ifname != "" or other.container_id not in containers)
             ),
         )
 
@@ -144,11 +156,12 @@ def boot_id() -> str:
     return BOOT_ID.read_text().strip()
 
 
-def _write(place: Path, addresses: Sequence[IPAddress], owner: Owner) -> None:
+def _write(place: Path, addresses: Sequence[IPAddress], owner: Owner, note: str) -> None:
     """Write the leases, all or none: each is whole when it has its name."""
     done: list[Path] = []
     try:
-        (place / DRAFT).write_text(f"{owner.container_id}\r\n{owner.ifname}", newline="")
+        lines = [owner.container_id, owner.ifname, *([note] if note else [])]
+        (place / DRAFT).write_text("\r\n".join(lines), newline="")
         for number, address in enumerate(addresses):
             os.link(place / DRAFT, path := place / str(address))
             done.append(path)
@@ -175,9 +188,20 @@ def _read(place: Path) -> dict[IPAddress, Owner]:
     leases: dict[IPAddress, Owner] = {}
     for name in os.listdir(place):
         if (address := _parse_address(name)) is not None:
-            container_id, _, ifname = _text(f"{place}/{name}").strip().partition("\r\n")
-            leases[address] = Owner(container_id.strip(), ifname.strip())
+            leases[address] = _owner(f"{place}/{name}")[0]
     return leases
+
+
+def _notes(place: Path) -> dict[Owner, str]:
+    names = (name for name in os.listdir(place) if _parse_address(name) is not None)
+    return {owner: note for owner, note in (_owner(f"{place}/{name}") for name in names) if note}
+
+
+def _owner(path: str) -> tuple[Owner, str]:
+    """Return whose a lease is, and its note."""
+    container_id, _, rest = _text(path).strip().partition("\r\n")
+    ifname, _, note = rest.partition("\r\n")
+    return Owner(container_id.strip(), ifname.strip()), note.strip()
 
 
 def _text(path: str) -> str:

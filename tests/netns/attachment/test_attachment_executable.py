@@ -40,10 +40,11 @@ async def main(path, leases):
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     links = KernelLinks()
+    attachments = Attachments(links, AddressStore(Path(leases)), KernelHostPorts())
+    links.run(attachments.sweep)
     async with CniServer(
         Path(path), node=NODE, view=lambda: VIEW, walled=lambda: VIEW, in_sync=lambda: True,
-        attachments=Attachments(links, AddressStore(Path(leases)), KernelHostPorts()),
-        thread=links.thread,
+        attachments=attachments, thread=links.thread,
     ):
         print("ready", flush=True)
         await stop.wait()
@@ -53,6 +54,7 @@ structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 asyncio.run(main(*sys.argv[1:]))
 """
 
+REFERENCE = Path("/usr/lib/cni")
 COOKIE = """
 import socket
 with socket.socket() as probe:
@@ -122,7 +124,13 @@ class Node:
         return name
 
     def run(
-        self, command: str, container: str = "", *, version: str = "1.0.0", **config: object
+        self,
+        command: str,
+        container: str = "",
+        *,
+        version: str = "1.0.0",
+        plugin: str = "phalanx-net",
+        **config: object,
     ) -> Outcome:
         full = {"cniVersion": version, "name": "dcos", "type": "phalanx-net"}
         environ = {
@@ -130,11 +138,13 @@ class Node:
             "CNI_CONTAINERID": container,
             "CNI_NETNS": f"/run/netns/{container}" if container else "",
             "CNI_IFNAME": "eth0",
-            "CNI_PATH": str(self.plugin.parent),
+            "CNI_PATH": f"{self.plugin.parent}:{REFERENCE}",
             "PATH": "/usr/bin:/bin",
         }
+        path = self.plugin.with_name(plugin)
+        path = path if path.exists() else REFERENCE / plugin
         done = subprocess.run(
-            self.enter(str(self.plugin)),
+            self.enter(str(path)),
             env=environ,
             input=json.dumps({**full, "socket": str(self.socket), **config}).encode(),
             capture_output=True,
@@ -365,3 +375,60 @@ def test_bad_network_without_plane_is_refused_with_its_version(node: Node) -> No
     assert refused.output["code"] == 7
     assert refused.output["cniVersion"] == "0.4.0"
     assert node.links() == {"lo"}
+
+
+def ipam_config(node: Node, kind: str, **more: Any) -> dict[str, Any]:
+    ipam = {"type": "phalanx-ipam", "network": "dcos", "socket": str(node.socket)}
+    return {
+        "name": "legacy",
+        "type": kind,
+        "bridge": "phxtestbr",
+        "isGateway": True,
+        "ipam": {**ipam, "routes": [{"dst": "0.0.0.0/0"}]},
+        **more,
+    }
+
+
+@pytest.mark.parametrize("main", ["phalanx-bridge", "bridge"])
+def test_other_main_plugins_lease_from_the_same_subnet(node: Node, main: str) -> None:
+    node.start_plane()
+    ours, first, second = (node.container() for _ in range(3))
+    config = ipam_config(node, main)
+    assert node.run("ADD", ours).address == "9.0.1.2/24"
+
+    one, two = (node.run("ADD", each, plugin=main, **config) for each in (first, second))
+
+    assert (one.status, two.status) == (0, 0), (one.output, two.output)
+    assert [one.address, two.address] == ["9.0.1.3/24", "9.0.1.4/24"]
+    assert one.output["ips"][0]["gateway"] == "9.0.1.1"
+    assert node.run("CHECK", first, plugin=main, prevResult=one.output, **config).status == 0
+    node.stop_plane(signal.SIGKILL)
+    node.start_plane()  # what has no link of ours is not taken for left over
+    assert node.held() == {"9.0.1.2", "9.0.1.3", "9.0.1.4"}
+
+    assert node.run("GC", version="1.1.0").status == 0  # of the other network
+    assert node.held() == {"9.0.1.3", "9.0.1.4"}
+    for _ in range(2):
+        done = node.run("DEL", first, plugin=main, prevResult=one.output, **config)
+        assert done.status == 0, done.output
+    assert node.held() == {"9.0.1.4"}
+    if main == "phalanx-bridge":  # the reference has no GC
+        keep: dict[str, Any] = {"cni.dev/valid-attachments": []}
+        done = node.run("GC", version="1.1.0", plugin=main, **config, **keep)
+        assert done.status == 0, done.output
+        assert node.held() == set()
+
+
+def test_ipam_without_its_plane_says_so_and_leaves_nothing(node: Node) -> None:
+    container = node.container()
+    config = ipam_config(node, "phalanx-bridge")
+
+    refused = node.run("ADD", container, plugin="phalanx-bridge", **config)
+
+    assert refused.output["code"] == 11
+    assert "no plane listens" in refused.output["msg"]
+    assert node.links() - {"phxtestbr"} == {"lo"}
+    status = node.run("STATUS", version="1.1.0", plugin="phalanx-ipam", **config)
+    assert status.output["code"] == 50
+    both = {**config, "ipam": {**config["ipam"], "subnet": "10.1.0.0/24"}}
+    assert node.run("ADD", container, plugin="phalanx-bridge", **both).output["code"] == 7
