@@ -7,17 +7,20 @@ PYTEST := .venv/bin/python -Im pytest
 IPVS_PYTEST := env CI=$(CI) PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PYTEST) -p no:cacheprovider \
 	-p pytest_asyncio.plugin -p pytest_timeout
 
-.PHONY: help setup demo test test-ipvs check unit netns e2e bench lab clean
+.PHONY: help setup setup-bench demo test test-ipvs check unit netns e2e bench lab clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .setup-stamp: scripts/setup pyproject.toml
 	$(SUDO) scripts/setup
 	@touch $@
 
 setup: .setup-stamp ## Install OS packages and the virtual environment in .venv
+
+setup-bench: .setup-stamp ## Unpack what lb-path races against into .bench: nginx, wrk, HAProxy
+	$(SUDO) scripts/setup-bench
 
 demo: .setup-stamp ## Run the main job and print what it proved; KEEP=1 leaves the cluster up
 	$(SUDO) $(PHALANX) lab demo --name demo $(if $(KEEP),--keep)
@@ -53,4 +56,4 @@ lab: .setup-stamp ## Start a cluster on this machine
 	$(SUDO) $(PHALANX) lab up
 
 clean: ## Remove the virtual environment and caches
-	rm -rf .venv .guest .setup-stamp .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info src/*.egg-info
+	rm -rf .venv .guest .bench .setup-stamp .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info src/*.egg-info
