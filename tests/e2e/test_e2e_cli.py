@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from phalanx.labs.demo.cluster import Cluster
+from phalanx.labs.wait import wait_until
 
 PHALANX = [sys.executable, "-Im", "phalanx.cli.main"]
 
@@ -28,6 +29,39 @@ def test_a_network_is_made_listed_and_deleted(cluster: Cluster) -> None:
     assert {lease["subnet"] for lease in red["leases"]} == {"10.140.0.0/26", "10.140.0.64/26"}
     assert "10.140.0.64/26" in shown.stdout
     assert "red" not in phalanx(cluster, "network", "list", "--json").stdout
+
+
+def test_a_network_changes_while_it_is_there_and_every_node_follows(cluster: Cluster) -> None:
+    made = phalanx(cluster, "network", "create", "red", "10.140.0.0/16", "--mtu", "1400")
+    changed = phalanx(
+        cluster, "network", "change", "red", "--subnet6", "fd00:8c::/64", "--subnet",
+        "10.140.0.0/15", "--mtu", "1300", "--open",
+    )  # fmt: skip
+    shown = phalanx(cluster, "network", "show", "red")
+    refused = phalanx(cluster, "network", "change", "red", "--prefix", "26")
+
+    assert (made.returncode, changed.returncode, shown.returncode) == (0, 0, 0), changed.stderr
+    assert "MTU 1300, open" in shown.stdout
+    assert "fd00:8c::/64, a /80 for each agent" in shown.stdout
+    assert refused.returncode == 1
+    assert "is leased 10.140.0.0/24" in refused.stderr
+    leases = json.loads(phalanx(cluster, "network", "show", "red", "--json").stdout)["leases"]
+    mine = str(cluster.lab.node("a1").address)
+    theirs = {
+        prefix
+        for lease in leases
+        if lease["node"] != mine
+        for prefix in (lease["subnet"], lease["subnet6"])
+    }
+
+    def routed(prefix: str) -> bool:
+        family = "-6" if ":" in prefix else "-4"
+        return "encap" in cluster.on("a1", "ip", family, "route", "show", prefix).stdout
+
+    assert theirs
+    assert wait_until(lambda: all(map(routed, theirs)), seconds=20)
+    phalanx(cluster, "network", "delete", "red")
+    assert wait_until(lambda: not any(map(routed, theirs)), seconds=20)
 
 
 def test_a_policy_is_added_listed_and_removed(cluster: Cluster) -> None:
