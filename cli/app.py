@@ -29,7 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     deploy = verbs.add_parser("deploy", help="create or change apps and follow until they run")
     deploy.add_argument(
-        "file", help="an app, a pod or a list of apps as JSON; - for standard input"
+        "file", help="an app, a list of apps, a pod or a group as JSON; - for standard input"
+    )
+    deploy.add_argument(
+        "--dry-run", action="store_true", help="of a group: print the steps and do nothing"
     )
     listing = verbs.add_parser("list", help="show every app")
     show = verbs.add_parser("show", help="show an app, its tasks, and what it waits for")
@@ -39,8 +42,11 @@ def main(arguments: Sequence[str]) -> int:
     scale.add_argument("instances", type=int)
     restart = verbs.add_parser("restart", help="replace every instance")
     restart.add_argument("id")
-    delete = verbs.add_parser("delete", help="remove an app")
+    delete = verbs.add_parser("delete", help="remove an app, a group or a pod")
     delete.add_argument("id")
+    of = delete.add_mutually_exclusive_group()
+    of.add_argument("--group", action="store_true", help="the id is a group's: all in it goes")
+    of.add_argument("--pod", action="store_true", help="the id is a pod's")
     for verb in (deploy, scale, restart, delete):
         verb.add_argument("--force", action="store_true", help="break what else is being deployed")
         verb.add_argument("--no-wait", action="store_true", help="do not follow the deployment")
@@ -60,6 +66,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _deploy(given: argparse.Namespace) -> None:
     body = _read(given.file)
+    if isinstance(body, dict) and _is_group(body):
+        _deploy_group(given, body)
+        return
+    if given.dry_run:
+        raise InvalidError(f"{given.file}: only a group can be deployed dry")
     if isinstance(body, list):
         _change(given, "PUT", "/v2/apps", body)
         return
@@ -82,6 +93,28 @@ def _deploy_pod(given: argparse.Namespace, pod: dict[str, Any]) -> None:
     running = call(given.marathon, "GET", "/v2/deployments")
     ids = [one["id"] for one in running if pod["id"] in one["affectedPods"]]
     _follow(given, ids)
+
+
+def _is_group(body: Mapping[str, Any]) -> bool:
+    """Tell whether a definition is that of a group: it has lists that no app has."""
+    return "apps" in body or "groups" in body
+
+
+def _deploy_group(given: argparse.Namespace, body: Mapping[str, Any]) -> None:
+    if not isinstance(body.get("id"), str):
+        raise InvalidError(f"{given.file}: a group needs an id")
+    path = _path(body["id"], kind="groups")
+    absolute = {**body, "id": _absolute(body["id"])}
+    if not given.dry_run:
+        _change(given, "PUT", path, absolute)
+        return
+    answer = call(given.marathon, "PUT", f"{path}?dryRun=true", absolute)
+    if given.json:
+        print(json.dumps(answer, indent=2))
+        return
+    for number, step in enumerate(answer["steps"], 1):
+        actions = (f"{a['action']} {a.get('app') or a.get('pod')}" for a in step["actions"])
+        print(f"step {number}: {', '.join(actions)}")
 
 
 def _list(given: argparse.Namespace) -> None:
@@ -139,7 +172,8 @@ def _restart(given: argparse.Namespace) -> None:
 
 
 def _delete(given: argparse.Namespace) -> None:
-    _change(given, "DELETE", _path(given.id), None)
+    kind = "groups" if given.group else "pods" if given.pod else "apps"
+    _change(given, "DELETE", _path(given.id, kind=kind), None)
 
 
 def _change(given: argparse.Namespace, method: str, path: str, body: object) -> None:
@@ -221,8 +255,8 @@ def _absolute(id: str) -> str:
     return "/" + id.strip("/")
 
 
-def _path(id: str) -> str:
-    return "/v2/apps" + urllib.parse.quote(_absolute(id))
+def _path(id: str, kind: str = "apps") -> str:
+    return f"/v2/{kind}" + urllib.parse.quote(_absolute(id))
 
 
 def _read(name: str) -> object:

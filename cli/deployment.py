@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import urllib.parse
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from phalanx.cli.follow import follow, progress_of, waiting
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one of ``list``, ``watch``; return the exit status."""
+    """Run one of ``list``, ``watch``, ``rollback``; return the exit status."""
     parser = argparse.ArgumentParser(prog="phalanx deployment", description="Deployments.")
     add_marathon_flag(parser)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -20,8 +21,16 @@ def main(arguments: Sequence[str]) -> int:
     watch = verbs.add_parser("watch", help="follow a deployment, or all, until over")
     watch.add_argument("id", nargs="?", help="of a deployment; all that run when left out")
     watch.add_argument("--timeout", type=float, metavar="SECONDS", help="give up following")
+    rollback = verbs.add_parser("rollback", help="undo a deployment that runs, by its opposite")
+    rollback.add_argument("id")
+    rollback.add_argument(
+        "--stop", action="store_true", help="only stop it, and leave everything where it is"
+    )
+    rollback.add_argument("--timeout", type=float, metavar="SECONDS", help="give up following")
     given = parser.parse_args(arguments)
-    if given.verb == "list":
+    if given.verb == "rollback":
+        _rollback(given.marathon, given.id, stop=given.stop, timeout_seconds=given.timeout)
+    elif given.verb == "list":
         _list(given.marathon, as_json=given.json)
     else:
         _watch(given.marathon, given.id, timeout_seconds=given.timeout)
@@ -34,11 +43,18 @@ def _list(marathon: str, *, as_json: bool) -> None:
         print(json.dumps(running, indent=2))
         return
     for deployment in running:
-        apps = deployment["affectedApps"]
+        apps = [*deployment["affectedApps"], *deployment.get("affectedPods", ())]
         print(f"{deployment['id']}  since {deployment['version']}: {', '.join(apps)}")
         print(f"  {progress_of(deployment, ()).line()}")
         for line in waiting(marathon, apps):
             print(f"  {line}")
+
+
+def _rollback(marathon: str, id: str, *, stop: bool, timeout_seconds: float | None) -> None:
+    path = f"/v2/deployments/{urllib.parse.quote(id, safe='')}"
+    answer = call(marathon, "DELETE", f"{path}?force=true" if stop else path)
+    if not stop:
+        _watch(marathon, answer["deploymentId"], timeout_seconds=timeout_seconds)
 
 
 def _watch(marathon: str, id: str | None, *, timeout_seconds: float | None) -> None:

@@ -85,7 +85,7 @@ def follow(
         apps = [app for id in deployment["affectedApps"] for app in _app(marathon, id)]
         now = progress_of(deployment, apps)
         if now != said:
-            console.print(now.line(), highlight=False, markup=False)
+            console.print(now.line(), highlight=False, markup=False, soft_wrap=True)
             said = now
         if deadline is not None and time.monotonic() > deadline:
             why = "\n  ".join(waiting(marathon, deployment["affectedApps"]))

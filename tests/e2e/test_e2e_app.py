@@ -94,3 +94,56 @@ def test_a_bad_definition_is_refused_with_its_place(
 
     assert refused.returncode == 1
     assert words in refused.stderr
+
+
+def test_a_group_is_tried_deployed_undone_and_deleted(cluster: Cluster, tmp_path: Path) -> None:
+    app = {"cmd": "sleep 600", "cpus": 0.05, "mem": 16}
+    group = {
+        "id": "shop",
+        "apps": [{"id": "web", "dependencies": ["db"], **app}, {"id": "db", **app}],
+    }
+    file = tmp_path / "group.json"
+    file.write_text(json.dumps(group))
+
+    dry = phalanx(cluster, "app", "deploy", "--dry-run", str(file))
+    nothing = phalanx(cluster, "app", "list").stdout
+    deployed = phalanx(cluster, "app", "deploy", str(file))
+    group["apps"][0]["cpus"] = 900  # type: ignore[index]  # it is a list of apps
+    file.write_text(json.dumps(group))
+    stuck = phalanx(cluster, "app", "deploy", "--timeout", "1", str(file))
+    found = re.search(r"deployment (\S+)", stuck.stdout)
+    assert found is not None, stuck.stdout + stuck.stderr
+    undone = phalanx(cluster, "deployment", "rollback", found[1])
+    deleted = phalanx(cluster, "app", "delete", "--group", "shop")
+
+    assert dry.stdout.splitlines() == [
+        "step 1: StartApplication /shop/db, StartApplication /shop/web",
+        "step 2: ScaleApplication /shop/db",
+        "step 3: ScaleApplication /shop/web",
+    ]
+    assert "/shop" not in nothing
+    assert deployed.returncode == 0, deployed.stderr
+    assert "/shop/web 1/1 running" in deployed.stdout
+    assert stuck.returncode == 1
+    assert "InsufficientCpus" in stuck.stderr
+    assert undone.returncode == 0, undone.stderr
+    assert deleted.returncode == 0, deleted.stderr
+
+
+def test_a_pod_is_deployed_and_deleted(cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "pod.json"
+    container = {
+        "name": "one",
+        "exec": {"command": {"shell": "sleep 600"}},
+        "resources": {"cpus": 0.05, "mem": 16},
+    }
+    file.write_text(json.dumps({"id": "/pair", "containers": [container]}))
+
+    made = phalanx(cluster, "app", "deploy", str(file))
+    changed = phalanx(cluster, "app", "deploy", "--json", str(file))
+    deleted = phalanx(cluster, "app", "delete", "--pod", "/pair")
+
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.rstrip().endswith("done"), made.stdout
+    assert json.loads(changed.stdout)["id"] == "/pair"
+    assert deleted.returncode == 0, deleted.stderr
