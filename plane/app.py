@@ -20,6 +20,7 @@ from phalanx.core.service import SocketStore
 from phalanx.dns.api.config import shown_config
 from phalanx.dns.api.records import dns_routes
 from phalanx.dns.api.resolve import resolve_route
+from phalanx.dns.follow import follow_upstreams
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.metrics import DnsCollector
 from phalanx.dns.publish import ZoneTable
@@ -58,7 +59,6 @@ from phalanx.plane.walls import Walls
 
 log = structlog.get_logger()
 
-UPSTREAMS_SECONDS = 2.0  # between two looks at the resolv.conf that names upstreams
 GRACE_SECONDS = 3.0  # how long a new process waits for the feed before it uses the disk's View
 
 
@@ -167,7 +167,14 @@ class Plane:
                 group.create_task(self._mirror.keep())
                 group.create_task(self._sequence.run())
                 group.create_task(self._lose_patience())
-                group.create_task(self._follow_upstreams())
+                group.create_task(
+                    follow_upstreams(
+                        config.name_servers,
+                        self._forwarder,
+                        self._zones,
+                        zone_upstreams=config.zone_upstreams,
+                    )
+                )
                 group.create_task(self._problems.run())
                 if config.resolv_conf is not None:
                     group.create_task(self._resolv_conf(config.resolv_conf, server).run())
@@ -274,20 +281,6 @@ class Plane:
         await asyncio.sleep(GRACE_SECONDS)
         self._is_patient = False
         self._sequence.poke()
-
-    async def _follow_upstreams(self) -> None:
-        """Ask the name servers of a resolv.conf that changes; one that names none is an outage."""
-        known = self._config.name_servers()
-        while True:
-            await asyncio.sleep(UPSTREAMS_SECONDS)
-            found = self._config.name_servers()
-            if not found or found == known:
-                continue
-            known = found
-            self._forwarder.reroute(found, self._config.zone_upstreams)
-            self._forwarder.probe_loops()
-            self._zones.set_forwards(self._forwarder.forwards)
-            log.info("upstreams_changed", upstreams=found)
 
     def _done(self, outcome: Mapping[str, bool]) -> None:
         """Publish names for what the load balancer holds, and remember how far we are."""

@@ -3,11 +3,14 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 from dnslib import RCODE, RR, A, DNSRecord
 
+from phalanx.dns.follow import follow_upstreams
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.server import DnsServer
@@ -128,3 +131,34 @@ async def test_upstream_may_have_an_ipv6_address() -> None:
             sock.sendto(reply, query[1])
 
             assert len((await asking).rr) == 1
+
+
+def is_asking_only(forwarder: Forwarder, address: str) -> bool:
+    return [str(each) for each in forwarder.routes.all] == [address]
+
+
+async def test_upstreams_of_a_file_that_changes_are_followed(
+    upstream: Open, tmp_path: Path
+) -> None:
+    old, new = await upstream(says), await upstream(says)
+    file = tmp_path / "upstreams"
+    file.write_text("")
+    forwarder = Forwarder()
+    zones = ZoneTable(node=NODE, servers=[])
+    async with DnsServer(zones, forwarder, addresses=["127.0.0.1"], port=0) as server:
+        port = server.listening[0].port
+        refused = await ask(port, "zero.example.com")
+        follow = asyncio.create_task(
+            follow_upstreams(lambda: file.read_text().split(), forwarder, zones, seconds=0.005)
+        )
+        for text, name in ((old.address, "one"), (new.address, "two"), ("", "three")):
+            file.write_text(text)
+            await until(partial(is_asking_only, forwarder, text or new.address))
+            reply = await ask(port, f"{name}.example.com")
+            assert (len(reply.rr), (await ask(port, "ready.spartan")).header.ra) == (1, 1)
+        follow.cancel()
+
+    assert RCODE[refused.header.rcode] == "REFUSED"
+    asked = b"".join(new.asked)
+    assert b"\x03two" in asked
+    assert b"\x05three" in asked

@@ -1,0 +1,34 @@
+"""Upstreams that change while we run: those that a resolv.conf names."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.forward.route import parse_routes
+from phalanx.dns.publish import ZoneTable
+
+log = structlog.get_logger()
+
+SECONDS = 2.0  # between two looks
+
+
+async def follow_upstreams(
+    name_servers: Callable[[], Sequence[str]],
+    forwarder: Forwarder,
+    zones: ZoneTable,
+    *,
+    zone_upstreams: Sequence[str] = (),
+    seconds: float = SECONDS,
+) -> None:
+    """Ask whom *name_servers* names now, until cancelled; nobody named is an outage: all stay."""
+    while True:
+        await asyncio.sleep(seconds)
+        found = name_servers()
+        if not found or parse_routes(found, zone_upstreams) == forwarder.routes:
+            continue
+        forwarder.reroute(found, zone_upstreams)
+        forwarder.probe_loops()
+        zones.set_forwards(forwarder.forwards)
+        log.info("upstreams_changed", upstreams=found)
