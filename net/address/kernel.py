@@ -57,8 +57,10 @@ def _dump(ipr: IPRoute) -> dict[IPAddress, None]:
         if item.get("label") == LABEL and item["prefixlen"] == 32
     }
     for item in ipr.addr("dump", family=AF_INET6, index=index):
+        if item["family"] != AF_INET6 or item["prefixlen"] != 128:
+            continue  # a kernel without IPv6 answers with IPv4's
         address = IPv6Address(item.get("address"))
-        if item["prefixlen"] == 128 and any(address in prefix for prefix in OURS6):
+        if any(address in prefix for prefix in OURS6):
             found[address] = None
     return found
 

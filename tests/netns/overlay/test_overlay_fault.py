@@ -114,19 +114,20 @@ class FusedNft(Nft):
 class Overlay:
     """The tables of a node that has just started: it remembers nothing."""
 
-    def __init__(self, ns: str, fuse: Fuse) -> None:
+    def __init__(self, ns: str, fuse: Fuse, *, has_ipv6: bool = True) -> None:
+        self._has_ipv6 = has_ipv6
         netns = Path("/run/netns", ns)
         rtnl, nft = FusedRtnl(netns, fuse), FusedNft(netns, fuse)
         self._handles: list[Rtnl | Nft] = [rtnl, nft]
         self.view = View()
-        settings = desired_settings()
+        settings = desired_settings(has_ipv6=has_ipv6)
         senders, routes = KernelSetTable(nft, SENDERS), KernelRoutes(rtnl)
         rules, links = KernelRules(rtnl), KernelLinks(rtnl)
         self._reads: list[tuple[Dataplane[Any, Any], Callable[[], Mapping[Any, Any]]]] = [
             (senders, lambda: desired_senders(self.view, node=ME)),
             (links, lambda: desired_links(self.view)),
             (ProcSettings(rtnl, settings), lambda: settings),
-            (KernelAddresses(rtnl), lambda: {node6(ME): None}),
+            (KernelAddresses(rtnl), lambda: {node6(ME): None} if has_ipv6 else {}),
             (rules, lambda: desired_rules(self.view)),
             (routes, lambda: self._routes(self.view)),
         ]
@@ -141,13 +142,14 @@ class Overlay:
             routes,
             lambda: self.view,
             self._routes,
-            lambda old, new: changed_routes(old, new, node=ME),
+            lambda old, new: changed_routes(old, new, node=ME, has_ipv6=has_ipv6),
         )
         self._tables: list[Table] = [first, *plain[1:-1], last]
 
-    @staticmethod
-    def _routes(view: View) -> Mapping[Any, Any]:
-        return desired_routes(view, node=ME, vip_range=VIPS, vip_range6=VIPS6)
+    def _routes(self, view: View) -> Mapping[Any, Any]:
+        return desired_routes(
+            view, node=ME, vip_range=VIPS, vip_range6=VIPS6, has_ipv6=self._has_ipv6
+        )
 
     async def follow(self, view: View, *, resync: bool = False) -> bool:
         """Make one pass for *view*; return whether all tables hold it."""
@@ -216,6 +218,32 @@ async def test_death_at_any_step_is_made_good_by_the_successor(ns: str) -> None:
             assert await overlay.held(), f"after a death in step {step}"
         finally:
             overlay.close()
+
+
+async def test_node_whose_links_begin_without_ipv6_has_it_where_it_is_needed(ns: str) -> None:
+    begin(ns)
+    names = ("all", "default", "lo")
+    switched_off = [f"net.ipv6.conf.{name}.disable_ipv6=1" for name in names]
+    ip("netns", "exec", ns, "sysctl", "-qw", *switched_off)
+    overlay = Overlay(ns, Fuse())
+    try:
+        assert await overlay.follow(VIEW, resync=True)
+
+        assert await overlay.held()
+    finally:
+        overlay.close()
+
+
+async def test_node_without_ipv6_has_the_rest(ns: str) -> None:
+    begin(ns)
+    overlay = Overlay(ns, Fuse(), has_ipv6=False)
+    try:
+        assert await overlay.follow(VIEW, resync=True)
+        assert await overlay.held()
+    finally:
+        overlay.close()
+
+    assert "fd0" not in ip("-n", ns, "-6", "route") + ip("-n", ns, "-6", "address")
 
 
 @pytest.mark.parametrize("seed", range(4))
