@@ -128,7 +128,7 @@ async def _kill(
         raise BadRequestError("You cannot use scale and wipe at the same time.")
     if not scale:
         views = [task_view(desk.board, instance) for instance in chosen]
-        await desk.orders.kill(chosen)
+        await desk.orders.kill(chosen, wipe=flag(request, "wipe"))
         return as_json({"task": views[0]} if is_single else {"tasks": views})
     fewer = Counter(instance.app_id for instance in chosen)
 

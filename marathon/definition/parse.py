@@ -71,6 +71,7 @@ def complete_app(modern: Mapping[str, Any], app_id: str | None, default_network:
     if problems := list(unsupported(raw)):
         raise DefinitionError(problems)
     _shape(raw)
+    _resident(raw)
     app = _convert(raw)
     app = _canonical(app, default_network)
     if problems := list(violations(app)):
@@ -101,6 +102,19 @@ def _shape(raw: dict[str, Any]) -> None:
     if isinstance(container, dict):
         usual = "DOCKER" if container.get("docker") else "MESOS"
         raw["container"] = {**container, "type": container.get("type", usual)}
+
+
+def _resident(raw: dict[str, Any]) -> None:
+    """Give an app with persistent volumes its own defaults: its agents are not to be left."""
+    container = raw.get("container")
+    volumes = container.get("volumes") if isinstance(container, dict) else None
+    if isinstance(volumes, list) and any(
+        isinstance(v, dict) and "persistent" in v for v in volumes
+    ):
+        raw.setdefault(
+            "upgradeStrategy", {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.0}
+        )
+        raw.setdefault("unreachableStrategy", "disabled")
 
 
 @cache

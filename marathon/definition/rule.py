@@ -12,8 +12,10 @@ from phalanx.marathon.model.app import (
     HealthProtocol,
     HttpCheck,
     NetworkMode,
+    PersistentVolume,
     TcpCheck,
     UnreachableStrategy,
+    Volume,
 )
 from phalanx.marathon.model.path import errors_of, top_of
 from phalanx.marathon.schedule.constraint import OPERATORS
@@ -37,6 +39,7 @@ def violations(app: App) -> Iterator[Problem]:
     yield from _container(app)
     yield from _check(app)
     yield from _readiness(app)
+    yield from _resident(app)
     for index, constraint in enumerate(app.constraints):
         yield from (Problem(f"/constraints({index})", e) for e in constraint_errors(constraint))
     for index, check in enumerate(app.health_checks):
@@ -205,8 +208,11 @@ def _container(app: App) -> Iterator[Problem]:
             yield Problem(f"{at}/mode", "is neither RO nor RW")
         if not volume.container_path:
             yield Problem(f"{at}/containerPath", "must not be empty")
-        if (volume.host_path is None) == (volume.secret is None):
-            yield Problem(at, "must have either a hostPath or a secret")
+        given = (volume.host_path, volume.secret, volume.persistent)
+        if sum(part is not None for part in given) != 1:
+            yield Problem(at, "must have either a hostPath, a secret or a persistent volume")
+        if volume.persistent is not None:
+            yield from _persistent(volume, volume.persistent, at)
     if container.type not in ("DOCKER", "MESOS"):
         yield Problem("/container/type", f"{container.type!r} is neither MESOS nor DOCKER")
     image, linux = container.docker, container.linux_info
@@ -226,6 +232,28 @@ def _container(app: App) -> Iterator[Problem]:
             yield Problem(at, "is neither PRIVATE nor SHARE_PARENT")
         elif linux.ipc_info.shm_size is not None and linux.ipc_info.mode != "PRIVATE":
             yield Problem("/container/linuxInfo/ipcInfo/shmSize", "needs the mode PRIVATE")
+
+
+def _persistent(volume: Volume, kept: PersistentVolume, at: str) -> Iterator[Problem]:
+    if volume.mode != "RW":
+        yield Problem(f"{at}/mode", "must be RW for a persistent volume")
+    if "/" in volume.container_path:
+        yield Problem(f"{at}/containerPath", "must not contain / for a persistent volume")
+    if not 0 < kept.size <= MOST:
+        yield Problem(f"{at}/persistent/size", f"got {kept.size}, expected more than 0")
+    if kept.type != "root":
+        yield Problem(f"{at}/persistent/type", f"{kept.type!r}: only root is supported")
+
+
+def _resident(app: App) -> Iterator[Problem]:
+    if not app.is_resident:
+        return
+    if app.role == "*":
+        yield Problem("/role", "must not be '*' with persistent volumes, which are reserved")
+    if app.upgrade_strategy.maximum_over_capacity != 0:
+        yield Problem("/upgradeStrategy/maximumOverCapacity", "must be 0 for persistent volumes")
+    if app.container is not None and app.container.is_docker:
+        yield Problem("/container/type", "persistent volumes need the Mesos containerizer")
 
 
 def _check(app: App) -> Iterator[Problem]:

@@ -16,7 +16,6 @@ _DOCKER_KEYS = {
     "credential": "is no longer supported",
 }
 _VOLUME_KEYS = {
-    "persistent": "persistent volumes are not supported",
     "external": "external volumes are not supported",
 }
 

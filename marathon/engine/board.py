@@ -10,7 +10,7 @@ from phalanx.marathon.engine.bus import Bus
 from phalanx.marathon.engine.tally import Tally
 from phalanx.marathon.ledger.ledger import Ledger
 from phalanx.marathon.model.deployment import Action, Deployment
-from phalanx.marathon.model.instance import Instance
+from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule import verdict
@@ -82,6 +82,7 @@ class Board:
         self.kills_sent: dict[str, float] = {}
         self.readiness: dict[str, Readiness] = {}
         self.terminations: dict[str, deque[Termination]] = {}
+        self.litter: dict[str, str] = {}  # roles of reservations whose instances are no more
         self.region: str | None = None
         self.done: dict[str, bool] = {}  # whether anything is left to do for an app or pod
         self.resync_at = 0.0
@@ -123,6 +124,7 @@ class Board:
         instances = self.ledger.instances_of(spec_id)
         if spec is None:
             return verdict.stopping(instances)
+        instances = [i for i in instances if i.condition is not Condition.STOPPED]
         action = agenda.actions.get(spec_id)
         if action is None:
             if spec_id in agenda.awaited:

@@ -13,6 +13,7 @@ from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.model.path import safe_form
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.backoff import is_over
+from phalanx.marathon.schedule.status import after_end
 
 log = structlog.get_logger()
 
@@ -63,22 +64,52 @@ async def _carry_out(board: Board, spec_id: str, agenda: Agenda, now: float) -> 
     """Carry out the verdict on one app or pod, and note whether anything is left to do."""
     verdict = board.verdict_on(spec_id, agenda, now)
     ledger, spec = board.ledger, board.ledger.specs.get(spec_id)
+    stopped = [i for i in ledger.instances_of(spec_id) if i.condition is Condition.STOPPED]
+    if spec is None:
+        for instance in stopped:
+            await _remove(board, instance)
     for instance in verdict.end:
         if instance.launched is None:
-            await ledger.remove_instance(instance)
+            kept = None if spec is None else after_end(spec, _unwanted(instance), now)
+            if kept is None:
+                await _remove(board, instance)
+            else:
+                await ledger.put_instance(kept)
     await ledger.put_instances(
-        msgspec.structs.replace(instance, is_wanted=False)
-        for instance in verdict.end
-        if instance.launched is not None
+        _unwanted(instance) for instance in verdict.end if instance.launched is not None
     )
     if spec is not None:
-        await ledger.put_instances(_new(board, spec, now) for _ in range(verdict.add))
+        again = stopped[: verdict.add]
+        await ledger.put_instances(_resumed(instance, spec, now) for instance in again)
+        count = verdict.add - len(again)
+        await ledger.put_instances(_new(board, spec, now) for _ in range(count))
     if verdict.add or verdict.end:
         log.info("app_adjusted", app=spec_id, added=verdict.add, ended=len(verdict.end))
     board.done[spec_id] = verdict.done
     if spec is None and verdict.done:
         del board.done[spec_id]
         board.terminations.pop(spec_id, None)
+
+
+def _unwanted(instance: Instance) -> Instance:
+    return msgspec.structs.replace(instance, is_wanted=False)
+
+
+def _resumed(instance: Instance, spec: Spec, now: float) -> Instance:
+    """Return a stopped instance that is to run again, on the volumes that it has."""
+    return msgspec.structs.replace(
+        instance,
+        version=spec.version,
+        since=now,
+        condition=Condition.SCHEDULED,
+        is_wanted=True,
+    )
+
+
+async def _remove(board: Board, instance: Instance) -> None:
+    if instance.reservation is not None:
+        board.litter[instance.id] = instance.reservation.role
+    await board.ledger.remove_instance(instance)
 
 
 def _new(board: Board, spec: Spec, now: float) -> Instance:
@@ -115,7 +146,7 @@ async def _expunge(board: Board, now: float) -> None:
             continue
         due = _forgotten_at(board.ledger.specs.get(instance.app_id), instance)
         if due is not None and due <= now:
-            await board.ledger.remove_instance(instance)
+            await _remove(board, instance)
             board.forget(instance)
 
 

@@ -11,7 +11,9 @@ from phalanx.marathon.model.instance import Condition, Instance, Launched, Membe
 from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.schedule.backoff import after_launch
 from phalanx.marathon.schedule.constraint import REGION, ZONE
-from phalanx.marathon.schedule.match import Circumstances, Matching, Placement, matching
+from phalanx.marathon.schedule.match import Matching, Placement, matching
+from phalanx.marathon.schedule.residency import Circumstances, freeing, holds, is_ours
+from phalanx.marathon.schedule.stock import Stock
 from phalanx.mesos.v1.mesos import (
     Filters,
     Launch,
@@ -26,6 +28,7 @@ log = structlog.get_logger()
 
 UNNEEDED_SECONDS = 120.0  # a REVIVE ends this early
 LACKING_SECONDS = 5.0
+RESERVATION_SECONDS = 20.0  # within which a reservation must show in an offer
 
 
 async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
@@ -34,9 +37,11 @@ async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
     Call with the board's lock held.
     """
     now = board.clock()
+    await _give_up(board, offers, now)
     waiting = board.launchable(now)
     placed = board.placed({spec.id for spec, _ in waiting})
-    circumstances = Circumstances(now, board.region)
+    framework_id = board.ledger.framework_id or ""
+    circumstances = Circumstances(now, board.region, framework_id, board.identity)
     matched = matching(offers, waiting, placed, board.rng, circumstances)
     _count(board, matched, {spec.id for spec, _ in waiting}, now)
     filters = Filters(refuse_seconds=LACKING_SECONDS if matched.unplaced else UNNEEDED_SECONDS)
@@ -44,15 +49,25 @@ async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
     for placement in matched.placements:
         by_offer.setdefault(placement.offer.id.value, []).append(placement)
     await board.ledger.put_instances([_provisioned(board, p, now) for p in matched.placements])
+    litter = {offer.id.value: tuple(_litter(board, offer)) for offer in offers}
     calls = []
-    for placements in by_offer.values():
+    for offer in offers:
+        placements, freed = by_offer.get(offer.id.value, []), litter[offer.id.value]
+        if not placements and not freed:
+            continue
+        # What was just reserved, or freed, is to come back at once.
+        is_soon = bool(freed) or any(placement.keep for placement in placements)
         accept = Accept(
-            offer_ids=(placements[0].offer.id,),
-            operations=tuple(_operations(placements)),
-            filters=filters,
+            offer_ids=(offer.id,),
+            operations=(*freed, *_operations(placements)),
+            filters=Filters(refuse_seconds=0.0) if is_soon else filters,
         )
         calls.append(Call(type="ACCEPT", accept=accept))
-    declined = tuple(offer.id for offer in offers if offer.id.value not in by_offer)
+    declined = tuple(
+        offer.id
+        for offer in offers
+        if offer.id.value not in by_offer and not litter[offer.id.value]
+    )
     if declined:
         decline = Decline(offer_ids=declined, filters=filters)
         calls.append(Call(type="DECLINE", decline=decline))
@@ -61,7 +76,9 @@ async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
 
 def _operations(placements: Sequence[Placement]) -> Iterator[Operation]:
     """Yield one launch for all apps, and one for each pod."""
-    single = tuple(p.task for p in placements if p.executor is None)
+    for placement in placements:
+        yield from placement.keep
+    single = tuple(p.task for p in placements if p.executor is None and p.tasks)
     if single:
         yield Operation(type="LAUNCH", launch=Launch(task_infos=single))
     for placement in placements:
@@ -71,8 +88,39 @@ def _operations(placements: Sequence[Placement]) -> Iterator[Operation]:
             yield Operation(type="LAUNCH_GROUP", launch_group=launch)
 
 
+async def _give_up(board: Board, offers: Sequence[Offer], now: float) -> None:
+    """Forget reservations that the master did not make, so that they are tried anew."""
+    seen = {offer.agent_id.value: Stock(offer).kept for offer in offers}
+    for spec, instance in board.waiting():
+        reservation = instance.reservation
+        if not spec.is_resident or reservation is None or reservation.is_made:
+            continue
+        kept = seen.get(reservation.agent_id)
+        is_late = now - reservation.since >= RESERVATION_SECONDS
+        if is_late and kept is not None and instance.id not in kept:
+            await board.ledger.put_instance(msgspec.structs.replace(instance, reservation=None))
+
+
+def _litter(board: Board, offer: Offer) -> Iterator[Operation]:
+    """Yield what frees reservations of ours whose instances are no more, or are elsewhere."""
+    for owner, kept in Stock(offer).kept.items():
+        instance = board.ledger.instance(owner)
+        reservation = None if instance is None else instance.reservation
+        if reservation is not None and holds(kept, reservation):
+            continue
+        if not is_ours(kept, board.ledger.framework_id or ""):
+            continue
+        board.litter.pop(owner, None)
+        log.info("reservation_freed", instance=owner, agent=offer.hostname)
+        role = offer.allocation_info.role if offer.allocation_info is not None else None
+        yield from freeing(kept, role or "*")
+
+
 def _provisioned(board: Board, placement: Placement, now: float) -> Instance:
     offer, app_id = placement.offer, placement.instance.app_id
+    if placement.keep:
+        log.info("resources_reserved", instance=placement.instance.id, agent=offer.hostname)
+        return msgspec.structs.replace(placement.instance, reservation=placement.reservation)
     log.info("task_launched", task=placement.instance.task_id, agent=offer.hostname)
     spec = board.ledger.specs[app_id]
     names = [container.name for container in spec.containers] if isinstance(spec, Pod) else []
@@ -83,6 +131,7 @@ def _provisioned(board: Board, placement: Placement, now: float) -> Instance:
         placement.instance,
         version=spec.version,
         condition=Condition.PROVISIONED,
+        reservation=placement.reservation,
         since=now,
         launched=Launched(
             agent_id=offer.agent_id.value,

@@ -131,7 +131,9 @@ class Orders:
             found = (board.ledger.instance(instance.id) for instance in instances)
             doomed = [i for i in found if i is not None and (i.launched is not None or wipe)]
             await board.ledger.put_instances(
-                msgspec.structs.replace(i, doomed=True, is_wanted=i.is_wanted and not wipe)
+                msgspec.structs.replace(
+                    i, doomed=True, is_wanted=i.is_wanted and not wipe, wiped=i.wiped or wipe
+                )
                 for i in doomed
             )
         board.poke()

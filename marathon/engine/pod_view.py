@@ -17,6 +17,7 @@ _STATUS = {
     Condition.STARTING: "STAGING",
     Condition.KILLING: "TERMINAL",
     Condition.UNREACHABLE: "DEGRADED",
+    Condition.STOPPED: "TERMINAL",
 }
 
 

@@ -190,8 +190,10 @@ class Scheduler:
         self._follow_roles()
         board, now = self._board, self._board.clock()
         launchable = board.launchable(now)
-        wanted = frozenset(instance.task_id for _, instance in launchable)
-        roles = Roles(roles=tuple(sorted({spec.role for spec, _ in launchable})) or self._roles)
+        # Once more with each reservation that a task is to use, and for what is left over.
+        wanted = frozenset(_wish(instance) for _, instance in launchable) | board.litter.keys()
+        named = {spec.role for spec, _ in launchable} | {*board.litter.values()}
+        roles = Roles(roles=tuple(sorted(named)) or self._roles)
         if not wanted:
             if self._revived is not None:
                 self._calls.put_nowait(Call(type="SUPPRESS", suppress=roles))
@@ -290,6 +292,11 @@ class Scheduler:
             )
             for task_id in sorted(asked & launched.keys())
         )
+
+
+def _wish(instance: Instance) -> str:
+    kept = "" if instance.reservation is None else " kept"
+    return instance.task_id + kept
 
 
 def _launched(accept: Accept) -> Iterator[mesos.TaskInfo]:

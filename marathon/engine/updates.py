@@ -68,6 +68,8 @@ async def take_update(board: Board, status: TaskStatus, kill: Callable[[TaskStat
     if outcome.ended:
         _note_end(board, instance, now, message)
     if outcome.instance is None:
+        if instance.reservation is not None:
+            board.litter[instance.id] = instance.reservation.role
         await ledger.remove_instance(instance)
     elif outcome.instance != instance:
         await ledger.put_instance(outcome.instance)

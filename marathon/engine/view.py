@@ -121,7 +121,7 @@ def task_view(board: Board, instance: Instance) -> dict[str, Any]:
         "slaveId": launched.agent_id,
         "stagedAt": moment(launched.staged_at),
         "version": instance.version,
-        "localVolumes": [],
+        "localVolumes": _local_volumes(instance),
         "healthCheckResults": [_health_view(instance, results[i]) for i in sorted(results)],
         "role": launched.role,
     }
@@ -134,6 +134,19 @@ def task_view(board: Board, instance: Instance) -> dict[str, Any]:
     if launched.started_at is not None:
         view["startedAt"] = moment(launched.started_at)
     return view
+
+
+def _local_volumes(instance: Instance) -> list[dict[str, Any]]:
+    kept = () if instance.reservation is None else instance.reservation.volumes
+    return [
+        {
+            "runSpecId": instance.app_id,
+            "containerPath": volume.container_path,
+            "uuid": volume.persistence_id.rpartition("#")[2],
+            "persistenceId": volume.persistence_id,
+        }
+        for volume in kept
+    ]
 
 
 def _check_view(check: CheckStatusInfo) -> dict[str, Any]:

@@ -42,8 +42,8 @@ class Failure(msgspec.Struct, frozen=True, rename="camel"):
 class Ledger:
     """The state that outlives the process.
 
-    An instance that waits to be launched is not stored: after a restart there
-    is a new one in its place, and no task id is ever used twice.
+    An instance that waits to be launched, and has no volumes, is not stored: after a
+    restart there is a new one in its place, and no task id is ever used twice.
     """
 
     def __init__(self, store: Store) -> None:
@@ -147,9 +147,9 @@ class Ledger:
         """Keep *instance*."""
         key = f"instances/{instance.id}"
         known = self.instance(instance.id)
-        if instance.condition is not Condition.SCHEDULED:
+        if _is_stored(instance):
             await self._store.put(key, msgspec.json.encode(instance))
-        elif known is not None and known.condition is not Condition.SCHEDULED:
+        elif known is not None and _is_stored(known):
             await self._store.remove(key)
         self.roll.put(instance)
 
@@ -159,7 +159,7 @@ class Ledger:
 
     async def remove_instance(self, instance: Instance) -> None:
         """Forget *instance*."""
-        if instance.condition is not Condition.SCHEDULED:
+        if _is_stored(instance):
             await self._store.remove(f"instances/{instance.id}")
         self.roll.remove(instance)
 
@@ -282,3 +282,7 @@ class Ledger:
             except (msgspec.MsgspecError, ValueError) as error:
                 raise UnavailableError(f"state: {key} can't be read: {error}") from error
         return values
+
+
+def _is_stored(instance: Instance) -> bool:
+    return instance.condition is not Condition.SCHEDULED or instance.reservation is not None

@@ -360,9 +360,14 @@ class App(Value, frozen=True, kw_only=True, rename="camel"):
         return () if container is None else container.port_mappings or ()
 
     @property
+    def persistent_volumes(self) -> tuple[Volume, ...]:
+        """Return the volumes that outlive a task."""
+        return () if self.container is None else self.container.persistent_volumes
+
+    @property
     def is_resident(self) -> bool:
         """Tell whether the app's instances keep volumes, and so their agents."""
-        return self.container is not None and bool(self.container.persistent_volumes)
+        return bool(self.persistent_volumes)
 
     @property
     def config_version(self) -> str:

@@ -20,6 +20,7 @@ class Condition(enum.StrEnum):
     RUNNING = "Running"
     KILLING = "Killing"
     UNREACHABLE = "Unreachable"
+    STOPPED = "Stopped"
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,12 +59,31 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_ports: tuple[int | None, ...] = ()  # of a pod: each endpoint's host port
 
 
+class LocalVolume(msgspec.Struct, frozen=True, kw_only=True):
+    """A persistent volume of an instance; *size* in MiB."""
+
+    container_path: str
+    persistence_id: str
+    size: int
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept for an instance on one agent; *is_made* once a task ran on it."""
+
+    agent_id: str
+    role: str
+    since: float
+    volumes: tuple[LocalVolume, ...]
+    is_made: bool = False
+
+
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One copy of an app; a task that ends is followed by the next incarnation.
 
     *version* is the app's version that the instance was made for. An instance
     that is *doomed* is to be killed; *is_wanted* says whether another
-    incarnation follows.
+    incarnation follows. One with a *reservation* that is not wanted is stopped and
+    kept, unless it is *wiped*.
     """
 
     id: str
@@ -75,6 +95,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     is_wanted: bool = True
     doomed: bool = False
     launched: Launched | None = None
+    reservation: Reservation | None = None
+    wiped: bool = False
 
     @property
     def task_id(self) -> str:

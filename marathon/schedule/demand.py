@@ -25,7 +25,9 @@ class Demand:
 
 def demand_of(spec: Spec) -> Demand:
     """Return what one instance takes, all its tasks together."""
-    amounts = {"cpus": spec.cpus, "mem": spec.mem, "disk": spec.disk, "gpus": spec.gpus}
+    kept = sum(v.persistent.size for v in spec.persistent_volumes if v.persistent is not None)
+    disk = spec.disk + kept
+    amounts = {"cpus": spec.cpus, "mem": spec.mem, "disk": disk, "gpus": spec.gpus}
     return Demand(thousandths(amounts), host_ports(spec), inner_ports(spec))
 
 

@@ -8,16 +8,20 @@ from heapq import heapify, heappop, heappush
 from itertools import groupby
 from random import Random
 
-from phalanx.marathon.model.instance import Instance
+import msgspec
+
+from phalanx.marathon.model.app import App
+from phalanx.marathon.model.instance import Instance, Reservation
 from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.constraint import HOSTNAME, REGION, ZONE, Attributes, is_met
 from phalanx.marathon.schedule.demand import Demand, demand_of
 from phalanx.marathon.schedule.pod_task import pod_launch
 from phalanx.marathon.schedule.port import PortPlan, planned_ports
+from phalanx.marathon.schedule.residency import Circumstances, holds, kept_for
 from phalanx.marathon.schedule.stock import Stock
 from phalanx.marathon.schedule.task import task_info
-from phalanx.mesos.v1.mesos import ExecutorInfo, Offer, TaskInfo
+from phalanx.mesos.v1.mesos import ExecutorInfo, Offer, Operation, TaskInfo
 
 
 class Reason(enum.StrEnum):
@@ -54,6 +58,8 @@ class Placement:
     executor: ExecutorInfo | None
     ports: PortPlan
     attributes: Attributes
+    keep: tuple[Operation, ...] = ()  # what reserves; the tasks come with a later offer
+    reservation: Reservation | None = None
 
     @property
     def task(self) -> TaskInfo:
@@ -79,14 +85,6 @@ class Matching:
     unplaced: int  # instances that no offer did for
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What matching looks at beside offers: the time, and the region of the master."""
-
-    now: float = 0.0
-    region: str | None = None
-
-
 def matching(
     offers: Sequence[Offer],
     waiting: Sequence[tuple[Spec, Instance]],
@@ -110,9 +108,10 @@ def matching(
         search = _Search(spec, stocks, placed.get(spec.id, ()), rng, around)
         for _, instance in pairs:
             found = search.place(instance)
-            if found is None:
+            if found is not None:
+                placements.append(found)
+            elif not spec.is_resident:
                 break  # no other instance of it fits either
-            placements.append(found)
         rejections += search.rejections.values()
     return Matching(tuple(placements), tuple(rejections), len(waiting) - len(placements))
 
@@ -135,7 +134,9 @@ class _Search:
         self.rejections: dict[str, Rejection] = {}
         self._spec = spec
         self._demand = demand_of(spec)
-        self._roles = spec.accepted_resource_roles or ("*", spec.role)
+        # What is reserved for one instance must be nobody's before.
+        is_resident = isinstance(spec, App) and spec.is_resident
+        self._roles = ("*",) if is_resident else spec.accepted_resource_roles or ("*", spec.role)
         self._stocks = stocks
         self._rng = rng
         self._circumstances = circumstances
@@ -147,12 +148,14 @@ class _Search:
 
     def place(self, instance: Instance) -> Placement | None:
         """Return where one more instance goes, which is taken from the offer; None for nowhere."""
+        if instance.reservation is not None:
+            return self._resumed(instance, instance.reservation)
         while self._heap:
             index = heappop(self._heap)[-1]
             stock = self._stocks[index]
             ports = self._fit(stock)
             if isinstance(ports, PortPlan):
-                found = _placement(self._spec, self._demand, instance, stock, ports, self._roles)
+                found = self._placement(instance, stock, ports)
                 self._others.append(stock.attributes)
                 self._count[stock.attributes.get(HOSTNAME)] += 1
                 for again in (index, *self._aside):
@@ -163,6 +166,44 @@ class _Search:
             self.rejections[offer.id.value] = Rejection(self._spec.id, offer, ports)
             if ports is Reason.CONSTRAINT:
                 self._aside.append(index)
+        return None
+
+    def _placement(self, instance: Instance, stock: Stock, ports: PortPlan) -> Placement:
+        spec = self._spec
+        if isinstance(spec, App) and spec.is_resident:
+            operations, reservation = kept_for(spec, instance, stock, self._circumstances)
+            return Placement(
+                instance, stock.offer, (), None, ports, stock.attributes, operations, reservation
+            )
+        return _placement(spec, self._demand, instance, stock, ports, self._roles)
+
+    def _resumed(self, instance: Instance, reservation: Reservation) -> Placement | None:
+        """Return an instance's task on the resources that are kept for it."""
+        for stock in self._stocks:
+            offer, kept = stock.offer, stock.kept.get(instance.id)
+            is_there = kept is not None and holds(kept, reservation)
+            if offer.agent_id.value != reservation.agent_id or kept is None or not is_there:
+                reason = Rejection(self._spec.id, offer, Reason.RESERVATION)
+                self.rejections.setdefault(offer.id.value, reason)
+                continue
+            wanted, inner = self._demand.host_ports, self._demand.inner
+            ports = planned_ports(wanted, inner, stock.ports(self._roles), self._rng)
+            if ports is None:
+                reason = Rejection(self._spec.id, offer, Reason.PORTS)
+                self.rejections[offer.id.value] = reason
+                continue
+            assert isinstance(self._spec, App)  # pods keep nothing
+            resources = kept + stock.take({}, ports.taken, self._roles)
+            del stock.kept[instance.id]
+            task = task_info(
+                self._spec,
+                task_id=instance.task_id,
+                offer=offer,
+                resources=resources.messages(role=stock.role),
+                ports=ports,
+            )
+            made = msgspec.structs.replace(reservation, is_made=True)
+            return Placement(instance, offer, (task,), None, ports, stock.attributes, (), made)
         return None
 
     def _rank(self, index: int) -> tuple[int, int, int]:

@@ -37,6 +37,7 @@ def planned(
     apps = dict(edited.apps)
     for app_id in touched:
         old = before.apps.get(app_id)
+        _refuse_resident_change(old, edited.apps[app_id])
         ported = with_service_ports(edited.apps[app_id], before=old, taken=taken)
         taken.update(service_ports(ported))
         apps[app_id] = stamped(old, ported, version, restart=app_id in restart)
@@ -49,6 +50,16 @@ def planned(
         steps=steps(changed, Root(apps, edited.groups)),
         groups=groups,
     )
+
+
+def _refuse_resident_change(old: App | None, new: App) -> None:
+    """Raise InvalidError for a change of what instances with volumes have reserved."""
+    if old is None or not old.is_resident:
+        return
+    kept = [(a.cpus, a.mem, a.disk, a.gpus, a.persistent_volumes, a.role) for a in (old, new)]
+    if kept[0] != kept[1]:
+        words = "resources, role and persistent volumes of it must stay as they are"
+        raise InvalidError(f"{new.id}: {words}, since its instances have them reserved")
 
 
 def _ports(app: App) -> Iterator[int]:

@@ -63,7 +63,7 @@ def after_update(app: Spec | None, instance: Instance, status: TaskStatus, now: 
         forgets_unreachable(app) or not instance.is_wanted
     )
     if state in TERMINAL or state is TaskState.TASK_UNKNOWN or gone or launched is None:
-        return Outcome(next_incarnation(instance, now) if instance.is_wanted else None, ended=True)
+        return Outcome(after_end(app, instance, now), ended=True)
     condition = _CONDITION[state]
     return Outcome(
         msgspec.structs.replace(
@@ -82,6 +82,19 @@ def forgets_unreachable(app: Spec | None) -> bool:
         isinstance(app.unreachable_strategy, UnreachableStrategy)
         and app.unreachable_strategy.expunge_after_seconds == 0
     )
+
+
+def after_end(app: Spec | None, instance: Instance, now: float) -> Instance | None:
+    """Return what remains of an instance whose task ended: the next incarnation if it is wanted.
+
+    One that has volumes is kept, stopped, while there is its app.
+    """
+    if instance.is_wanted:
+        return next_incarnation(instance, now)
+    if app is None or instance.reservation is None or instance.wiped:
+        return None
+    stopped = next_incarnation(instance, now)
+    return msgspec.structs.replace(stopped, condition=Condition.STOPPED)
 
 
 def next_incarnation(instance: Instance, now: float) -> Instance:

@@ -135,7 +135,8 @@ def _container(app: App, ports: PortPlan, task_id: str) -> mesos.ContainerInfo |
         type="DOCKER" if is_docker else "MESOS",
         docker=_docker(app, container, ports, task_id) if is_docker else None,
         mesos=None if is_docker else mesos.MesosInfo(image=_image(container)),
-        volumes=tuple(_volume(app, volume) for volume in container.volumes),
+        # A persistent volume comes with its resource.
+        volumes=tuple(_volume(app, v) for v in container.volumes if v.persistent is None),
         network_infos=tuple(_network_infos(app, ports)),
         linux_info=linux_of(container.linux_info),
         tty_info=mesos.TTYInfo() if app.tty else None,

@@ -10,6 +10,7 @@ from phalanx.marathon.schedule.constraint import grouped_field
 
 _WEIGHT = {
     Condition.SCHEDULED: 0,
+    Condition.STOPPED: 0,
     Condition.UNREACHABLE: 1,
     Condition.KILLING: 2,
     Condition.PROVISIONED: 3,

@@ -242,8 +242,6 @@ def test_rule_is_kept(more: dict[str, Any], path: str, error: str) -> None:
         ({"executor": "/bin/x"}, "/executor"),
         ({"container": {"docker": {"image": "a", "pullConfig": {"secret": "b"}}}},
          "/container/docker/pullConfig"),
-        ({"container": {"volumes": [{"containerPath": "a", "persistent": {"size": 1}}]}},
-         "/container/volumes(0)/persistent"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_honoured_is_refused(more: dict[str, Any], path: str) -> None:
