@@ -1,0 +1,84 @@
+"""A persistent volume on a real agent outlives its task, and goes when it is wiped."""
+
+import json
+from typing import Any
+
+from phalanx.labs.demo.cluster import Cluster
+from phalanx.labs.demo.proof import until
+
+APP: dict[str, Any] = {
+    "id": "/prod/db",
+    "cmd": "echo life >> data/lives; exec sleep 600",
+    "cpus": 0.05,
+    "mem": 32,
+    "role": "prod",
+    "backoffSeconds": 0.1,
+    "container": {
+        "type": "MESOS",
+        "volumes": [{"containerPath": "data", "mode": "RW", "persistent": {"size": 16}}],
+    },
+    "healthChecks": [
+        {
+            "protocol": "COMMAND",
+            "command": {"value": "test -s data/lives"},
+            "intervalSeconds": 1,
+            "delaySeconds": 0,
+        }
+    ],
+}
+
+
+def ask(cluster: Cluster, method: str, path: str, body: object = None) -> Any:
+    url = f"http://{cluster.lab.node('m1').address}:8080{path}"
+    data = [] if body is None else ["-d", json.dumps(body)]
+    done = cluster.on("m1", "curl", "-sS", "-X", method, *data, url)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def settled(cluster: Cluster, *, other_than: str = "") -> dict[str, Any]:
+    """Wait for a task that runs, and for its deployment to be over."""
+    found: list[dict[str, Any]] = []
+
+    def look() -> str | None:
+        tasks = ask(cluster, "GET", "/v2/apps/prod/db/tasks")["tasks"]
+        found[:] = [
+            task for task in tasks if task["state"] == "TASK_RUNNING" and task["id"] != other_than
+        ]
+        is_over = ask(cluster, "GET", "/v2/deployments") == []
+        return "settled" if found and is_over else None
+
+    until(look, seconds=30, what="the app runs")
+    return found[0]
+
+
+def lives(cluster: Cluster, task: dict[str, Any]) -> int:
+    """Count what the volume of *task* has seen, on the agent itself."""
+    [volume] = task["localVolumes"]
+    name = volume["persistenceId"]
+    found = cluster.on("m1", "find", "/", "-xdev", "-name", "lives", "-path", f"*{name}*")
+    [path] = sorted(found.stdout.split())[:1] or [""]
+    return len(cluster.on("m1", "cat", path).stdout.split()) if path else 0
+
+
+def test_a_volume_outlives_its_task_until_it_is_wiped(cluster: Cluster) -> None:
+    answer = ask(cluster, "POST", "/v2/apps", APP)
+    assert "deployments" in answer, answer
+    first = settled(cluster)
+    assert lives(cluster, first) == 1
+
+    ask(cluster, "DELETE", f"/v2/apps/prod/db/tasks/{first['id']}")
+    second = settled(cluster, other_than=first["id"])
+    assert second["localVolumes"] == first["localVolumes"]
+    assert second["slaveId"] == first["slaveId"]
+    assert lives(cluster, second) == 2
+
+    ask(cluster, "DELETE", f"/v2/apps/prod/db/tasks/{second['id']}?wipe=true")
+    third = settled(cluster, other_than=second["id"])
+    assert third["localVolumes"] != first["localVolumes"]
+    assert lives(cluster, third) == 1
+    until(
+        lambda: "freed" if lives(cluster, first) == 0 else None,
+        seconds=30,
+        what="the wiped volume is gone",
+    )
