@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from phalanx.lb.service import Backend, Endpoint, Scheduler, Service
+from phalanx.lb.service import Backend, Endpoint, Scheduler, Service, in_order
 from phalanx.lb.slots import Table, filled, slots
 
 # By their number in an element; never to be changed, only added to.
@@ -54,11 +54,9 @@ def compile_entry(service: Service, previous: Entry = EMPTY) -> Entry:
 
 def service_of(entry: Entry) -> Service:
     """Return the service that the elements make, not whole when they contradict one another."""
-    backends = tuple(
-        sorted(
-            Backend(endpoint.address, endpoint.port, entry.weights.get(endpoint, 1))
-            for endpoint in endpoints_of(entry)
-        )
+    backends = in_order(
+        Backend(endpoint.address, endpoint.port, entry.weights.get(endpoint, 1))
+        for endpoint in endpoints_of(entry)
     )
     number, affinity = entry.options & (1 << SCHEDULER_BITS) - 1, entry.options >> SCHEDULER_BITS
     if number < len(SCHEDULERS):
