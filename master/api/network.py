@@ -20,9 +20,10 @@ S = TypeVar("S", NetworkSpec, NetworkChange)
 
 
 async def list_networks(request: web.Request) -> web.Response:
-    """Answer every network with its leases."""
+    """Answer every network with its leases, by VNI: the same from every leader."""
     registry = leader_of(request).networks
-    shown = [network_json(network, registry) for network in registry.networks.values()]
+    networks = sorted(registry.networks.values(), key=lambda network: network.vni)
+    shown = [network_json(network, registry) for network in networks]
     return web.json_response({"networks": shown})
 
 

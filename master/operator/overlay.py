@@ -23,7 +23,7 @@ def overlay_state(
     return {
         "network": {
             "vtep_subnet6": str(NODES6),
-            "overlays": [_info(network) for network in networks.values()],
+            "overlays": [_info(each) for each in sorted(networks.values(), key=lambda n: n.vni)],
         },
         "agents": [agent_overlays(at, networks, of_node[at]) for at in sorted(of_node)],
     }
@@ -37,7 +37,7 @@ def agent_overlays(
         "ip": str(agent),
         "overlays": [
             _overlay(networks[lease.network], lease)
-            for lease in leases
+            for lease in sorted(leases, key=lambda lease: lease.network)
             if lease.network in networks
         ],
     }

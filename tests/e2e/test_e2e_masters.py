@@ -41,6 +41,7 @@ def test_a_killed_leader_is_followed_and_loses_nothing(many: Cluster) -> None:
     many.await_app("web", 3)
     before, first = many.instances("web"), leader(many)
     vip = many.dig("a1", L4LB)
+    networks = many.master("GET", "/v1/networks")["networks"]
 
     with Visitor(many) as visitor:
         many.lab.kill(first, "master")
@@ -52,8 +53,8 @@ def test_a_killed_leader_is_followed_and_loses_nothing(many: Cluster) -> None:
     assert visitor.summary().startswith("none of")
     assert many.instances("web") == before
     assert many.dig("a1", L4LB) == vip
-    networks = {n["name"] for n in many.master("GET", "/v1/networks")["networks"]}
-    assert networks == {"dcos", "dcos6", "blue"}
+    assert {network["name"] for network in networks} == {"dcos", "dcos6", "blue"}
+    assert many.master("GET", "/v1/networks")["networks"] == networks  # leases and all
 
 
 def test_the_new_leader_carries_on_with_work(many: Cluster) -> None:
