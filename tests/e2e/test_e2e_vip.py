@@ -55,6 +55,26 @@ APPS = [
 ]
 
 
+POD: dict[str, Any] = {
+    "id": "/pod",
+    "scaling": {"kind": "fixed", "instances": 2},
+    "networks": [{"mode": "container", "name": "dcos"}],
+    "containers": [
+        {
+            "name": "server",
+            "resources": {"cpus": 0.1, "mem": 32},
+            "exec": {"command": {"shell": f"{SERVE} 80"}},
+            "endpoints": [
+                {
+                    **{"name": "http", "containerPort": 80, "protocol": ["tcp"]},
+                    "labels": {"VIP_0": "/pod:80", "LB_AFFINITY": "60"},
+                }
+            ],
+        }
+    ],
+}
+
+
 @pytest.fixture(scope="module")
 def apps(cluster: Cluster) -> Cluster:
     """Return the lab with the apps running and every VIP serving on every node."""
@@ -62,8 +82,9 @@ def apps(cluster: Cluster) -> Cluster:
         cluster.marathon("POST", "/v2/apps", definition)
     for definition in APPS:
         cluster.await_app(definition["id"].strip("/"), 2)
+    cluster.marathon("POST", "/v2/pods", POD)
     for node in NODES:
-        for name in ("web", "six", "old", "legacy", "203.0.113.7"):
+        for name in ("web", "six", "old", "pod", "legacy", "203.0.113.7"):
             look = partial(serving, cluster, node, name)
             until(look, seconds=20, what=f"{name} serves on {node}")
     return cluster
@@ -119,6 +140,14 @@ def test_scheduler_by_label_keeps_a_client_at_its_backend(apps: Cluster) -> None
 
     [web] = services(apps, "a1", "web")
     assert web["scheduler"] == "mh"
+    assert list(answers.values()) == [20]
+
+
+def test_pod_serves_by_its_endpoint_and_keeps_its_clients(apps: Cluster) -> None:
+    answers = Counter(apps.curl("a2", f"http://pod.{ZONE}/", times=20))
+
+    [pod] = services(apps, "a2", "pod")
+    assert pod["affinity_seconds"] == 60
     assert list(answers.values()) == [20]
 
 
