@@ -28,13 +28,12 @@ class Listener:
         sock: socket.socket,
         serve: Serve,
         *,
-        backlog: Backlog,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sock = sock
         self._fd = sock.fileno()
         self._serve = serve
-        self._backlog = backlog
+        self.backlog = Backlog()  # of this socket: a reply leaves from where its query came to
         self._clock = clock
         self._inbox, self._outbox = (Batch(sock.family, BATCH) for _ in range(2))
         self._late: list[Datagram] = []  # replies that came after their batch
@@ -48,6 +47,9 @@ class Listener:
         self._loop.remove_reader(self.sock)
         while waiting := self._inbox.receive(self._fd):
             self._outbox.send(self._fd, self._serve(waiting, self))
+        while self.backlog:
+            turn = self.backlog.take(BATCH, self._clock())
+            self._outbox.send(self._fd, self._serve(turn, self))
         self._is_closed = True
         self.sock.close()
 
@@ -76,7 +78,7 @@ class Listener:
 
     def _put_aside(self, waiting: list[Datagram]) -> None:
         """Read on until nothing waits in the kernel."""
-        backlog, now = self._backlog, self._clock()
+        backlog, now = self.backlog, self._clock()
         for _ in range(MAX_READS):
             backlog.put(waiting, now)
             if len(waiting) < BATCH:
@@ -87,8 +89,8 @@ class Listener:
         """Answer one batch of those put aside, and come again while there are more."""
         if self._is_closed:
             return
-        turn = self._backlog.take(BATCH, self._clock())
+        turn = self.backlog.take(BATCH, self._clock())
         self._outbox.send(self._fd, self._serve(turn, self))
-        self._is_catching_up = bool(self._backlog)
+        self._is_catching_up = bool(self.backlog)
         if self._is_catching_up:
             self._loop.call_soon(self._catch_up)

@@ -84,7 +84,7 @@ def _of_server(server: DnsServer) -> Iterable[Metric]:
             turned_away.add_metric((verdict.value,), server.turned_away[verdict.value])
     yield turned_away
     yield CounterMetricFamily(
-        "phalanx_dns_dropped", "Datagrams that waited too long.", server.backlog.dropped
+        "phalanx_dns_dropped", "Datagrams that waited too long.", server.dropped
     )
     yield CounterMetricFamily(
         "phalanx_dns_listener_restarts", "Listeners opened anew.", server.restarts

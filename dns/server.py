@@ -21,7 +21,6 @@ from phalanx.dns.answer.cookie import Cookies, new_secret
 from phalanx.dns.answer.query import Query, parse_query
 from phalanx.dns.answer.reply import MAX_TCP_BYTES, udp_limit
 from phalanx.dns.answer.transfer import Transfer
-from phalanx.dns.backlog import Backlog
 from phalanx.dns.batch import Datagram, packed_of
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.listener import RECEIVE_BUFFER_BYTES, Listener
@@ -85,7 +84,7 @@ class DnsServer:
         self._idle_seconds = idle_seconds
         self._store = store
         self._watch_seconds = watch_seconds
-        self.backlog = Backlog()
+        self._dropped = 0  # by listeners that are closed
         self.turned_away: Counter[str] = Counter()
         self.restarts = 0  # of listeners that did not answer us
         self._listeners: dict[HostPort, Listener] = {}
@@ -141,9 +140,7 @@ class DnsServer:
 
     def _listen(self, place: HostPort) -> None:
         sock = self._opened(socket.SOCK_DGRAM, place.host, place.port)
-        self._listeners[place] = Listener(
-            sock, self._serve, backlog=self.backlog, clock=self._clock
-        )
+        self._listeners[place] = Listener(sock, self._serve, clock=self._clock)
 
     def _opened(self, kind: socket.SocketKind, address: str, port: int) -> socket.socket:
         """Return the socket that the process before us left, or a new one."""
@@ -170,7 +167,9 @@ class DnsServer:
 
     def _close_listener(self, place: HostPort) -> None:
         if place in self._listeners:
-            self._listeners.pop(place).close()
+            listener = self._listeners.pop(place)
+            listener.close()
+            self._dropped += listener.backlog.dropped
 
     def _restart(self, place: HostPort) -> None:
         self.restarts += 1
@@ -267,6 +266,16 @@ class DnsServer:
         finally:
             del self._connections[task]
             writer.close()
+
+    @property
+    def dropped(self) -> int:
+        """Return how many datagrams went unanswered since more came than can be answered."""
+        return self._dropped + sum(each.backlog.dropped for each in self._listeners.values())
+
+    @property
+    def waiting(self) -> int:
+        """Return how many datagrams wait for their turn."""
+        return sum(len(each.backlog) for each in self._listeners.values())
 
     @property
     def connections(self) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -99,12 +99,31 @@ async def test_burst_of_one_client_is_answered_in_turns_with_others(serve: Serve
         modest.sendto(message("web.marathon.mesos", 7), (place.host, place.port))
         async with asyncio.timeout(5):
             reply = await loop.sock_recv(modest, 65535)
-            before = len(server.backlog)
+            before = server.waiting
             for _ in range(1000):
                 await loop.sock_recv(greedy, 65535)
 
     assert addresses(reply) == ["9.0.0.1", "9.0.0.2", "9.0.0.3"]
-    assert (before > 0, len(server.backlog), server.backlog.dropped) == (True, 0, 0)
+    assert (before > 0, server.waiting, server.dropped) == (True, 0, 0)
+
+
+async def test_bursts_at_two_addresses_are_answered_from_where_they_came_to(serve: Serve) -> None:
+    places = (await serve(addresses=["127.0.0.1", "127.0.0.9", "::1"])).listening
+    loop = asyncio.get_running_loop()
+    with ExitStack() as stack:
+        clients = []
+        for place in places:
+            family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            clients.append(stack.enter_context(sock))
+            sock.connect((place.host, place.port))  # so it hears nobody else
+        for number in range(200):
+            for sock in clients:
+                sock.send(message("ready.spartan", number))
+        async with asyncio.timeout(5):
+            for sock in clients:
+                ids = {(await loop.sock_recv(sock, 512))[:2] for _ in range(200)}
+                assert len(ids) == 200
 
 
 async def test_scraps_do_not_stop_the_server(serve: Serve) -> None:
