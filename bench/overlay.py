@@ -224,6 +224,7 @@ def _packets() -> Sequence[Figure]:
         server = subprocess.Popen(
             ["ip", "netns", "exec", names["c2"], "iperf3", "-s", "--forceflush"],
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
         stack.callback(server.wait)

@@ -61,5 +61,5 @@ def _touched(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     touched = [key for key, item in after.items() if before.get(key) is not item]
     came = sum(key not in before for key in touched)
     if len(before) + came != len(after):
-        touched += before.keys() - after.keys()
+        touched += [key for key in before if key not in after]
     return touched
