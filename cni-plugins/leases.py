@@ -63,8 +63,12 @@ class Leases:
         os.makedirs(self._place, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._lock = os.open(f"{self._place}/{LOCK}", flags, 0o600)
-        flock(self._lock, LOCK_EX)
-        self._void_after_boot()
+        try:
+            flock(self._lock, LOCK_EX)
+            self._void_after_boot()
+        except BaseException:
+            os.close(self._lock)  # or the undoing of this very ADD would wait for it
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

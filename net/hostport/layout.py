@@ -68,6 +68,8 @@ table bridge {TABLE} {{
   chain prerouting {{
     type filter hook prerouting priority -300; policy accept;
     iifname @tagged iifname . ether saddr != @mac counter drop comment "not the container's own MAC"
+    iifname @guarded icmpv6 type {{ nd-router-advert, nd-redirect }} counter drop \
+comment "no router of ours"
     iifname @guarded jump guard
   }}
   chain forward {{

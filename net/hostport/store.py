@@ -28,6 +28,25 @@ class TakenError(Exception):
     """An element that can be of one owner is another's."""
 
 
+class Locked:
+    """The lock on a directory, from `__enter__` to `__exit__`, whatever goes wrong between them."""
+
+    def __init__(self, directory: str) -> None:
+        self._path = f"{directory}/.lock"
+        self._descriptor = -1
+
+    def __enter__(self) -> None:
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            flock(self._descriptor, LOCK_EX)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
 class Elements:
     """The elements of one owner on one network, made by one plugin.
 
@@ -60,10 +79,9 @@ class Elements:
             return
         elements = list({(e.family, e.set_name, e.key): e for e in elements}.values())
         os.makedirs(self._root, exist_ok=True)
-        lock = self._locked()
-        os.makedirs(self._place, exist_ok=True)
-        talk = self._talk()
-        try:
+        with Locked(self._root):
+            os.makedirs(self._place, exist_ok=True)
+            talk = self._talk()
             if os.path.exists(self._file):
                 self._remove(talk, self._file)
             for element in elements:
@@ -86,33 +104,25 @@ class Elements:
             if number:
                 os.unlink(self._file)
                 raise refusal(number, f"table {TABLE}")
-        finally:
-            os.close(lock)
         forget(elements, mapped=True)
 
     def drop(self) -> None:
         """Remove the owner's elements; there don't have to be any."""
         if os.path.exists(self._file):
-            lock = self._locked()
-            talk = self._talk()
-            try:
-                self._remove(talk, self._file)
-            finally:
-                talk.close()
-                os.close(lock)
+            with Locked(self._root):
+                try:
+                    self._remove(self._talk(), self._file)
+                finally:
+                    self.close()
 
     def drop_others(self, valid: set[str]) -> None:
         """Remove what the plugin made on the network for owners that are not valid."""
         if not os.path.isdir(self._place):
             return
-        lock = self._locked()
-        talk = self._talk()
-        try:
+        with Locked(self._root):
             for path, kept in self._files(self._place):
                 if kept.get("plugin") == self._plugin and kept.get("owner") not in valid:
-                    self._remove(talk, path)
-        finally:
-            os.close(lock)
+                    self._remove(self._talk(), path)
 
     def missing(self) -> list[str]:
         """Say which of the owner's elements the kernel lacks."""
@@ -141,11 +151,6 @@ class Elements:
         if self._conversation is None:
             self._conversation = Conversation(NETFILTER)
         return self._conversation
-
-    def _locked(self) -> int:
-        lock = os.open(f"{self._root}/.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        flock(lock, LOCK_EX)
-        return lock
 
     def _remove(self, talk: Conversation, path: str) -> None:
         """Remove a file and its elements, but for those shared with another file."""

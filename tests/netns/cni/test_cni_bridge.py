@@ -307,3 +307,30 @@ def test_killed_at_any_step_leaks_nothing(host: Host) -> None:
         assert host.elements() == []
         assert "eth0" not in host.run("ip", "link", ns=ns)
     assert number >= 10
+
+
+def test_full_disk_refuses_and_leaves_nothing(host: Host) -> None:
+    """A file system with room for a few files only, and for one more each time."""
+    ns = host.netns()
+    settings = config(host, "phalanx-bridge", "phalanx-ipam")
+    host.leases.mkdir()
+    for room in range(2, 12):
+        options = f"nr_inodes={room}"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", host.leases], check=True)
+        try:
+            answer = host.call("ADD", settings, ns)
+            if answer.status == 0:
+                assert len(host.held("testnet")) == 1
+                assert host.call("DEL", settings, ns).status == 0
+                break
+            assert answer.output["code"] == 100
+            assert "No space left" in answer.output["msg"]
+            assert host.held("testnet") == {}
+            assert "eth0" not in host.run("ip", "link", ns=ns)
+            assert json.loads(host.run("ip", "-j", "link", "show", "master", "phxtestbr")) == []
+        finally:
+            subprocess.run(["umount", host.leases], check=True)
+    else:
+        pytest.fail("no room was enough")
+
+    assert room > 4

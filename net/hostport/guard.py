@@ -1,0 +1,27 @@
+"""What a container may send as its own, as elements; pure."""
+
+from phalanx.net.netlink.nft import BRIDGE, Element, field, name
+
+UNSPECIFIED = bytes(16)  # the source of duplicate address detection (RFC 4862, 5.4)
+
+
+def guard_elements(port: str, mac: bytes, addresses: "list[bytes]") -> "list[Element]":
+    """Return the elements that hold a bridge's port to a MAC and some addresses.
+
+    With them go the address that IPv6 makes of the MAC, and none at all, which
+    IPv6 asks with whether an address is taken.
+    """
+    link, own = name(port), field(mac)
+    what = f"guard of {port}"
+    found = [Element(BRIDGE, "mac", link + own, what=what)]
+    found += [Element(BRIDGE, kind, link, what=what) for kind in ("tagged", "guarded")]
+    for packed in sorted({*addresses, UNSPECIFIED, link_local(mac)}):
+        set_name = "own4" if len(packed) == 4 else "own6"
+        found.append(Element(BRIDGE, set_name, link + own + packed, what=what))
+    return found
+
+
+def link_local(mac: bytes) -> bytes:
+    """Return the link-local address that a MAC brings along (RFC 4291, appendix A)."""
+    half = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:6]
+    return b"\xfe\x80" + bytes(6) + half
