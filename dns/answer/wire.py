@@ -1,7 +1,7 @@
 """Names and records as bytes (RFC 1035 §4.1)."""
 
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from phalanx.dns.zones.record import Rdata, RecordType, Soa, Srv
 
@@ -88,7 +88,7 @@ def encode_record(owner: bytes, type_: int, data: Rdata, ttl: int) -> bytes:
 
 def encode_rdata(data: Rdata) -> bytes:
     """Return a record's data; names inside are never compressed (RFC 3597 §4)."""
-    if isinstance(data, IPv4Address):
+    if isinstance(data, IPv4Address | IPv6Address):
         return data.packed
     if isinstance(data, Srv):
         return struct.pack("!HHH", data.priority, data.weight, data.port) + encode_name(data.target)
