@@ -10,6 +10,7 @@ for a mark.
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, ip_address
 
+from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.service import IPAddress, Service, Vip
 from phalanx.net.model.objects import Protocol
 from phalanx.net.nft.element import Element
@@ -95,6 +96,25 @@ def elements(services: Mapping[Vip, Service], pool: IPv4Network) -> set[Element]
         if service.is_refused:
             found.add(element(REFUSED, vip))
     return found
+
+
+def elements_after(
+    present: Iterable[Element], change: Delta[Vip, Service], pool: IPv4Network
+) -> set[Element]:
+    """Return the elements of *present* as they are after *change*."""
+    known = frozenset(present)
+    touched = change.removals | change.upserts.keys()
+    claimed = (vips_of(known, CLAIMED) - touched) | {
+        vip for vip in change.upserts if not is_in(vip, pool)
+    }
+    refused = (vips_of(known, REFUSED) - touched) | {
+        vip for vip, service in change.upserts.items() if service.is_refused
+    }
+    return {
+        *(element(CLAIMED, vip) for vip in claimed),
+        *(Element(f"{OUTSIDE}{vip.address.version}", (str(vip.address),)) for vip in claimed),
+        *(element(REFUSED, vip) for vip in refused),
+    }
 
 
 def element(name: str, vip: Vip) -> Element:

@@ -1,6 +1,6 @@
 """Services in the kernel's IPVS, and the table that goes with them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from ipaddress import IPv4Network
 
 import msgspec
@@ -16,6 +16,7 @@ from phalanx.lb.ipvs.layout import (
     REFUSED,
     SAME_LINK,
     elements,
+    elements_after,
     is_in,
     layout_of,
     vips_of,
@@ -36,6 +37,7 @@ class Found(msgspec.Struct, frozen=True):
 
     held: Mapping[Vip, Service]  # in IPVS
     services: Mapping[Vip, Service]  # what they make together with the table
+    marks: Set[Element]  # the table's elements
 
 
 class IpvsServices:
@@ -68,12 +70,9 @@ class IpvsServices:
         A refused VIP does not hold up the others.
         """
         found, self._found = self._found or await self._look(), None
-        after = {
-            vip: service for vip, service in found.services.items() if vip not in change.removals
-        } | dict(change.upserts)
-        if not after and not found.services:
+        if not change.upserts and not found.services:
             return
-        wanted = elements(after, self._pool)
+        wanted = elements_after(found.marks, change, self._pool)
         claims = {each for each in wanted if not each.set_name.startswith(REFUSED)}
         self._claimed |= vips_of(claims, CLAIMED)
         await self._correct(claims, is_removing=False)
@@ -143,7 +142,7 @@ class IpvsServices:
             is_marked &= (vip in refused) == service.is_refused
             is_whole = is_sound and service.is_whole and is_marked
             services[vip] = msgspec.structs.replace(service, is_whole=is_whole)
-        return Found(held, services)
+        return Found(held, services, present)
 
     async def _correct(self, wanted: set[Element], *, is_removing: bool) -> None:
         """Bring the table's elements to *wanted*, or at least add those."""

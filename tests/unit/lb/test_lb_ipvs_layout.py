@@ -2,7 +2,11 @@
 
 from ipaddress import IPv4Network, ip_address
 
-from phalanx.lb.ipvs.layout import CLAIMED, REFUSED, elements, is_in, vips_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phalanx.core.reconcile.delta import delta
+from phalanx.lb.ipvs.layout import CLAIMED, REFUSED, elements, elements_after, is_in, vips_of
 from phalanx.lb.service import Backend, Service, Vip
 from phalanx.net.model.objects import Protocol
 from phalanx.net.nft.element import Element
@@ -42,3 +46,18 @@ def test_elements_lead_back_to_their_vips() -> None:
 
 def test_only_ipv4_can_be_of_the_range() -> None:
     assert [is_in(vip, POOL) for vip in (WEB, OWN, SIX)] == [True, False, False]
+
+
+SERVICES = st.dictionaries(
+    st.sampled_from([WEB, OWN, SIX, Vip(OWN.address, 80)]),
+    st.sampled_from([SERVED, DRAINED, Service()]),
+)
+
+
+@given(SERVICES, SERVICES)
+def test_a_change_leads_from_elements_to_elements(
+    before: dict[Vip, Service], after: dict[Vip, Service]
+) -> None:
+    present = elements(before, POOL)
+
+    assert elements_after(present, delta(after, before), POOL) == elements(after, POOL)
