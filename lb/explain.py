@@ -1,6 +1,6 @@
 """Why each backend of a VIP has the weight that it has; pure."""
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 
 import msgspec
@@ -15,6 +15,7 @@ from phalanx.net.model.view import View
 from phalanx.net.model.vip import AddressVip, DeclaredVip, NamedVip, declared_vips
 
 ZONE = "l4lb.thisdcos.directory"
+IsMeant = Callable[[str, IPAddress | None, int, Protocol], bool]
 ALIASES = (ZONE, "l4lb.thisdcos.global", "dclb.thisdcos.directory", "dclb.thisdcos.global")
 
 
@@ -55,9 +56,11 @@ def explain(view: View, query: str = "", *, node: IPv4Address | None = None) -> 
     A query is a name with or without zone, framework and slash, or an address,
     with or without ``:port`` and ``/protocol``.
     """
-    found = candidates(view, node=node)
-    is_meant = matcher(query)
     named = names_by_address(view)
+    is_meant = matcher(query)
+    if query:
+        view = _narrowed(view, named, is_meant)
+    found = candidates(view, node=node)
     there = {vip: {each.task.key for each in each_found} for vip, each_found in found.items()}
     rest: dict[Vip, list[Behind]] = {}
     stranded: dict[NamedVip | AddressVip, list[Behind]] = {}
@@ -79,7 +82,10 @@ def explain(view: View, query: str = "", *, node: IPv4Address | None = None) -> 
         if vip in found or not _is_spare(vip, named.get(vip.address), reached)
     ]
     explained += [_stranded(vip, behind) for vip, behind in stranded.items()]
-    return sorted(filter(is_meant, explained), key=_place)
+    return sorted(
+        (each for each in explained if is_meant(each.name, each.address, each.port, each.protocol)),
+        key=_place,
+    )
 
 
 def _is_spare(vip: Vip, name: str | None, reached: Container[tuple[str, int]]) -> bool:
@@ -88,8 +94,22 @@ def _is_spare(vip: Vip, name: str | None, reached: Container[tuple[str, int]]) -
     return name is not None and (vip.address.version == 6 or (name, other) in reached)
 
 
-def matcher(query: str) -> Callable[[Explained], bool]:
-    """Return whether an explained VIP is one that *query* names."""
+def _narrowed(view: View, named: Mapping[IPAddress, str], is_meant: IsMeant) -> View:
+    """Return *view* with no other tasks than those that declare a VIP that is meant."""
+
+    def declares(declared: DeclaredVip) -> bool:
+        vip = declared.vip
+        if isinstance(vip, NamedVip):
+            addresses: tuple[IPAddress | None, ...] = vip_addresses(view, vip) or (None,)
+            return any(is_meant(vip.name, each, vip.port, vip.protocol) for each in addresses)
+        return is_meant(named.get(vip.address, ""), vip.address, vip.port, vip.protocol)
+
+    meant = {task.key: task for task, declared in _declared(view) if declares(declared)}
+    return msgspec.structs.replace(view, tasks=meant)
+
+
+def matcher(query: str) -> IsMeant:
+    """Return what tells from name, address, port and protocol whether *query* names a VIP."""
     text, _, protocol = (
         query.rpartition("/") if query.endswith(("/tcp", "/udp")) else (query, "", "")
     )
@@ -103,15 +123,12 @@ def matcher(query: str) -> Callable[[Explained], bool]:
         host = host.removesuffix(f".{zone}")
     name = domain_fragment(host)
 
-    def is_meant(each: Explained) -> bool:
+    def is_meant(known: str, address: IPAddress | None, at: int, transport: Protocol) -> bool:
+        is_named = bool(known and name) and f"{known}.".startswith(f"{name}.")
         return (
-            (not protocol or each.protocol == protocol)
-            and (not port or each.port == int(port))
-            and (
-                is_any
-                or host == str(each.address)
-                or (bool(each.name) and f"{each.name}.".startswith(f"{name}.") and bool(name))
-            )
+            (not protocol or transport == protocol)
+            and (not port or at == int(port))
+            and (is_any or host == str(address) or is_named)
         )
 
     return is_meant
