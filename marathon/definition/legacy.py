@@ -7,6 +7,8 @@ from phalanx.marathon.definition.problem import DefinitionError, Problem
 
 Json = Mapping[str, Any]
 
+BRIDGE_NAME = "mesos-bridge"  # what the bridge was called among networks with names
+
 _ARCHIVES = (
     ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".zip", ".tar", ".gz",
 )  # fmt: skip
@@ -52,8 +54,24 @@ def _ports(new: dict[str, Any]) -> None:
     if isinstance(networks, list) and networks:
         first = networks[0]
         if isinstance(first, dict) and first.get("mode", "container") != "host":
-            return  # in the old form these are the service ports of mappings
+            _service_ports(new, ports)
+            return
     new["portDefinitions"] = [{"port": port} for port in ports]
+
+
+def _service_ports(new: dict[str, Any], ports: list[Any]) -> None:
+    """Take *ports* for the service ports of mappings, as the old form means them off the host."""
+    container = new.get("container")
+    if not ports or not isinstance(container, dict):
+        return
+    given = container.get("portMappings")
+    mappings = list(given) if isinstance(given, list) else []
+    mappings += [{} for _ in ports[len(mappings) :]]
+    for index, port in enumerate(ports):
+        mapping = mappings[index]
+        if isinstance(mapping, dict) and not mapping.get("servicePort"):
+            mappings[index] = {**mapping, "servicePort": port}
+    new["container"] = {**container, "portMappings": mappings}
 
 
 def _docker_network(new: dict[str, Any]) -> None:
@@ -89,7 +107,9 @@ def _ip_address(new: dict[str, Any]) -> None:
     if "ports" in new or "portDefinitions" in new:
         _refuse("/ipAddress", "cannot specify both an IP address and port")
     network: dict[str, Any] = {"mode": "container"}
-    if address.get("networkName"):
+    if address.get("networkName") == BRIDGE_NAME:
+        network["mode"] = "container/bridge"
+    elif address.get("networkName"):
         network["name"] = address["networkName"]
     if address.get("labels"):
         network["labels"] = address["labels"]

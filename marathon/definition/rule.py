@@ -39,6 +39,7 @@ def violations(app: App) -> Iterator[Problem]:
     yield from _container(app)
     yield from _check(app)
     yield from _readiness(app)
+    yield from _migration(app)
     yield from _resident(app)
     for index, constraint in enumerate(app.constraints):
         yield from (Problem(f"/constraints({index})", e) for e in constraint_errors(constraint))
@@ -124,6 +125,8 @@ def _networks(app: App) -> Iterator[Problem]:
                 )
         elif network.name is not None:
             yield Problem(f"/networks({index})/name", "only a container network takes a name")
+        if network.mode is NetworkMode.HOST and network.labels:
+            yield Problem(f"/networks({index})/labels", "the host network takes no labels")
     yield from _unique("/networks", [n.name for n in app.networks if n.name])
 
 
@@ -279,6 +282,18 @@ def _check(app: App) -> Iterator[Problem]:
     for key, value in times.items():
         if not 0 <= value < 1e9:
             yield Problem(f"/check/{key}", f"got {value:g}, expected 0 or more")
+
+
+def _migration(app: App) -> Iterator[Problem]:
+    """Yield what labels of a service's own API lack (reference marathon §1.9)."""
+    version = app.labels.get("DCOS_MIGRATION_API_VERSION")
+    if version is None:
+        return
+    if version != "v1":
+        yield Problem("/labels", "DCOS_MIGRATION_API_VERSION must be v1")
+    for name in ("DCOS_PACKAGE_FRAMEWORK_NAME", "DCOS_MIGRATION_API_PATH"):
+        if not app.labels.get(name):
+            yield Problem("/labels", f"DCOS_MIGRATION_API_VERSION needs {name}")
 
 
 def _readiness(app: App) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ _DOCKER_KEYS = {
     "credential": "is no longer supported",
 }
 _VOLUME_KEYS = {
-    "external": "external volumes are not supported",
+    "external": "feature external_volumes is not enabled: external volumes are not supported",
 }
 
 

@@ -384,3 +384,52 @@ def test_forms_of_a_path() -> None:
     assert safe_form("/prod/web/api") == "prod_web_api"
     assert parent_of("/prod/web/api") == "/prod/web"
     assert errors_of("/prod/web.v2/a-b") == []
+
+
+def test_old_ports_off_the_host_are_service_ports() -> None:
+    app = parse_app(
+        {
+            "id": "/x",
+            "ports": [15000, 0, 15001],
+            "container": {
+                "docker": {
+                    "image": "i",
+                    "network": "BRIDGE",
+                    "portMappings": [
+                        {"containerPort": 80},
+                        {"containerPort": 81, "servicePort": 9},
+                    ],
+                }
+            },
+        }
+    )
+
+    assert [(m.container_port, m.service_port) for m in app.mappings] == [
+        (80, 15000),
+        (81, 9),
+        (0, 15001),
+    ]
+    assert app.port_definitions is None
+
+
+def test_the_old_name_of_the_bridge_is_the_bridge() -> None:
+    app = parse_app({"id": "/x", "cmd": "x", "ipAddress": {"networkName": "mesos-bridge"}})
+
+    assert app.is_bridged
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        pytest.param({"networks": [{"mode": "host", "labels": {"a": "b"}}]}, "/networks(0)/labels",
+                     id="labelled-host"),
+        pytest.param({"labels": {"DCOS_MIGRATION_API_VERSION": "v1"}}, "/labels", id="migration"),
+        pytest.param({"container": {"volumes": [{"containerPath": "a", "external": {"size": 1}}]}},
+                     "/container/volumes(0)/external", id="external"),
+    ],
+)  # fmt: skip
+def test_more_that_is_refused(more: dict[str, Any], path: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        parse_app({"id": "/x", "cmd": "x", **more})
+
+    assert path in [problem.path for problem in caught.value.problems]
