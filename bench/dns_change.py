@@ -90,6 +90,7 @@ class Probe(threading.Thread):
         query.add_ar(EDNS0(udp_len=1232))
         message = bytes(query.pack())
         until = time.monotonic() + 120.0
+        pause = threading.Event()  # nobody sets it: asks in between are others' time
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.connect(RESOLVER)
             sock.settimeout(1.0)
@@ -105,4 +106,4 @@ class Probe(threading.Thread):
                     self.seen.setdefault(number, now)
                 if self.seen and raw[3] & 15 == RCODE.NXDOMAIN:
                     return
-                time.sleep(POLL_SECONDS)
+                pause.wait(POLL_SECONDS)
