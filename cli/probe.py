@@ -53,7 +53,7 @@ def find_namespace(address: str) -> Path | None:
     """Return a file of the network namespace that has *address* on a link; None for none."""
     seen: set[int] = set()
     for path in _namespaces():
-        with suppress(OSError):
+        with suppress(OSError):  # a process that has ended
             inode = path.stat().st_ino
             if inode not in seen:
                 seen.add(inode)
@@ -63,9 +63,27 @@ def find_namespace(address: str) -> Path | None:
 
 
 def _namespaces() -> Iterator[Path]:
-    yield from sorted(Path("/proc").glob("[0-9]*/ns/net"), key=lambda path: int(path.parts[2]))
-    if Path("/run/netns").is_dir():
-        yield from Path("/run/netns").iterdir()
+    """Yield the namespaces of processes; of this lab's containers only when run on a lab's node."""
+    lab = _lab()
+    for path in sorted(Path("/proc").glob("[0-9]*/ns/net"), key=lambda path: int(path.parts[2])):
+        groups = _text(path.parents[1] / "cgroup") if lab else ""
+        if not lab or f"/phalanx/{lab}/" in groups:
+            yield path
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""  # of a process that has ended
+
+
+def _lab() -> str:
+    """Return the name of the lab whose node's namespace this is; nothing elsewhere."""
+    own = Path("/proc/self/ns/net").stat().st_ino
+    places = Path("/run/netns").glob("phx-*-*")
+    names = [path.name for path in places if path.exists() and path.stat().st_ino == own]
+    return names[0].removeprefix("phx-").rpartition("-")[0] if names else ""
 
 
 def _has(address: str) -> bool:

@@ -51,7 +51,12 @@ class Attachments:
             self._links.attach(spec)
             try:
                 self._ports.open(
-                    network.name, owner, spec.addresses, request.ports, bridge=spec.bridge.name
+                    network.name,
+                    owner,
+                    spec.addresses,
+                    request.ports,
+                    bridge=spec.bridge.name,
+                    mac=spec.mac,
                 )
             except BaseException:
                 self._links.detach(spec.veth)

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from phalanx.core.error import ConflictError, DataplaneError
 from phalanx.net.attachment.bridge import Interface
+from phalanx.net.attachment.spec import veth_name
+from phalanx.net.hostport.guard import guard_elements
 from phalanx.net.hostport.port import Mapping, mapping_elements
 from phalanx.net.hostport.store import DIRECTORY, Elements, TakenError
 from phalanx.net.ipam.owner import Owner
@@ -39,8 +41,9 @@ class HostPorts(Protocol):
         mappings: Sequence[PortMapping],
         *,
         bridge: str,
+        mac: str = "",
     ) -> None:
-        """Map ports to *addresses*, all or none.
+        """Map ports to *addresses* and hold the container to them and *mac*, all or none.
 
         Raises ConflictError when a port is somebody else's, DataplaneError for
         any other refusal.
@@ -78,8 +81,9 @@ class KernelHostPorts:
         mappings: Sequence[PortMapping],
         *,
         bridge: str,
+        mac: str = "",
     ) -> None:
-        """Map ports, and let connections to 127.0.0.1 out over *bridge*."""
+        """Map ports, let connections to 127.0.0.1 out over *bridge*, and guard the veth."""
         wanted = [
             Mapping(
                 each.host.packed if each.host else b"",
@@ -89,15 +93,20 @@ class KernelHostPorts:
             )
             for each in mappings
         ]
-        if not wanted:
-            return
         elements = [
             element
             for each in addresses
             for element in mapping_elements(wanted, each.ip.packed, each.network.prefixlen)
         ]
+        if mac:
+            raw = bytes.fromhex(mac.replace(":", ""))
+            elements += guard_elements(
+                veth_name(owner), raw, [each.ip.packed for each in addresses]
+            )
         with self._of(network, owner) as kept:
             kept.put(elements)
+        if not wanted:
+            return
         with suppress(OSError):
             Path("/proc/sys/net/ipv4/conf", bridge, "route_localnet").write_text("1")
 
@@ -150,6 +159,7 @@ class MemoryHostPorts:
         mappings: Sequence[PortMapping],
         *,
         bridge: str,
+        mac: str = "",
     ) -> None:
         """Map ports."""
         others = {
