@@ -1,6 +1,7 @@
 """Answer a batch of offers: launch what fits, and decline the rest."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 import msgspec
 import structlog
@@ -9,6 +10,7 @@ from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.tally import Tally
 from phalanx.marathon.model.instance import Condition, Instance, Launched, Member
 from phalanx.marathon.model.pod import Pod
+from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.backoff import after_launch
 from phalanx.marathon.schedule.constraint import REGION, ZONE
 from phalanx.marathon.schedule.match import Matching, Placement, matching
@@ -28,6 +30,7 @@ log = structlog.get_logger()
 
 UNNEEDED_SECONDS = 120.0  # a REVIVE ends this early
 LACKING_SECONDS = 5.0
+MOST_AT_ONCE = 2000  # launches for one batch of offers: their tasks are all in memory until sent
 RESERVATION_SECONDS = 20.0  # within which a reservation must show in an offer
 
 
@@ -38,13 +41,17 @@ async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
     """
     now = board.clock()
     await _give_up(board, offers, now)
-    waiting = board.launchable(now)
+    launchable = board.launchable(now)
+    waiting = _share(launchable)
     placed = board.placed({spec.id for spec, _ in waiting})
     framework_id = board.ledger.framework_id or ""
     circumstances = Circumstances(now, board.region, framework_id, board.identity)
     matched = matching(offers, waiting, placed, board.rng, circumstances)
     _count(board, matched, {spec.id for spec, _ in waiting}, now)
-    filters = Filters(refuse_seconds=LACKING_SECONDS if matched.unplaced else UNNEEDED_SECONDS)
+    refusal = LACKING_SECONDS if matched.unplaced else UNNEEDED_SECONDS
+    if len(waiting) < len(launchable) and matched.placements:
+        refusal = 0.0  # the others want the next offers at once
+    filters = Filters(refuse_seconds=refusal)
     by_offer: dict[str, list[Placement]] = {}
     for placement in matched.placements:
         by_offer.setdefault(placement.offer.id.value, []).append(placement)
@@ -86,6 +93,15 @@ def _operations(placements: Sequence[Placement]) -> Iterator[Operation]:
             group = TaskGroupInfo(tasks=placement.tasks)
             launch = LaunchGroup(executor=placement.executor, task_group=group)
             yield Operation(type="LAUNCH_GROUP", launch_group=launch)
+
+
+def _share(launchable: Sequence[tuple[Spec, Instance]]) -> list[tuple[Spec, Instance]]:
+    """Return as many as one batch may launch, the same number of each app, at least one."""
+    if len(launchable) <= MOST_AT_ONCE:
+        return list(launchable)
+    groups = [list(pairs) for _, pairs in groupby(launchable, key=lambda pair: pair[0].id)]
+    each = max(1, MOST_AT_ONCE // len(groups))
+    return [pair for group in groups for pair in group[:each]]
 
 
 async def _give_up(board: Board, offers: Sequence[Offer], now: float) -> None:

@@ -171,3 +171,22 @@ async def test_gpus_are_for_who_asks_for_them(marathon: Marathon, master: FakeMa
     [waiting] = queue["queue"]
     last = waiting["processedOffersSummary"]["rejectSummaryLastOffers"][-1]
     assert (last["reason"], last["declined"]) == ("DeclinedScarceResources", 1)
+
+
+async def test_an_app_that_fits_nowhere_holds_up_no_other(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    await marathon.ask(
+        "POST", "/v2/apps", {"id": "/big", "cmd": "x", "cpus": 99, "instances": 3000}
+    )
+    await marathon.ask("POST", "/v2/apps", {"id": "/small", "cmd": "x", "cpus": 0.1})
+    await marathon.until("/v2/queue", lambda answer: len(answer["queue"]) == 2)
+    await master.offer("a1")
+
+    [task] = await master.tasks(1)
+    _, queue = await marathon.ask("GET", "/v2/queue")
+
+    assert task.task_id.value.startswith("small.")
+    [waiting] = queue["queue"]
+    reasons = waiting["processedOffersSummary"]["rejectSummaryLaunchAttempt"]
+    assert [r["reason"] for r in reasons if r["declined"]] == ["InsufficientCpus"]
