@@ -267,7 +267,12 @@ def test_services_of_others_are_left_alone(lab: Lab) -> None:
 
 
 def test_change_of_data_plane_leaves_nothing_of_the_other(lab: Lab) -> None:
-    wanted = {WEB: Service.of(ALL.backends), OWN: Service.of(service(b1=0).backends)}
+    wanted = {
+        WEB: ALL,
+        OWN: service(b1=0),
+        WEB6: service(version=6, affinity=60, b1=1, b2=1),
+        DNS: service(scheduler=Scheduler.SH, b1=1),
+    }
     nftables = NftablesServices(lab.nft)
     try:
         wait(Reconciler(nftables, lambda: wanted).reconcile_once())
@@ -281,9 +286,11 @@ def test_change_of_data_plane_leaves_nothing_of_the_other(lab: Lab) -> None:
         back = Reconciler(leftovers_of_ipvs(lab.services), dict)
         assert wait(back.reconcile_once())
         by_nftables = lab.asked("client", WEB, 6)
+        kept = [lab.asked("client", WEB6, 4) for _ in range(2)]
 
         assert tables.split() == ["table", "inet", "phalanx_ipvs"]
         assert by_ipvs.total() == by_nftables.total() == 6
+        assert [len(each) for each in kept] == [1, 1]
         assert lab.inside("nft", "list", "tables").split() == ["table", "inet", "phalanx_lb"]
         assert "->" not in lab.inside("ipvsadm", "-Ln").split("RemoteAddress", 1)[1]
     finally:
