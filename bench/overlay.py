@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -46,6 +47,8 @@ VTEP_MAC = "70:b3:d5:{:02x}:{:02x}:{:02x}"
 
 def measure() -> Sequence[Figure]:
     """Return the figures: tables first, then packets."""
+    if shutil.which("iperf3") is None:
+        raise SystemExit("there is no iperf3 here: install the package iperf3")
     return [*_tables(), *_packets()]
 
 
