@@ -20,6 +20,7 @@ from phalanx.agent.api.routes import build_app
 from phalanx.agent.api.view import View
 from phalanx.agent.client import MasterClient
 from phalanx.agent.cni.attach import Networks
+from phalanx.agent.cni.dns import parse_defaults
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.composed import Composed
 from phalanx.agent.config import AgentConfig
@@ -323,6 +324,7 @@ def _networks(config: AgentConfig, layout: Layout) -> Networks:
         layout.networks,
         config.network_cni_config_dir,
         Plugins(config.plugin_directories, config.plugin_timeout_seconds),
+        parse_defaults(config.default_container_dns),
     )
 
 

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Self
 
+from phalanx.agent.cni.dns import parse_defaults
 from phalanx.agent.offering import parse_attributes, parse_resources
 from phalanx.core.config import MasterAddress, check_port, fixed, rendered, setting
 from phalanx.core.error import ConfigError, InvalidError
@@ -145,8 +146,8 @@ class AgentConfig:
     default_container_info: str = setting(
         "ContainerInfo of every task and executor that has none", default="", metavar="JSON"
     )
-    default_container_dns: str = fixed(
-        "name servers come from a network's plugin or --resolv-conf", default=""
+    default_container_dns: str = setting(
+        "name servers of CNI networks whose plugin names none", default="", metavar="JSON"
     )
 
     # Executors
@@ -587,6 +588,7 @@ class AgentConfig:
         if self.plugin_timeout_seconds <= 0:
             value = self.network_cni_plugin_timeout
             raise ConfigError(f"--network-cni-plugin-timeout: {value!r}: must be more than zero")
+        parse_defaults(self.default_container_dns)
 
     def check_places(self) -> None:
         """Raise ConfigError unless this machine has what the settings name."""

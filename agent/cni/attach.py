@@ -9,7 +9,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from phalanx.agent.cni.config import (
     read_configs,
     takes_result_on_delete,
 )
+from phalanx.agent.cni.dns import Defaults, completed
 from phalanx.agent.cni.etc import render_hosts, render_resolv_conf
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.cni.request import ARGUMENTS_KEY, Attachment, plugin_config
@@ -66,6 +67,7 @@ class Networks:
     root: Path
     config_directory: Path | None
     plugins: Plugins
+    defaults: Defaults = field(default_factory=dict)  # name servers where plugins name none
     patience_seconds: float = 3.0  # for a network that was made a moment ago
 
     def namespace(self, container_id: str) -> Path:
@@ -114,7 +116,10 @@ class Networks:
         done = [result for result in results if isinstance(result, Attached)]
         write_whole(home / "hostname", f"{hostname}\n".encode())
         write_whole(home / "hosts", render_hosts(done, hostname).encode())
-        resolver = render_resolv_conf(done)
+        resolver = render_resolv_conf(
+            completed(config.name, result, self.defaults)
+            for config, result in zip(configs, done, strict=True)
+        )
         if resolver is not None:
             write_whole(home / "resolv.conf", resolver.encode())
         return tuple(

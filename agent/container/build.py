@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phalanx.agent.cni.attach import Networks
+from phalanx.agent.cni.dns import parse_defaults
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.config import AgentConfig
 from phalanx.agent.container.cgroup import Cgroups
@@ -59,6 +60,7 @@ def build_containerizer(config: AgentConfig, layout: Layout, images: Images) -> 
             layout.networks,
             config.network_cni_config_dir,
             Plugins(config.plugin_directories, config.plugin_timeout_seconds),
+            parse_defaults(config.default_container_dns),
         ),
         images,
         fetcher,
