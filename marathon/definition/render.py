@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from phalanx.marathon.model.app import App
+from phalanx.marathon.model.app import App, HealthCheck
 
 # Keys that appear only with something in them, wherever they are.
 _ONLY_WHEN_SET = ("secrets", "networkNames")
@@ -26,6 +26,12 @@ def render_app(app: App) -> dict[str, Any]:
     for volume in raw.get("container", {}).get("volumes", ()):
         if "persistent" in volume:
             volume["persistent"] = _without_empty(volume["persistent"])
+    return raw
+
+
+def render_check(check: HealthCheck) -> dict[str, Any]:
+    """Return one health check as JSON."""
+    raw: dict[str, Any] = _without_unset(msgspec.to_builtins(check))
     return raw
 
 

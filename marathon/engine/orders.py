@@ -8,7 +8,7 @@ import msgspec
 from phalanx.core.error import ConflictError, NotFoundError, PhalanxError
 from phalanx.marathon.definition.render import render_app
 from phalanx.marathon.engine.board import Board
-from phalanx.marathon.engine.story import tell_end, tell_step
+from phalanx.marathon.engine.story import tell_checks, tell_end, tell_step
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.deployment import Deployment
 from phalanx.marathon.model.group import Past, Root, root_before
@@ -187,6 +187,7 @@ class Orders:
                     uri=origin.uri,
                     appDefinition=render_app(change.after),
                 )
+            tell_checks(bus, change.before, change.after)
         for pod in deployment.pods:
             kind = "deleted" if pod.after is None else "updated" if pod.before else "created"
             bus.publish(f"pod_{kind}_event", clientIp=origin.client, uri=origin.uri)

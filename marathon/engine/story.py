@@ -3,8 +3,9 @@
 from typing import Any
 
 from phalanx.marathon.definition.pod_render import render_pod
-from phalanx.marathon.definition.render import render_app
+from phalanx.marathon.definition.render import render_app, render_check
 from phalanx.marathon.engine.bus import Bus
+from phalanx.marathon.model.app import App, HealthCheck
 from phalanx.marathon.model.deployment import Action, Deployment
 from phalanx.marathon.model.instance import Instance
 from phalanx.marathon.schedule.health import Health
@@ -96,6 +97,42 @@ def tell_health(bus: Bus, instance: Instance, health: Health) -> None:
         version=instance.version,
         alive=health.alive,
     )
+    bus.publish(
+        "instance_health_changed_event",
+        instanceId=instance.id,
+        runSpecId=instance.app_id,
+        runSpecVersion=instance.version,
+        healthy=health.alive,
+    )
+
+
+def tell_failed_check(bus: Bus, instance: Instance, check: HealthCheck) -> None:
+    """Tell that one probe of an instance failed."""
+    bus.publish(
+        "failed_health_check_event",
+        appId=instance.app_id,
+        taskId=instance.id,
+        instanceId=instance.id,
+        healthCheck=render_check(check),
+    )
+
+
+def tell_checks(bus: Bus, before: App | None, after: App | None) -> None:
+    """Tell which health checks of an app begin and end with a change."""
+    old = () if before is None else before.health_checks
+    new = () if after is None else after.health_checks
+    if old == new:
+        return
+    if before is not None and old:
+        bus.publish("remove_health_check_event", appId=before.id)
+    for check in new:
+        if after is not None:
+            bus.publish(
+                "add_health_check_event",
+                appId=after.id,
+                version=after.version,
+                healthCheck=render_check(check),
+            )
 
 
 def addresses_of(addresses: tuple[str, ...]) -> list[dict[str, str]]:

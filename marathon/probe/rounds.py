@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from phalanx.marathon.engine.board import Board
-from phalanx.marathon.engine.story import tell_health
+from phalanx.marathon.engine.story import tell_failed_check, tell_health
 from phalanx.marathon.engine.updates import record_health_kill
 from phalanx.marathon.model.app import App, HealthCheck
 from phalanx.marathon.model.instance import Condition, Instance
@@ -106,6 +106,8 @@ class Rounds:
                 now=now,
             )
             results[target[1]] = after
+            if result.failure is not None:
+                tell_failed_check(board.bus, instance, check)
             if before is None or before.alive != after.alive:
                 tell_health(board.bus, instance, after)
                 board.poke(instance.app_id)

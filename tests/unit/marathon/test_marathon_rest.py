@@ -327,3 +327,19 @@ async def test_event_streams_are_told_of(marathon: Marathon) -> None:
             seen.append(json.loads(line[6:])["eventType"])
     watcher.close()
     assert seen[0] == "event_stream_attached"
+
+
+async def test_health_checks_are_told_of(marathon: Marathon) -> None:
+    kinds = ("add_health_check_event", "remove_health_check_event", "failed_health_check_event")
+    with marathon.board.bus.reading(kinds) as reader:
+        check = {"protocol": "TCP", "portIndex": 0}
+        await marathon.ask("POST", "/v2/apps", {**WEB, "instances": 0, "healthChecks": [check]})
+        await marathon.ask("PUT", "/v2/apps/web?force=true", {"labels": {"a": "b"}})
+        await marathon.ask("PUT", "/v2/apps/web?force=true", {"healthChecks": []})
+
+    seen = [reader.queue.get_nowait() for _ in range(reader.queue.qsize())]
+    assert [event["eventType"] for event in seen if event is not None] == list(kinds[:2])
+    assert seen[0] is not None
+    added = seen[0]["healthCheck"]
+    assert isinstance(added, dict)
+    assert (seen[0]["appId"], added["protocol"], "path" in added) == ("/web", "TCP", False)
