@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from phalanx.core.config import HostPort
 from phalanx.core.detector import Listed
 from phalanx.core.store.sqlite import SqliteStore
+from phalanx.core.store.store import Store
 from phalanx.marathon.api.application import build_app
 from phalanx.marathon.api.desk import Desk, Seat
 from phalanx.marathon.app import framework
@@ -288,9 +289,11 @@ class Marathon:
 
 
 @asynccontextmanager
-async def running_marathon(master: FakeMaster, work_dir: Path) -> AsyncIterator[Marathon]:
+async def running_marathon(
+    master: FakeMaster, work_dir: Path, wrap: Callable[[Store], Store] = lambda store: store
+) -> AsyncIterator[Marathon]:
     """Run a Marathon on *master* while the context lasts, wired as ``app.lead`` wires it."""
-    ledger = Ledger(SqliteStore(work_dir / "marathon.db"))
+    ledger = Ledger(wrap(SqliteStore(work_dir / "marathon.db")))
     await ledger.load()
     config = LOADER.load(["--master", str(master.address), "--work-dir", str(work_dir)], {})
     async with aiohttp.ClientSession() as session:
