@@ -15,6 +15,8 @@ from phalanx.marathon.model.path import groups_above
 
 Apps = Mapping[str, App]
 
+FEW = 16  # changed apps up to which each is looked for by itself
+
 
 def planned(
     before: Root, edited: Root, *, id: str, version: str, restart: Collection[str] = ()
@@ -68,9 +70,9 @@ def _ports(app: App) -> Iterator[int]:
 
 def _refuse_clashes(before: Root, edited: Root, touched: Sequence[str]) -> None:
     """Raise ConflictError if what is new takes the id of a group or an app that is there."""
-    groups = edited.group_ids()
+    groups = edited.group_ids() if len(touched) > FEW else None
     for app_id in touched:
-        if app_id in groups:
+        if app_id in groups if groups is not None else _is_group(edited, app_id):
             raise ConflictError(f"Group {app_id} is already created. Use PUT to change this group.")
     for path in (*touched, *(edited.groups.keys() - before.groups.keys())):
         for above in groups_above(path):
@@ -78,6 +80,12 @@ def _refuse_clashes(before: Root, edited: Root, touched: Sequence[str]) -> None:
                 raise ConflictError(f"An app with the path {above} already exists.")
         if path in edited.groups and path in edited.apps:
             raise ConflictError(f"An app with the path {path} already exists.")
+
+
+def _is_group(root: Root, path: str) -> bool:
+    """Tell whether *path* is a group, without listing all of them."""
+    below = f"{path}/"
+    return path in root.groups or any(app_id.startswith(below) for app_id in root.apps)
 
 
 def _groups(before: Root, edited: Root, version: str) -> tuple[GroupChange, ...]:
