@@ -55,7 +55,7 @@ def measure() -> Sequence[Figure]:
 
 def _share_of_a_core(pid: int) -> float:
     before, began = _cpu_seconds(pid), time.monotonic()
-    time.sleep(WATCHED_SECONDS)
+    time.sleep(WATCHED_SECONDS)  # waits: the time at rest is what is measured
     return (_cpu_seconds(pid) - before) / (time.monotonic() - began)
 
 

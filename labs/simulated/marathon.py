@@ -37,7 +37,7 @@ class Client:
                 return answer
             if status != 403:
                 raise SystemExit(f"{method} {path}: {status} {answer}")
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)  # waits: another deployment has to end first
 
     def settle(self, seconds: float) -> None:
         """Wait until nothing is being deployed."""
@@ -48,7 +48,7 @@ class Client:
                 raise SystemExit(
                     f"not deployed after {seconds:g} s; waiting: {len(queue['queue'])}"
                 )
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)  # waits: between two looks at the deployments
 
 
 @contextmanager
