@@ -11,7 +11,7 @@ from phalanx.marathon.definition.service_port import service_ports, with_service
 from phalanx.marathon.model.app import App, VersionInfo, is_same_config
 from phalanx.marathon.model.deployment import Action, ActionKind, Change, Deployment, GroupChange
 from phalanx.marathon.model.group import Group, Root
-from phalanx.marathon.model.path import groups_above
+from phalanx.marathon.model.path import groups_above, top_of
 
 Apps = Mapping[str, App]
 
@@ -40,7 +40,9 @@ def planned(
     for app_id in touched:
         old = before.apps.get(app_id)
         _refuse_resident_change(old, edited.apps[app_id])
-        ported = with_service_ports(edited.apps[app_id], before=old, taken=taken)
+        app = edited.apps[app_id]
+        app = _with_role(app, edited.groups) if old is None else app
+        ported = with_service_ports(app, before=old, taken=taken)
         taken.update(service_ports(ported))
         apps[app_id] = stamped(old, ported, version, restart=app_id in restart)
     changed = changes(before.apps, apps)
@@ -80,6 +82,15 @@ def _refuse_clashes(before: Root, edited: Root, touched: Sequence[str]) -> None:
                 raise ConflictError(f"An app with the path {above} already exists.")
         if path in edited.groups and path in edited.apps:
             raise ConflictError(f"An app with the path {path} already exists.")
+
+
+def _with_role(app: App, groups: Mapping[str, Group]) -> App:
+    """Return a new app with its topmost group's name as its role, if that group insists on it."""
+    top = top_of(app.id)
+    group = None if top is None else groups.get(f"/{top}")
+    if top is None or group is None or not group.enforce_role:
+        return app
+    return msgspec.structs.replace(app, role=top)
 
 
 def _is_group(root: Root, path: str) -> bool:

@@ -374,3 +374,15 @@ async def test_pods_are_shown_kept_by_updates_and_deleted_with_the_group(
     assert deleted == 200
     assert pods == []
     assert (await marathon.ask("GET", "/v2/groups/g"))[0] == 404
+
+
+async def test_a_group_that_insists_gives_new_apps_its_role(marathon: Marathon) -> None:
+    await put(marathon, "/v2/groups/g", {"apps": [app("old")]})
+    await marathon.ask("PATCH", "/v2/groups/g", {"enforceRole": True})
+    await marathon.ask("POST", "/v2/apps", app("/g/sub/new"))
+    await marathon.ask("POST", "/v2/apps", app("/other/new"))
+
+    _, answer = await marathon.ask("GET", "/v2/apps")
+
+    roles = {found["id"]: found["role"] for found in answer["apps"]}
+    assert roles == {"/g/old": "*", "/g/sub/new": "g", "/other/new": "*"}
