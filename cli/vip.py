@@ -82,7 +82,7 @@ def _endpoint(backend: Mapping[str, Any]) -> str:
 
 def _options(vip: Mapping[str, Any]) -> str:
     affinity = vip["affinity_seconds"]
-    return vip["scheduler"] + (f", affinity {affinity} s" if affinity else "")
+    return str(vip["scheduler"]) + (f", affinity {affinity} s" if affinity else "")
 
 
 def _vips(services: Iterable[Mapping[str, Any]]) -> Table:
