@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import socket
-import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,29 +15,30 @@ import structlog
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
 from phalanx.core.service import SocketStore
-from phalanx.dns.admission import OPEN, Admission, Verdict, packed_address
+from phalanx.dns.admission import OPEN, Admission, Verdict
 from phalanx.dns.answer.cookie import Cookies, new_secret
 from phalanx.dns.answer.query import Query, parse_query
-from phalanx.dns.answer.reply import MAX_TCP_BYTES, udp_limit
+from phalanx.dns.answer.reply import udp_limit
 from phalanx.dns.answer.transfer import Transfer
 from phalanx.dns.batch import Datagram, packed_of
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.listener import RECEIVE_BUFFER_BYTES, Listener
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.querylog import QueryLog
+from phalanx.dns.stream import (
+    IDLE_SECONDS,
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_OF_ONE,
+    Streams,
+)
 from phalanx.dns.watchdog import answers
 
 log = structlog.get_logger()
 
 PORT = 53
-MAX_CONNECTIONS = 256
-MAX_CONNECTIONS_OF_ONE = 32  # so that one client that holds them open leaves room for others
-MAX_LOOKUPS_OF_ONE = 64  # under way on one connection; it is not read from meanwhile
-IDLE_SECONDS = 10.0
 LOOP_PROBE_SECONDS = 60.0
 WATCH_SECONDS = 5.0  # between two questions to ourselves, and until one has failed
 
-_LENGTH = struct.Struct("!H")
 _SO_RCVBUFFORCE = 33  # goes past net.core.rmem_max, for root
 _COOKIE_START = b"\0\x0a\0"  # code and upper byte of the length of an EDNS option
 
@@ -47,9 +47,7 @@ class DnsServer:
     """Answers on every address over UDP and TCP while its context lasts.
 
     Datagrams about zones of ours are answered together with those that came
-    with them. A name of others is the forwarder's. A TCP connection
-    may carry several queries at once; replies come in the order in which they
-    are known (RFC 7766 §6.2.1.1).
+    with them. A name of others is the forwarder's.
     """
 
     def __init__(
@@ -79,23 +77,31 @@ class DnsServer:
         self._cookies = cookies or Cookies(new_secret())
         self._clock = clock
         self._wall_clock = wall_clock
-        self._max_connections = max_connections
-        self._max_connections_of_one = max_connections_of_one
-        self._idle_seconds = idle_seconds
+        self._streams = Streams(
+            zones,
+            forwarder,
+            admission=admission,
+            cookies=self._cookies,
+            query_log=self._query_log,
+            wall_clock=wall_clock,
+            max_connections=max_connections,
+            max_connections_of_one=max_connections_of_one,
+            idle_seconds=idle_seconds,
+        )
         self._store = store
         self._watch_seconds = watch_seconds
         self._dropped = 0  # by listeners that are closed
         self.turned_away: Counter[str] = Counter()
         self.restarts = 0  # of listeners that did not answer us
         self._listeners: dict[HostPort, Listener] = {}
-        self._connections: dict[asyncio.Task[None], bytes] = {}  # and the client's address
         self._stack = AsyncExitStack()
         self.listening: Sequence[HostPort] = ()
 
     async def __aenter__(self) -> Self:
         """Bind everything; raises ConfigError naming the address that can't be bound."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._end_tasks)
+            stack.push_async_callback(self._forwarder.close)
+            stack.push_async_callback(self._streams.close)
             self.listening = [await self._bind(stack, address) for address in self._addresses]
             self._forwarder.check_no_loop(self.listening)
             if self._store is not None:
@@ -126,7 +132,7 @@ class DnsServer:
         """Open the UDP socket and the TCP listener of one address, on one port."""
         try:
             stream = self._opened(socket.SOCK_STREAM, address, self._port)
-            server = await asyncio.start_server(self._accept, sock=stream)
+            server = await asyncio.start_server(self._streams.accept, sock=stream)
             stack.callback(server.close)
             port: int = stream.getsockname()[1]
             place = HostPort(address, port)
@@ -249,23 +255,8 @@ class DnsServer:
         if query.edns is None or not query.edns.cookie:
             return None
         shown = self._cookies.shown(query, client, self._wall_clock())
-        reply = self._zones.answers.reply_query(shown.query, limit)
+        reply = self._zones.answers.reply_shown(shown, limit)
         return None if isinstance(reply, Transfer) else reply
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        client = _address_of(writer)
-        if task is None or not self._has_room_for(client):
-            writer.close()
-            return
-        self._connections[task] = client
-        try:
-            async with asyncio.TaskGroup() as group:
-                with suppress(OSError, EOFError, TimeoutError):  # the client left or fell silent
-                    await self._converse(reader, writer, group, client)
-        finally:
-            del self._connections[task]
-            writer.close()
 
     @property
     def dropped(self) -> int:
@@ -280,72 +271,7 @@ class DnsServer:
     @property
     def connections(self) -> int:
         """Return how many TCP connections are open."""
-        return len(self._connections)
-
-    def _has_room_for(self, client: bytes) -> bool:
-        if len(self._connections) >= self._max_connections:
-            return False
-        held = sum(other == client for other in self._connections.values())
-        return held < self._max_connections_of_one
-
-    async def _converse(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        group: asyncio.TaskGroup,
-        client: bytes,
-    ) -> None:
-        """Answer the queries of one connection until it ends or is idle for too long."""
-        may_ask = self._admission.may_ask(client)
-        may_transfer = self._admission.may_transfer(client)
-        room = asyncio.Semaphore(MAX_LOOKUPS_OF_ONE)
-        while True:
-            async with asyncio.timeout(self._idle_seconds):
-                (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-                message = await reader.readexactly(length)
-                await writer.drain()
-            table = self._zones.answers
-            reply: bytes | Query | Transfer | None
-            if not may_ask:
-                reply = table.turn_away(message, Verdict.REFUSE)
-            else:
-                reply = table.reply_tcp(message, may_transfer=may_transfer)
-            if isinstance(reply, Query) and reply.edns is not None and reply.edns.cookie:
-                shown = self._cookies.shown(reply, client, self._wall_clock())
-                reply = table.reply_query(shown.query, MAX_TCP_BYTES, may_transfer=may_transfer)
-            known = reply if isinstance(reply, bytes) else None
-            self._query_log.note_stream(message, client, known)
-            if isinstance(reply, Query):
-                await room.acquire()
-                group.create_task(self._look_up_tcp(reply, writer, room, client))
-            elif isinstance(reply, Transfer):
-                await self._transfer(reply, writer)
-            elif reply is not None:
-                writer.write(_LENGTH.pack(len(reply)) + reply)
-
-    async def _look_up_tcp(
-        self, query: Query, writer: asyncio.StreamWriter, room: asyncio.Semaphore, client: bytes
-    ) -> None:
-        try:
-            reply = await self._forwarder.resolve(query, MAX_TCP_BYTES, client)
-        finally:
-            room.release()
-        writer.write(_LENGTH.pack(len(reply)) + reply)
-
-    async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> None:
-        """Send a whole zone, as fast as the client takes it; a client that stalls is left."""
-        for message in transfer.messages():
-            writer.write(_LENGTH.pack(len(message)) + message)
-            async with asyncio.timeout(self._idle_seconds):
-                await writer.drain()
-            await asyncio.sleep(0)
-
-    async def _end_tasks(self) -> None:
-        tasks = list(self._connections)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._forwarder.close()
+        return len(self._streams)
 
 
 def _open(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
@@ -372,8 +298,3 @@ def _hint(error: OSError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return "; no link of this node has it"
     return ""
-
-
-def _address_of(writer: asyncio.StreamWriter) -> bytes:
-    peer = writer.get_extra_info("peername")  # None for a client that has left already
-    return packed_address(peer[0]) if peer else b""

@@ -28,6 +28,12 @@ class Shown:
     query: Query
     is_ours: bool
 
+    @property
+    def is_bad(self) -> bool:
+        """Tell whether the query showed a server's cookie, and it is not a good one of ours."""
+        edns = self.query.edns
+        return not self.is_ours and edns is not None and len(edns.cookie) > CLIENT_BYTES
+
 
 class Cookies:
     """Makes and checks the cookies of one secret; *old* secrets are still good, but not given.
@@ -52,7 +58,7 @@ class Cookies:
             head = _VERSION.pack(1, time_ & 0xFFFFFFFF)
             server = head + self._hash(self._secrets[0], own, head, client)
         option = _OPTION.pack(COOKIE, len(own) + len(server)) + own + server
-        return Shown(query._replace(edns=edns._replace(echo=option)), is_ours)
+        return Shown(query._replace(edns=edns._replace(echo=edns.echo + option)), is_ours)
 
     def _is_ours(self, own: bytes, server: bytes, client: bytes, now: int) -> bool:
         if len(server) != SERVER_BYTES or server[0] != 1:

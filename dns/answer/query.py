@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from phalanx.dns.answer.wire import (
     HEADER_BYTES,
+    IN,
     MAX_LABEL_BYTES,
     MAX_NAME_BYTES,
     decode_name,
@@ -13,7 +14,7 @@ from phalanx.dns.answer.wire import (
 )
 from phalanx.dns.zones.record import RecordType
 
-COOKIE = 10  # the code of an EDNS option
+COOKIE, KEEPALIVE = 10, 11  # codes of EDNS options (RFC 7873, 7828)
 _CLIENT_COOKIE_BYTES, _MAX_COOKIE_BYTES = 8, 40
 
 CLASSIC_BYTES = 512  # the size of a reply to a client that names none
@@ -43,16 +44,17 @@ class Edns(NamedTuple):
     size: int
     version: int = 0
     is_dnssec_ok: bool = False
-    cookie: bytes = b""  # what the client shows (RFC 7873)
+    cookie: bytes = b""  # what the client shows
+    wants_keepalive: bool = False  # it asks how long an idle connection may stay open
     echo: bytes = b""  # the options of the reply
 
 
 class Query(NamedTuple):
-    """One question."""
+    """One question; or none, of a client that wants a cookie only (RFC 7873 §5.4)."""
 
     message: bytes
     end: int  # of the question in the message
-    wire: bytes  # the name in lower case
+    wire: bytes  # the name in lower case; empty when there is no question
     type: int
     class_: int
     edns: Edns | None
@@ -64,7 +66,9 @@ class Query(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return the name in lower case, absolute."""
+        """Return the name in lower case, absolute; empty when there is no question."""
+        if not self.wire:
+            return ""
         found = decode_name(self.wire)
         assert found is not None  # what can't be decoded is no query
         return found
@@ -95,6 +99,8 @@ def parse_query(message: bytes) -> Query | Rcode | None:
     if message[2] & 0x78:
         return Rcode.NOTIMP
     _, _, questions, *others = _HEADER.unpack_from(message)
+    if not questions:
+        return _parse_cookie_only(message, *others)
     at = _end_of_name(message)
     end = at + 4
     if questions != 1 or not at or end > len(message):
@@ -108,6 +114,17 @@ def parse_query(message: bytes) -> Query | Rcode | None:
     if isinstance(edns, Rcode):
         return edns
     return Query(message, end, message[HEADER_BYTES:at].lower(), type_, class_, edns)
+
+
+def _parse_cookie_only(
+    message: bytes, answers: int, authorities: int, additional: int
+) -> Query | Rcode:
+    if answers or authorities or additional != 1:
+        return Rcode.FORMERR
+    edns = _parse_rest(message, HEADER_BYTES, 0, 0, 1)
+    if not isinstance(edns, Edns) or not edns.cookie:
+        return Rcode.FORMERR
+    return Query(message, HEADER_BYTES, b"", 0, IN, edns)
 
 
 def _end_of_name(message: bytes) -> int:
@@ -141,21 +158,26 @@ def _parse_rest(
         if type_ != RecordType.OPT:
             continue
         is_well_placed = number >= before and after == owner + 1 and edns is None
-        cookie = _cookie_of(message, at - length, at)
-        if not is_well_placed or cookie is None:
+        options = _parse_options(message, at - length, at)
+        if not is_well_placed or options is None:
             return Rcode.FORMERR
-        edns = Edns(size, ttl >> 16 & 0xFF, bool(ttl & 0x8000), cookie)
+        edns = Edns(size, ttl >> 16 & 0xFF, bool(ttl & 0x8000), *options)
     return edns if at == len(message) else Rcode.FORMERR
 
 
-def _cookie_of(message: bytes, at: int, end: int) -> bytes | None:
-    """Return the first cookie among the options, empty without one; None for what is malformed."""
-    cookie = b""
+def _parse_options(message: bytes, at: int, end: int) -> tuple[bytes, bool] | None:
+    """Return the first cookie, empty without one, and whether there is a keepalive.
+
+    None for what is malformed.
+    """
+    cookie, wants_keepalive = b"", False
     while at + _OPTION.size <= end:
         code, length = _OPTION.unpack_from(message, at)
         at += _OPTION.size + length
+        if code == KEEPALIVE:
+            wants_keepalive = True
         if code == COOKIE and not cookie:
             cookie = message[at - length : at]
             if length != _CLIENT_COOKIE_BYTES and not 16 <= length <= _MAX_COOKIE_BYTES:
                 return None
-    return cookie if at == end else None
+    return (cookie, wants_keepalive) if at == end else None

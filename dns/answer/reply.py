@@ -69,7 +69,8 @@ def render_reply(
             head |= TRUNCATED
             authorities = ()
             answers = _prefix(answers, room)
-    counts = (1, len(answers), len(authorities), len(additional) + (edns is not None))
+    more = len(additional) + (edns is not None)
+    counts = (int(bool(question)), len(answers), len(authorities), more)
     return b"".join(
         (
             query.id,

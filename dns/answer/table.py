@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 
 from phalanx.dns.admission import Verdict
 from phalanx.dns.answer.answer import OPT, OPT_DNSSEC_OK, Answer, compile_answer
+from phalanx.dns.answer.cookie import Shown
 from phalanx.dns.answer.lookup import Found, Place, lookup, place_of
 from phalanx.dns.answer.query import CLASSIC_BYTES, Query, Rcode, parse_query
 from phalanx.dns.answer.reply import (
@@ -99,7 +100,7 @@ class AnswerTable:
     def reply(self, message: bytes) -> bytes | Query | None:
         """Return the reply to a datagram, None for silence.
 
-        Return the query if it is for others, or shows a cookie: reply_query
+        Return the query if it is for others, or shows a cookie: reply_shown
         answers it when its reply's cookie is known.
         """
         rest = message[2:]
@@ -153,7 +154,10 @@ class AnswerTable:
     def reply_tcp(
         self, message: bytes, *, may_transfer: bool = False
     ) -> bytes | Query | Transfer | None:
-        """Return what reply does, with the room that a TCP connection has; or a whole zone."""
+        """Return what reply does, with the room that a TCP connection has; or a whole zone.
+
+        Return the query also when it asks how long the connection may be idle.
+        """
         return self._reply(message, MAX_TCP_BYTES, may_transfer=may_transfer)
 
     def _reply(
@@ -165,9 +169,21 @@ class AnswerTable:
         if isinstance(query, Rcode):
             self._counts[NO_ZONE, query] += 1
             return render_error(message, query, flags=self._forwards)
-        if query.edns is not None and query.edns.cookie:
+        edns = query.edns
+        if edns is not None and (edns.cookie or (edns.wants_keepalive and limit is not None)):
             return query
         return self.reply_query(query, limit, may_transfer=may_transfer)
+
+    def reply_shown(
+        self, shown: Shown, limit: int, *, may_transfer: bool = False
+    ) -> bytes | Query | Transfer:
+        """Return what reply_query does for a query with a cookie, or a cookie alone."""
+        query = shown.query
+        if query.wire:
+            return self.reply_query(query, limit, may_transfer=may_transfer)
+        if query.edns is not None and query.edns.version:
+            return self._refuse_version(query)
+        return self._refuse(query, NO_ZONE, Rcode.BADCOOKIE if shown.is_bad else Rcode.NOERROR)
 
     def reply_query(
         self, query: Query, limit: int | None, *, may_transfer: bool = False
@@ -176,8 +192,7 @@ class AnswerTable:
         if limit is None:
             limit = udp_limit(query.edns)
         if query.edns is not None and query.edns.version:
-            self._counts[NO_ZONE, Rcode.BADVERS] += 1
-            return render_bad_version(query)
+            return self._refuse_version(query)
         if query.class_ != IN:
             return self._refuse(query, NO_ZONE, Rcode.REFUSED)
         if self._is_foreign(query.wire):
@@ -230,6 +245,10 @@ class AnswerTable:
         """Return BADCOOKIE, with the cookie that *query*'s reply carries (RFC 7873 §5.2.3)."""
         self._counts[NO_ZONE, Rcode.BADCOOKIE] += 1
         return render_reply(query, Rcode.BADCOOKIE, Body(), flags=self._forwards)
+
+    def _refuse_version(self, query: Query) -> bytes:
+        self._counts[NO_ZONE, Rcode.BADVERS] += 1
+        return render_bad_version(query)
 
     def _refuse(self, query: Query, zone: str, rcode: Rcode) -> bytes:
         self._counts[zone, rcode] += 1

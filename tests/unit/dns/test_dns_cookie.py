@@ -16,6 +16,7 @@ from phalanx.dns.answer.cookie import Cookies, parse_secrets
 from phalanx.dns.answer.query import Query, Rcode, parse_query
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.publish import ZoneTable
+from phalanx.dns.querylog import QueryLog
 from phalanx.dns.server import DnsServer
 
 SECRET = bytes.fromhex("e5e973e5a6b2a43f48e7dc849e37bfcf")
@@ -149,3 +150,52 @@ async def test_client_that_shows_a_cookie_is_not_limited(zones: ZoneTable) -> No
     assert [rcode_of(reply) for reply in ready] == [Rcode.NOERROR] * 5
     assert {cookie_of(reply) for reply in (*ready, foreign)} == {cookie_of(second)}
     assert rcode_of(foreign) == Rcode.REFUSED
+
+
+def cookie_only(cookie: bytes, *, version: int = 0) -> bytes:
+    """Return a query without a question that shows *cookie*."""
+    opt = struct.pack("!BHHBBHHHH", 0, 41, 1232, 0, version, 0, len(cookie) + 4, 10, len(cookie))
+    return struct.pack("!HHHHHH", 7, 0, 0, 0, 0, 1) + opt + cookie
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_cookie_is_had_without_a_question(zones: ZoneTable, *, is_stream: bool) -> None:
+    """RFC 7873 §5.4."""
+    server = DnsServer(
+        zones,
+        Forwarder(),
+        addresses=["127.0.0.1"],
+        port=0,
+        cookies=Cookies(SECRET),
+        query_log=QueryLog(1),
+        wall_clock=lambda: float(THEN),
+    )
+    async with server:
+        [place] = server.listening
+
+        async def ask(query: bytes) -> bytes:
+            if not is_stream:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as s:
+                    s.connect((place.host, place.port))
+                    return await Asker(s)(query)
+            async with asyncio.timeout(5):
+                reader, writer = await asyncio.open_connection(place.host, place.port)
+                writer.write(struct.pack("!H", len(query)) + query)
+                reply = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+                writer.close()
+            return reply
+
+        first = await ask(cookie_only(OWN))
+        good = await ask(cookie_only(cookie_of(first)))
+        bad = await ask(cookie_only(OWN + bytes(16)))
+        other = await ask(cookie_only(OWN, version=1))
+
+    assert [rcode_of(each) for each in (first, good, bad, other)] == [
+        Rcode.NOERROR,
+        Rcode.NOERROR,
+        Rcode.BADCOOKIE,
+        Rcode.BADVERS,
+    ]
+    assert {each[4:12] for each in (first, good, bad)} == {b"\0\0\0\0\0\0\0\1"}
+    assert cookie_of(first) == cookie_of(good) == cookie_of(bad)
+    assert len(cookie_of(first)) == 24

@@ -467,3 +467,28 @@ async def test_listener_that_falls_silent_is_opened_anew(serve: Serve) -> None:
 
     [reply] = await ask_udp(place, message("ready.spartan"))
     assert addresses(reply) == ["127.0.0.1"]
+
+
+async def test_connection_says_how_long_it_may_be_idle(serve: Serve) -> None:
+    """RFC 7828: only over TCP, and only to who asks."""
+    server = await serve(idle_seconds=7.0)
+    [place] = server.listening
+    keepalive = b"\0\0\x29\x04\xd0\0\0\0\0\0\4\0\x0b\0\0"
+
+    def asking(name: str) -> bytes:
+        plain = message(name)
+        return plain[:10] + b"\0\1" + plain[12:] + keepalive
+
+    [over_udp] = await ask_udp(place, asking("web.marathon.mesos"))
+    reader, writer = await asyncio.open_connection(place.host, place.port)
+    writer.write(framed(asking("web.marathon.mesos"), message("web.marathon.mesos")))
+    own, plain = await read_reply(reader), await read_reply(reader)
+    writer.write(framed(asking("www.example.com")))
+    foreign = await read_reply(reader)
+    writer.close()
+
+    told = b"\0\6\0\x0b\0\2\0\x46"  # 70 tenths of a second
+    assert own.endswith(told)
+    assert foreign.endswith(told)
+    assert b"\0\x0b\0" not in over_udp[-11:]
+    assert len(addresses(own)) == len(addresses(plain)) == 3
