@@ -1,13 +1,13 @@
 """``GET /v1/feed``: the feed over HTTP, RecordIO of JSON records, served by master and plane."""
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import HttpVersion11, web
 
 from phalanx.core.api.cut import cut
 from phalanx.core.error import InvalidError
-from phalanx.mesos.recordio import encode_record
-from phalanx.net.feed.record import Position, encode
+from phalanx.net.feed.record import Part, Position
 from phalanx.net.feed.source import FeedSource
 
 PATH = "/v1/feed"
@@ -21,21 +21,24 @@ def feed_route(
 
     Each record goes out only while *may_send* says so, else the connection is
     cut: a leader that was stopped and deposed must not go on with its View.
-    A reader resumes with ``?epoch=E&sequence=N``, the position of its last record.
+    A reader resumes with ``?epoch=E&sequence=N``, the position of its last record,
+    and says ``parts=yes`` when it can put a SNAPSHOT together from PARTs.
     """
 
     async def get_feed(request: web.Request) -> web.StreamResponse:
         position = _position(request)
-        records = source().records(position)
+        frames = source().frames(position, in_parts="parts" in request.query)
         response = web.StreamResponse(headers={"Content-Type": "application/recordio"})
         if request.version >= HttpVersion11:  # an older reader gets it until the end
             response.enable_chunked_encoding()
         await response.prepare(request)
-        async for record in records:
+        async for frame in frames:
             if not may_send():
                 cut(request.transport)
                 break
-            await response.write(encode_record(encode(record)))
+            await response.write(frame.raw)
+            if isinstance(frame.record, Part):
+                await asyncio.sleep(0)  # hundreds may follow, and others wait
         return response
 
     return web.get(PATH, get_feed, allow_head=False)  # a stream has no head to look at

@@ -9,7 +9,7 @@ import structlog
 
 from phalanx.core.error import ProtocolError, UnavailableError
 from phalanx.mesos.recordio import RecordDecoder
-from phalanx.net.feed.record import HEARTBEAT_SECONDS, Numbered, Record, after, decode
+from phalanx.net.feed.record import HEARTBEAT_SECONDS, Assembly, Numbered, Record, decode
 
 log = structlog.get_logger()
 
@@ -49,24 +49,19 @@ async def follow(
 async def _read(
     session: aiohttp.ClientSession, url: str, known: Numbered | None
 ) -> AsyncIterator[tuple[Numbered, Record]]:
-    at = (
-        {}
-        if known is None
-        else {
-            "epoch": known.position.epoch,
-            "sequence": str(known.position.sequence),
-        }
-    )
+    at = {"parts": "yes"}
+    if known is not None:
+        at |= {"epoch": known.position.epoch, "sequence": str(known.position.sequence)}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=SILENCE_SECONDS)
     async with session.get(f"{url}/v1/feed", params=at, timeout=timeout) as response:
         if response.status != 200:
             raise UnavailableError(f"status {response.status}")
         log.info("feed_opened", source=url)
-        decoder = RecordDecoder()
+        decoder, assembly = RecordDecoder(), Assembly(known)
         async for chunk in response.content.iter_any():
             for raw in decoder.feed(chunk):
                 record = decode(raw)
-                numbered = after(known, record)
+                numbered = assembly.take(record)
                 if numbered is not None and numbered is not known:
                     yield numbered, record
                 known = numbered

@@ -3,8 +3,12 @@
 A stream begins with a SNAPSHOT, or with the DELTAs that a resuming reader
 lacks; numbers rise by one. The epoch names one leadership: numbers of
 different epochs don't compare, so another epoch starts with a SNAPSHOT.
+
+A reader that asks for it gets the SNAPSHOT of a large View in PARTs: to write
+or read a hundred thousand objects at once would stop a daemon for a second.
 """
 
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
@@ -12,8 +16,9 @@ import msgspec
 
 from phalanx.core.error import ProtocolError
 from phalanx.net.model.objects import Object
-from phalanx.net.model.view import Ref, View
+from phalanx.net.model.view import FIELD_OF, Ref, View
 
+PART_OBJECTS = 500  # are written or read in a few milliseconds
 HEARTBEAT_SECONDS = 1.0
 
 
@@ -29,6 +34,12 @@ class Snapshot(msgspec.Struct, frozen=True, tag="SNAPSHOT", tag_field="type"):
     objects: tuple[Object, ...]
 
 
+class Part(msgspec.Struct, frozen=True, tag="PART", tag_field="type"):
+    """Objects of the SNAPSHOT that ends this row of parts."""
+
+    objects: tuple[Object, ...]
+
+
 class Delta(msgspec.Struct, frozen=True, tag="DELTA", tag_field="type"):
     """The changes that make View number *sequence* out of the one before."""
 
@@ -41,7 +52,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="HEARTBEAT", tag_field="type"):
     """Nothing new, and the sender lives."""
 
 
-Record = Snapshot | Delta | Heartbeat
+Record = Snapshot | Part | Delta | Heartbeat
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -94,15 +105,48 @@ def snapshot_of(numbered: Numbered) -> Snapshot:
     return Snapshot(at.epoch, at.sequence, tuple(numbered.view.objects()))
 
 
+def parts_of(numbered: Numbered, *, size: int = PART_OBJECTS) -> Iterator[Part | Snapshot]:
+    """Yield the records that carry the whole View, *size* objects each; the last is a SNAPSHOT."""
+    objects = tuple(numbered.view.objects())
+    last = max(len(objects) - 1, 0) // size * size  # where the last part starts
+    for start in range(0, last, size):
+        yield Part(objects[start : start + size])
+    yield Snapshot(numbered.position.epoch, numbered.position.sequence, objects[last:])
+
+
+class Assembly:
+    """What a reader has, record by record; it may begin with a View that it *knows*."""
+
+    def __init__(self, known: Numbered | None = None) -> None:
+        self._known = known
+        self._parts: dict[str, dict[str, Any]] = {}
+
+    def take(self, record: Record) -> Numbered | None:
+        """Return what the reader has after *record*, as ``after`` does."""
+        if isinstance(record, Part):
+            self._gather(record.objects)
+        elif isinstance(record, Snapshot) and self._parts:
+            self._gather(record.objects)
+            self._known = Numbered(Position(record.epoch, record.sequence), View(**self._parts))
+            self._parts = {}
+        else:
+            self._known = after(self._known, record)
+        return self._known
+
+    def _gather(self, objects: Iterable[Object]) -> None:
+        for each in objects:
+            self._parts.setdefault(FIELD_OF[each.kind], {})[each.key] = each
+
+
 def after(numbered: Numbered | None, record: Record) -> Numbered | None:
     """Return what a reader that had *numbered* has after *record*.
 
     Raises ProtocolError when a DELTA does not follow: the reader must ask for
-    a SNAPSHOT.
+    a SNAPSHOT. A PART alone changes nothing.
     """
     if isinstance(record, Snapshot):
         return Numbered(Position(record.epoch, record.sequence), View().changed(record.objects))
-    if isinstance(record, Heartbeat):
+    if isinstance(record, Heartbeat | Part):
         return numbered
     if numbered is None or record.sequence != numbered.position.sequence + 1:
         have = "nothing" if numbered is None else numbered.position.sequence

@@ -14,14 +14,18 @@ from phalanx.core.error import ProtocolError
 from phalanx.net.api.feed import feed_route
 from phalanx.net.feed.client import follow
 from phalanx.net.feed.record import (
+    PART_OBJECTS,
+    Assembly,
     Delta,
     Heartbeat,
     Numbered,
+    Part,
     Position,
     Snapshot,
     after,
     decode,
     encode,
+    parts_of,
     snapshot_of,
 )
 from phalanx.net.feed.source import FeedSource
@@ -42,9 +46,7 @@ OBJECTS: st.SearchStrategy[Object] = st.one_of(
         lambda n: Network(f"n{n}", IPv4Network(f"9.{n}.0.0/16"), 24, 1024 + n, 1450),
         st.integers(0, 2),
     ),
-    st.builds(
-        lambda n: Policy(f"p{n}", "a", "10.0.0.0/8", Traffic.TCP, 80, 80), st.integers(0, 2)
-    ),
+    st.builds(lambda n: Policy(f"p{n}", "a", "10.0.0.0/8", Traffic.TCP, 80, 80), st.integers(0, 2)),
 )
 VIEWS = st.lists(OBJECTS, max_size=6).map(lambda objects: View().changed(objects))
 
@@ -59,6 +61,20 @@ def test_a_snapshot_survives_the_wire(view: View) -> None:
     numbered = Numbered(Position("e", 7), view)
 
     assert after(None, decode(encode(snapshot_of(numbered)))) == numbered
+
+
+@given(VIEWS, st.integers(1, 7))
+def test_a_snapshot_in_parts_is_the_same_view(view: View, size: int) -> None:
+    numbered = Numbered(Position("e", 7), view)
+    assembly = Assembly(Numbered(Position("d", 3), View().changed([task(9)])))
+    records = list(parts_of(numbered, size=size))
+
+    for part in records[:-1]:
+        known = assembly.take(decode(encode(part)))
+        assert known is not None
+        assert known.position == Position("d", 3)
+    assert assembly.take(decode(encode(records[-1]))) == numbered
+    assert assembly.take(Delta(8, (task(3),))) == after(numbered, Delta(8, (task(3),)))
 
 
 def test_kinds_that_did_not_change_are_shared() -> None:
@@ -138,6 +154,40 @@ async def test_a_reader_that_is_slow_misses_nothing_that_comes_meanwhile(epoch: 
     numbered = after(numbered, await anext(records))
 
     assert numbered == source.current
+
+
+@pytest.mark.parametrize("in_parts", [True, False])
+async def test_readers_that_come_at_once_share_the_bytes_of_a_whole_view(*, in_parts: bool) -> None:
+    source = FeedSource()
+    source.publish(View().changed(map(task, range(PART_OBJECTS + 1))), epoch="e")
+    first = await anext(source.frames(None, in_parts=in_parts))
+    source.publish(View().changed(map(task, range(PART_OBJECTS + 2))), epoch="e")
+    assembly, frames = Assembly(), []
+
+    async for frame in source.frames(None, in_parts=in_parts):
+        frames.append(frame)
+        if assembly.take(frame.record) == source.current:
+            break
+
+    assert frames[0] is first
+    kinds = [type(frame.record) for frame in frames]
+    assert kinds == [*([Part] if in_parts else []), Snapshot, Delta]
+
+
+@pytest.mark.parametrize(("params", "kind"), [({}, "SNAPSHOT"), ({"parts": "yes"}, "PART")])
+async def test_a_reader_that_does_not_ask_for_parts_gets_none(
+    params: dict[str, str], kind: str
+) -> None:
+    source = FeedSource()
+    source.publish(View().changed(map(task, range(PART_OBJECTS + 1))), epoch="e")
+    async with (
+        asyncio.timeout(10),
+        serve(app_of(source), Listener("127.0.0.1", 0)) as [place],
+        ClientSession() as session,
+        session.get(f"http://{place}/v1/feed", params=params) as said,
+    ):
+        await said.content.readline()  # the length
+        assert (await said.content.read(30)).startswith(f'{{"type":"{kind}"'.encode())
 
 
 def app_of(source: FeedSource) -> web.Application:

@@ -1,12 +1,14 @@
 """What changed since somebody last caught up, never less."""
 
+import weakref
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phalanx.net.feed.record import Delta, Numbered, Position, Snapshot
-from phalanx.net.model.objects import VipLease
+from phalanx.net.model.objects import Task, VipLease
 from phalanx.net.model.view import View
 from phalanx.plane.touched import MAX_NOTED, Touched
 
@@ -56,3 +58,24 @@ def test_changes_that_did_not_fit_are_not_known() -> None:
     touched.note(last, delta(MAX_NOTED))
 
     assert touched.until(last) is None
+
+
+def test_views_that_nobody_caught_up_with_are_not_kept() -> None:
+    class Watched(Mapping[str, Task]):
+        def __getitem__(self, key: str) -> Task:
+            raise KeyError(key)
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(())
+
+        def __len__(self) -> int:
+            return 0
+
+    touched = Touched()
+    tasks = Watched()
+    is_alive = weakref.ref(tasks)
+    touched.note(Numbered(Position("e", 1), View(tasks=tasks)), delta(1))
+
+    del tasks
+
+    assert is_alive() is None
