@@ -206,9 +206,9 @@ class ZooKeeperStore:
         return False
 
     async def _make_parents(self, nodes: Sequence[str]) -> None:
-        for parent in {node.rpartition("/")[0] for node in nodes} - self._parents:
-            await self._session.ensure(parent)
-            self._parents.add(parent)
+        missing = {node.rpartition("/")[0] for node in nodes} - self._parents
+        await asyncio.gather(*(self._session.ensure(parent) for parent in missing))
+        self._parents |= missing
 
 
 class _Unsure(Exception):

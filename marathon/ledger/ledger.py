@@ -11,9 +11,10 @@ import msgspec
 
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store
+from phalanx.marathon.ledger.long import LongStore
 from phalanx.marathon.ledger.roll import Roll
 from phalanx.marathon.model.app import App
-from phalanx.marathon.model.deployment import Deployment, GroupChange, PodChange
+from phalanx.marathon.model.deployment import Change, Deployment, GroupChange, PodChange
 from phalanx.marathon.model.group import Group, Past, Root
 from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.model.path import safe_form
@@ -47,7 +48,7 @@ class Ledger:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store = LongStore(store)
         self.roll = Roll()
         self._apps: dict[str, App] = {}
         self._pods: dict[str, Pod] = {}
@@ -78,6 +79,7 @@ class Ledger:
         for deployment in deployments:
             self._deployments[deployment.id] = deployment
             await self._apply(deployment)
+        await self._store.tidy(["versions"])
 
     @property
     def apps(self) -> Mapping[str, App]:
@@ -208,18 +210,26 @@ class Ledger:
         await self._store.close()
 
     async def _apply(self, deployment: Deployment) -> None:
-        for change in deployment.changes:
-            present = self._apps.get(change.app_id)
-            if change.after is None:
-                if present is not None and present.version < deployment.version:
-                    await self._remove_spec("apps", self._apps, change.app_id)
-            elif present is None or present.version < change.after.version:
-                await self._put_spec("apps", change.after)
-                self._apps[change.app_id] = change.after
-        for pod in deployment.pods:
-            await self._apply_pod(pod, deployment.version)
-        for group in deployment.groups:
-            await self._apply_group(group, deployment.version)
+        """Make the changes that are not made yet; each has keys of its own, so they go together."""
+        version = deployment.version
+        results = await asyncio.gather(
+            *(self._apply_app(change, version) for change in deployment.changes),
+            *(self._apply_pod(pod, version) for pod in deployment.pods),
+            *(self._apply_group(group, version) for group in deployment.groups),
+            return_exceptions=True,  # so that nothing is written any more when this raises
+        )
+        for result in results:
+            if result is not None:
+                raise result
+
+    async def _apply_app(self, change: Change, version: str) -> None:
+        present = self._apps.get(change.app_id)
+        if change.after is None:
+            if present is not None and present.version < version:
+                await self._remove_spec("apps", self._apps, change.app_id)
+        elif present is None or present.version < change.after.version:
+            await self._put_spec("apps", change.after)
+            self._apps[change.app_id] = change.after
 
     async def _apply_group(self, change: GroupChange, version: str) -> None:
         key, present = f"groups/{safe_form(change.group_id)}", self._groups.get(change.group_id)
