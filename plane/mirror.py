@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from phalanx.net.feed.client import follow
-from phalanx.net.feed.record import Numbered
+from phalanx.net.feed.record import Delta, Numbered, Record
 from phalanx.net.feed.source import FeedSource
 from phalanx.net.model.view import View
-from phalanx.plane.last_view import load_last_view, save_last_view
+from phalanx.plane.last_view import LastView, load_last_view
 from phalanx.plane.touched import Touched
 
 SAVE_SECONDS = 1.0
+REFUSED_SECONDS = 10.0  # until a disk that refused is asked again
 
 
 class Mirror:
@@ -22,7 +24,8 @@ class Mirror:
 
     def __init__(self, urls: Sequence[str], path: Path, *, changed: Callable[[], None]) -> None:
         self._urls = urls
-        self._path = path
+        self._last = LastView(path)
+        self._unsaved_deltas: list[Delta] | None = None  # None: the whole View is to be saved
         self._changed = changed
         self._numbered = load_last_view(path)
         self._is_heard = False
@@ -52,21 +55,36 @@ class Mirror:
             self._is_heard = True
             self.touched.note(numbered, record)
             self.relay.relay(numbered, record)
-            self._unsaved.set()
+            self._note_unsaved(record)
             self._changed()
 
     async def keep(self) -> None:
-        """Save the View soon after it changed, at most once a second, and when cancelled."""
+        """Save the View soon after it changed, at most once a second, and when cancelled.
+
+        A thread does so: neither the disk nor a large View stops what else is to be done.
+        """
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._unsaved.wait()
-                self._save()
-                await asyncio.sleep(SAVE_SECONDS)
+                is_saved = await loop.run_in_executor(None, self._take_unsaved())
+                if not is_saved:
+                    self._unsaved.set()
+                await asyncio.sleep(SAVE_SECONDS if is_saved else REFUSED_SECONDS)
         finally:
-            if self._unsaved.is_set():
-                self._save()
+            if self._is_heard:
+                self._take_unsaved()()  # waits for the thread, if one is at it
 
-    def _save(self) -> None:
+    def _note_unsaved(self, record: Record) -> None:
+        if not isinstance(record, Delta):
+            self._unsaved_deltas = None
+        elif self._unsaved_deltas is not None:
+            self._unsaved_deltas.append(record)
+        self._unsaved.set()
+
+    def _take_unsaved(self) -> Callable[[], bool]:
+        """Return what saves all that is not saved yet."""
+        assert self._numbered is not None
+        deltas, self._unsaved_deltas = self._unsaved_deltas, []
         self._unsaved.clear()
-        if self._numbered is not None:
-            save_last_view(self._path, self._numbered)
+        return partial(self._last.save, self._numbered, deltas)

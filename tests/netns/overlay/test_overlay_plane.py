@@ -21,7 +21,7 @@ from phalanx.labs.wait import wait_until
 from phalanx.net.feed.record import Numbered, Position
 from phalanx.net.model.objects import Network, Node, SubnetLease
 from phalanx.net.model.view import View
-from phalanx.plane.last_view import save_last_view
+from phalanx.plane.last_view import LastView
 
 SECONDS = 20.0
 SO_RCVBUFFORCE = 33
@@ -59,7 +59,7 @@ class Planes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         for short in ADDRESS:
             numbered = Numbered(Position("e", 1), VIEW)
-            save_last_view(directory / short / "view.json", numbered)
+            LastView(directory / short / "view.json").save(numbered)
 
     def start(self, short: str) -> None:
         place = self._directory / short

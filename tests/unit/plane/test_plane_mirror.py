@@ -2,21 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from phalanx.core.api.serve import Listener, serve
-from phalanx.lb.service import Backend, Service, Vip
 from phalanx.net.api.feed import feed_route
 from phalanx.net.feed.record import Numbered, Position, Snapshot
 from phalanx.net.feed.source import FeedSource
-from phalanx.net.model.objects import Node, VipLease
+from phalanx.net.model.objects import Node
 from phalanx.net.model.view import View
-from phalanx.plane.app import held_vips
-from phalanx.plane.last_view import load_last_view, save_last_view
+from phalanx.plane.last_view import LastView, load_last_view
 from phalanx.plane.mirror import Mirror
 
 M1 = Node(IPv4Address("198.18.0.11"), "m1", is_master=True)
@@ -40,33 +38,9 @@ async def changed(event: asyncio.Event) -> None:
     event.clear()
 
 
-def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    numbered = Numbered(Position("e", 7), VIEW)
-    save_last_view(tmp_path / "below" / "view.json", numbered)
-
-    assert load_last_view(tmp_path / "below" / "view.json") == numbered
-
-
-@pytest.mark.parametrize("raw", [b"", b"{}", b"\xff\x00", b'{"type":"HEARTBEAT"}', b"[" * 10_000])
-def test_what_can_not_be_read_is_no_view(tmp_path: Path, raw: bytes) -> None:
-    path = tmp_path / "view.json"
-    path.write_bytes(raw)
-
-    assert load_last_view(path) is None
-    assert load_last_view(tmp_path / "nosuch.json") is None
-
-
-def test_a_disk_that_refuses_costs_no_plane(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-
-    save_last_view(tmp_path / "file" / "view.json", Numbered(Position("e", 1), VIEW))
-
-    assert load_last_view(tmp_path / "file" / "view.json") is None
-
-
 def test_a_new_process_begins_with_the_view_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "view.json"
-    save_last_view(path, Numbered(Position("e", 7), VIEW))
+    LastView(path).save(Numbered(Position("e", 7), VIEW))
 
     mirror = Mirror([NOBODY], path, changed=lambda: None)
 
@@ -97,14 +71,3 @@ async def test_the_feed_is_followed_kept_and_relayed(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert load_last_view(tmp_path / "view.json") == Numbered(Position("e", 2), fewer)
-
-
-def test_only_vips_that_the_load_balancer_holds_get_a_name() -> None:
-    web_lease = VipLease("web.marathon", IPv4Address("11.0.0.1"), IPv6Address("fd01:c::1"))
-    db_lease = VipLease("db.marathon", IPv4Address("11.0.0.2"))
-    view = VIEW.changed([web_lease, db_lease])
-    service = Service.of([Backend(IPv4Address("9.0.0.2"), 80)])
-
-    assert held_vips(view, {Vip(web_lease.address, 80): service}) == {
-        "web.marathon": (web_lease.address,)
-    }
