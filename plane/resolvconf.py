@@ -65,7 +65,7 @@ class ResolvConfKeeper:
 
 
 def replace(path: Path, text: str) -> None:
-    """Replace a file, or what it links to, by one rename; one that is mounted is written in place."""
+    """Replace a file, or a link's target, by one rename; write one in place that is mounted."""
     target = path.resolve()
     beside = target.with_name(f".{target.name}.phalanx")
     try:
