@@ -1,6 +1,6 @@
 """phalanx-bandwidth: limits what a container receives and sends."""
 
-import os
+import posix
 from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSSL
 
 from phalanx.cni.results import objects
@@ -101,7 +101,7 @@ def _veth(node: Conversation, previous: Json) -> nl.Link:
 
 
 def _inside(call: Call) -> tuple[Conversation, int]:
-    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    home = posix.open("/proc/self/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
     enter(call.open_netns())
     try:
         inside = Conversation()

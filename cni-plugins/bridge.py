@@ -4,7 +4,7 @@ With ``ipam.type`` phalanx-ipam the lease is made here; any other IPAM plugin
 is run. `docs/design/cni.md` lists the options.
 """
 
-import os
+import posix
 from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSSL
 
 from phalanx.cni import ipam
@@ -19,6 +19,7 @@ from phalanx.cni.skeleton import (
     Plugin,
     Refusal,
 )
+from phalanx.net.netlink import file
 from phalanx.net.netlink import route as nl
 from phalanx.net.netlink.wire import Conversation, Message, enter, refusal, text
 
@@ -78,7 +79,7 @@ def _rules(call: Call, settings: Settings) -> "Rules | None":
 
 def _kept_rules(call: Call) -> "Elements | None":
     """Return the rules of the owner, if anybody on this node ever had some."""
-    if not os.path.isdir("/run/phalanx/cni"):
+    if not file.exists("/run/phalanx/cni"):
         return None
     from phalanx.cni.hostport import store
 
@@ -91,7 +92,7 @@ class Spaces:
     def __init__(self, netns: int) -> None:
         self.netns = netns
         self.node = Conversation()
-        self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._home = posix.open("/proc/self/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
         try:
             enter(netns)
         except OSError as error:
@@ -113,14 +114,14 @@ class Spaces:
 def write_setting(path: str, value: str) -> None:
     """Write a file below /proc/sys unless it holds the value already; one that lacks is left."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        if os.read(descriptor, 64).strip() != value.encode():
-            os.pwrite(descriptor, value.encode(), 0)
+        if posix.read(descriptor, 64).strip() != value.encode():
+            posix.pwrite(descriptor, value.encode(), 0)
     finally:
-        os.close(descriptor)
+        posix.close(descriptor)
 
 
 def veth_name(call: Call) -> str:
@@ -221,7 +222,7 @@ class Bridge(Plugin):
             if owner not in valid:
                 [number] = node.tell(nl.link(nl.DELLINK, index=link.index))
                 if number not in (0, ENODEV):
-                    refusals.append(f"{link.name}: {os.strerror(number)}")
+                    refusals.append(f"{link.name}: {posix.strerror(number)}")
         if (rules := _kept_rules(call)) is not None:
             rules.drop_others(valid)
         kind = call.text("type", "", call.inner(call.config, "ipam"))
@@ -297,7 +298,7 @@ def _mac_for(result: Json) -> bytes:
 
 
 def _any_mac() -> bytes:
-    drawn = os.urandom(6)
+    drawn = posix.urandom(6)
     return bytes([drawn[0] & 0xFC | 0x02]) + drawn[1:]
 
 

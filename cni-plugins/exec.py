@@ -1,8 +1,8 @@
 """Run another plugin, with our environment and the whole configuration."""
 
-import os
+import posix
 
-from phalanx.cni.phalanx_net import BAD_CONFIG, INTERNAL, Refusal, parse, render
+from phalanx.cni.phalanx_net import BAD_CONFIG, INTERNAL, Refusal, environment, parse, render
 from phalanx.net.hostport.exec import talk
 
 Json = dict[str, object]
@@ -14,7 +14,7 @@ def find(name: str, path: str) -> str:
         raise Refusal(BAD_CONFIG, f"type: {name!r} is not the name of a plugin")
     for folder in path.split(":"):
         candidate = f"{folder}/{name}"
-        if folder and os.access(candidate, os.X_OK):
+        if folder and posix.access(candidate, posix.X_OK):
             return candidate
     raise Refusal(BAD_CONFIG, f"failed to find plugin {name!r} in path {path.split(':')}")
 
@@ -25,7 +25,7 @@ def delegate(name: str, path: str, command: str, config: Json) -> Json:
     Raises Refusal with the delegate's own code and words.
     """
     output, status = talk(
-        find(name, path), [name], {**os.environ, "CNI_COMMAND": command}, render(config).encode()
+        find(name, path), [name], {**environment(), "CNI_COMMAND": command}, render(config).encode()
     )
     try:
         value = parse(output) if output.strip() else {}

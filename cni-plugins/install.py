@@ -25,11 +25,15 @@ FAMILY = {
     "phalanx-loopback": ("loopback", "Loopback"),
 }
 COMPILED = ("cni", "net/netlink", "net/hostport")  # below the package, what plugins import
+INDEX_BYTES = 8192  # of the bundle's first part
 SYSTEM = "/usr/bin/python3"  # a distribution's starts faster than most others
 TELL = """
 import sys
+import _ctypes, _json, _sha1, _socket, _struct, fcntl
+def place(module):
+    return module.__name__ + "=" + getattr(module, "__file__", "")
 if {"_socket", "_struct", "_sha1"} <= set(sys.builtin_module_names):
-    print(sys.implementation.cache_tag)
+    print(sys.implementation.cache_tag, place(_ctypes), place(_json))
 """
 # All is written by then, so the process ends without the interpreter's clearing up: 2 ms less.
 STUB = """\
@@ -46,19 +50,18 @@ os._exit(phalanx_net.main())
 FAMILY_STUB = """\
 #!{base} -IS
 import marshal
-import os
+import posix
 
-with open({bundle!r}, "rb") as file:
-    scope = dict(zip(("loader", "modules", "root"), marshal.loads(file.read())))
-exec(scope["loader"], scope)
+file = posix.open({bundle!r}, posix.O_RDONLY | posix.O_CLOEXEC)
+loader, places, extensions, root = marshal.loads(posix.pread(file, {index}, 0))
+exec(loader)
 from phalanx.cni.{module} import {plugin}
 from phalanx.cni.skeleton import run
 
-os._exit(run({plugin}()))
+posix._exit(run({plugin}()))
 """
 # Modules out of one file: finding, opening and reading each takes longer than running it.
 LOADER = """
-import marshal
 import sys
 from _frozen_importlib import ModuleSpec
 
@@ -66,10 +69,16 @@ from _frozen_importlib import ModuleSpec
 class Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name not in modules:
+        if name in extensions:
+            from _frozen_importlib_external import ExtensionFileLoader
+
+            return ModuleSpec(
+                name, ExtensionFileLoader(name, extensions[name]), origin=extensions[name]
+            )
+        if name not in places:
             return None
-        spec = ModuleSpec(name, Finder, is_package=modules[name][0])
-        if modules[name][0]:
+        spec = ModuleSpec(name, Finder, is_package=places[name][0])
+        if places[name][0]:
             spec.submodule_search_locations = [root + "/" + name.replace(".", "/")]
         return spec
 
@@ -79,7 +88,9 @@ class Finder:
 
     @staticmethod
     def exec_module(module):
-        exec(marshal.loads(modules[module.__name__][1]), module.__dict__)
+        _, offset, length = places[module.__name__]
+        if length:
+            exec(marshal.loads(posix.pread(file, length, offset)), module.__dict__)
 
 
 sys.meta_path.insert(0, Finder)
@@ -100,10 +111,10 @@ def install(directory: Path) -> list[Path]:
     source = Path(phalanx.cni.phalanx_net.__file__).resolve()
     package = Path(phalanx.__file__).parent
     py_compile.compile(str(source), doraise=True)
-    bundle = COMPILED_CODE / f"plugins.{sys.implementation.cache_tag}.bundle"
-    _write(bundle, _bundle(package))
     base = getattr(sys, "_base_executable", None) or sys.executable
-    quick = SYSTEM if _is_as_good(SYSTEM) else base
+    quick, extensions = _quick(base)
+    bundle = COMPILED_CODE / f"family.{sys.implementation.cache_tag}.bundle"
+    _write(bundle, _bundle(package, extensions))
     texts = {PLUGIN: STUB.format(base=base, folder=str(source.parent), direct=sys.executable)}
     seconds = int(phalanx.cni.phalanx_net.ANSWER_SECONDS)
     if quicker := launcher(str(BEHIND_LAUNCHER), seconds=seconds):
@@ -111,34 +122,54 @@ def install(directory: Path) -> list[Path]:
         texts[PLUGIN] = quicker
     for name, (module_name, plugin) in FAMILY.items():
         texts[name] = FAMILY_STUB.format(
-            base=quick, bundle=str(bundle), module=module_name, plugin=plugin
+            base=quick, bundle=str(bundle), index=INDEX_BYTES, module=module_name, plugin=plugin
         )
     return [_write(directory / name, text.encode(), mode=0o755) for name, text in texts.items()]
 
 
-def _is_as_good(interpreter: str) -> bool:
-    """Tell whether an interpreter can run our code and has the modules that it needs built in."""
-    if not os.access(interpreter, os.X_OK):
-        return False
-    output, status = talk(interpreter, [interpreter, "-IS", "-c", TELL], {}, b"")
-    return status == 0 and output.decode().strip() == sys.implementation.cache_tag
+def _quick(base: str) -> tuple[str, dict[str, str]]:
+    """Return the interpreter that starts fastest, and where its extension modules are.
+
+    The distribution's is taken where it runs our code and has what plugins need
+    built in. It is named by its version: after an upgrade to another one, which
+    would not understand our code, a runtime is told that there is no such file.
+    """
+    for path in (os.path.realpath(SYSTEM), base):
+        if not os.access(path, os.X_OK):
+            continue
+        output, status = talk(path, [path, "-IS", "-c", TELL], {}, b"")
+        tag, *places = output.decode().split() if status == 0 else [""]
+        if tag == sys.implementation.cache_tag:
+            named = (place.split("=", 1) for place in places)
+            return path, {name: place for name, place in named if place}
+    return base, {}
 
 
-def _bundle(package: Path) -> bytes:
-    """Return the loader and the compiled code of every module that a plugin may import."""
-    nothing = marshal.dumps(compile("", "", "exec"))
-    modules: dict[str, tuple[bool, bytes]] = {"phalanx.cni": (True, nothing)}
+def _bundle(package: Path, extensions: dict[str, str]) -> bytes:
+    """Return an index of a fixed size and the compiled code of what a plugin may import.
+
+    The index is the loader, whether a module is a package and where its code
+    begins and how long it is, where extension modules are, and the packages' root.
+    """
+    places: dict[str, tuple[bool, int, int]] = {"phalanx.cni": (True, 0, 0)}
+    blobs, offset = [], INDEX_BYTES
     paths = [package / "__init__.py", package / "net/__init__.py"]
     paths += [path for folder in COMPILED for path in sorted((package / folder).glob("*.py"))]
     for path in paths:
-        text = path.read_text() if path.exists() else ""
         parts = ("phalanx", *path.relative_to(package).with_suffix("").parts)
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
+        text = "" if is_package else path.read_text()
         code = compile(text, str(path), "exec", dont_inherit=True, optimize=2)
-        modules[name] = (is_package, marshal.dumps(code))
+        blob = marshal.dumps(code) if text else b""
+        places[name] = (is_package, offset, len(blob))
+        blobs.append(blob)
+        offset += len(blob)
     loader = compile(LOADER, "loader", "exec", dont_inherit=True)
-    return marshal.dumps((loader, modules, str(package.parent)))
+    index = marshal.dumps((loader, places, extensions, str(package.parent)))
+    if len(index) > INDEX_BYTES:
+        raise ValueError(f"the bundle's index has {len(index)} bytes, more than {INDEX_BYTES}")
+    return b"".join([index.ljust(INDEX_BYTES, b"\0"), *blobs])
 
 
 def _write(path: Path, content: bytes, *, mode: int = 0o644) -> Path:

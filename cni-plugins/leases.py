@@ -8,9 +8,10 @@ names the boot of the machine that the leases are of; after another, all of
 them are void, as no namespace outlives one.
 """
 
-import os
+import posix
 from fcntl import LOCK_EX, flock
 
+from phalanx.net.netlink import file
 from phalanx.net.netlink.route import address_text, packed_of
 
 TYPE_CHECKING = False  # typing takes longer to load than a lease to write
@@ -60,24 +61,23 @@ class Leases:
         self._lock = -1
 
     def __enter__(self) -> "Leases":
-        os.makedirs(self._place, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._lock = os.open(f"{self._place}/{LOCK}", flags, 0o600)
+        file.make_folders(self._place)
+        self._lock = file.lock_file(f"{self._place}/{LOCK}")
         try:
             flock(self._lock, LOCK_EX)
             self._void_after_boot()
         except BaseException:
-            os.close(self._lock)  # or the undoing of this very ADD would wait for it
+            posix.close(self._lock)  # or the undoing of this very ADD would wait for it
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._lock)
+        posix.close(self._lock)
 
     def held(self) -> dict[str, str]:
         """Return owners, ``container:ifname``, by address."""
         found = {}
-        for name in os.listdir(self._place):
+        for name in file.names_in(self._place):
             if name[:1] != "l" and name[:1] != "." and name != BOOT:
                 container, _, ifname = _text(f"{self._place}/{name}").strip().partition("\r\n")
                 found[name] = f"{container.strip()}:{ifname.strip()}"
@@ -96,13 +96,13 @@ class Leases:
                     return each.packed(wanted)
             raise ValueError(f"requested IP address is not in range set {_names(ranges)}")
         path = f"{self._place}/last_reserved_ip.{position}"
-        taken = set(os.listdir(self._place))
+        taken = set(file.names_in(self._place))
         for each, address in _round(ranges, _text(path).strip()):
             name = address_text(each.packed(address))
             if name not in taken and self._take(name, owner):
                 draft = f"{self._place}/.last.{position}"
-                _write(draft, name)
-                os.replace(draft, path)
+                file.write(draft, name.encode(), 0o644)
+                posix.replace(draft, path)
                 return each.packed(address)
         raise NothingFreeError(f"no IP addresses available in range set: {_names(ranges)}")
 
@@ -110,20 +110,20 @@ class Leases:
         """Free every lease whose owner is over; return the addresses."""
         gone = [name for name, owner in self.held().items() if is_over(owner)]
         for name in gone:
-            _unlink(f"{self._place}/{name}")
+            file.remove(f"{self._place}/{name}")
         return gone
 
     def _take(self, name: str, owner: str) -> bool:
         """Put the lease in place whole, if nobody holds the address."""
         container, _, ifname = owner.rpartition(":")
         draft = f"{self._place}/{DRAFT}"
-        _write(draft, f"{container}\r\n{ifname}")
+        file.write(draft, f"{container}\r\n{ifname}".encode(), 0o644)
         try:
-            os.link(draft, f"{self._place}/{name}")
+            posix.link(draft, f"{self._place}/{name}")
         except FileExistsError:
             return False
         finally:
-            _unlink(draft)
+            file.remove(draft)
         return True
 
     def _void_after_boot(self) -> None:
@@ -132,20 +132,12 @@ class Leases:
             return
         if then:
             self.free(lambda _: True)
-        _write(f"{self._place}/{BOOT}", now)
+        file.write(f"{self._place}/{BOOT}", now.encode(), 0o644)
 
 
 def exists(directory: str, network: str) -> bool:
     """Tell whether the network ever had a lease."""
-    return os.path.isdir(f"{directory}/{network}")
-
-
-def networks(directory: str) -> list[str]:
-    """Return the networks that ever had a lease."""
-    try:
-        return sorted(os.listdir(directory))
-    except OSError:
-        return []
+    return file.exists(f"{directory}/{network}")
 
 
 def _round(ranges: list[Range], last: str) -> "Iterator[tuple[Range, int]]":
@@ -175,24 +167,4 @@ def _names(ranges: list[Range]) -> str:
 
 
 def _text(path: str) -> str:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        return os.read(descriptor, 4096).decode(errors="replace")
-    finally:
-        os.close(descriptor)
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-
-
-def _unlink(path: str) -> None:
-    if os.path.exists(path):
-        os.unlink(path)
+    return file.read(path).decode(errors="replace")

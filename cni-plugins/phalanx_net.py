@@ -9,7 +9,7 @@ and JSON goes through the C half of the json package where there is one.
 """
 
 import errno
-import os
+import posix
 import sys
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
@@ -51,7 +51,7 @@ class NoPlaneError(Exception):
 
 def main() -> int:
     """Carry out the command of the environment; return the exit status."""
-    environ = dict(os.environ)
+    environ = environment()
     if not any(name.startswith("CNI_") for name in environ):
         sys.stderr.write(ABOUT)
         sys.stderr.flush()
@@ -68,6 +68,14 @@ def main() -> int:
         return finish(command, version, send(request))
     except Refusal as refusal:
         return refuse(version, refusal)
+
+
+def environment() -> dict[str, str]:
+    """Return the process's variables; bytes that are no UTF-8 come as `os` has them."""
+    return {
+        key.decode(errors="surrogateescape"): value.decode(errors="surrogateescape")
+        for key, value in posix.environ.items()
+    }
 
 
 def check_environment(environ: dict[str, str]) -> str:
@@ -112,7 +120,7 @@ def is_ifname(text: str) -> bool:
 def is_own_netns(path: str) -> bool:
     """Tell whether *path* is the network namespace that this process is in."""
     try:
-        there, here = os.stat(path), os.stat("/proc/self/ns/net")
+        there, here = posix.stat(path), posix.stat("/proc/self/ns/net")
     except OSError:
         return False
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
@@ -162,7 +170,9 @@ def request_of(
     netns, handle = environ.get("CNI_NETNS", ""), ""
     if netns:
         try:
-            handle = f"/proc/{os.getpid()}/fd/{os.open(netns, os.O_RDONLY | os.O_CLOEXEC)}"
+            handle = (
+                f"/proc/{posix.getpid()}/fd/{posix.open(netns, posix.O_RDONLY | posix.O_CLOEXEC)}"
+            )
         except OSError:
             handle = ""  # the plane will say so if it matters
     return {
@@ -227,12 +237,12 @@ def work_directly(request: dict[str, object]) -> None:
     """Become the process that does the plane's work once; return if it can't be."""
     if not DIRECT:
         return
-    feed = os.memfd_create("request")
+    feed = posix.memfd_create("request")
     # The handle names an open file that won't be; the path is enough for ourselves.
-    os.write(feed, render({**request, "netns_handle": ""}).encode())
-    os.lseek(feed, 0, os.SEEK_SET)
-    os.dup2(feed, 0)
-    os.execv(DIRECT, [DIRECT, "-Im", "phalanx.cni.direct"])
+    posix.write(feed, render({**request, "netns_handle": ""}).encode())
+    posix.lseek(feed, 0, 0)
+    posix.dup2(feed, 0)
+    posix.execv(DIRECT, [DIRECT, "-Im", "phalanx.cni.direct"])
 
 
 def finish(command: object, version: str, answer: object) -> int:

@@ -5,7 +5,7 @@ environment and the configuration, calls one of them and prints what it
 returns or refuses. Nothing is imported that isn't built in.
 """
 
-import os
+import posix
 import sys
 
 from phalanx.cni.phalanx_net import (
@@ -16,6 +16,7 @@ from phalanx.cni.phalanx_net import (
     Refusal,
     check_config,
     check_environment,
+    environment,
     read_config,
     refuse,
     write,
@@ -87,7 +88,7 @@ class Call:
     def open_netns(self) -> int:
         """Open the container's namespace; raise Refusal if there is none."""
         try:
-            return os.open(self.netns, os.O_RDONLY | os.O_CLOEXEC)
+            return posix.open(self.netns, posix.O_RDONLY | posix.O_CLOEXEC)
         except OSError as error:
             raise Refusal(BAD_NETNS, f"CNI_NETNS {self.netns!r}: {error.strerror}") from error
 
@@ -143,7 +144,7 @@ class Plugin:
 
 def run(plugin: Plugin) -> int:
     """Carry out the command of the environment with *plugin*; return the exit status."""
-    environ = dict(os.environ)
+    environ = environment()
     if not environ.get("CNI_COMMAND") and not any(name.startswith("CNI_") for name in environ):
         sys.stderr.write(f"{plugin.about}\nCNI: {', '.join(VERSIONS)}\n")
         sys.stderr.flush()

@@ -1,6 +1,6 @@
 """Run a program, by the built-in modules alone."""
 
-import os
+import posix
 
 
 def talk(
@@ -10,31 +10,31 @@ def talk(
 
     What it says on standard error goes to ours, unless it is to be *quiet*.
     """
-    feed = os.memfd_create("input")
-    os.write(feed, raw)
-    os.lseek(feed, 0, os.SEEK_SET)
-    reader, writer = os.pipe()
+    feed = posix.memfd_create("input")
+    posix.write(feed, raw)
+    posix.lseek(feed, 0, 0)
+    reader, writer = posix.pipe()
     moves: list[tuple[object, ...]] = [
-        (os.POSIX_SPAWN_DUP2, feed, 0),
-        (os.POSIX_SPAWN_DUP2, writer, 1),
+        (posix.POSIX_SPAWN_DUP2, feed, 0),
+        (posix.POSIX_SPAWN_DUP2, writer, 1),
     ]
     if quiet:
-        moves.append((os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0))
-    process = os.posix_spawn(path, arguments, environ, file_actions=moves)
-    os.close(writer)
-    os.close(feed)
+        moves.append((posix.POSIX_SPAWN_OPEN, 2, "/dev/null", posix.O_WRONLY, 0))
+    process = posix.posix_spawn(path, arguments, environ, file_actions=moves)
+    posix.close(writer)
+    posix.close(feed)
     chunks = []
-    while chunk := os.read(reader, 65536):
+    while chunk := posix.read(reader, 65536):
         chunks.append(chunk)
-    os.close(reader)
-    _, status = os.waitpid(process, 0)
-    return b"".join(chunks), os.waitstatus_to_exitcode(status)
+    posix.close(reader)
+    _, status = posix.waitpid(process, 0)
+    return b"".join(chunks), posix.waitstatus_to_exitcode(status)
 
 
 def program(name: str) -> str:
     """Return the path of an administrator's program, "" when there is none."""
     for folder in ("/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"):
-        if os.access(path := f"{folder}/{name}", os.X_OK):
+        if posix.access(path := f"{folder}/{name}", posix.X_OK):
             return path
     return ""
 

@@ -5,11 +5,12 @@ two rules for each bridge go into the host's own chain, in a chain named
 after us, as the reference plugin ``firewall`` does.
 """
 
-import os
+import posix
 from _struct import pack
 from fcntl import LOCK_EX, flock
 
 from phalanx.net.hostport.exec import program, talk
+from phalanx.net.netlink import file
 from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, attributes, text
 
 CHAIN = "PHALANX-CNI"  # listed in docs/reference/marks.md
@@ -29,14 +30,14 @@ def accept(bridge: str, families: set[int]) -> None:
     wanted = [each for each in sorted(families) if may_drop(each) and not _stands(each, bridge)]
     if not wanted:
         return
-    os.makedirs(os.path.dirname(LOCK), exist_ok=True)
-    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file.make_folders(LOCK.rpartition("/")[0])
+    lock = file.lock_file(LOCK)
     try:
         flock(lock, LOCK_EX)  # or two plugins would add each rule twice
         for family in wanted:
             _accept(TOOLS[family], bridge)
     finally:
-        os.close(lock)
+        posix.close(lock)
 
 
 def missing(bridge: str, families: set[int]) -> list[str]:
@@ -89,8 +90,7 @@ def _rules_with(conversation: Conversation, family: int, chain: str, word: str) 
 
 def _is_legacy(family: int) -> bool:
     try:
-        with open(LEGACY[family]) as file:
-            return "filter" in file.read().split()
+        return b"filter" in file.read(LEGACY[family]).split()
     except OSError:
         return False
 

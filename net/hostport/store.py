@@ -6,13 +6,14 @@ nothing that can't be found. The files are below /run, which a reboot empties
 together with the sets; those of each network namespace are apart.
 """
 
-import os
+import posix
 from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSSL
 from fcntl import LOCK_EX, flock
 
 from phalanx.net.hostport.exec import nft
 from phalanx.net.hostport.flow import forget
 from phalanx.net.hostport.layout import TABLE, TEXT
+from phalanx.net.netlink import file
 from phalanx.net.netlink.nft import Element, add, delete, is_there
 from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, namespace_cookie, refusal
 
@@ -36,15 +37,15 @@ class Locked:
         self._descriptor = -1
 
     def __enter__(self) -> None:
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = file.lock_file(self._path)
         try:
             flock(self._descriptor, LOCK_EX)
         except BaseException:
-            os.close(self._descriptor)
+            posix.close(self._descriptor)
             raise
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        posix.close(self._descriptor)
 
 
 class Elements:
@@ -78,11 +79,11 @@ class Elements:
         if not elements:
             return
         elements = list({(e.family, e.set_name, e.key): e for e in elements}.values())
-        os.makedirs(self._root, exist_ok=True)
+        file.make_folders(self._root)
         with Locked(self._root):
-            os.makedirs(self._place, exist_ok=True)
+            file.make_folders(self._place)
             talk = self._talk()
-            if os.path.exists(self._file):
+            if file.exists(self._file):
                 self._remove(talk, self._file)
             for element in elements:
                 if not element.is_shared and is_there(talk, TABLE, element):
@@ -93,8 +94,8 @@ class Elements:
                 "elements": [each.as_json() for each in elements],
             }
             draft = f"{self._root}/.draft"
-            _write(draft, self._render(kept).encode())
-            os.rename(draft, self._file)
+            file.write(draft, self._render(kept).encode())
+            posix.rename(draft, self._file)
             messages = [add(TABLE, each, self._owner) for each in elements]
             number = _number(talk.batch(messages))
             if number == ENOENT:
@@ -102,22 +103,19 @@ class Elements:
                     raise refusal(ENOENT, f"table {TABLE}: nft ended with status {status}")
                 number = _number(talk.batch(messages))
             if number:
-                os.unlink(self._file)
+                file.remove(self._file)
                 raise refusal(number, f"table {TABLE}")
         forget(elements, mapped=True)
 
     def drop(self) -> None:
         """Remove the owner's elements; there don't have to be any."""
-        if os.path.exists(self._file):
+        if file.exists(self._file):
             with Locked(self._root):
-                try:
-                    self._remove(self._talk(), self._file)
-                finally:
-                    self.close()
+                self._remove(self._talk(), self._file)
 
     def drop_others(self, valid: set[str]) -> None:
         """Remove what the plugin made on the network for owners that are not valid."""
-        if not os.path.isdir(self._place):
+        if not file.exists(self._place):
             return
         with Locked(self._root):
             for path, kept in self._files(self._place):
@@ -170,27 +168,16 @@ class Elements:
         ]
         _delete(talk, messages)
         forget(elements, mapped=False)
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            return
+        file.remove(path)
 
     def _files(self, folder: str) -> "list[tuple[str, dict[str, object]]]":
-        return [(f"{folder}/{name}", self._read(f"{folder}/{name}")) for name in os.listdir(folder)]
+        return [
+            (f"{folder}/{name}", self._read(f"{folder}/{name}")) for name in file.names_in(folder)
+        ]
 
     def _read(self, path: str) -> dict[str, object]:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return {}
-        try:
-            chunks = []
-            while chunk := os.read(descriptor, 1 << 16):
-                chunks.append(chunk)
-        finally:
-            os.close(descriptor)
-        try:
-            value = self._parse(b"".join(chunks))
+            value = self._parse(file.read(path))
         except ValueError:
             return {}
         return value if isinstance(value, dict) else {}
@@ -220,12 +207,4 @@ def _elements(kept: dict[str, object]) -> list[Element]:
 
 
 def _folders(root: str) -> list[str]:
-    return [f"{root}/{name}" for name in os.listdir(root) if name[:1] != "."]
-
-
-def _write(path: str, raw: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, raw)
-    finally:
-        os.close(descriptor)
+    return [f"{root}/{name}" for name in file.names_in(root) if name[:1] != "."]

@@ -5,7 +5,7 @@ in imports: `socket`, `struct` and `dataclasses` alone take longer to load than
 an attachment takes to make.
 """
 
-import os
+import posix
 from _socket import SOCK_CLOEXEC, SOCK_RAW, socket
 from _struct import pack, unpack_from
 
@@ -173,7 +173,7 @@ class Conversation:
 
 def refusal(number: int, what: str) -> OSError:
     """Return the error of a number of the kernel's."""
-    return OSError(number, f"{what}: {os.strerror(number)}")
+    return OSError(number, f"{what}: {posix.strerror(number)}")
 
 
 def namespace_cookie() -> int:
