@@ -7,7 +7,7 @@ alive keeps its backends as if they were: losing sight of everyone is more often
 our own fault than theirs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, ip_network
 
 import msgspec
@@ -24,7 +24,14 @@ from phalanx.net.model.objects import (
     TaskPort,
 )
 from phalanx.net.model.view import View
-from phalanx.net.model.vip import HOST_SCOPE, SCOPE_KEY, AddressVip, NamedVip, declared_vips
+from phalanx.net.model.vip import (
+    HOST_SCOPE,
+    SCOPE_KEY,
+    AddressVip,
+    DeclaredVip,
+    NamedVip,
+    declared_vips,
+)
 
 NETWORK_KEY = "network-name"
 # What a task may not choose for itself: this host, the resolvers' addresses, groups and broadcast.
@@ -38,6 +45,8 @@ RESERVED = tuple(
         ),
     )
 )
+
+Addresses = dict[NamedVip | AddressVip, tuple[IPAddress, ...]]
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -65,12 +74,20 @@ def desired_services(view: View, *, node: IPv4Address | None = None) -> dict[Vip
 def candidates(view: View, *, node: IPv4Address | None = None) -> dict[Vip, list[Candidate]]:
     """Return what stands behind each VIP, the backends that are drained included."""
     found: dict[Vip, list[Candidate]] = {}
-    known: dict[NamedVip | AddressVip, tuple[IPAddress, ...]] = {}
+    known: Addresses = {}
     for task in view.tasks.values():
-        if (task.ports or task.labels) and task.phase is not TaskPhase.PREPARING:
-            for vip, candidate in _candidates(view, task, node, known):
-                found.setdefault(vip, []).append(candidate)
+        declared = declared_by(view, task)
+        for vip, candidate in candidates_of(view, task, declared, node=node, known=known):
+            found.setdefault(vip, []).append(candidate)
     return found
+
+
+def declared_by(view: View, task: Task) -> tuple[DeclaredVip, ...]:
+    """Return the VIPs that the task stands behind; none while it is being prepared."""
+    if not (task.ports or task.labels) or task.phase is TaskPhase.PREPARING:
+        return ()
+    framework = view.frameworks.get(task.framework_id)
+    return declared_vips(task, framework.name if framework is not None else "")
 
 
 def service_of(found: Sequence[Candidate]) -> Service:
@@ -94,29 +111,35 @@ def weights(found: Sequence[Candidate]) -> list[int]:
     ]
 
 
-def _candidates(
+def candidates_of(
     view: View,
     task: Task,
+    declared: Iterable[DeclaredVip],
+    *,
     node: IPv4Address | None,
-    known: dict[NamedVip | AddressVip, tuple[IPAddress, ...]],
+    known: Addresses,
 ) -> Iterator[tuple[Vip, Candidate]]:
-    framework = view.frameworks.get(task.framework_id)
-    machine = view.nodes.get(str(task.node))
-    is_alive = machine is not None and machine.liveness is Liveness.ALIVE
-    is_seen = is_alive and task.phase is not TaskPhase.UNREACHABLE
+    """Yield what *declared* makes of the task; *known* collects the addresses of VIPs in *view*."""
+    is_seen = is_alive(view, str(task.node)) and task.phase is not TaskPhase.UNREACHABLE
     is_willing = is_ready(task)
-    for declared in declared_vips(task, framework.name if framework is not None else ""):
-        vip = declared.vip
+    for each in declared:
+        vip = each.vip
         if (addresses := known.get(vip)) is None:
             addresses = known[vip] = vip_addresses(view, vip)
         for address in addresses:
-            found = endpoint(view, task, declared.port, vip.protocol, node, address.version)
+            found = endpoint(view, task, each.port, vip.protocol, node, address.version)
             if found is not None:
-                options, _ = read_options(declared.port.labels)
+                options, _ = read_options(each.port.labels)
                 yield (
                     Vip(address, vip.port, vip.protocol),
                     Candidate(task, found, is_willing, is_seen, options),
                 )
+
+
+def is_alive(view: View, node: str) -> bool:
+    """Tell whether the node with the underlay address *node* is heard of."""
+    machine = view.nodes.get(node)
+    return machine is not None and machine.liveness is Liveness.ALIVE
 
 
 def is_ready(task: Task) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from phalanx.core.daemon import run_daemon
 from phalanx.core.error import DataplaneError
 from phalanx.core.log import configure_log
 from phalanx.core.service import SocketStore
+from phalanx.dns.answer.cookie import Cookies, new_secret
 from phalanx.dns.api.config import shown_config
 from phalanx.dns.api.records import dns_routes
 from phalanx.dns.api.resolve import resolve_route
@@ -26,13 +27,12 @@ from phalanx.dns.metrics import DnsCollector
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.querylog import QueryLog
 from phalanx.dns.resolvconf import DNS_PORT
-from phalanx.dns.server import DnsServer
+from phalanx.dns.server import DnsServer, Sharing
 from phalanx.dns.zones.ledger import HeldVips
 from phalanx.lb.api.services import service_routes
 from phalanx.lb.api.vips import vips_route
-from phalanx.lb.desired import desired_services
+from phalanx.lb.ledger import ServiceLedger, Services
 from phalanx.lb.metrics import LbCollector
-from phalanx.lb.service import Service, Vip
 from phalanx.lb.traffic import ReadTraffic
 from phalanx.lb.watch import ProblemWatch
 from phalanx.net.api.feed import feed_route
@@ -42,7 +42,7 @@ from phalanx.net.attachment.ports import KernelHostPorts
 from phalanx.net.feed.record import Numbered
 from phalanx.net.ipam.store import AddressStore, boot_id
 from phalanx.net.isolation.layout import ISOLATION
-from phalanx.net.model.view import View
+from phalanx.net.model.view import Ref, View
 from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.rtnl.kernel import Rtnl
@@ -56,6 +56,7 @@ from phalanx.plane.resolvconf import ResolvConfKeeper
 from phalanx.plane.sequence import TableSequence
 from phalanx.plane.tables import NFT_TABLES, build_tables
 from phalanx.plane.walls import Walls
+from phalanx.plane.workers import worker_pool
 
 log = structlog.get_logger()
 
@@ -90,6 +91,15 @@ class Plane:
         )
         self._names = DnsCollector(self._zones, self._forwarder)
         self._registry.register(self._names)
+        self._cookies = config.cookies or Cookies(new_secret())
+        self._workers = worker_pool(
+            config,
+            self._zones,
+            self._forwarder,
+            cookies=self._cookies,
+            listening=lambda: () if self._names.server is None else self._names.server.listening,
+        )
+        self._names.others = self._workers.tallies
         self._gauge(
             "phalanx_plane_in_sync",
             "1 if the View came by the feed and every table holds it",
@@ -105,11 +115,15 @@ class Plane:
             config.state_dir / "view.json",
             changed=lambda: self._sequence.poke(),
         )
+        self._ledger = ServiceLedger(node=config.ip, pools=(config.vip_range, config.vip_range6))
         self._pass: Numbered | None = None  # the View of the pass under way
+        self._before: View | None = None  # the one before it
+        self._touched: Collection[Ref] | None = None  # objects that differ in both; None: unknown
         self._is_patient = True  # until the feed spoke, or for GRACE_SECONDS
         self._applied = 0
         self._walled: View | None = None  # what the isolation table holds
         self._outcome: Mapping[str, bool] = {}
+        self._served: Services | None = None  # what the load balancer held last
         self._held: HeldVips = {}
         self._published: View | None = None
 
@@ -122,13 +136,13 @@ class Plane:
             stack.callback(nft.close)
             links = KernelLinks()
             stack.callback(links.close)
-            tables, self._services, traffic = build_tables(
-                config, lambda: self._view_of_pass(), rtnl=rtnl, nft=nft, links=links
+            tables, self._balancer, traffic = build_tables(
+                config, self._view_of_pass, self._services_of_pass, rtnl=rtnl, nft=nft, links=links
             )
             self._problems = ProblemWatch(lambda: self._mirror.view)
             self._traffic = LbCollector(
                 self._known,
-                lambda: self._services.settled or {},
+                lambda: {} if self._served is None else self._served.by_vip,
                 lambda: self._problems.problems,
                 traffic,
             )
@@ -143,7 +157,7 @@ class Plane:
             await self._sequence.run_once(resync=True)  # puts the resolver's addresses in place
             if self._mirror.view is not None:
                 view = self._mirror.view  # the kernel still holds what it held
-                self._held = held_vips(view, desired_services(view, node=config.ip))
+                self._held = self._ledger.follow(view).names
                 self._zones.publish(view, self._held)
             server = await stack.enter_async_context(self._dns())
             if config.cni_config_dir is not None:
@@ -176,6 +190,7 @@ class Plane:
                     )
                 )
                 group.create_task(self._problems.run())
+                group.create_task(self._workers.run())
                 if config.resolv_conf is not None:
                     group.create_task(self._resolv_conf(config.resolv_conf, server).run())
 
@@ -185,10 +200,11 @@ class Plane:
             self._forwarder,
             addresses=[*map(str, self._config.dns_listen), *self._config.dns_listen_also],
             admission=self._config.admission,
-            cookies=self._config.cookies,
+            cookies=self._cookies,
             query_log=QueryLog(self._config.dns_query_log),
             store=SocketStore(),
             port=self._config.dns_port,
+            sharing=Sharing.ALONE if self._config.dns_workers == 1 else Sharing.FIRST,
         )
         self._names.server = server
         return server
@@ -239,8 +255,8 @@ class Plane:
         return app
 
     def _walls(self, view: View) -> Mapping[Element, None]:
-        services = desired_services(view, node=self._config.ip)
-        return Walls(self._config).desired(view, services)
+        vips = () if self._served is None else self._served.outside
+        return Walls(self._config).desired(view, vips)
 
     def _known(self) -> View:
         return self._mirror.view or View()
@@ -268,6 +284,16 @@ class Plane:
     def _view_of_pass(self) -> View | None:
         return None if self._pass is None else self._pass.view
 
+    def _services_of_pass(self) -> Services | None:
+        view = self._view_of_pass()
+        return None if view is None else self._ledger.follow(view, self._changes(self._ledger.view))
+
+    def _changes(self, since: View | None) -> Collection[Ref] | None:
+        """Return what the View of this pass changes in *since*, None if that is to be found."""
+        if since is self._view_of_pass():
+            return ()
+        return self._touched if since is not None and since is self._before else None
+
     def _begin(self) -> None:
         """Take the View of this pass: not yet the disk's while the feed may still speak.
 
@@ -275,7 +301,11 @@ class Plane:
         disk may lack: going back to the disk's would undo it for a moment.
         """
         if self._mirror.is_heard or not self._is_patient:
-            self._pass = self._mirror.numbered
+            now = self._mirror.numbered
+            if now is not None and now is not self._pass:
+                self._before = self._view_of_pass()
+                self._touched = self._mirror.touched.until(now)
+                self._pass = now
 
     async def _lose_patience(self) -> None:
         await asyncio.sleep(GRACE_SECONDS)
@@ -290,11 +320,11 @@ class Plane:
         view, held = self._pass.view, self._held
         if outcome[ISOLATION.table]:
             self._walled = view
-        if self._services.settled is not None:  # else: what was held before still is
-            held = held_vips(view, self._services.settled)
-        if view is not self._published or held != self._held:
-            touched = () if view is self._published else self._mirror.touched.until(self._pass)
-            self._zones.publish(view, held, touched)
+        if self._balancer.held is not None:  # else: what was held before still is
+            self._served = self._balancer.held
+            held = self._served.names
+        if view is not self._published or held is not self._held:
+            self._zones.publish(view, held, self._changes(self._published))
             self._published, self._held = view, held
         if all(outcome.values()):
             self._applied = self._pass.position.sequence
@@ -311,13 +341,3 @@ class Plane:
             applied=self._applied,
             tables=self._outcome,
         )
-
-
-def held_vips(view: View, services: Mapping[Vip, Service]) -> HeldVips:
-    """Return the named VIPs among the *services* that a load balancer holds, with addresses."""
-    addresses = {vip.address for vip in services}
-    return {
-        lease.name: found
-        for lease in view.vips.values()
-        if (found := tuple(each for each in (lease.address, lease.address6) if each in addresses))
-    }

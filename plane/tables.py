@@ -5,13 +5,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
 from phalanx.core.reconcile.dataplane import Dataplane
-from phalanx.core.reconcile.delta import Delta, delta
+from phalanx.core.reconcile.delta import Delta, delta, only
 from phalanx.core.reconcile.incremental import IncrementalReconciler
 from phalanx.core.reconcile.reconciler import Reconciler, Table
 from phalanx.lb.choose import choose_services
-from phalanx.lb.desired import desired_services
 from phalanx.lb.ipvs.layout import NAME as IPVS_TABLE
 from phalanx.lb.ipvs.services import IpvsServices
+from phalanx.lb.ledger import Services
 from phalanx.lb.nftables.ruleset import NAME as LB_TABLE
 from phalanx.lb.nftables.traffic import NAME as TRAFFIC_TABLE
 from phalanx.lb.nftables.traffic import RULES as RULES_OF_TRAFFIC
@@ -23,7 +23,7 @@ from phalanx.net.attachment.bridge import desired_bridges
 from phalanx.net.attachment.bridges import KernelBridges
 from phalanx.net.attachment.kernel import KernelLinks as AttachedLinks
 from phalanx.net.isolation.layout import ISOLATION
-from phalanx.net.model.objects import IPAddress, IPNetwork, Protocol, node6
+from phalanx.net.model.objects import IPAddress, Protocol, node6
 from phalanx.net.model.view import View
 from phalanx.net.nat.desired import desired_nat
 from phalanx.net.nat.layout import NAT
@@ -52,9 +52,11 @@ from phalanx.plane.config import PlaneConfig
 from phalanx.plane.walls import Walls
 
 K = TypeVar("K")
+S = TypeVar("S")
 V = TypeVar("V")
 
 Tables = Sequence[Table]
+Balancer = IncrementalReconciler[Services, Vip, Service]
 
 NFT_TABLES = (  # ours, by name
     *(SENDERS.table, ISOLATION.table, NAT.table),
@@ -65,14 +67,15 @@ NFT_TABLES = (  # ours, by name
 def build_tables(
     config: PlaneConfig,
     view: Callable[[], View | None],
+    services: Callable[[], Services | None],
     *,
     rtnl: Rtnl,
     nft: Nft,
     links: AttachedLinks,
-) -> tuple[Tables, Reconciler[Vip, Service], ReadTraffic]:
+) -> tuple[Tables, Balancer, ReadTraffic]:
     """Return all tables of a node in the order of a pass, the load balancer's, and its counters.
 
-    *view* returns the View of the pass under way.
+    *view* returns the View of the pass under way, *services* what it asks of the load balancer.
     """
     node = config.ip
     pool = config.vip_range
@@ -85,32 +88,26 @@ def build_tables(
     )
     is_local_only = isinstance(balancer, IpvsServices)  # sees only what is for this node
     counts = NftablesTraffic(nft)
-    wanted = _last(lambda v: desired_services(v, node=node))
-    services = _table(balancer, view, wanted)
+    held = IncrementalReconciler(balancer, services, lambda each: each.by_vip, changed_services)
     walls = Walls(config)
-    own = _last(
-        lambda v: routes_to_own(
-            wanted(v) if is_local_only else refused_datagrams(wanted(v)),
-            node=node,
-            pools=(pool, config.vip_range6),
-            has_ipv6=config.has_ipv6,
-        ),
-        count=2,
-    )
 
-    def routes(known: View) -> Mapping[RouteKey, Route]:
+    def own(known: Services) -> dict[RouteKey, Route]:
+        vips = known.outside if is_local_only else refused_datagrams(known.outside)
+        return routes_to_own(vips, node=node, has_ipv6=config.has_ipv6)
+
+    def routes(known: Services) -> Mapping[RouteKey, Route]:
         return own(known) | desired_routes(
-            known,
+            known.view,
             node=node,
             vip_range=pool,
             vip_range6=config.vip_range6,
             has_ipv6=config.has_ipv6,
         )
 
-    def routes_after(before: View, after: View) -> Delta[RouteKey, Route] | None:
-        change = changed_routes(before, after, node=node, has_ipv6=config.has_ipv6)
-        if change is None:
-            return None
+    def routes_after(before: Services, after: Services) -> Delta[RouteKey, Route] | None:
+        change = changed_routes(before.view, after.view, node=node, has_ipv6=config.has_ipv6)
+        if change is None or before.outside is after.outside:
+            return change
         more = delta(own(after), own(before))
         return Delta({**change.upserts, **more.upserts}, change.removals | more.removals)
 
@@ -127,14 +124,18 @@ def build_tables(
             KernelLinks(rtnl), view, lambda v: desired_links(v, underlay_mtu=underlay_mtu(node))
         ),
         _table(ProcSettings(rtnl, settings.keys()), view, lambda _: settings),
-        _table(KernelAddresses(rtnl), view, lambda _: addresses, is_static=True),
+        _table(KernelAddresses(rtnl), view, lambda _: addresses, at_first=addresses),
         # Walls stand before there is a way through them.
-        _table(KernelSetTable(nft, ISOLATION), view, lambda v: walls.desired(v, wanted(v))),
+        _table(
+            KernelSetTable(nft, ISOLATION),
+            services,
+            lambda each: walls.desired(each.view, each.outside, each.here.values()),
+        ),
         _table(KernelSetTable(nft, NAT), view, lambda v: desired_nat(v, node=node)),
         _table(KernelRules(rtnl), view, desired_rules),
-        IncrementalReconciler(KernelRoutes(rtnl), view, routes, routes_after),
+        IncrementalReconciler(KernelRoutes(rtnl), services, routes, routes_after),
         # Backends are reachable now; names follow after the pass.
-        services,
+        held,
         _table(leftovers, view, lambda _: {}),
         _table(counts, view, lambda _: {} if is_local_only else {RULES_OF_TRAFFIC: None}),
     ]
@@ -149,26 +150,26 @@ def build_tables(
             ),
         ]
     if isinstance(balancer, IpvsServices):
-        return tables, services, traffic_of_ipvs(balancer)
-    return tables, services, traffic_of_nftables(counts)
+        return tables, held, traffic_of_ipvs(balancer)
+    return tables, held, traffic_of_nftables(counts)
+
+
+def changed_services(before: Services, after: Services) -> Delta[Vip, Service] | None:
+    """Return what leads from one step of a ledger to the next, None for steps that are apart."""
+    if after.number != before.number + 1:
+        return None
+    return only(after.changed, after.by_vip)
 
 
 def routes_to_own(
-    services: Iterable[Vip],
-    *,
-    node: IPv4Address,
-    pools: Sequence[IPNetwork],
-    has_ipv6: bool = True,
+    vips: Iterable[Vip], *, node: IPv4Address, has_ipv6: bool = True
 ) -> dict[RouteKey, Route]:
-    """Return local routes to the VIPs outside of *pools*, each of which has one for all."""
-    addresses = {vip.address for vip in services}
-    return {
-        key: route
-        for address in addresses
-        if not any(address in pool for pool in pools)
-        for key, route in [_route_to(address, node)]
+    """Return local routes to *vips*, which no route to a whole range leads to."""
+    return dict(
+        _route_to(address, node)
+        for address in {vip.address for vip in vips}
         if has_ipv6 or address.version == 4
-    }
+    )
 
 
 def refused_datagrams(services: Mapping[Vip, Service]) -> Iterator[Vip]:
@@ -185,34 +186,17 @@ def _route_to(address: IPAddress, node: IPv4Address) -> tuple[RouteKey, Route]:
     return RouteKey(TABLE_LOCAL, IPv4Network(address)), LocalRoute(source=node)
 
 
-def _last(function: Callable[[View], V], *, count: int = 1) -> Callable[[View], V]:
-    """Return *function*, not computed again for the last *count* Views that it was asked about."""
-    known: list[tuple[View, V]] = []
-
-    def ask(view: View) -> V:
-        for asked, value in known:
-            if asked is view:
-                return value
-        value = function(view)
-        known[:] = [*known, (view, value)][-count:]
-        return value
-
-    return ask
-
-
 def _table(
     dataplane: Dataplane[K, V],
-    view: Callable[[], View | None],
-    desired: Callable[[View], Mapping[K, V]],
+    state: Callable[[], S | None],
+    desired: Callable[[S], Mapping[K, V]],
     *,
-    is_static: bool = False,
+    at_first: Mapping[K, V] | None = None,
 ) -> Reconciler[K, V]:
-    """Return a table's reconciler; one that is static needs no View to know what it holds."""
+    """Return a table's reconciler; *at_first* is what it holds before anything is known."""
 
     def ask() -> Mapping[K, V] | None:
-        known = view()
-        if known is None:
-            return desired(View()) if is_static else None
-        return desired(known)
+        known = state()
+        return at_first if known is None else desired(known)
 
     return Reconciler(dataplane, ask)

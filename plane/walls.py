@@ -6,7 +6,7 @@ from ipaddress import ip_network
 from phalanx.lb.service import Vip
 from phalanx.net.isolation.desired import desired_isolation
 from phalanx.net.isolation.fence import desired_fence
-from phalanx.net.model.objects import IPNetwork
+from phalanx.net.model.objects import IPNetwork, Task
 from phalanx.net.model.view import View
 from phalanx.net.nft.element import Element
 from phalanx.plane.config import PlaneConfig
@@ -19,8 +19,13 @@ class Walls:
         self._config = config
         self._compiled: tuple[View, dict[Element, None]] | None = None
 
-    def desired(self, view: View, vips: Iterable[Vip]) -> Mapping[Element, None]:
-        """Return all elements; *vips* are those that a load balancer serves."""
+    def desired(
+        self, view: View, vips: Iterable[Vip], tasks: Iterable[Task] | None = None
+    ) -> Mapping[Element, None]:
+        """Return all elements; *vips* are those that a load balancer serves.
+
+        *tasks* are the node's own; None lets them be found among all.
+        """
         config = self._config
         pools: list[IPNetwork] = [config.vip_range, config.vip_range6]
         outside = [
@@ -32,6 +37,7 @@ class Walls:
             services=config.reachable,
             resolvers=config.dns_listen,
             vips=[*pools, *outside],
+            tasks=tasks,
         )
 
     def _policies(self, view: View) -> dict[Element, None]:

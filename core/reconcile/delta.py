@@ -1,6 +1,6 @@
 """The changes that turn one mapping into another."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -28,4 +28,13 @@ def delta(desired: Mapping[K, V], actual: Mapping[K, V]) -> Delta[K, V]:
             if key not in actual or actual[key] != value
         },
         removals=frozenset(actual.keys() - desired.keys()),
+    )
+
+
+def only(keys: Iterable[K], desired: Mapping[K, V]) -> Delta[K, V]:
+    """Return the changes where *desired* may differ at *keys* only."""
+    keys = list(keys)
+    return Delta(
+        upserts={key: desired[key] for key in keys if key in desired},
+        removals=frozenset(key for key in keys if key not in desired),
     )

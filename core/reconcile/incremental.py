@@ -44,6 +44,11 @@ class IncrementalReconciler(Generic[S, K, V]):
         """Return the name of the dataplane."""
         return self._dataplane.name
 
+    @property
+    def held(self) -> S | None:
+        """Return the input of the last pass if it succeeded, None before the first."""
+        return self._held
+
     async def reconcile_once(self, *, resync: bool = True) -> bool:
         """Make one pass; return whether the dataplane now holds the desired state."""
         state, held = self._state(), self._held

@@ -127,8 +127,8 @@ class Ledger:
         """Bring all names to *view*.
 
         Of its named VIPs only those in *held* get a name, for the addresses
-        there; None stands for every IPv4 address. *touched* are the objects
-        that may differ from the View before, all of them; None lets them be found.
+        there; None stands for every IPv4 address. *held* is kept and must not change. *touched*
+        are the objects that may differ from the View before, all of them; None lets them be found.
         """
         if touched is None:
             upserts, removals = view_delta(self._view, view)
@@ -374,8 +374,10 @@ class Ledger:
     def _follow_vips(self, keys: Iterable[str], held: HeldVips | None) -> None:
         vips = self._view.vips
         before = self._held
-        now = {key: (vip.address,) for key, vip in vips.items()} if held is None else dict(held)
-        changed = {key for key in {*now, *before} if now.get(key) != before.get(key)}
+        now = {key: (vip.address,) for key, vip in vips.items()} if held is None else held
+        changed: set[str] = set()
+        if now is not before:
+            changed = {key for key in {*now, *before} if now.get(key) != before.get(key)}
         for key in changed.union(keys):
             addresses = now.get(key, ()) if key in vips else ()
             self._fix((VipLease.kind, key), [address_record(f"{key}.{L4LB}", a) for a in addresses])

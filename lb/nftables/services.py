@@ -30,10 +30,10 @@ log = structlog.get_logger()
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What the kernel holds of ours."""
+    """What the kernel holds of ours; the mappings follow our own changes."""
 
-    entries: Mapping[Vip, Entry]
-    services: Mapping[Vip, Service]
+    entries: dict[Vip, Entry]
+    services: dict[Vip, Service]
     is_sound: bool  # chains and rules are those that we wrote
 
 
@@ -120,7 +120,7 @@ class NftablesServices:
             services = {
                 vip: Service(each.backends, is_whole=False) for vip, each in services.items()
             }
-        return Held(found.entries, services, is_sound=is_sound)
+        return Held(dict(found.entries), services, is_sound=is_sound)
 
     async def _dump(self) -> dict[str, list[Raw]] | None:
         try:
@@ -140,14 +140,13 @@ class NftablesServices:
         writers = self._watch.writers()
         if earlier or LOST in writers or len(writers) != (1 if scripts else 0):
             return
-        entries, services = dict(held.entries), dict(held.services)
         for change in changes:
             if change.vip in upserts:
-                entries[change.vip] = change.after
-                services[change.vip] = upserts[change.vip]
+                held.entries[change.vip] = change.after
+                held.services[change.vip] = upserts[change.vip]
             else:
-                del entries[change.vip], services[change.vip]
-        self._held = Held(entries, services, is_sound=True)
+                del held.entries[change.vip], held.services[change.vip]
+        self._held = held
 
     async def _rebuild(self, held: Held, changes: Sequence[Change]) -> None:
         """Replace the table; services that are not in *changes* stay as they were."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from phalanx.net.isolation.layout import FENCED, RESOLVERS, SERVICES, VIPS
-from phalanx.net.model.objects import ALL_PORTS, IPAddress, IPNetwork, Traffic
+from phalanx.net.model.objects import ALL_PORTS, IPAddress, IPNetwork, Task, Traffic
 from phalanx.net.model.view import View
 from phalanx.net.nft.element import Element, outermost, render_ports, render_prefix
 
@@ -38,11 +38,13 @@ def desired_fence(
     services: Sequence[NodeService] | None,
     resolvers: Iterable[IPAddress],
     vips: Iterable[IPNetwork],
+    tasks: Iterable[Task] | None = None,
 ) -> dict[Element, None]:
     """Return the elements of the fence of *node*; none when *services* is, and then none stands.
 
     Beside *services* containers reach the API of the node's agent or master,
-    the ports of tasks on the node's own network, and what *vips* stands for.
+    the ports of tasks on the node's own network, and what *vips* stands for. *tasks* are those of
+    the node; None lets them be found.
     """
     if services is None:
         return {}
@@ -53,7 +55,7 @@ def desired_fence(
         for prefix in outermost([each for each in vips if each.version == version]):
             elements.append(Element(f"{VIPS}{version}", (render_prefix(prefix),)))
     spans: dict[int, list[Span]] = {}
-    for each in (*services, *_declared(view, node)):
+    for each in (*services, *_declared(view, node, tasks)):
         spans.setdefault(each.protocol.number or 0, []).append(each.ports)
     for number, ports in spans.items():
         for span in _joined(ports):
@@ -61,13 +63,15 @@ def desired_fence(
     return dict.fromkeys(elements)
 
 
-def _declared(view: View, node: IPv4Address) -> Iterator[NodeService]:
+def _declared(view: View, node: IPv4Address, tasks: Iterable[Task] | None) -> Iterator[NodeService]:
     """Yield what the View knows to be served on the node's own network."""
     known = view.nodes.get(str(node))
     if known is not None and known.port:
         yield NodeService(Traffic.TCP, (known.port, known.port))
-    for task in view.tasks.values():
-        if task.node == node and task.is_on_host_network:
+    if tasks is None:
+        tasks = (task for task in view.tasks.values() if task.node == node)
+    for task in tasks:
+        if task.is_on_host_network:
             for span in task.port_resources:
                 yield NodeService(Traffic.TCP, span)
                 yield NodeService(Traffic.UDP, span)

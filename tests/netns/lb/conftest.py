@@ -41,7 +41,7 @@ def topology(ns: str) -> Iterator[Lab]:
         run("ip", "-n", ns, "address", "add", f"{NODE}/32", "dev", "lo")
         run("ip", "-n", ns, "link", "add", "phx-1024", "type", "bridge")
         run("ip", "-n", ns, "address", "add", "9.0.1.1/24", "dev", "phx-1024")
-        run("ip", "-n", ns, "address", "add", f"{NODE6}/128", "dev", "lo")
+        run("ip", "-n", ns, "address", "add", f"{NODE6}/128", "dev", "lo", "nodad")
         run("ip", "-n", ns, "address", "add", "fd01:b::1/64", "dev", "phx-1024", "nodad")
         run("ip", "-n", ns, "link", "set", "phx-1024", "up")
         route = ("local", "11.0.0.0/8", "dev", "lo", "src", NODE)

@@ -9,20 +9,19 @@ from phalanx.net.overlay.route.value import LocalRoute, RouteKey
 from phalanx.plane.tables import refused_datagrams, routes_to_own
 
 NODE = IPv4Address("198.18.0.1")
-POOLS = (IPv4Network("11.0.0.0/8"), IPv6Network("fd01:c::/64"))
-VIPS = [Vip(ip_address(each), 80) for each in ("11.0.0.1", "203.0.113.7", "fd01:c::1", "fd01:f::1")]
+VIPS = [Vip(ip_address(each), port) for each in ("203.0.113.7", "fd01:f::1") for port in (80, 81)]
 FOUR = RouteKey(TABLE_LOCAL, IPv4Network("203.0.113.7/32"))
 SIX = RouteKey(TABLE_LOCAL, IPv6Network("fd01:f::1/128"), METRIC6)
 
 
-def test_only_vips_outside_of_the_ranges_need_a_route_of_their_own() -> None:
-    routes = routes_to_own(VIPS, node=NODE, pools=POOLS)
+def test_an_address_has_one_route_however_many_ports() -> None:
+    routes = routes_to_own(VIPS, node=NODE)
 
     assert routes == {FOUR: LocalRoute(source=NODE), SIX: LocalRoute(source=node6(NODE))}
 
 
 def test_kernel_without_ipv6_has_no_routes_of_it() -> None:
-    assert routes_to_own(VIPS, node=NODE, pools=POOLS, has_ipv6=False).keys() == {FOUR}
+    assert routes_to_own(VIPS, node=NODE, has_ipv6=False).keys() == {FOUR}
 
 
 def test_vips_that_refuse_datagrams_are_found() -> None:
