@@ -1,313 +1,348 @@
 """From policies to the elements of classes, pairs and decisions; pure.
 
-What a lookup in the kernel finds is decided here. A **class** is a set of
-source selectors, that all of an address' policies name; a **pair** is a class
-and such a set of destination selectors. Both have numbers made from what they
-are, so that an element stays as it is for as long as it means the same.
+What a lookup in the kernel finds is decided here. A **class** is the signature
+of an address as a source: all selectors of policies' sources that select it. A
+**pair** is a class and a signature of destinations. Both have numbers made from
+what they are, so that an element stays as it is for as long as it means the
+same; and what a change of the View costs goes by what it changes.
 """
 
-import hashlib
-from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
 
+from phalanx.core.reconcile.delta import Delta, delta
+from phalanx.net.isolation.decide import decide
+from phalanx.net.isolation.ends import (
+    NOWHERE,
+    Containers,
+    Ends,
+    Finder,
+    Move,
+    Signature,
+    Span,
+    follow_containers,
+    follow_ends,
+    moved_tasks,
+)
 from phalanx.net.isolation.evaluate import precedence
-from phalanx.net.isolation.layout import (
-    ENTERS,
-    FAR,
-    FINE,
-    LEAVES,
-    NEAR,
-    OTHERS,
-    PASS,
-    PORTS,
-    PROTOCOLS,
-    RANGES,
-    REFUSE,
-    WIDE,
-)
-from phalanx.net.model.objects import (
-    ALL_PORTS,
-    Action,
-    Direction,
-    IPAddress,
-    Policy,
-    Traffic,
-)
-from phalanx.net.model.selector import (
-    App,
-    Label,
-    Selector,
-    container_addresses,
-    parse_selector,
-    prefixes_of,
-)
+from phalanx.net.isolation.layout import FAR, FINE, NEAR, WIDE
+from phalanx.net.isolation.number import Numbers
+from phalanx.net.model.objects import Policy
+from phalanx.net.model.selector import Selector, parse_selector
 from phalanx.net.model.view import View
-from phalanx.net.nft.element import Element, render_addresses, render_ports
+from phalanx.net.nft.element import Element, render_addresses
 
-Signature = tuple[str, ...]  # the selectors that select an address, sorted
-Span = tuple[int, int]  # first and last, both included
+VERSIONS: Mapping[int, type[IPv4Address] | type[IPv6Address]] = {4: IPv4Address, 6: IPv6Address}
 Pair = tuple[Signature, Signature]
-VERSIONS = (4, 6)
-
-
-def compile_policies(view: View) -> list[Element]:
-    """Return the elements that decide as the policies of *view* do, whatever the networks' walls.
-
-    A policy whose selectors nobody can read, or that name what is not there, says nothing.
-    """
-    known = {text: selector for text, selector in _selectors(view.policies.values())}
-    related: dict[str, dict[str, list[Policy]]] = defaultdict(lambda: defaultdict(list))
-    for policy in sorted(view.policies.values(), key=precedence):
-        if policy.source in known and policy.destination in known:
-            related[policy.source][policy.destination].append(policy)
-    sources = _ends(view, {text: known[text] for text in related})
-    reached = {text for row in related.values() for text in row}
-    destinations = _ends(view, {text: known[text] for text in reached})
-    return list(_Compiler(related, sources, destinations).elements())
+Change = Delta[Element, None]
+Moved = tuple[Collection[int], Collection[int]]  # sources and destinations with other signatures
 
 
 @dataclass(frozen=True, slots=True)
-class _Ends:
-    """The addresses that some selectors select, each with the signature of its selectors."""
+class Relations:
+    """The policies that can be read, by their selectors."""
 
-    hosts: Mapping[IPAddress, Signature]  # those that tasks' selectors select
-    pieces: Mapping[int, Sequence[tuple[Span, Signature]]]  # the rest, by IP version
-    fine: frozenset[str]  # the selectors of tasks
+    selectors: Mapping[str, Selector] = field(default_factory=dict)
+    policies: Mapping[str, Mapping[str, Sequence[Policy]]] = field(default_factory=dict)
 
-    def signatures(self, version: int) -> set[Signature]:
-        """Return the signatures of one IP version's addresses."""
-        found = {each for address, each in self.hosts.items() if address.version == version}
-        return found | {each for _, each in self.pieces[version]}
+    @property
+    def sources(self) -> Mapping[str, Selector]:
+        """Return the selectors of sources."""
+        return {text: self.selectors[text] for text in self.policies}
+
+    @property
+    def destinations(self) -> Mapping[str, Selector]:
+        """Return the selectors of destinations."""
+        return {text: self.selectors[text] for row in self.policies.values() for text in row}
+
+    def touched(self, other: "Relations") -> set[str]:
+        """Return the selectors of sources from which policies differ."""
+        texts = self.policies.keys() | other.policies.keys()
+        return {each for each in texts if self.policies.get(each) != other.policies.get(each)}
+
+    def reached(self, source: Signature) -> set[str]:
+        """Return the selectors of destinations that a policy from *source* names."""
+        return {each for text in source for each in self.policies.get(text, ())}
+
+    def between(self, pair: Pair) -> Sequence[Policy]:
+        """Return the policies of a pair."""
+        source, destination = pair
+        rows = [row for text in source if (row := self.policies.get(text))]
+        found = [each for row in rows for text in destination for each in row.get(text, ())]
+        return sorted(found, key=precedence)
 
 
-class _Compiler:
-    """The policies by source and destination selector, and the ends they speak of."""
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The ends of one IP version."""
 
-    def __init__(
-        self,
-        related: Mapping[str, Mapping[str, Sequence[Policy]]],
-        sources: _Ends,
-        destinations: _Ends,
-    ) -> None:
-        self._related = related
-        self._sources = sources
-        self._destinations = destinations
-        self._pairs: dict[Pair, str] = {}
-        self._ids: dict[str, str] = {}
+    version: int
+    containers: Containers = field(default_factory=dict)
+    sources: Ends = NOWHERE
+    destinations: Ends = NOWHERE
 
-    def elements(self) -> Iterator[Element]:
-        """Yield every element; a pair comes before its decisions."""
-        for version in VERSIONS:
-            classes = {each: self._id("class", each) for each in self._classes(version)}
-            yield from self._class_elements(version, classes)
-            yield from self._pair_elements(version, classes)
-        decisions: dict[tuple[str, ...], list[tuple[str, tuple[str, ...], str]]] = {}
-        for pair, number in self._pairs.items():
-            policies = self._policies(*pair)
-            names = tuple(policy.name for policy in policies)
-            if names not in decisions:
-                decisions[names] = list(decide(policies))
-            for set_name, fields, verdict in decisions[names]:
-                yield Element(set_name, (number, *fields), verdict)
 
-    def _classes(self, version: int) -> list[Signature]:
-        return sorted(self._sources.signatures(version))
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The elements that decide as the policies of one View do, whatever the networks' walls.
 
-    def _class_elements(self, version: int, classes: Mapping[Signature, str]) -> Iterator[Element]:
-        for address, signature in self._sources.hosts.items():
-            if address.version == version:
-                yield Element(f"{FINE}{version}", (str(address),), classes[signature])
-        for span, signature in self._sources.pieces[version]:
-            key = render_addresses(*span, version=version)
-            yield Element(f"{WIDE}{version}", (key,), classes[signature])
+    A policy whose selectors nobody can read, or that name what is not there, says nothing.
+    """
 
-    def _pair_elements(self, version: int, classes: Mapping[Signature, str]) -> Iterator[Element]:
-        """Yield where classes and destinations have pairs; single addresses lie in the hash.
+    view: View = field(default_factory=View)
+    relations: Relations = field(default_factory=Relations)
+    families: tuple[Family, ...] = tuple(map(Family, VERSIONS))
+    classes: Numbers[Signature] = field(default_factory=Numbers)
+    pairs: Numbers[Pair] = field(default_factory=Numbers)
+    elements: Mapping[Element, None] = field(default_factory=dict)
+
+
+EMPTY = Compiled()
+
+
+def compile_policies(view: View) -> Mapping[Element, None]:
+    """Return the elements of *view*'s policies."""
+    return follow_policies(EMPTY, view)[0].elements
+
+
+def follow_policies(before: Compiled, view: View) -> tuple[Compiled, Change]:
+    """Return what *view* compiles to, and what that changes in the elements.
+
+    The first is that of ``follow_policies(EMPTY, view)``, whatever came before.
+    """
+    old = before.view
+    if all(getattr(old, each) is getattr(view, each) for each in ("networks", "policies", "tasks")):
+        return before, Delta({}, frozenset())
+    relations = before.relations if old.policies is view.policies else _relations(view)
+    moves = moved_tasks(old, view)
+    families, moved = zip(
+        *(_follow_family(family, moves, old, view, before.relations, relations)
+          for family in before.families),
+        strict=True,
+    )  # fmt: skip
+    classes = before.classes.follow({c for each in families for c in each.sources.signatures})
+    pairs = before.pairs
+    if relations is not before.relations or any(
+        (one.sources.signatures, one.destinations.signatures)
+        != (other.sources.signatures, other.destinations.signatures)
+        for one, other in zip(before.families, families, strict=True)
+    ):
+        pairs = pairs.follow(_pairs(families, relations))
+    after = replace(EMPTY, view=view, relations=relations, families=families, classes=classes,
+                    pairs=pairs)  # fmt: skip
+    if all(each.is_plain for each in (before.classes, before.pairs, classes, pairs)):
+        change = _changed(before, after, moved)
+    else:
+        change = delta(_changed(EMPTY, after, _everywhere(after)).upserts, before.elements)
+    return replace(after, elements=_with(before.elements, change)), change
+
+
+def _with(elements: Mapping[Element, None], change: Change) -> Mapping[Element, None]:
+    if not change:
+        return elements
+    found = dict(elements)
+    for element in change.removals:
+        del found[element]
+    found.update(change.upserts)
+    return found
+
+
+def _follow_family(
+    before: Family,
+    moves: Sequence[Move],
+    old: View,
+    new: View,
+    was: Relations,
+    now: Relations,
+) -> tuple[Family, Moved]:
+    version = before.version
+    containers, touched = follow_containers(before.containers, moves, old, new, version)
+    found: list[Ends] = []
+    moved: list[Collection[int]] = []
+    for ends, selectors, earlier in (
+        (before.sources, now.sources, was.sources),
+        (before.destinations, now.destinations, was.destinations),
+    ):
+        fresh = {text: {**earlier, **selectors}[text] for text in selectors.keys() ^ earlier.keys()}
+        chosen = Finder(fresh, new, version)
+        more: Iterable[int] = ()
+        if chosen.fine:
+            more = [a for a, tasks in containers.items() if any(map(chosen.selects, tasks))]
+        followed, others = follow_ends(
+            ends, Finder(selectors, new, version), containers, touched.union(more)
+        )
+        found.append(followed)
+        moved.append(others)
+    return Family(version, containers, *found), (moved[0], moved[1])
+
+
+def _pairs(families: Iterable[Family], relations: Relations) -> set[Pair]:
+    return {
+        (source, destination)
+        for family in families
+        for source in family.sources.signatures
+        for row in [_Row(family.destinations, source, relations)]
+        for destination in row.used
+    }
+
+
+class _Row:
+    """What one class reaches of the destinations of one IP version."""
+
+    def __init__(self, destinations: Ends, source: Signature, relations: Relations) -> None:
+        self._ends = destinations
+        self._all = relations.reached(source)
+        self._fine = self._all & destinations.fine
+        self._known: dict[Signature, Signature] = {}
+        self._singles = {span[0]: each for span, each in self._reached() if span[0] == span[1]}
+
+    @property
+    def used(self) -> set[Signature]:
+        """Return the signatures with which the class makes a pair."""
+        hosts = (each for each in self._ends.counts if not self._fine.isdisjoint(each))
+        return {self._meant(each) for each in hosts}.union(each for _, each in self._reached())
+
+    @property
+    def near(self) -> Iterable[int]:
+        """Return the single addresses that may be reached."""
+        hosts = self._ends.hosts if self._fine else ()
+        return {*hosts, *self._singles}
+
+    @property
+    def far(self) -> Iterator[tuple[Span, Signature]]:
+        """Yield the ranges that are reached; single addresses lie in the hash.
 
         nft 1.0.6 can't delete an element of ranges none of which is more than one value.
         """
-        hosts: dict[Signature, list[str]] = defaultdict(list)
-        for address, signature in self._destinations.hosts.items():
-            if address.version == version:
-                hosts[signature].append(str(address))
-        pieces = [
-            (render_addresses(*span, version=version), signature, span[0] == span[1])
-            for span, signature in self._destinations.pieces[version]
-        ]
-        for source, number in classes.items():
-            reached = {each for text in source for each in self._related[text]}
-            near: dict[str, str] = {}
-            for key, destination, is_single in pieces:
-                if not reached.isdisjoint(destination):
-                    pair = self._pair(source, destination)
-                    if is_single:
-                        near[key] = pair
-                    else:
-                        yield Element(f"{FAR}{version}", (number, key), pair)
-            for destination, addresses in hosts.items():
-                if any(
-                    each in self._destinations.fine for each in reached.intersection(destination)
-                ):
-                    near |= dict.fromkeys(addresses, self._pair(source, destination))
-            for key, pair in near.items():
-                yield Element(f"{NEAR}{version}", (number, key), pair)
+        return ((span, each) for span, each in self._reached() if span[0] != span[1])
 
-    def _policies(self, source: Signature, destination: Signature) -> list[Policy]:
-        found = [
-            policy
-            for one in source
-            for other in destination
-            for policy in self._related[one].get(other, ())
-        ]
-        return sorted(found, key=precedence)
+    def at(self, address: int) -> Signature | None:
+        """Return the signature of a single address if it is reached."""
+        signature = self._ends.hosts.get(address)
+        if signature is None or self._fine.isdisjoint(signature):
+            return self._singles.get(address)
+        return self._meant(signature)
 
-    def _pair(self, source: Signature, destination: Signature) -> str:
-        pair = source, destination
-        if pair not in self._pairs:
-            self._pairs[pair] = self._id("pair", source, destination)
-        return self._pairs[pair]
+    def _reached(self) -> Iterator[tuple[Span, Signature]]:
+        for span, signature in self._ends.pieces:
+            if not self._all.isdisjoint(signature):
+                yield span, self._meant(signature)
 
-    def _id(self, *what: str | Signature) -> str:
-        """Return a number for *what*, as nft writes a class id; never one for two things.
-
-        Who comes first has it: the order is that of sorted signatures.
-        """
-        text = repr(what)
-        attempt = 0
-        while True:
-            digest = hashlib.blake2b(f"{attempt} {text}".encode(), digest_size=8).digest()
-            major = 1 + int.from_bytes(digest[:4], "big") % 0xFFFE
-            minor = 1 + int.from_bytes(digest[4:], "big") % 0xFFFE
-            number = f"{major:x}:{minor:x}"
-            if self._ids.setdefault(number, text) == text:
-                return number
-            attempt += 1
+    def _meant(self, signature: Signature) -> Signature:
+        """Return of a signature what policies from the class name: it alone tells pairs apart."""
+        if signature not in self._known:
+            self._known[signature] = tuple(each for each in signature if each in self._all)
+        return self._known[signature]
 
 
-def decide(policies: Sequence[Policy]) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Yield map, fields behind the pair, and decision of policies in the order of asking."""
-    named = [each for each in Traffic if any(p.protocol is each for p in policies)]
-    for traffic in named:
-        if traffic is Traffic.ANY:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Where the elements of two compiled Views may differ, in one IP version."""
+
+    sources: Collection[int]  # addresses
+    is_wide: bool  # the prefixes of sources
+    rows: Mapping[Signature, Collection[int] | None]  # of classes: addresses, None for all
+
+
+def _changed(before: Compiled, after: Compiled, moved: Sequence[Moved]) -> Change:
+    """Return what *after* has otherwise; *moved* are the addresses with other signatures."""
+    parts = [_part(before, after, place, each) for place, each in enumerate(moved)]
+    common = before.pairs.of.keys() & after.pairs.of.keys()
+    pairs = before.pairs.of.keys() ^ after.pairs.of.keys()
+    if before.relations is not after.relations:
+        texts = before.relations.touched(after.relations)
+        pairs |= {pair for pair in common if not texts.isdisjoint(pair[0])}
+    lost, gained = (set(_elements(each, parts, pairs)) for each in (before, after))
+    return Delta(dict.fromkeys(gained - lost), frozenset(lost - gained))
+
+
+def _everywhere(compiled: Compiled) -> Sequence[Moved]:
+    return [(each.sources.hosts, each.destinations.hosts) for each in compiled.families]
+
+
+def _part(before: Compiled, after: Compiled, place: int, moved: Moved) -> _Part:
+    old, new = before.families[place], after.families[place]
+    sources, destinations = moved
+    common = old.sources.signatures & new.sources.signatures
+    rows: dict[Signature, Collection[int] | None] = dict.fromkeys(
+        old.sources.signatures ^ new.sources.signatures
+    )
+    if old.destinations.pieces != new.destinations.pieces:
+        rows |= dict.fromkeys(common)
+    else:
+        if destinations:
+            rows |= dict.fromkeys(common, destinations)
+        if before.relations is not after.relations:
+            is_same = {
+                text: before.relations.policies.get(text, {}).keys()
+                == after.relations.policies.get(text, {}).keys()
+                for text in {each for source in common for each in source}
+            }
+            rows |= dict.fromkeys(c for c in common if not all(is_same[text] for text in c))
+    return _Part(sources, old.sources.pieces != new.sources.pieces, rows)
+
+
+def _elements(
+    compiled: Compiled, parts: Sequence[_Part], pairs: Iterable[Pair]
+) -> Iterator[Element]:
+    """Yield the elements of some parts and pairs, of those that there are."""
+    for family, part in zip(compiled.families, parts, strict=True):
+        yield from _of_sources(compiled, family, part)
+        for source, addresses in part.rows.items():
+            if source in family.sources.signatures:
+                yield from _of_row(compiled, family, source, addresses)
+    decisions: dict[tuple[str, ...], list[tuple[str, tuple[str, ...], str]]] = {}
+    for pair in pairs:
+        number = compiled.pairs.of.get(pair)
+        if number is None:
             continue
-        number = str(traffic.number)
-        relevant = [p for p in policies if p.protocol in (traffic, Traffic.ANY)]
-        for span, verdict in _port_decisions(relevant, traffic):
-            if span == ALL_PORTS:
-                yield PROTOCOLS, (number,), verdict
-            else:
-                name = PORTS if span[0] == span[1] else RANGES
-                yield name, (number, render_ports(*span)), verdict
-    verdict_of_rest = _decision([p for p in policies if p.protocol is Traffic.ANY])
-    if verdict_of_rest is not None:
-        yield OTHERS, (), verdict_of_rest
+        policies = compiled.relations.between(pair)
+        names = tuple(policy.name for policy in policies)
+        if names not in decisions:
+            decisions[names] = list(decide(policies))
+        for set_name, fields, verdict in decisions[names]:
+            yield Element(set_name, (number, *fields), verdict)
 
 
-def _port_decisions(policies: Sequence[Policy], traffic: Traffic) -> list[tuple[Span, str]]:
-    """Return disjoint ranges of ports with the decision of each; neighbours differ."""
-    if not traffic.has_ports:
-        verdict = _decision(policies)
-        return [] if verdict is None else [(ALL_PORTS, verdict)]
-    ranges = [(p, p.port_ranges if p.protocol.has_ports else (ALL_PORTS,)) for p in policies]
-    cuts = {0, ALL_PORTS[1] + 1}
-    cuts.update(cut for _, spans in ranges for first, last in spans for cut in (first, last + 1))
-    found: list[tuple[Span, str]] = []
-    for first, after in pairwise(sorted(cuts)):
-        verdict = _decision(
-            [p for p, spans in ranges if any(low <= first <= high for low, high in spans)]
-        )
-        if verdict is None:
-            continue
-        if found and found[-1][1] == verdict and found[-1][0][1] == first - 1:
-            found[-1] = (found[-1][0][0], after - 1), verdict
-        else:
-            found.append(((first, after - 1), verdict))
-    return found
+def _of_sources(compiled: Compiled, family: Family, part: _Part) -> Iterator[Element]:
+    """Yield where addresses have their class."""
+    for number in part.sources:
+        signature = family.sources.hosts.get(number)
+        if signature is not None:
+            address = str(VERSIONS[family.version](number))
+            yield Element(f"{FINE}{family.version}", (address,), compiled.classes.of[signature])
+    if part.is_wide:
+        for span, signature in family.sources.pieces:
+            key = render_addresses(*span, version=family.version)
+            yield Element(f"{WIDE}{family.version}", (key,), compiled.classes.of[signature])
 
 
-def _decision(policies: Iterable[Policy]) -> str | None:
-    """Return the decision of policies in the order of asking, None if they leave it all open."""
-    actions: dict[Direction, Action] = {}
-    for policy in policies:
-        for direction in (Direction.EGRESS, Direction.INGRESS):
-            if policy.direction.covers(direction):
-                actions.setdefault(direction, policy.action)
-    if Action.DENY in actions.values():
-        return REFUSE
-    match actions.get(Direction.EGRESS), actions.get(Direction.INGRESS):
-        case None, None:
-            return None
-        case _, None:
-            return LEAVES
-        case None, _:
-            return ENTERS
-    return PASS
+def _of_row(
+    compiled: Compiled, family: Family, source: Signature, addresses: Collection[int] | None
+) -> Iterator[Element]:
+    """Yield where a class and destinations have their pair; of all when *addresses* is None."""
+    version, number = family.version, compiled.classes.of[source]
+    row = _Row(family.destinations, source, compiled.relations)
+    for each in row.near if addresses is None else addresses:
+        signature = row.at(each)
+        if signature is not None:
+            fields = number, str(VERSIONS[version](each))
+            yield Element(f"{NEAR}{version}", fields, compiled.pairs.of[source, signature])
+    for span, signature in row.far if addresses is None else ():
+        fields = number, render_addresses(*span, version=version)
+        yield Element(f"{FAR}{version}", fields, compiled.pairs.of[source, signature])
 
 
-def _selectors(policies: Iterable[Policy]) -> Iterator[tuple[str, Selector]]:
-    for text in {text for policy in policies for text in (policy.source, policy.destination)}:
+def _relations(view: View) -> Relations:
+    selectors: dict[str, Selector] = {}
+    found: dict[str, dict[str, list[Policy]]] = {}
+    for policy in view.policies.values():
         try:
-            yield text, parse_selector(text)
+            for text in (policy.source, policy.destination):
+                if text not in selectors:
+                    selectors[text] = parse_selector(text)
         except ValueError:
             continue  # written by another version: it selects nothing
-
-
-def _ends(view: View, selectors: Mapping[str, Selector]) -> _Ends:
-    spans: dict[int, list[tuple[Span, str]]] = {version: [] for version in VERSIONS}
-    fine: dict[str, Label | App] = {}
-    for text, selector in selectors.items():
-        if isinstance(selector, Label | App):
-            fine[text] = selector
-        for prefix in prefixes_of(selector, view):
-            span = int(prefix.network_address), int(prefix.broadcast_address)
-            spans[prefix.version].append((span, text))
-    pieces = {version: _pieces(spans[version]) for version in VERSIONS}
-    firsts = {version: [span[0] for span, _ in pieces[version]] for version in VERSIONS}
-    hosts: dict[IPAddress, Signature] = {}
-    for address, texts in _selected(view, fine).items():
-        place = bisect_right(firsts[address.version], int(address)) - 1
-        around: Signature = ()
-        if place >= 0 and int(address) <= pieces[address.version][place][0][1]:
-            around = pieces[address.version][place][1]
-        hosts[address] = tuple(sorted(texts.union(around)))
-    return _Ends(hosts, pieces, frozenset(fine))
-
-
-def _selected(view: View, selectors: Mapping[str, Label | App]) -> Mapping[IPAddress, set[str]]:
-    """Return the addresses of containers that are selected, with the selectors."""
-    found: dict[IPAddress, set[str]] = defaultdict(set)
-    if not selectors:
-        return found
-    labels = {
-        (each.label, each.value): text
-        for text, each in selectors.items()
-        if isinstance(each, Label)
-    }
-    apps = [(text, each) for text, each in selectors.items() if isinstance(each, App)]
-    for task in view.tasks.values():
-        texts = {labels[label] for label in task.labels if label in labels}
-        texts.update(text for text, app in apps if app.matches(task))
-        if texts:
-            for address in container_addresses(task, view):
-                found[address] |= texts
-    return found
-
-
-def _pieces(spans: Collection[tuple[Span, str]]) -> list[tuple[Span, Signature]]:
-    """Return the parts of a line that some spans cover, with the names of those of each."""
-    starts: dict[int, set[str]] = defaultdict(set)
-    ends: dict[int, set[str]] = defaultdict(set)
-    for (first, last), text in spans:
-        starts[first].add(text)
-        ends[last + 1].add(text)
-    found: list[tuple[Span, Signature]] = []
-    active: set[str] = set()
-    for first, after in pairwise(sorted(starts.keys() | ends.keys())):
-        active -= ends.get(first, set())
-        active |= starts.get(first, set())
-        if active:
-            found.append(((first, after - 1), tuple(sorted(active))))
-    return found
+        found.setdefault(policy.source, {}).setdefault(policy.destination, []).append(policy)
+    return Relations(selectors, found)

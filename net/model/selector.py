@@ -47,9 +47,14 @@ class App:
 
     path: str
 
+    @property
+    def discovery_name(self) -> str:
+        """Return what its tasks are discovered as: ``web.prod`` for ``/prod/web``."""
+        return ".".join(reversed(self.path.strip("/").split("/")))
+
     def matches(self, task: Task) -> bool:
-        """Tell whether *task* is an instance: ``/prod/web`` is discovered as ``web.prod``."""
-        return task.discovery_name == ".".join(reversed(self.path.strip("/").split("/")))
+        """Tell whether *task* is an instance."""
+        return task.discovery_name == self.discovery_name
 
 
 Selector = Prefix | Named | Label | App
