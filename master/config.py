@@ -113,7 +113,7 @@ class MasterConfig:
         aliases=("max_slave_ping_timeouts",),
     )
     agent_suspect_timeout: str = setting(
-        "silence after which an agent is suspect: no offers, no new connections", default="3secs"
+        "silence after which an agent is suspect: no offers, no new connections", default="2.5secs"
     )
     agent_reregister_timeout: str = setting(
         "how long a new leader waits for the agents it knows of",

@@ -15,7 +15,7 @@ from phalanx.master.agents.admission import check_version, refusal
 from phalanx.master.agents.domain import domain_problem
 from phalanx.master.agents.holdings import Holdings
 from phalanx.master.agents.limit import Limit, Rate
-from phalanx.master.agents.liveness import liveness_after
+from phalanx.master.agents.liveness import deafness_of, liveness_after
 from phalanx.master.agents.locks import Locks
 from phalanx.master.agents.reconcile import Tasks
 from phalanx.master.agents.registry import (
@@ -368,8 +368,19 @@ class Agents:
     async def watch(self) -> None:
         """Judge every agent four times a second until cancelled."""
         while True:
+            slept = self._clock.now()
             await asyncio.sleep(WATCH_SECONDS)
+            self.excuse(deafness_of(self._clock.now() - slept, planned=WATCH_SECONDS))
             await self.watch_once()
+
+    def excuse(self, seconds: float) -> None:
+        """Leave so many seconds, in which we did not listen, out of every agent's silence."""
+        if seconds <= 0:
+            return
+        log.warning("watch_late", seconds=round(seconds, 1))
+        now = self._clock.now()
+        for agent in self._cluster.agents.values():
+            agent.heard = min(agent.heard + seconds, now)
 
     def _admitted(self, silent: Iterable[Agent]) -> list[Agent]:
         """Return those whom the removal rate lets become unreachable now."""

@@ -10,3 +10,14 @@ def liveness_after(silence: float, *, suspect: float, unreachable: float) -> Liv
     if silence >= suspect:
         return Liveness.SUSPECT
     return Liveness.ALIVE
+
+
+def deafness_of(elapsed: float, *, planned: float) -> float:
+    """Return for how many seconds we did not listen, when a pause took *elapsed* seconds.
+
+    What agents sent meanwhile still waits to be read, so that is no silence of
+    theirs. A pause that is longer by less than itself is none: many of them in a row
+    would put off what is true.
+    """
+    late = elapsed - planned
+    return late if late > planned else 0.0

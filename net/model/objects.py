@@ -92,7 +92,7 @@ class Liveness(enum.StrEnum):
     """What the leading master thinks of a node's agent."""
 
     ALIVE = "alive"
-    SUSPECT = "suspect"  # silent for 3 heartbeats
+    SUSPECT = "suspect"  # silent for 2.5 s, two heartbeats missed
     UNREACHABLE = "unreachable"  # silent for 75 s: its tasks are unreachable or lost
 
 

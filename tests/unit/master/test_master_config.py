@@ -43,7 +43,7 @@ def test_defaults_are_those_of_mesos() -> None:
 
     assert config.port == 5050
     assert config.unreachable_seconds == 75.0
-    assert config.suspect_seconds == 3.0
+    assert config.suspect_seconds == 2.5
     assert config.reregister_seconds == 600.0
     assert list(config.default_networks) == [
         NetworkSpec("dcos", "9.0.0.0/8"),

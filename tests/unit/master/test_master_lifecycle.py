@@ -12,6 +12,7 @@ import pytest
 
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.memory import MemoryStore
+from phalanx.master.agents.liveness import deafness_of
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.framework import Framework
 from phalanx.master.config import MasterConfig
@@ -545,12 +546,57 @@ async def test_silent_agent_is_suspect_then_unreachable(lab: Lab) -> None:
     agent, _ = await lab.agent()
 
     found = []
-    for seconds in (2.9, 0.2, 71.8, 0.2):
+    for seconds in (2.4, 0.2, 72.3, 0.2):
         await lab.silence(seconds)
         found.append(agent.liveness.value)
 
     assert found == ["alive", "suspect", "suspect", "unreachable"]
     assert lab.leader.registry.records[agent.id].state == "unreachable"
+
+
+async def test_what_a_busy_leader_did_not_hear_is_no_silence(lab: Lab) -> None:
+    spoke, _ = await lab.agent()
+    await lab.silence(1.0)
+    late, _ = await lab.agent(address="198.18.0.9")
+    lab.clock.time += 30.0
+    lab.leader.agents.excuse(30.0)  # it slept, and what they said waits to be read
+
+    found = []
+    for seconds in (1.4, 0.2, 0.9):
+        await lab.silence(seconds)
+        found.append((spoke.liveness.value, late.liveness.value))
+
+    assert found == [("alive", "alive"), ("suspect", "alive"), ("suspect", "suspect")]
+
+
+async def test_leader_that_was_stopped_suspects_nobody_at_once(lab: Lab) -> None:
+    agent, _ = await lab.agent()
+    watching = asyncio.ensure_future(lab.leader.agents.watch())
+    await asyncio.sleep(0)
+    lab.clock.time += 30.0
+    heard = agent.heard
+
+    while agent.heard == heard:  # noqa: ASYNC110 - nobody tells of it
+        await asyncio.sleep(0.01)
+    await lab.silence(1.0)
+    watching.cancel()
+
+    assert agent.liveness is Liveness.ALIVE
+    await lab.silence(2.0)
+    assert agent.liveness.value == "suspect"
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "deaf"),
+    [
+        pytest.param(0.25, 0.0, id="on-time"),
+        pytest.param(0.45, 0.0, id="a-little-late"),
+        pytest.param(0.75, 0.5, id="late"),
+        pytest.param(60.25, 60.0, id="stopped"),
+    ],
+)
+def test_a_pause_that_takes_too_long_is_deafness(elapsed: float, deaf: float) -> None:
+    assert deafness_of(elapsed, planned=0.25) == deaf
 
 
 async def test_suspect_agent_loses_its_offers_and_one_sign_of_life_brings_them_back(
@@ -673,7 +719,7 @@ async def test_tasks_of_a_disconnected_agent_are_lost_unless_their_framework_che
     lab.launch(framework, stream, "t1")
     lab.update(agent, framework, "t1", "TASK_RUNNING")
     lab.leader.agents.disconnected(agent, to_agent)
-    await lab.silence(2.9)
+    await lab.silence(2.4)
     events(stream)
 
     await lab.silence(0.2)
