@@ -1,7 +1,7 @@
 """The holder of what is published: the zones of the latest View and the table that answers."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Address
 
 import structlog
@@ -19,6 +19,8 @@ from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
 from phalanx.net.model.view import Ref, View
 
 log = structlog.get_logger()
+
+Published = Callable[[View, HeldVips | None, Collection[Ref] | None], None]
 
 
 class ZoneTable:
@@ -48,6 +50,7 @@ class ZoneTable:
         self._foreign = foreign
         self._static = static_zones(node=node, servers=servers, serial=serial)
         self._is_published = False
+        self.published: Published = _nobody  # told of each publishing, after it
         self._swap({**self._static, **unknown_zones(settings)})
 
     def publish(
@@ -63,6 +66,7 @@ class ZoneTable:
         objects that may differ from the View before; None lets them be found.
         """
         ledger = self.ledger
+        touched = None if touched is None else tuple(touched)
         ledger.serial = (ledger.serial + 1) % 2**32
         changes = ledger.follow(view, held, touched)
         if not self._is_published:
@@ -72,6 +76,7 @@ class ZoneTable:
             self._swap({**self._static, **zones_of(ledger)})
         else:
             self.answers.forget(changes.names)
+        self.published(view, held, touched)
 
     def set_forwards(self, forwards: bool) -> None:
         """Say from now on whether names of others are looked up here."""
@@ -86,3 +91,7 @@ class ZoneTable:
         )
         if self._foreign is not None:
             self.answers.foreign = self._foreign
+
+
+def _nobody(_: View, __: HeldVips | None, ___: Collection[Ref] | None) -> None:
+    pass

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from enum import Enum
 from types import TracebackType
 from typing import Self
 
@@ -43,11 +44,20 @@ _SO_RCVBUFFORCE = 33  # goes past net.core.rmem_max, for root
 _COOKIE_START = b"\0\x0a\0"  # code and upper byte of the length of an EDNS option
 
 
+class Sharing(Enum):
+    """Whose a place to answer at is (SO_REUSEPORT, socket(7))."""
+
+    ALONE = "alone"
+    FIRST = "first"  # nobody else's when it is opened; others of this user may join then
+    JOINS = "joins"
+
+
 class DnsServer:
     """Answers on every address over UDP and TCP while its context lasts.
 
     Datagrams about zones of ours are answered together with those that came
-    with them. A name of others is the forwarder's.
+    with them. A name of others is the forwarder's. Who joins another process
+    leaves it to that one to find upstreams that lead back.
     """
 
     def __init__(
@@ -63,6 +73,7 @@ class DnsServer:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         store: SocketStore | None = None,
+        sharing: Sharing = Sharing.ALONE,
         watch_seconds: float = WATCH_SECONDS,
         max_connections: int = MAX_CONNECTIONS,
         max_connections_of_one: int = MAX_CONNECTIONS_OF_ONE,
@@ -89,6 +100,7 @@ class DnsServer:
             idle_seconds=idle_seconds,
         )
         self._store = store
+        self._sharing = sharing
         self._watch_seconds = watch_seconds
         self._dropped = 0  # by listeners that are closed
         self.turned_away: Counter[str] = Counter()
@@ -107,7 +119,10 @@ class DnsServer:
             if self._store is not None:
                 self._store.forget_rest()
             loop = asyncio.get_running_loop()
-            for watch in (self._watch_loops(), self._watch_listeners()):
+            watches = [self._watch_listeners()]
+            if self._sharing is not Sharing.JOINS:
+                watches.append(self._watch_loops())
+            for watch in watches:
                 stack.callback(loop.create_task(watch).cancel)
             self._stack = stack.pop_all()
         log.info("listening", on=[str(place) for place in self.listening], protocol="dns")
@@ -150,12 +165,12 @@ class DnsServer:
 
     def _opened(self, kind: socket.SocketKind, address: str, port: int) -> socket.socket:
         """Return the socket that the process before us left, or a new one."""
-        if self._store is None:
-            return _open(kind, address, port)
-        found = self._store.take(kind, address, port)
+        found = None if self._store is None else self._store.take(kind, address, port)
         if found is None:
-            found = _open(kind, address, port)
-            self._store.keep(found)
+            found = _open(kind, address, port, joins=self._sharing is Sharing.JOINS)
+            if self._store is not None:
+                self._store.keep(found)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, self._sharing is not Sharing.ALONE)
         return found
 
     async def _watch_listeners(self) -> None:
@@ -183,6 +198,8 @@ class DnsServer:
         if self._store is not None and place in self._listeners:
             self._store.forget(self._listeners[place].sock)
         self._close_listener(place)
+        if self._sharing is Sharing.FIRST:
+            self._sharing = Sharing.JOINS  # those who joined us are there
         try:
             self._listen(place)
         except OSError as error:
@@ -274,7 +291,7 @@ class DnsServer:
         return len(self._streams)
 
 
-def _open(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
+def _open(kind: socket.SocketKind, address: str, port: int, *, joins: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
     try:
@@ -285,6 +302,8 @@ def _open(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
         else:
             with suppress(PermissionError):  # then it is the kernel's default
                 sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+        if joins:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((address, port))
     except OSError:
         sock.close()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from phalanx.core.config import HostPort, Loader, check_port, setting
@@ -13,10 +13,12 @@ from phalanx.dns.admission import Admission, parse_networks
 from phalanx.dns.answer.cookie import Cookies, parse_secrets
 from phalanx.dns.forward.route import name_servers, parse_routes
 from phalanx.dns.resolvconf import ResolvConf
+from phalanx.dns.workers.pool import MAX_WORKERS
 from phalanx.dns.zones.settings import SOURCES, ZoneSettings
 from phalanx.lb.choose import Kind, check_kind
 from phalanx.net.isolation.fence import NodeService, parse_services
 from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
+from phalanx.net.model.objects import IPAddress
 
 IPV6 = Path("/proc/sys/net/ipv6")  # there where the kernel has it
 
@@ -59,6 +61,14 @@ class PlaneConfig:
             IPv4Address("198.51.100.3"),
         ),
     )
+    dns_listen6: tuple[IPv6Address, ...] = setting(
+        "IPv6 addresses of the resolver, put on lo of a node that has IPv6",
+        default=(
+            IPv6Address("fd01:d::c633:6401"),
+            IPv6Address("fd01:d::c633:6402"),
+            IPv6Address("fd01:d::c633:6403"),
+        ),
+    )
     dns_port: int = setting("port of the resolver", default=53)
     upstreams: tuple[str, ...] = setting(
         "resolvers for every other name, ADDRESS or ADDRESS:PORT, or the path of a resolv.conf"
@@ -81,6 +91,11 @@ class PlaneConfig:
     )
     dns_rate_limit: int = setting(
         "queries a second of one address over UDP; 0 for any number", default=0
+    )
+    dns_workers: int = setting(
+        "processes that answer names, the plane itself among them; each counts a client's queries"
+        " by itself",
+        default=1,
     )
     dns_query_log: int = setting("log one of so many queries: 1 for all, 0 for none", default=0)
     dns_cookie_secrets: Path | None = setting(
@@ -135,6 +150,8 @@ class PlaneConfig:
         check_kind(self.lb)
         if self.dns_rate_limit < 0:
             raise ConfigError(f"--dns-rate-limit: {self.dns_rate_limit!r}: must not be below 0")
+        if not 1 <= self.dns_workers <= MAX_WORKERS:
+            raise ConfigError(f"--dns-workers: {self.dns_workers!r}: must be 1 to {MAX_WORKERS}")
         if self.dns_query_log < 0:
             raise ConfigError(f"--dns-query-log: {self.dns_query_log!r}: must not be below 0")
         _ = self.admission
@@ -148,6 +165,11 @@ class PlaneConfig:
         """Tell whether containers may have IPv6 here."""
         return self.enable_ipv6 and IPV6.exists()
 
+    @property
+    def resolvers(self) -> tuple[IPAddress, ...]:
+        """Return the addresses of the resolver that are put on lo, IPv4 first."""
+        return (*self.dns_listen, *(self.dns_listen6 if self.has_ipv6 else ()))
+
     def name_servers(self) -> Sequence[str]:
         """Return the upstreams, those of a resolv.conf as it is now.
 
@@ -155,7 +177,7 @@ class PlaneConfig:
         left out of one: it may be ours.
         """
         found: list[str] = []
-        own = {str(each) for each in (self.ip, *self.dns_listen, *self.dns_listen_also)}
+        own = {str(each) for each in (self.ip, *self.resolvers, *self.dns_listen_also)}
         for upstream in self.upstreams:
             if "/" not in upstream:
                 found.append(upstream)

@@ -42,7 +42,7 @@ class Cookies:
     """
 
     def __init__(self, secret: bytes, old: Sequence[bytes] = ()) -> None:
-        self._secrets = (secret, *old)
+        self.secrets = (secret, *old)
 
     def shown(self, query: Query, client: bytes, now: float) -> Shown:
         """Return *query* with what its reply says.
@@ -56,7 +56,7 @@ class Cookies:
         is_ours = self._is_ours(own, server, client, time_)
         if not is_ours or not self._is_fresh(own, server, client, time_):
             head = _VERSION.pack(1, time_ & 0xFFFFFFFF)
-            server = head + self._hash(self._secrets[0], own, head, client)
+            server = head + self._hash(self.secrets[0], own, head, client)
         option = _OPTION.pack(COOKIE, len(own) + len(server)) + own + server
         return Shown(query._replace(edns=edns._replace(echo=edns.echo + option)), is_ours)
 
@@ -67,12 +67,12 @@ class Cookies:
             return False
         return any(
             secrets.compare_digest(self._hash(secret, own, server[:8], client), server[8:])
-            for secret in self._secrets
+            for secret in self.secrets
         )
 
     def _is_fresh(self, own: bytes, server: bytes, client: bytes, now: int) -> bool:
         """Tell whether a good cookie need not be replaced: young, and of the newest secret."""
-        is_newest = self._hash(self._secrets[0], own, server[:8], client) == server[8:]
+        is_newest = self._hash(self.secrets[0], own, server[:8], client) == server[8:]
         return is_newest and self._age(server, now) <= RENEWED_SECONDS
 
     @staticmethod

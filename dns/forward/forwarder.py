@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeGuard
 
@@ -12,18 +12,16 @@ import structlog
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
 from phalanx.dns.answer.query import Query, Rcode
-from phalanx.dns.answer.reply import MAX_TCP_BYTES, Body, render_reply
-from phalanx.dns.answer.table import Counts
-from phalanx.dns.forward.cache import MAX_ENTRIES, Cache, Cached
+from phalanx.dns.forward.cache import MAX_ENTRIES, Cached
 from phalanx.dns.forward.flight import Done, Flight, Group, Upstream, bystander
-from phalanx.dns.forward.loop import LoopProbe
+from phalanx.dns.forward.loop import LoopProbe, Probes
+from phalanx.dns.forward.memory import Memory
 from phalanx.dns.forward.message import (
     Key,
     UpstreamReply,
     is_good_reply,
     key_of,
     parse_reply,
-    render_forwarded,
 )
 from phalanx.dns.forward.ports import Asked, Draws, Ports
 from phalanx.dns.forward.route import parse_routes
@@ -33,13 +31,11 @@ from phalanx.dns.forward.upstream import Standing, probe_due
 
 log = structlog.get_logger()
 
-ZONE = "."  # the zone of foreign names in counts
 RACERS = 2
 ROUNDS = 2
 TRY_SECONDS = 2.0
 TICK_PART = 0.05  # of a try: how late it may be found to be over
 PATIENCE_SECONDS = 1.8  # before a client gets a stale answer (RFC 8767 §5)
-MAX_RECENT = 4096  # replies that are right as bytes for the rest of a second
 SAMPLED_SECONDS = 0.005  # between two round trips of one upstream that count
 
 
@@ -66,16 +62,16 @@ class Forwarder:
         rng: random.Random | None = None,
     ) -> None:
         self.routes = parse_routes(upstreams, zones)
-        self.counts: Counts = defaultdict(int)
-        self.events: Counter[str] = Counter()
+        self.asked_for = (tuple(upstreams), tuple(zones))  # as they were given
+        self._memory = Memory(max_cached, clock=clock)
+        self.counts, self.events = self._memory.counts, self._memory.events
+        self.recent = self._memory.recent
         self.failures: Counter[tuple[HostPort, str]] = Counter()
         self._upstreams: dict[HostPort, Upstream] = {}
         self._groups: dict[int, Group] = {}  # by the identity of the route's upstreams
         self._flights: dict[Key, Flight] = {}
         self._tick: asyncio.TimerHandle | None = None  # while a question is under way
         self._connections: set[asyncio.Task[None]] = set()
-        self._cache = Cache(max_cached)
-        self._recent: dict[bytes, tuple[float, tuple[str, int], bytes]] = {}  # by all but the id
         self._try_seconds = try_seconds
         self._patience_seconds = patience_seconds
         self._max_flights = max_flights
@@ -83,6 +79,8 @@ class Forwarder:
         self._clock = clock
         self._draws = Draws(rng or random.SystemRandom())
         self._probe = LoopProbe(self._draws)
+        self.rerouted: Callable[[], None] = _nobody  # told when upstreams or probes are new
+        self.led_back: Callable[[bytes], None] = _nobody  # told what question came back to us
 
     @property
     def forwards(self) -> bool:
@@ -97,7 +95,7 @@ class Forwarder:
     @property
     def cached(self) -> int:
         """Return how many answers are kept, stale ones included."""
-        return len(self._cache)
+        return len(self._memory)
 
     @property
     def standings(self) -> Mapping[HostPort, Standing]:
@@ -118,7 +116,9 @@ class Forwarder:
     def reroute(self, upstreams: Sequence[str], zones: Sequence[str] = ()) -> None:
         """Ask these from now on; what is under way goes on. Raises ConfigError."""
         self.routes = parse_routes(upstreams, zones)
+        self.asked_for = (tuple(upstreams), tuple(zones))
         self._groups.clear()
+        self.rerouted()
         for place in self._upstreams.keys() - set(self.routes.all):
             if not self._upstreams[place].is_waiting:
                 self._upstreams.pop(place).close()
@@ -128,42 +128,39 @@ class Forwarder:
 
         Who was found to lead back, and does not any more, is asked again after the next call.
         """
-        upstreams = [self._upstream(place) for place in self.routes.all]
-        for upstream, key in self._probe.questions(upstreams):
+        questions = list(self._probe.questions(map(self._upstream, self.routes.all)))
+        self.rerouted()
+        for upstream, key in questions:
             self._ask((upstream,), bystander(key), self._clock())
         self._groups.clear()
 
-    def _is_own_probe(self, question: bytes) -> bool:
+    def probes(self) -> Probes:
+        """Return the questions that are asked to find loops, and who leads back."""
+        return self._probe.probes()
+
+    def believe(self, probes: Probes) -> None:
+        """Take over what another process with the same upstreams asks and has found."""
+        asked = {question: self._upstream(place) for question, place in probes.asked.items()}
+        self._probe.adopt(asked, [self._upstream(place) for place in probes.leading_back])
+        self._groups.clear()
+
+    def is_own_probe(self, question: bytes) -> bool:
+        """Tell whether we, or whoever we believe, ask this to find a loop; there is one, then."""
         upstream = self._probe.recognised(question)
         if upstream is None:
             return False
         self.failures[upstream.upstream, "loop"] += 1
         self._groups.clear()
         log.warning("upstream_leads_back", upstream=str(upstream.upstream))
+        self.led_back(question)
         return True
-
-    def recent(self, message: bytes, rest: bytes) -> bytes | None:
-        """Return the reply to a datagram that asks as another did within the same second.
-
-        *rest* is all of it but the id.
-        """
-        found = self._recent.get(rest)
-        if found is None:
-            return None
-        until, label, reply = found
-        if self._clock() >= until:
-            del self._recent[rest]
-            return None
-        self.counts[label] += 1
-        self.events["cache_hit"] += 1
-        return message[:2] + reply
 
     def known(self, query: Query, limit: int) -> bytes | None:
         """Return the reply if it takes no asking: from the cache, or a refusal."""
         key = key_of(query)
         if not self.routes.upstreams_of(key.question):
-            return self._error(query, Rcode.REFUSED)
-        cached = self._cache.find(key, self._clock())
+            return self._memory.error(query, Rcode.REFUSED)
+        cached = self._memory.find(key)
         return self._from_cache(query, key, cached, limit) if _is_usable(cached) else None
 
     def look_up(self, query: Query, limit: int, client: bytes, done: Done) -> bytes | None:
@@ -174,16 +171,18 @@ class Forwarder:
         """
         key = key_of(query)
         upstreams = self.routes.upstreams_of(key.question)
-        if not upstreams or self._is_own_probe(key.question):
-            return self._error(query, Rcode.REFUSED)
+        if not upstreams or self.is_own_probe(key.question):
+            return self._memory.error(query, Rcode.REFUSED)
         now = self._clock()
-        cached = self._cache.find(key, now)
+        cached = self._memory.find(key)
         if _is_usable(cached):
             return self._from_cache(query, key, cached, limit)
         flight = self._flights.get(key)
         if self._share.is_too_much(client, len(self._flights), is_new=flight is None):
             self.events["overload"] += 1
-            return self._stale(query, key, limit) or self._error(query, Rcode.SERVFAIL)
+            return self._memory.stale(query, key, limit) or self._memory.error(
+                query, Rcode.SERVFAIL
+            )
         self.events["forwarded" if flight is None else "coalesced"] += 1
         if flight is None:
             flight = self._start(key, upstreams, now)
@@ -226,29 +225,11 @@ class Forwarder:
         if cached.is_prefetch_due and key not in self._flights and self._has_spare_flights:
             self.events["prefetch"] += 1
             self._start(key, self.routes.upstreams_of(key.question), self._clock())
-        self.events["stale" if cached.is_stale else "cache_hit"] += 1
-        reply = self._aged(query, cached, limit)
-        is_for_one = query.edns is not None and query.edns.echo
-        if limit < MAX_TCP_BYTES and not is_for_one:
-            if len(self._recent) >= MAX_RECENT:
-                self._recent.clear()
-            label = (ZONE, cached.reply.rcode)
-            self._recent[query.message[2:]] = (cached.until, label, reply[2:])
-        return reply
+        return self._memory.answer(query, cached, limit)
 
     @property
     def _has_spare_flights(self) -> bool:
         return len(self._flights) < self._max_flights // 2
-
-    def _stale(self, query: Query, key: Key, limit: int) -> bytes | None:
-        cached = self._cache.find(key, self._clock())
-        if cached is None:
-            return None
-        self.events["stale"] += 1
-        return self._aged(query, cached, limit)
-
-    def _aged(self, query: Query, cached: Cached, limit: int) -> bytes:
-        return self._reply(query, cached.reply, cached.age_seconds, limit, is_stale=cached.is_stale)
 
     def _start(self, key: Key, upstreams: Sequence[HostPort], now: float) -> Flight:
         """Race the two best upstreams, and later the next two."""
@@ -380,42 +361,26 @@ class Forwarder:
     def _land(self, flight: Flight, reply: UpstreamReply | None) -> None:
         flight.is_over = True
         del self._flights[flight.key]
-        if reply is None:
-            self._cache.fail(flight.key, self._clock())
-        else:
-            self._cache.put(flight.key, reply, self._clock())
+        self._memory.keep(flight.key, reply)
         self._answer(flight, reply)
 
     def _answer(self, flight: Flight, reply: UpstreamReply | None) -> None:
         """Give everybody who waits the reply; without one what is stale, or SERVFAIL."""
+        memory = self._memory
         waiting, flight.waiting = flight.waiting, []
         for query, limit, client, done in waiting:
             self._share.leave(client)
             if reply is None:
-                found = self._stale(query, flight.key, limit)
-                done(found or self._error(query, Rcode.SERVFAIL))
+                found = memory.stale(query, flight.key, limit)
+                done(found or memory.error(query, Rcode.SERVFAIL))
             else:
-                done(self._reply(query, reply, 0, limit))
-
-    def _reply(
-        self,
-        query: Query,
-        reply: UpstreamReply,
-        age_seconds: int,
-        limit: int,
-        *,
-        is_stale: bool = False,
-    ) -> bytes:
-        self.counts[ZONE, reply.rcode] += 1
-        return render_forwarded(
-            query, reply, age_seconds=age_seconds, limit=limit, is_stale=is_stale
-        )
-
-    def _error(self, query: Query, rcode: Rcode) -> bytes:
-        self.counts[ZONE, rcode] += 1
-        return render_reply(query, rcode, Body(), flags=0)
+                done(memory.fresh(query, reply, limit))
 
 
 def _is_usable(cached: Cached | None) -> TypeGuard[Cached]:
     """Tell whether to give what is kept without asking anew."""
     return cached is not None and not (cached.is_stale and cached.is_retry_due)
+
+
+def _nobody(*_: object) -> None:
+    pass

@@ -1,0 +1,95 @@
+"""Replies that take no asking: what is cached, and what was said in just these bytes."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+
+from phalanx.dns.answer.query import Query, Rcode
+from phalanx.dns.answer.reply import MAX_TCP_BYTES, Body, render_reply
+from phalanx.dns.answer.table import Counts
+from phalanx.dns.forward.cache import Cache, Cached
+from phalanx.dns.forward.message import Key, UpstreamReply, render_forwarded
+
+ZONE = "."  # the zone of foreign names in counts
+MAX_RECENT = 4096  # replies that are right as bytes for the rest of a second
+
+
+class Memory:
+    """Holds upstreams' answers and renders them for clients; counts what it renders."""
+
+    def __init__(self, max_cached: int, *, clock: Callable[[], float]) -> None:
+        self.counts: Counts = defaultdict(int)
+        self.events: Counter[str] = Counter()
+        self._cache = Cache(max_cached)
+        self._recent: dict[bytes, tuple[float, tuple[str, int], bytes]] = {}  # by all but the id
+        self._clock = clock
+
+    def __len__(self) -> int:
+        """Return how many answers are kept, stale ones included."""
+        return len(self._cache)
+
+    def recent(self, message: bytes, rest: bytes) -> bytes | None:
+        """Return the reply to a datagram that asks as another did within the same second.
+
+        *rest* is all of it but the id.
+        """
+        found = self._recent.get(rest)
+        if found is None:
+            return None
+        until, label, reply = found
+        if self._clock() >= until:
+            del self._recent[rest]
+            return None
+        self.counts[label] += 1
+        self.events["cache_hit"] += 1
+        return message[:2] + reply
+
+    def find(self, key: Key) -> Cached | None:
+        """Return what is kept, however old."""
+        return self._cache.find(key, self._clock())
+
+    def keep(self, key: Key, reply: UpstreamReply | None) -> None:
+        """Keep *reply*, unless it must not be kept; None: no upstream had one."""
+        if reply is None:
+            self._cache.fail(key, self._clock())
+        else:
+            self._cache.put(key, reply, self._clock())
+
+    def answer(self, query: Query, cached: Cached, limit: int) -> bytes:
+        """Return the reply from what is kept, at most *limit* bytes long."""
+        self.events["stale" if cached.is_stale else "cache_hit"] += 1
+        reply = self._aged(query, cached, limit)
+        is_for_one = query.edns is not None and query.edns.echo
+        if limit < MAX_TCP_BYTES and not is_for_one:
+            if len(self._recent) >= MAX_RECENT:
+                self._recent.clear()
+            label = (ZONE, cached.reply.rcode)
+            self._recent[query.message[2:]] = (cached.until, label, reply[2:])
+        return reply
+
+    def stale(self, query: Query, key: Key, limit: int) -> bytes | None:
+        """Return the reply from what is kept, however old it is."""
+        cached = self.find(key)
+        if cached is None:
+            return None
+        self.events["stale"] += 1
+        return self._aged(query, cached, limit)
+
+    def fresh(self, query: Query, reply: UpstreamReply, limit: int) -> bytes:
+        """Return the reply from what an upstream said just now."""
+        self.counts[ZONE, reply.rcode] += 1
+        return render_forwarded(query, reply, age_seconds=0, limit=limit)
+
+    def _aged(self, query: Query, cached: Cached, limit: int) -> bytes:
+        self.counts[ZONE, cached.reply.rcode] += 1
+        return render_forwarded(
+            query,
+            cached.reply,
+            age_seconds=cached.age_seconds,
+            limit=limit,
+            is_stale=cached.is_stale,
+        )
+
+    def error(self, query: Query, rcode: Rcode) -> bytes:
+        """Return a reply without records."""
+        self.counts[ZONE, rcode] += 1
+        return render_reply(query, rcode, Body(), flags=0)
