@@ -1,4 +1,4 @@
-"""Daemons of a benchmark on this machine's loopback: a master, simulated agents."""
+"""Daemons of a benchmark on this machine's loopback: master, Marathon, simulated agents."""
 
 import json
 import os
@@ -12,9 +12,11 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from phalanx.labs.wait import wait_until
+from phalanx.labs.zookeeper import CLASSPATH, MAIN
 
 HOST = "127.0.0.1"
 START_SECONDS = 20.0
+ZOOKEEPER_MEBIBYTES = 512
 
 
 @contextmanager
@@ -58,6 +60,32 @@ def marathon(work_dir: Path, masters: Sequence[str], *more: str) -> Iterator[tup
         if not wait_until(lambda: is_up(port, "/v2/leader"), seconds=START_SECONDS):
             raise SystemExit("Marathon does not answer")
         yield port, process.pid
+
+
+@contextmanager
+def zookeeper(place: Path) -> Iterator[str]:
+    """Run one ZooKeeper server with files in *place*, up when this is entered; yield HOST:PORT."""
+    port = free_port()
+    (place / "data").mkdir(parents=True)
+    lines = (f"dataDir={place}/data", f"clientPort={port}", f"clientPortAddress={HOST}")
+    more = ("tickTime=1000", "admin.enableServer=false", "4lw.commands.whitelist=ruok")
+    (place / "zoo.cfg").write_text("\n".join((*lines, *more)) + "\n")
+    classes = ":".join((str(place), *CLASSPATH))
+    command = ["java", f"-Xmx{ZOOKEEPER_MEBIBYTES}m", "-cp", classes]
+    quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+    with running([*command, quiet, MAIN, str(place / "zoo.cfg")]):
+        if not wait_until(lambda: _is_ok(port), seconds=START_SECONDS):
+            raise SystemExit("ZooKeeper does not answer")
+        yield f"{HOST}:{port}"
+
+
+def _is_ok(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=1.0) as connection:
+            connection.sendall(b"ruok")
+            return connection.recv(16) == b"imok"
+    except OSError:
+        return False
 
 
 @contextmanager

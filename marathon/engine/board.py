@@ -86,6 +86,7 @@ class Board:
         self.region: str | None = None
         self.done: dict[str, bool] = {}  # whether anything is left to do for an app or pod
         self.resync_at = 0.0
+        self.batch = 0  # of offers: its number
         self._poked = asyncio.Event()
 
     def poke(self, spec_id: str | None = None) -> None:
@@ -138,15 +139,18 @@ class Board:
                 return verdict.restarting(spec, instances, healthy, now)
         return verdict.steady(spec, instances, healthy, now)
 
-    def waiting(self) -> list[tuple[Spec, Instance]]:
-        """Return every instance that waits for an offer, and its app; delays are left aside."""
-        specs = self.ledger.specs
-        waiting = sorted(self.ledger.roll.waiting, key=lambda instance: instance.app_id)
-        return [(specs[i.app_id], i) for i in waiting if i.app_id in specs]
+    def waiting(self) -> list[tuple[Spec, Collection[Instance]]]:
+        """Return every app or pod that waits for offers, and which of its instances do.
 
-    def launchable(self, now: float) -> list[tuple[Spec, Instance]]:
-        """Return the waiting instances whose app is not in a delay."""
-        return [(spec, i) for spec, i in self.waiting() if self.due(spec) <= now]
+        Delays are left aside.
+        """
+        specs = self.ledger.specs
+        waiting = sorted(self.ledger.roll.waiting.items())
+        return [(specs[id], instances.values()) for id, instances in waiting if id in specs]
+
+    def launchable(self, now: float) -> list[tuple[Spec, Collection[Instance]]]:
+        """Return those that wait and are not in a delay."""
+        return [(spec, instances) for spec, instances in self.waiting() if self.due(spec) <= now]
 
     def due(self, spec: Spec) -> float:
         """Return when *spec* may launch next; 0 when nothing holds it back."""

@@ -1,7 +1,7 @@
 """Answer a batch of offers: launch what fits, and decline the rest."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 
 import msgspec
 import structlog
@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 UNNEEDED_SECONDS = 120.0  # a REVIVE ends this early
 LACKING_SECONDS = 5.0
+LEAST_SHARE = 50  # launches of one app for one batch of offers
 MOST_AT_ONCE = 2000  # launches for one batch of offers: their tasks are all in memory until sent
 RESERVATION_SECONDS = 20.0  # within which a reservation must show in an offer
 
@@ -42,14 +43,14 @@ async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
     now = board.clock()
     await _give_up(board, offers, now)
     launchable = board.launchable(now)
-    waiting = _share(launchable)
+    waiting = _share(board, launchable, now)
     placed = board.placed({spec.id for spec, _ in waiting})
     framework_id = board.ledger.framework_id or ""
     circumstances = Circumstances(now, board.region, framework_id, board.identity)
     matched = matching(offers, waiting, placed, board.rng, circumstances)
-    _count(board, matched, {spec.id for spec, _ in waiting}, now)
+    _count(board, matched, now)
     refusal = LACKING_SECONDS if matched.unplaced else UNNEEDED_SECONDS
-    if len(waiting) < len(launchable) and matched.placements:
+    if len(waiting) < sum(len(found) for _, found in launchable) and matched.placements:
         refusal = 0.0  # the others want the next offers at once
     filters = Filters(refuse_seconds=refusal)
     by_offer: dict[str, list[Placement]] = {}
@@ -95,21 +96,30 @@ def _operations(placements: Sequence[Placement]) -> Iterator[Operation]:
             yield Operation(type="LAUNCH_GROUP", launch_group=launch)
 
 
-def _share(launchable: Sequence[tuple[Spec, Instance]]) -> list[tuple[Spec, Instance]]:
-    """Return as many as one batch may launch, the same number of each app, at least one."""
-    if len(launchable) <= MOST_AT_ONCE:
-        return list(launchable)
-    groups = [list(pairs) for _, pairs in groupby(launchable, key=lambda pair: pair[0].id)]
-    each = max(1, MOST_AT_ONCE // len(groups))
-    return [pair for group in groups for pair in group[:each]]
+def _share(
+    board: Board, launchable: Sequence[tuple[Spec, Collection[Instance]]], now: float
+) -> list[tuple[Spec, Instance]]:
+    """Return as many as one batch may launch: of those first that had no share for longest."""
+    board.batch += 1
+    each = max(LEAST_SHARE, MOST_AT_ONCE // max(1, len(launchable)))
+    tallies = [board.tallies.setdefault(spec.id, Tally(now)) for spec, _ in launchable]
+    share: list[tuple[Spec, Instance]] = []
+    for index in sorted(range(len(launchable)), key=lambda index: tallies[index].turn):
+        if len(share) >= MOST_AT_ONCE:
+            break
+        spec, instances = launchable[index]
+        tallies[index].turn = board.batch
+        share += [(spec, instance) for instance in islice(instances, each)]
+    return share
 
 
 async def _give_up(board: Board, offers: Sequence[Offer], now: float) -> None:
     """Forget reservations that the master did not make, so that they are tried anew."""
     seen = {offer.agent_id.value: Stock(offer).kept for offer in offers}
-    for spec, instance in board.waiting():
+    resident = [found for spec, found in board.waiting() if spec.is_resident]
+    for instance in [instance for found in resident for instance in found]:
         reservation = instance.reservation
-        if not spec.is_resident or reservation is None or reservation.is_made:
+        if reservation is None or reservation.is_made:
             continue
         kept = seen.get(reservation.agent_id)
         is_late = now - reservation.since >= RESERVATION_SECONDS
@@ -166,9 +176,7 @@ def _provisioned(board: Board, placement: Placement, now: float) -> Instance:
     )
 
 
-def _count(board: Board, matched: Matching, waiting: Iterable[str], now: float) -> None:
-    for app_id in waiting:
-        board.tallies.setdefault(app_id, Tally(now))
+def _count(board: Board, matched: Matching, now: float) -> None:
     for placement in matched.placements:
         board.tallies[placement.instance.app_id].used(now)
     for rejection in matched.rejections:

@@ -1,7 +1,7 @@
 """The framework: take the master's events, make passes, send calls."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from itertools import groupby
 
@@ -62,7 +62,7 @@ class Scheduler:
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._unheard: set[str] = set()
-        self._revived: frozenset[str] | None = frozenset()  # None after SUPPRESS
+        self._revived: Mapping[str, int] | None = {}  # wishes then; None after SUPPRESS
         self._revived_at = 0.0
         self._reconcile_soon = asyncio.Event()
 
@@ -144,6 +144,13 @@ class Scheduler:
                 for call in await answer(board, event.offers.offers):
                     self._calls.put_nowait(call)
             board.poke()
+        elif event.message is not None:
+            board.bus.publish(
+                "framework_message_event",
+                executorId=event.message.executor_id.value,
+                slaveId=event.message.agent_id.value,
+                message=event.message.data.decode(errors="replace"),
+            )
         elif event.error is not None:
             raise ProtocolError(f"master: {event.error.message}")
 
@@ -163,7 +170,7 @@ class Scheduler:
             info = subscribed.master_info
             domain = None if info is None or info.domain is None else info.domain.fault_domain
             board.region = None if domain is None else domain.region.name
-            self._revived = frozenset()
+            self._revived = {}
         board.bus.publish(kind, frameworkId=framework_id, master=self._client.master)
         self._reconcile_soon.set()
         board.poke()
@@ -191,7 +198,11 @@ class Scheduler:
         board, now = self._board, self._board.clock()
         launchable = board.launchable(now)
         # Once more with each reservation that a task is to use, and for what is left over.
-        wanted = frozenset(_wish(instance) for _, instance in launchable) | board.litter.keys()
+        wishes = board.ledger.roll.wishes
+        wanted = {
+            **{spec.id: wishes[spec.id] for spec, _ in launchable},
+            **dict.fromkeys(board.litter, 0),
+        }
         named = {spec.role for spec, _ in launchable} | {*board.litter.values()}
         roles = Roles(roles=tuple(sorted(named)) or self._roles)
         if not wanted:
@@ -199,7 +210,8 @@ class Scheduler:
                 self._calls.put_nowait(Call(type="SUPPRESS", suppress=roles))
             self._revived = None
             return wake_at
-        if self._revived is not None and wanted <= self._revived:
+        revived = self._revived
+        if revived is not None and all(revived.get(id, -1) >= wish for id, wish in wanted.items()):
             return wake_at
         due = self._revived_at + REVIVE_SECONDS
         if 0 < due - now <= REVIVE_SECONDS:
@@ -292,11 +304,6 @@ class Scheduler:
             )
             for task_id in sorted(asked & launched.keys())
         )
-
-
-def _wish(instance: Instance) -> str:
-    kept = "" if instance.reservation is None else " kept"
-    return instance.task_id + kept
 
 
 def _launched(accept: Accept) -> Iterator[mesos.TaskInfo]:

@@ -11,6 +11,7 @@ class Tally:
     """Counts of offers for one waiting app; *latest* has the last refusal of each agent."""
 
     since: float
+    turn: int = 0  # the number of the last batch of offers that the app had a share of
     processed: int = 0
     unused: int = 0
     last_unused_at: float | None = None

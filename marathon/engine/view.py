@@ -177,6 +177,9 @@ def _health_view(instance: Instance, health: Health) -> dict[str, Any]:
 
 def readiness_view(board: Board, app_id: str) -> list[dict[str, Any]]:
     """Return what the readiness checks of an app's tasks last found."""
+    app = board.ledger.apps.get(app_id)
+    if app is None or not app.readiness_checks:
+        return []
     views = []
     for instance in board.ledger.instances_of(app_id):
         found = board.readiness.get(instance.task_id)
@@ -216,10 +219,9 @@ def deployment_view(board: Board, deployment: Deployment) -> dict[str, Any]:
 
 def queue_view(board: Board, *, with_offers: bool = False) -> list[dict[str, Any]]:
     """Return every app that waits for offers, and why it still does."""
-    counts = Counter(spec.id for spec, _ in board.waiting())
     return [
-        _queue_item(board, board.ledger.specs[spec_id], count, with_offers=with_offers)
-        for spec_id, count in sorted(counts.items())
+        _queue_item(board, spec, len(instances), with_offers=with_offers)
+        for spec, instances in board.waiting()
     ]
 
 

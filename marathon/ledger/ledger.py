@@ -12,6 +12,7 @@ import msgspec
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store
 from phalanx.marathon.ledger.long import LongStore
+from phalanx.marathon.ledger.page import Pages
 from phalanx.marathon.ledger.roll import Roll
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.deployment import Change, Deployment, GroupChange, PodChange
@@ -49,6 +50,7 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self._store = LongStore(store)
+        self._pages = Pages(self._store)
         self.roll = Roll()
         self._apps: dict[str, App] = {}
         self._pods: dict[str, Pod] = {}
@@ -73,7 +75,7 @@ class Ledger:
         self._groups = {group.id: group for group in await self._all("groups", Group)}
         self._history = sorted(await self._all("history", Past), key=lambda past: past.version)
         self._failures = {f.app_id: f for f in await self._all("failures", Failure)}
-        for instance in await self._all("instances", Instance):
+        for instance in await self._pages.load():
             self.roll.put(instance)
         deployments = sorted(await self._all("deployments", Deployment), key=lambda d: d.version)
         for deployment in deployments:
@@ -147,12 +149,10 @@ class Ledger:
 
     async def put_instance(self, instance: Instance) -> None:
         """Keep *instance*."""
-        key = f"instances/{instance.id}"
-        known = self.instance(instance.id)
         if _is_stored(instance):
-            await self._store.put(key, msgspec.json.encode(instance))
-        elif known is not None and _is_stored(known):
-            await self._store.remove(key)
+            await self._pages.put(instance)
+        else:
+            await self._pages.remove(instance)
         self.roll.put(instance)
 
     async def put_instances(self, instances: Iterable[Instance]) -> None:
@@ -161,8 +161,7 @@ class Ledger:
 
     async def remove_instance(self, instance: Instance) -> None:
         """Forget *instance*."""
-        if _is_stored(instance):
-            await self._store.remove(f"instances/{instance.id}")
+        await self._pages.remove(instance)
         self.roll.remove(instance)
 
     async def put_deployment(self, deployment: Deployment, *, is_new: bool = False) -> None:

@@ -26,6 +26,7 @@ async def test_restart_reuses_the_framework_id_and_launches_nothing_twice(
         for task in tasks:
             await master.update(task, "TASK_RUNNING")
         await marathon.until("/v2/deployments", lambda answer: answer == [])
+        await master.next("SUPPRESS")
 
     async with start() as marathon:
         subscribe = await master.subscribed(2)
