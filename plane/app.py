@@ -122,6 +122,7 @@ class Plane:
         self._is_patient = True  # until the feed spoke, or for GRACE_SECONDS
         self._applied = 0
         self._walled: View | None = None  # what the isolation table holds
+        self._traced = Walls(config)  # what it should hold, for those who ask
         self._outcome: Mapping[str, bool] = {}
         self._served: Services | None = None  # what the load balancer held last
         self._held: HeldVips = {}
@@ -256,7 +257,7 @@ class Plane:
 
     def _walls(self, view: View) -> Mapping[Element, None]:
         vips = () if self._served is None else self._served.outside
-        return Walls(self._config).desired(view, vips)
+        return self._traced.desired_of(view, vips)
 
     def _known(self) -> View:
         return self._mirror.view or View()

@@ -25,7 +25,7 @@ from phalanx.net.attachment.kernel import KernelLinks as AttachedLinks
 from phalanx.net.isolation.layout import ISOLATION
 from phalanx.net.model.objects import IPAddress, Protocol, node6
 from phalanx.net.model.view import View
-from phalanx.net.nat.desired import desired_nat
+from phalanx.net.nat.desired import changed_nat, desired_nat
 from phalanx.net.nat.layout import NAT
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable
@@ -126,12 +126,15 @@ def build_tables(
         _table(ProcSettings(rtnl, settings.keys()), view, lambda _: settings),
         _table(KernelAddresses(rtnl), view, lambda _: addresses, at_first=addresses),
         # Walls stand before there is a way through them.
-        _table(
-            KernelSetTable(nft, ISOLATION),
-            services,
-            lambda each: walls.desired(each.view, each.outside, each.here.values()),
+        IncrementalReconciler(
+            KernelSetTable(nft, ISOLATION), services, walls.desired, walls.changed
         ),
-        _table(KernelSetTable(nft, NAT), view, lambda v: desired_nat(v, node=node)),
+        IncrementalReconciler(
+            KernelSetTable(nft, NAT),
+            view,
+            lambda v: desired_nat(v, node=node),
+            lambda old, new: changed_nat(old, new, node=node),
+        ),
         _table(KernelRules(rtnl), view, desired_rules),
         IncrementalReconciler(KernelRoutes(rtnl), services, routes, routes_after),
         # Backends are reachable now; names follow after the pass.

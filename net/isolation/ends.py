@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from phalanx.net.model.objects import IPAddress, Task
 from phalanx.net.model.selector import App, Label, Selector, prefixes_of
-from phalanx.net.model.view import View
+from phalanx.net.model.view import View, touched
 
 Signature = tuple[str, ...]
 Span = tuple[int, int]  # first and last, both included
@@ -91,17 +91,17 @@ class Finder:
 
 
 def follow_ends(
-    before: Ends, finder: Finder, containers: Containers, touched: Collection[int]
+    before: Ends, finder: Finder, containers: Containers, places: Collection[int]
 ) -> tuple[Ends, Sequence[int]]:
     """Return the ends after a change, and the hosts whose signature it changed.
 
-    Looked at are the *touched* addresses, and every one where prefixes changed.
+    Looked at are the *places* addresses, and every one where prefixes changed.
     """
     if finder.pieces != before.pieces:
-        touched = before.hosts.keys() | containers.keys()
+        places = before.hosts.keys() | containers.keys()
     changed = {
         address: signature
-        for address in touched
+        for address in places
         if (signature := finder.signature(address, containers.get(address, ())))
         != before.hosts.get(address)
     }
@@ -121,16 +121,8 @@ def follow_ends(
 
 def moved_tasks(old: View, new: View) -> list[Move]:
     """Return the tasks that came, went or changed, and those whose network moved under them."""
-    moves: list[Move] = []
-    if old.tasks is not new.tasks:
-        moves = [
-            (old.tasks.get(k), task)
-            for k, task in new.tasks.items()
-            if old.tasks.get(k) is not task
-        ]
-        came = sum(was is None for was, _ in moves)
-        if len(old.tasks) + came != len(new.tasks):
-            moves += [(was, None) for key, was in old.tasks.items() if key not in new.tasks]
+    keys = touched(old.tasks, new.tasks)
+    moves: list[Move] = [(old.tasks.get(key), new.tasks.get(key)) for key in keys]
     networks = {
         name
         for name in old.networks.keys() | new.networks.keys()
@@ -158,20 +150,20 @@ def follow_containers(
         return before, set()
     left, right = _Places(old, version), _Places(new, version)
     found = dict(before)
-    touched: set[int] = set()
+    places: set[int] = set()
     for was, task in moves:
         if was is not None:
             for address in left.of(was):
-                touched.add(address)
+                places.add(address)
                 found[address] = tuple(each for each in found[address] if each is not was)
         if task is not None:
             for address in right.of(task):
-                touched.add(address)
+                places.add(address)
                 found[address] = (*found.get(address, ()), task)
-    for address in touched:
+    for address in places:
         if not found[address]:
             del found[address]
-    return found, touched
+    return found, places
 
 
 class _Places:

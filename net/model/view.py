@@ -65,6 +65,17 @@ class View(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, **fresh)
 
 
+def touched(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the keys of objects that came, went or are others; unchanged ones are the same."""
+    if before is after:
+        return []
+    found = [key for key, item in after.items() if before.get(key) is not item]
+    came = sum(key not in before for key in found)
+    if len(before) + came != len(after):
+        found += [key for key in before if key not in after]
+    return found
+
+
 def view_delta(old: View, new: View) -> tuple[tuple[Object, ...], tuple[Ref, ...]]:
     """Return the upserts and removals that lead from *old* to *new*."""
     upserts: list[Object] = []

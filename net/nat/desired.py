@@ -2,7 +2,8 @@
 
 from ipaddress import IPv4Address, IPv4Network
 
-from phalanx.net.model.view import View
+from phalanx.core.reconcile.delta import Delta, delta
+from phalanx.net.model.view import View, touched
 from phalanx.net.nat.layout import INSIDE, LOCAL
 from phalanx.net.nft.element import RULES, Element, outermost, render_prefix
 
@@ -24,3 +25,29 @@ def desired_nat(view: View, *, node: IPv4Address) -> dict[Element, None]:
     elements += [Element(LOCAL, (render_prefix(p),)) for p in outermost(local)]
     elements += [Element(INSIDE, (render_prefix(p),)) for p in outermost([*inside, *NEIGHBOURHOOD])]
     return dict.fromkeys(elements)
+
+
+def changed_nat(before: View, after: View, *, node: IPv4Address) -> Delta[Element, None] | None:
+    """Return what ``desired_nat`` of *after* has otherwise; None when networks changed."""
+    if touched(before.networks, after.networks):
+        return None
+    nodes = touched(before.nodes, after.nodes)
+    leases = touched(before.subnets, after.subnets)
+    is_local = any(
+        lease.node == node
+        for view in (before, after)
+        for key in leases
+        if (lease := view.subnets.get(key)) is not None
+    )
+    old, new = (
+        desired_nat(
+            View(
+                nodes={key: view.nodes[key] for key in nodes if key in view.nodes},
+                networks=view.networks,
+                subnets=view.subnets if is_local else {},
+            ),
+            node=node,
+        )
+        for view in (before, after)
+    )
+    return delta(new, old)

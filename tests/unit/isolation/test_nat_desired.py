@@ -2,13 +2,18 @@
 
 from ipaddress import IPv4Address, IPv4Network
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phalanx.core.reconcile.delta import delta
 from phalanx.net.model.objects import Network, Node, SubnetLease
 from phalanx.net.model.view import View
-from phalanx.net.nat.desired import desired_nat
+from phalanx.net.nat.desired import changed_nat, desired_nat
 from phalanx.net.nat.layout import INSIDE, LOCAL
 from phalanx.net.nft.element import RULES
 
 N1, N2 = IPv4Address("198.18.1.1"), IPv4Address("198.18.2.2")
+INNER = IPv4Address("9.200.0.1")  # a node that has an address of a network
 VIEW = View().changed(
     [
         Node(N1, "n1"),
@@ -42,3 +47,43 @@ def test_networks_nodes_and_neighbourhood_see_the_containers_own_address() -> No
 
 def test_empty_view_still_wants_the_table() -> None:
     assert RULES in desired_nat(View(), node=N1)
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> list[View]:
+    view, found = VIEW, []
+    for _ in range(draw(st.integers(1, 6))):
+        upserts: list[Node | Network | SubnetLease] = draw(
+            st.lists(
+                st.sampled_from(
+                    [
+                        *(Node(address, "n") for address in (N1, N2, INNER)),
+                        Network("dcos", IPv4Network("9.0.0.0/8"), 24, 1024, 1450),
+                        Network("dcos", IPv4Network("9.0.0.0/9"), 24, 1024, 1450),
+                        Network("blue", IPv4Network("10.0.0.0/8"), 24, 1025, 1450),
+                        *(
+                            SubnetLease("dcos", node, IPv4Network(f"9.0.{number}.0/24"))
+                            for node, number in ((N1, 1), (N1, 5), (N2, 2))
+                        ),
+                    ]
+                ),
+                max_size=2,
+            )
+        )
+        there = sorted((each.kind, each.key) for each in view.objects())
+        gone = draw(st.lists(st.sampled_from(there), max_size=2)) if there else []
+        view = view.changed(upserts, gone)
+        found.append(view)
+    return found
+
+
+@given(steps())
+@settings(deadline=None)
+def test_each_step_is_the_difference_of_the_wholes(views: list[View]) -> None:
+    before = VIEW
+    for view in views:
+        change = changed_nat(before, view, node=N1)
+
+        whole = delta(desired_nat(view, node=N1), desired_nat(before, node=N1))
+        assert change == whole or (change is None and before.networks is not view.networks)
+        before = view
