@@ -35,6 +35,7 @@ from phalanx.lb.ledger import ServiceLedger, Services
 from phalanx.lb.metrics import LbCollector
 from phalanx.lb.traffic import ReadTraffic
 from phalanx.lb.watch import ProblemWatch
+from phalanx.net.address.here import is_here
 from phalanx.net.api.feed import feed_route
 from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.kernel import KernelLinks
@@ -199,7 +200,7 @@ class Plane:
         server = DnsServer(
             self._zones,
             self._forwarder,
-            addresses=[*map(str, self._config.dns_listen), *self._config.dns_listen_also],
+            addresses=[*self._resolvers(), *self._config.dns_listen_also],
             admission=self._config.admission,
             cookies=self._cookies,
             query_log=QueryLog(self._config.dns_query_log),
@@ -209,6 +210,13 @@ class Plane:
         )
         self._names.server = server
         return server
+
+    def _resolvers(self) -> Sequence[str]:
+        """Return the resolver's addresses; a kernel that refuses IPv6's costs these only."""
+        missing = [str(each) for each in self._config.dns_listen6 if not is_here(each)]
+        if self._config.has_ipv6 and missing:
+            log.warning("resolver_addresses_missing", addresses=missing)
+        return [each for each in map(str, self._config.resolvers) if each not in missing]
 
     def _resolv_conf(self, path: Path, server: DnsServer) -> ResolvConfKeeper:
         addresses = [str(each) for each in self._config.dns_listen]

@@ -80,9 +80,10 @@ def build_tables(
     node = config.ip
     pool = config.vip_range
     settings = desired_settings(has_ipv6=config.has_ipv6)
-    addresses: dict[IPAddress, None] = dict.fromkeys(config.dns_listen)
+    addresses: dict[IPAddress, None] = dict.fromkeys(config.resolvers)
     if config.has_ipv6:
         addresses[node6(node)] = None
+    settings_of_lo = {name: each for name, each in settings.items() if "/lo/" in name}
     balancer, leftovers = choose_services(
         config.lb, nft, pool=pool, pool6=config.vip_range6, node=node
     )
@@ -123,7 +124,9 @@ def build_tables(
         _table(
             KernelLinks(rtnl), view, lambda v: desired_links(v, underlay_mtu=underlay_mtu(node))
         ),
-        _table(ProcSettings(rtnl, settings.keys()), view, lambda _: settings),
+        _table(
+            ProcSettings(rtnl, settings.keys()), view, lambda _: settings, at_first=settings_of_lo
+        ),
         _table(KernelAddresses(rtnl), view, lambda _: addresses, at_first=addresses),
         # Walls stand before there is a way through them.
         IncrementalReconciler(

@@ -29,6 +29,10 @@ def network(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
         "instances": 2,
         "constraints": [["hostname", "UNIQUE"]],
         "networks": [{"mode": "container", "name": name}],
+        "container": {
+            "type": "MESOS",
+            "portMappings": [{"containerPort": 80, "labels": {"VIP_0": f"/{name}:80"}}],
+        },
     }
     cluster.marathon("POST", "/v2/apps", app)
     cluster.await_app(name, 2)
@@ -75,6 +79,13 @@ def test_addresses_are_told_named_and_reached_from_another_agent(
     for instance in cluster.instances(network):
         for target in (*four, *(f"[{address}]" for address in six)):
             await_answer(cluster, instance, f"http://{target}/")
+
+
+def test_a_container_finds_a_vip_by_name(cluster: Cluster, network: str) -> None:
+    name = f"{network}.marathon.l4lb.thisdcos.directory"
+
+    for instance in cluster.instances(network):
+        await_answer(cluster, instance, f"http://{name}/")
 
 
 def await_answer(cluster: Cluster, instance: Instance, url: str) -> None:
