@@ -53,6 +53,7 @@ async def main(path, leases):
     async with CniServer(
         Path(path), node=NODE, view=lambda: VIEW, walled=lambda: VIEW, in_sync=lambda: True,
         attachments=Attachments(links, addresses, KernelHostPorts()), thread=links.thread,
+        leaving=links.leaving,
     ):
         print("ready", flush=True)
         await stop.wait()

@@ -100,9 +100,7 @@ class Leases:
         for each, address in _round(ranges, _text(path).strip()):
             name = address_text(each.packed(address))
             if name not in taken and self._take(name, owner):
-                draft = f"{self._place}/.last.{position}"
-                file.write(draft, name.encode(), 0o644)
-                posix.replace(draft, path)
+                file.overwrite(path, name.encode())
                 return each.packed(address)
         raise NothingFreeError(f"no IP addresses available in range set: {_names(ranges)}")
 

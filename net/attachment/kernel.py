@@ -1,12 +1,14 @@
 """Attachments and bridges in the kernel, by rtnetlink.
 
-One thread owns the node's netlink socket and does all the work, so calls never
+One thread owns the node's netlink socket and does the work, so calls never
 meet half-way, whatever asks for them. For a container's side it enters the
-namespace just long enough to open a socket there.
+namespace just long enough to open a socket there. Only what goes, goes in a few
+threads at once: the kernel takes its time for each, in which nothing is done.
 """
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,6 +31,7 @@ from phalanx.net.netlink.wire import Conversation, Message, attribute, refusal, 
 T = TypeVar("T")
 
 TABLE = "attachment"
+LEAVING = 16  # containers that leave at the same time
 GONE = (errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL)
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 FORWARDING6 = Path("/proc/sys/net/ipv6/conf/all/forwarding")
@@ -47,11 +50,16 @@ class KernelLinks:
     def __init__(self, *, netns: Path | None = None) -> None:
         """Open the netlink socket and let the node forward; raise DataplaneError."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="attachment")
+        self._of_thread = threading.local()
+        self._leavers: list[Conversation] = []
         try:
             self._home, self._node = self.run(lambda: _open(netns))
         except BaseException:
             self._thread.shutdown()
             raise
+        self._leaving = ThreadPoolExecutor(
+            LEAVING, thread_name_prefix="leaving", initializer=self._begin_leaving
+        )
 
     def run(self, function: Callable[[], T]) -> T:
         """Call *function* in the thread of the links and wait for it."""
@@ -62,8 +70,14 @@ class KernelLinks:
         """Return the thread of the links, for an event loop to wait on."""
         return self._thread
 
+    @property
+    def leaving(self) -> ThreadPoolExecutor:
+        """Return the threads in which `detach` may be called, too, by several at a time."""
+        return self._leaving
+
     def close(self) -> None:
-        """Close the socket and end the thread, after what is under way."""
+        """Close the sockets and end the threads, after what is under way."""
+        self._leaving.shutdown()
         self._thread.submit(self._close).result()
         self._thread.shutdown()
 
@@ -200,8 +214,14 @@ class KernelLinks:
                 raise ConflictError(f"{name}: {len(ports)} ports are left, {ports[0]} among them")
             self._remove(name)
 
+    def _begin_leaving(self) -> None:
+        enter(self._home)
+        self._of_thread.talk = talk = Conversation()
+        self._leavers.append(talk)
+
     def _close(self) -> None:
-        self._node.close()
+        for talk in (self._node, *self._leavers):
+            talk.close()
         os.close(self._home)
 
     @contextmanager
@@ -234,7 +254,8 @@ class KernelLinks:
 
     def _remove(self, name: str) -> bool:
         """Remove a link by its name; tell whether there was one."""
-        [number] = self._node.tell(nl.link(nl.DELLINK, text(nl.NAME, name)))
+        talk: Conversation = getattr(self._of_thread, "talk", self._node)
+        [number] = talk.tell(nl.link(nl.DELLINK, text(nl.NAME, name)))
         if number and number not in GONE:
             raise refusal(number, name)
         return number == 0

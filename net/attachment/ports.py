@@ -1,6 +1,7 @@
 """Host ports of attachments: to the kernel's maps, and a twin in memory."""
 
 import json
+import threading
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from phalanx.net.hostport.port import Mapping, mapping_elements
 from phalanx.net.hostport.store import DIRECTORY, Elements, TakenError
 from phalanx.net.ipam.owner import Owner
 from phalanx.net.model.objects import IPAddress
+from phalanx.net.netlink.wire import NETFILTER, Conversation
 
 PLUGIN = "phalanx-net"
 TABLE = "hostport"
@@ -67,11 +69,13 @@ class KernelHostPorts:
     """Host ports as elements of the table ``phalanx_cni``.
 
     It works in the network namespace of the thread that calls it. *directory*
-    is where whose the elements are is kept.
+    is where whose the elements are is kept. Each thread's socket stays open:
+    the kernel closes one only when all that was removed by anybody is freed.
     """
 
     def __init__(self, *, directory: Path = Path(DIRECTORY)) -> None:
         self._directory = str(directory)
+        self._of_thread = threading.local()
 
     def open(
         self,
@@ -134,15 +138,20 @@ class KernelHostPorts:
             render=json.dumps,
             parse=json.loads,
             directory=self._directory,
+            talk=self._talk(),
         )
         try:
             yield kept
         except TakenError as error:
             raise ConflictError(str(error)) from error
         except OSError as error:
+            del self._of_thread.talk  # of an answer, some may be left in it
             raise DataplaneError(str(error), table=TABLE, errno=error.errno) from error
-        finally:
-            kept.close()
+
+    def _talk(self) -> Conversation:
+        if (talk := getattr(self._of_thread, "talk", None)) is None:
+            self._of_thread.talk = talk = Conversation(NETFILTER)
+        return talk
 
 
 class MemoryHostPorts:

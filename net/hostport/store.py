@@ -64,12 +64,13 @@ class Elements:
         render: "Callable[[object], str]",
         parse: "Callable[[bytes], object]",
         directory: str = DIRECTORY,
+        talk: "Conversation | None" = None,
     ) -> None:
         self._owner = owner
         self._plugin = plugin
         self._render = render
         self._parse = parse
-        self._conversation: Conversation | None = None
+        self._conversation: Conversation | None = talk  # the caller's to close
         self._root = f"{directory}/{namespace_cookie()}"
         self._place = f"{self._root}/{network}"
         self._file = f"{self._place}/{sha1(f'{owner} {plugin}'.encode()).hexdigest()}"

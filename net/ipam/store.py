@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from phalanx.net.ipam.allocator import check_requested, next_free
 from phalanx.net.ipam.owner import Owner
 from phalanx.net.ipam.pool import Pool
 from phalanx.net.model.objects import IPAddress
+from phalanx.net.netlink.file import overwrite
 
 LAST = "last_reserved_ip"
 LOCK, BOOT = "lock", "boot"
@@ -165,7 +167,7 @@ def _write(place: Path, addresses: Sequence[IPAddress], owner: Owner, note: str)
         for number, address in enumerate(addresses):
             os.link(place / DRAFT, path := place / str(address))
             done.append(path)
-            _put(place, f"{LAST}.{number}", str(address))
+            overwrite(f"{place}/{LAST}.{number}", str(address).encode())
     except BaseException:
         for path in done:
             path.unlink(missing_ok=True)
@@ -216,6 +218,7 @@ def _text(path: str) -> str:
         os.close(descriptor)
 
 
+@lru_cache(65536)
 def _parse_address(text: str) -> IPAddress | None:
     if text[:1] in ("", ".", "l"):  # a draft, last_reserved_ip, lock
         return None

@@ -62,6 +62,20 @@ def write(path: str, raw: bytes, mode: int = 0o600) -> None:
         posix.close(descriptor)
 
 
+def overwrite(path: str, raw: bytes) -> None:
+    """Write a file over what it held, made if it lacks; raise OSError.
+
+    For what may be lost: where `write` and a rename have a file system put the
+    content on the disk, which takes milliseconds, this leaves it the time it wants.
+    """
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC
+    descriptor = posix.open(path, flags, 0o644)
+    try:
+        posix.ftruncate(descriptor, posix.write(descriptor, raw))
+    finally:
+        posix.close(descriptor)
+
+
 def lock_file(path: str) -> int:
     """Open a file to lock, made if it lacks; return its descriptor; raise OSError."""
     return posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)

@@ -82,6 +82,10 @@ class Conversation:
         """Close the socket."""
         self._socket.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):  # a refusal may have come before it
+            self._socket.close()
+
     def tell(self, *messages: Message) -> list[int]:
         """Send changes in one go; return the error number of each, 0 where there was none."""
         first = self._sequence + 1

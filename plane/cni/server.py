@@ -11,6 +11,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -20,6 +21,7 @@ from phalanx.net.attachment.bridge import LeasedNetwork, leased_networks
 from phalanx.net.attachment.commands import carry_out
 from phalanx.net.attachment.error import CniError, Code
 from phalanx.net.attachment.request import Command, Request
+from phalanx.net.ipam.owner import Owner
 from phalanx.net.model.view import View
 from phalanx.plane.cni.wire import LONGEST_LINE, decode_request, encode_error, encode_result
 
@@ -31,6 +33,8 @@ BACKLOG = 1024
 class CniServer:
     """Answers plugins while it is entered, one command after the other in *thread*.
 
+    A DEL is carried out in *leaving*, if given, where several may be under way at once.
+    One owner's commands never are: a DEL waits for the ADD of a runtime that died.
     *view* returns the newest View, or None before the first; *in_sync* tells
     whether it is known to be the newest, so that a network that is not in it
     can be refused for good. *walled* returns the View that the isolation table
@@ -48,6 +52,7 @@ class CniServer:
         in_sync: Callable[[], bool],
         attachments: Attachments,
         thread: Executor,
+        leaving: Executor | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
@@ -57,6 +62,8 @@ class CniServer:
         self._in_sync = in_sync
         self._attachments = attachments
         self._thread = thread
+        self._leaving = leaving or thread
+        self._turns: WeakValueDictionary[Owner, asyncio.Lock] = WeakValueDictionary()
         self._changed = changed
         self._server: asyncio.Server | None = None
         self._inode = 0
@@ -110,10 +117,12 @@ class CniServer:
         return encode_result(result)
 
     async def _carry_out(self, request: Request) -> dict[str, Any]:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread,
-            lambda: carry_out(self._attachments, request, lambda: self._network(request)),
-        )
+        thread = self._leaving if request.command is Command.DEL else self._thread
+        async with self._turns.setdefault(request.owner, asyncio.Lock()):
+            return await asyncio.get_running_loop().run_in_executor(
+                thread,
+                lambda: carry_out(self._attachments, request, lambda: self._network(request)),
+            )
 
     def _network(self, request: Request) -> LeasedNetwork:
         """Return the network of a request as this node has it; raise CniError if it has none."""

@@ -45,6 +45,7 @@ async def main(path, leases):
     async with CniServer(
         Path(path), node=NODE, view=lambda: VIEW, walled=lambda: VIEW, in_sync=lambda: True,
         attachments=attachments, thread=links.thread,
+        leaving=links.leaving,
     ):
         print("ready", flush=True)
         await stop.wait()

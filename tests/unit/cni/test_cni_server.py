@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
@@ -41,6 +42,7 @@ class Plane:
         self.view: View | None = VIEW
         self.walled: View | None = VIEW
         self.in_sync = True
+        self.leaving: ThreadPoolExecutor | None = None  # None: where the others are, too
         self.changes = 0
         self.changed = asyncio.Event()
         self.leases = AddressStore(directory / "ipam")
@@ -55,6 +57,7 @@ class Plane:
             in_sync=lambda: self.in_sync,
             attachments=Attachments(links or self.links, self.leases, MemoryHostPorts()),
             thread=self._thread,
+            leaving=self.leaving,
             changed=self._count,
         )
 
@@ -119,6 +122,63 @@ async def test_parallel_adds_get_addresses_of_their_own(plane: Plane) -> None:
 
     assert len(addresses) == 60
     assert len(plane.links.attached) == 60
+
+
+class Meeting(MemoryLinks):
+    """Links that go only when as many want to go as the barrier is for."""
+
+    def __init__(self, parties: int, *namespaces: str) -> None:
+        super().__init__(*namespaces)
+        self.barrier = threading.Barrier(parties)
+
+    def detach(self, veth: str) -> bool:
+        self.barrier.wait(30)
+        return super().detach(veth)
+
+
+async def test_containers_leave_side_by_side(plane: Plane) -> None:
+    links = Meeting(5, *(f"/ns/c{number}" for number in range(5)))
+    with ThreadPoolExecutor(5) as plane.leaving:
+        async with plane.server(links):
+            for number in range(5):
+                await ask(plane.path, line("ADD", f"c{number}"))
+            answers = await asyncio.gather(
+                *(ask(plane.path, line("DEL", f"c{number}")) for number in range(5))
+            )
+
+    assert answers == [{"result": {}}] * 5
+    assert links.attached == {}
+    assert plane.leases.leases("dcos") == {}
+
+
+class Slow(MemoryLinks):
+    """Links of which one is made when the event is set."""
+
+    def __init__(self, *namespaces: str) -> None:
+        super().__init__(*namespaces)
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+
+    def attach(self, spec: AttachmentSpec) -> None:
+        self.begun.set()
+        assert self.may_go_on.wait(30)
+        super().attach(spec)
+
+
+async def test_delete_waits_for_the_add_of_the_same_container(plane: Plane) -> None:
+    links = Slow("/ns/c1")
+    with ThreadPoolExecutor(2) as plane.leaving:
+        async with plane.server(links):
+            adding = asyncio.create_task(ask(plane.path, line("ADD")))
+            await asyncio.to_thread(links.begun.wait, 30)
+            deleting = asyncio.create_task(ask(plane.path, line("DEL")))
+            other = await ask(plane.path, line("DEL", "c2"))
+            links.may_go_on.set()
+            added, deleted = await asyncio.gather(adding, deleting)
+
+    assert other == deleted == {"result": {}}
+    assert "result" in added
+    assert links.attached == {}
+    assert plane.leases.leases("dcos") == {}
 
 
 @pytest.mark.usefixtures("server")

@@ -15,6 +15,7 @@ from phalanx.core.error import ConflictError, DataplaneError, InvalidError
 from phalanx.net.ipam.owner import Owner
 from phalanx.net.ipam.pool import Pool
 from phalanx.net.ipam.store import AddressStore
+from phalanx.net.netlink.file import overwrite
 
 POOL = Pool(IPv4Network("9.0.1.0/24"), IPv4Address("9.0.1.1"))
 A, B = Owner("a", "eth0"), Owner("b", "eth0")
@@ -196,7 +197,7 @@ def test_full_disk_leaves_no_lease(
 ) -> None:
     store = AddressStore(tmp_path)
     (tmp_path / "dcos").mkdir()
-    link, write, replace = os.link, Path.write_text, Path.replace
+    link, write = os.link, Path.write_text
 
     def refuse(path: object) -> None:
         if Path(str(path)).name == full:
@@ -210,14 +211,14 @@ def test_full_disk_leaves_no_lease(
         refuse(path)
         return write(path, text, **more)
 
-    def full_replace(path: Path, target: Path) -> Path:
-        refuse(target)
-        return replace(path, target)
+    def full_overwrite(path: str, raw: bytes) -> None:
+        refuse(path)
+        overwrite(path, raw)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", full_link)
         patch.setattr(Path, "write_text", full_write)
-        patch.setattr(Path, "replace", full_replace)
+        patch.setattr("phalanx.net.ipam.store.overwrite", full_overwrite)
         with pytest.raises(DataplaneError, match="No space left"):
             store.reserve("dcos", [POOL, POOL6], A)
 
