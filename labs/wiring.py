@@ -22,6 +22,7 @@ from phalanx.labs.underlay import (
     router_script,
     sysctls_of,
 )
+from phalanx.net.hostport.orphan import remove_kept
 
 
 def add_router(place: Place, topology: Topology) -> None:
@@ -92,7 +93,9 @@ def found_namespaces(place: Place) -> Sequence[str]:
 
 
 def remove_namespace(name: str) -> None:
-    """Remove a namespace with all that is in it."""
+    """Remove a namespace with all that is in it, and what CNI plugins keep of it."""
+    with suppress(OSError):
+        remove_kept(NETNS / name)
     ip_batch([f"netns delete {name}"])
 
 

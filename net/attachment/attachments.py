@@ -154,6 +154,7 @@ class Attachments:
         Call it while no command is under way. A lease that names no interface
         is somebody else's.
         """
+        self._ports.sweep()
         for network in self._addresses.networks():
             held = set(self._addresses.leases(network).values())
             for owner in held - self._addresses.noted(network).keys():

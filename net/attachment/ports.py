@@ -12,6 +12,7 @@ from phalanx.core.error import ConflictError, DataplaneError
 from phalanx.net.attachment.bridge import Interface
 from phalanx.net.attachment.spec import veth_name
 from phalanx.net.hostport.guard import guard_elements
+from phalanx.net.hostport.orphan import remove_orphans
 from phalanx.net.hostport.port import Mapping, mapping_elements
 from phalanx.net.hostport.store import DIRECTORY, Elements, TakenError
 from phalanx.net.ipam.owner import Owner
@@ -62,6 +63,10 @@ class HostPorts(Protocol):
 
     def missing(self, network: str, owner: Owner) -> list[str]:
         """Say which of the ports that were opened are not mapped any more."""
+        ...
+
+    def sweep(self) -> None:
+        """Forget what is of nodes that are gone."""
         ...
 
 
@@ -128,6 +133,10 @@ class KernelHostPorts:
         """Ask the kernel for each element."""
         with self._of(network, owner) as kept:
             return kept.missing()
+
+    def sweep(self) -> None:
+        """Remove what is kept of other network namespaces that are gone."""
+        remove_orphans(directory=Path(self._directory))
 
     @contextmanager
     def _of(self, network: str, owner: Owner) -> Iterator[Elements]:
@@ -196,6 +205,9 @@ class MemoryHostPorts:
         """Miss nothing."""
         del network, owner
         return []
+
+    def sweep(self) -> None:
+        """Know of one node only."""
 
 
 def _name(owner: Owner) -> str:

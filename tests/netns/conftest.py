@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from phalanx.net.hostport.orphan import remove_kept
+
 HERE = Path(__file__).parent
 
 
@@ -38,4 +40,5 @@ def ns() -> Iterator[str]:
         ip("-n", name, "link", "set", "lo", "up")
         yield name
     finally:
+        remove_kept(Path("/run/netns", name))
         ip("netns", "delete", name)
