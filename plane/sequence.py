@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -38,8 +38,7 @@ class TableSequence:
         self._resync_seconds = resync_seconds
         self._poked = asyncio.Event()
         self._is_resync_due = True
-        self.is_under_way = False  # a pass, so that changes of tables are likely our own
-        self.settle: Callable[[], object] | None = None  # called as a pass ends
+        self._suspects: set[str] = set()  # tables that somebody else may have changed
         self._failures = Counter(
             "phalanx_plane_reconcile_failures_total",
             "passes that left a table other than desired",
@@ -50,9 +49,14 @@ class TableSequence:
             "phalanx_plane_reconcile_seconds", "time of one pass over all tables", registry=registry
         )
 
-    def poke(self, *, resync: bool = False) -> None:
-        """Ask for a pass soon; with *resync* one that reads every table back."""
-        self._is_resync_due |= resync
+    def poke(self) -> None:
+        """Ask for a pass soon."""
+        self._poked.set()
+
+    def suspect(self, names: Iterable[str]) -> None:
+        """Ask for a pass soon that reads these tables back; every one for a name of none."""
+        self._suspects.update(names)
+        self._is_resync_due |= not self._suspects <= {table.name for table in self._tables}
         self._poked.set()
 
     async def run(self) -> None:
@@ -75,17 +79,13 @@ class TableSequence:
         """Make one pass; return whether every table is as desired."""
         self._begin()
         outcome: dict[str, bool] = {}
-        self.is_under_way = True
-        try:
-            with self._seconds.time():
-                for table in self._tables:
-                    outcome[table.name] = await self._reconcile(table, resync=resync)
-                    if not outcome[table.name]:
-                        self._failures.labels(table.name).inc()
-        finally:
-            if self.settle is not None:
-                self.settle()
-            self.is_under_way = False
+        suspects, self._suspects = self._suspects, set()
+        with self._seconds.time():
+            for table in self._tables:
+                must_read = resync or table.name in suspects
+                outcome[table.name] = await self._reconcile(table, resync=must_read)
+                if not outcome[table.name]:
+                    self._failures.labels(table.name).inc()
         self._done(outcome)
         return all(outcome.values())
 

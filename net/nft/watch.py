@@ -28,7 +28,7 @@ class TableWatch:
 
     def __init__(self, *tables: str) -> None:
         """Start watching the tables of these names; needs CAP_NET_ADMIN."""
-        self._names = [table.encode() + b"\0" for table in tables]
+        self._names = {table.encode() + b"\0": table for table in tables}
         self._news = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         self._news.setblocking(False)
         self._news.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
@@ -41,7 +41,14 @@ class TableWatch:
 
     def writers(self) -> frozenset[int]:
         """Return the netlink ports that changed one of the tables since the last call."""
-        found: set[int] = set()
+        return frozenset(port for _, port in self.changes())
+
+    def changes(self) -> frozenset[tuple[str, int]]:
+        """Return which tables changed since the last call, and the netlink ports of who did it.
+
+        Of all tables when news were lost, by LOST.
+        """
+        found: set[tuple[str, int]] = set()
         while True:
             try:
                 # One datagram never holds more than one transaction.
@@ -51,10 +58,10 @@ class TableWatch:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                found.add(LOST)
+                found.update((name, LOST) for name in self._names.values())
             else:
-                if any(name in datagram for name in self._names):
-                    found.add(HEADER.unpack_from(datagram)[4])
+                port = HEADER.unpack_from(datagram)[4]
+                found.update((name, port) for raw, name in self._names.items() if raw in datagram)
 
     def close(self) -> None:
         """Stop watching."""

@@ -176,6 +176,16 @@ DRIFTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {  # change
         ("ip", "rule", "show"),
         "from 9.0.0.0/8 lookup 122",
     ),
+    "forwarding": (
+        ("sysctl", "-qw", "net.ipv4.ip_forward=0"),
+        ("sysctl", "net.ipv4.ip_forward"),
+        "= 1",
+    ),
+    "the-links-path-filter": (
+        ("sysctl", "-qw", "net.ipv4.conf.phx-vxlan.rp_filter=1"),
+        ("sysctl", "net.ipv4.conf.phx-vxlan.rp_filter"),
+        "= 2",
+    ),
     "who-may-send": (
         ("nft", "flush", "set", "inet", "phalanx_overlay", "nodes"),
         ("nft", "list", "set", "inet", "phalanx_overlay", "nodes"),

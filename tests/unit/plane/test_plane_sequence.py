@@ -24,6 +24,9 @@ class Rows:
     async def read(self) -> Mapping[str, int]:
         return dict(self._rows)
 
+    def drift(self) -> None:
+        self._rows.clear()
+
     async def apply(self, change: Delta[str, int]) -> None:
         if self.error is not None:
             raise self.error
@@ -119,3 +122,20 @@ async def test_a_pass_without_resync_leaves_settled_tables_alone() -> None:
     wanted["b"] = 2
     await sequence.run_once(resync=False)
     assert journal == ["rows", "rows"]
+
+
+async def test_suspects_are_read_back_and_nothing_else_is() -> None:
+    journal: list[str] = []
+    tables = [Rows(name, journal) for name in ("links", "routes")]
+    sequence, _ = sequence_of(*tables, desired={"a": 1}, outcomes=[])
+    await sequence.run_once(resync=True)
+    for table in tables:
+        table.drift()
+    journal.clear()
+
+    sequence.suspect(["routes"])
+    await sequence.run_once(resync=False)
+    assert journal == ["routes"]
+
+    await sequence.run_once(resync=False)
+    assert journal == ["routes"]
