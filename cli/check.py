@@ -14,7 +14,7 @@ from phalanx.cli.policy import read_document
 from phalanx.core.error import InvalidError, UnavailableError
 from phalanx.master.network.policy import PolicyDocument, parse_tier
 from phalanx.master.network.policy import read_document as read_policies
-from phalanx.net.feed.record import Snapshot, after, decode
+from phalanx.net.feed.record import Heartbeat, Numbered, after, decode
 from phalanx.net.isolation.compare import Effect, compare
 from phalanx.net.model.view import View
 
@@ -50,6 +50,7 @@ def check(given: argparse.Namespace) -> int:
     return 0
 
 
+PATH = "/v1/feed"
 ROW = ("change", "source", "destination", "protocol", "ports", "because")
 
 
@@ -68,12 +69,16 @@ def _json(effect: Effect) -> dict[str, str]:
 
 def read_view(master: str) -> View:
     """Return the View that a master publishes; raise UnavailableError."""
+    numbered: Numbered | None = None
     try:
-        with urllib.request.urlopen(f"{master}/v1/feed", timeout=TIMEOUT_SECONDS) as answer:
-            record = decode(answer.read(int(answer.readline())))
+        with urllib.request.urlopen(f"{master}{PATH}?once=yes", timeout=TIMEOUT_SECONDS) as answer:
+            while length := answer.readline():
+                record = decode(answer.read(int(length)))
+                if isinstance(record, Heartbeat):
+                    break  # of a master that tells news for ever
+                numbered = after(numbered, record)
     except (OSError, ValueError) as error:
         raise UnavailableError(f"{master}: {getattr(error, 'reason', error)}") from error
-    if not isinstance(record, Snapshot):
-        raise UnavailableError(f"{master}: its feed does not begin with a snapshot")
-    numbered = after(None, record)
-    return View() if numbered is None else numbered.view
+    if numbered is None:
+        raise UnavailableError(f"{master}: it knows no cluster yet")
+    return numbered.view

@@ -22,12 +22,14 @@ def feed_route(
     Each record goes out only while *may_send* says so, else the connection is
     cut: a leader that was stopped and deposed must not go on with its View.
     A reader resumes with ``?epoch=E&sequence=N``, the position of its last record,
-    and says ``parts=yes`` when it can put a SNAPSHOT together from PARTs.
+    and says ``parts=yes`` when it can put a SNAPSHOT together from PARTs. With
+    ``once=yes`` the answer ends with what there is now.
     """
 
     async def get_feed(request: web.Request) -> web.StreamResponse:
         position = _position(request)
-        frames = source().frames(position, in_parts="parts" in request.query)
+        query = request.query
+        frames = source().frames(position, in_parts="parts" in query, once="once" in query)
         response = web.StreamResponse(headers={"Content-Type": "application/recordio"})
         if request.version >= HttpVersion11:  # an older reader gets it until the end
             response.enable_chunked_encoding()

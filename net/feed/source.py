@@ -93,13 +93,18 @@ class FeedSource:
             yield frame.record
 
     async def frames(
-        self, position: Position | None, *, in_parts: bool = False
+        self, position: Position | None, *, in_parts: bool = False, once: bool = False
     ) -> AsyncIterator[Frame]:
-        """Yield the same as frames; a whole View *in parts* for who can put them together."""
+        """Yield the same as frames; a whole View *in parts* for who can put them together.
+
+        With *once* only what the reader lacks now.
+        """
         while True:
             changed, current = self._changed, self._current  # more may come while we yield
             for frame in self._since(position, in_parts=in_parts):
                 yield frame
+            if once:
+                return
             position = None if current is None else current.position
             try:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):

@@ -8,6 +8,7 @@ from aiohttp import ClientError, ClientSession, web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phalanx.cli.check import read_view
 from phalanx.core.api.error import errors_as_json
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.error import ProtocolError
@@ -251,3 +252,20 @@ async def test_who_may_not_send_any_more_cuts_the_feed() -> None:
         source.publish(View().changed([task(1), task(2)]), epoch="e")
         with pytest.raises(ClientError):
             await said.content.read()
+
+
+async def test_once_ends_with_the_newest_view_that_there_is() -> None:
+    source = FeedSource()
+    source.publish(View().changed([task(1)]), epoch="e")
+    app = web.Application()
+    app.add_routes([feed_route(lambda: source)])
+    async with (
+        asyncio.timeout(10),
+        serve(app, Listener("127.0.0.1", 0)) as [place],
+    ):
+        url = f"http://{place}"
+        first = await asyncio.to_thread(read_view, url)
+        source.publish(View().changed([task(1), task(2)]), epoch="e")
+        second = await asyncio.to_thread(read_view, url)
+
+    assert (first, second) == (View().changed([task(1)]), View().changed([task(1), task(2)]))
