@@ -67,14 +67,14 @@ def parse_elements(found: Elements) -> Listing:
     entries: dict[Vip, Entry] = {}
     for family in FAMILIES:
         for key, draft in _gathered(found, family).items():
-            entries[_vip(key, family)] = draft.entry()
+            entries[vip_of(key, family)] = draft.entry()
     prints = {_number(key): _number(value) for key, value in found.get(FINGERPRINT, ())}
     return Listing(entries, prints)
 
 
 def _gathered(found: Elements, family: Family) -> Mapping[bytes, _Draft]:
     """Return drafts by the part of their elements' keys that names the VIP."""
-    size = (16 if family.version == 6 else 4) + _PROTOCOL_AND_PORT.size
+    size = vip_bytes(family)
     drafts: dict[bytes, _Draft] = {}
     endpoints: dict[bytes, Endpoint] = {}
 
@@ -87,7 +87,7 @@ def _gathered(found: Elements, family: Family) -> Mapping[bytes, _Draft]:
     def endpoint(words: bytes) -> Endpoint:
         known = endpoints.get(words)
         if known is None:
-            known = endpoints[words] = _endpoint(words)
+            known = endpoints[words] = endpoint_of(words)
         return known
 
     for length in LENGTHS:
@@ -106,7 +106,8 @@ def _gathered(found: Elements, family: Family) -> Mapping[bytes, _Draft]:
     return drafts
 
 
-def _vip(key: bytes, family: Family) -> Vip:
+def vip_of(key: bytes, family: Family) -> Vip:
+    """Return the VIP that a key names; raises ValueError for a protocol that has no services."""
     protocol, port = _PROTOCOL_AND_PORT.unpack(key[-_PROTOCOL_AND_PORT.size :])
     address = key[: -_PROTOCOL_AND_PORT.size]
     if protocol not in PROTOCOLS:
@@ -114,7 +115,13 @@ def _vip(key: bytes, family: Family) -> Vip:
     return Vip(_address(address, family.version), port, PROTOCOLS[protocol])
 
 
-def _endpoint(words: bytes) -> Endpoint:
+def vip_bytes(family: Family) -> int:
+    """Return how much of a key names the VIP."""
+    return (16 if family.version == 6 else 4) + _PROTOCOL_AND_PORT.size
+
+
+def endpoint_of(words: bytes) -> Endpoint:
+    """Return the address and port that the rest of a key, or a value, names."""
     version = 6 if len(words) > 16 else 4
     (port,) = _PORT.unpack(words[-_PORT.size :])
     return Endpoint(_address(words[: -_PORT.size], version), port)

@@ -9,14 +9,17 @@ Only connections are counted. Bytes would take a rule for every packet of every
 connection; IPVS counts them in passing.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any
 
+from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta
+from phalanx.lb.nftables.listing import endpoint_of, vip_bytes, vip_of
 from phalanx.lb.nftables.ruleset import FAMILIES, Family, structure_fingerprint
 from phalanx.lb.service import Endpoint, Vip
 from phalanx.net.model.objects import Protocol
+from phalanx.net.nft.dump import dump_counts
 from phalanx.net.nft.library import Nft
 
 NAME = "phalanx_lb_traffic"
@@ -26,7 +29,8 @@ CONNECTIONS = "connections"
 KEPT = "1d"
 SIZE = 262_144
 RULES, OTHER_RULES = "rules", "other rules"
-PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+
+Pair = tuple[Vip, Endpoint]
 
 
 def render_traffic() -> str:
@@ -64,10 +68,11 @@ class NftablesTraffic:
     def __init__(self, nft: Nft) -> None:
         self._nft = nft
         self._structure: int | None = None  # as the kernel printed what we made
+        self._pairs: dict[bytes, Pair] = {}  # what keys that were read last mean
 
     async def read(self) -> Mapping[str, None]:
         """Return RULES if the table is as we make it, OTHER_RULES if it is not."""
-        listing = await self._list(with_elements=False)
+        listing = await self._list()
         if not listing:
             return {}
         is_ours = structure_fingerprint(listing) == self._structure
@@ -78,39 +83,46 @@ class NftablesTraffic:
         if RULES not in change.upserts:
             await self._nft.run(f"add table {TABLE}\ndelete table {TABLE}\n", table=self.name)
             return
-        listing = await self._list(with_elements=False)
+        listing = await self._list()
         script = render_traffic()
         if listing and not _has_our_sets(listing):
             script = f"delete table {TABLE}\n{script}"
         await self._nft.run(script, table=self.name)
-        self._structure = structure_fingerprint(await self._list(with_elements=False))
+        self._structure = structure_fingerprint(await self._list())
 
-    async def connections(self) -> Mapping[tuple[Vip, Endpoint], int]:
+    async def connections(self) -> Mapping[Pair, int]:
         """Return how many connections went from each VIP to each backend.
 
-        Foreign translations (a container engine's, say) are among them.
+        Foreign translations (a container engine's, say) are among them. Raises
+        DataplaneError when the kernel refuses to tell.
         """
-        return parse_connections(await self._list(with_elements=True))
+        sets = [family.named(CONNECTIONS) for family in FAMILIES]
+        try:
+            raw = await self._nft.open(lambda: dump_counts(NAME, sets))
+        except OSError as error:
+            raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
+        found: dict[Pair, int] = {}
+        known: dict[bytes, Pair] = {}
+        for family in FAMILIES:
+            for key, connections in (raw or {}).get(family.named(CONNECTIONS), ()):
+                pair = self._pairs.get(key) or _pair(key, family)
+                if pair is not None:
+                    known[key] = pair
+                    found[pair] = connections
+        self._pairs = known  # most are there again at the next scrape
+        return found
 
-    async def _list(self, *, with_elements: bool) -> Sequence[dict[str, Any]]:
-        return await self._nft.read(
-            f"list table {TABLE}", table=self.name, with_elements=with_elements
-        )
+    async def _list(self) -> Sequence[dict[str, Any]]:
+        return await self._nft.read(f"list table {TABLE}", table=self.name, with_elements=False)
 
 
-def parse_connections(
-    listing: Sequence[Mapping[str, Any]],
-) -> dict[tuple[Vip, Endpoint], int]:
-    """Return the counters of a listing; what is not of our form is left out."""
-    found: dict[tuple[Vip, Endpoint], int] = {}
-    for item in listing:
-        for each in item.get("set", {}).get("elem", ()):
-            words = each["elem"]["val"]["concat"]
-            if words[1] in PROTOCOLS:
-                vip = Vip(ip_address(words[0]), words[2], PROTOCOLS[words[1]])
-                target = Endpoint(ip_address(words[3]), words[4])
-                found[vip, target] = each["elem"]["counter"]["packets"]
-    return found
+def _pair(key: bytes, family: Family) -> Pair | None:
+    """Return what a key names, None for what the rules did not write."""
+    size = vip_bytes(family)
+    try:
+        return vip_of(key[:size], family), endpoint_of(key[size:])
+    except (ValueError, struct.error):
+        return None
 
 
 def _rule(family: Family, protocol: Protocol) -> str:

@@ -7,7 +7,8 @@ spell each out as JSON and to read that again.
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from phalanx.net.rtnl.attribute import encode_attribute
 from phalanx.net.rtnl.conversation import Conversation
@@ -17,10 +18,18 @@ NETLINK_NETFILTER = 12
 INET = 1
 # linux/netfilter/nf_tables.h: attributes of a list, of an element, of a datum.
 LIST_TABLE, LIST_SET, LIST_ELEMENTS = 1, 2, 3
-KEY, DATA = 1, 2
+KEY, DATA, EXPRESSION = 1, 2, 7
+EXPRESSION_NAME, EXPRESSION_DATA = 1, 2
+COUNTER, COUNTER_PACKETS = b"counter\0", 2
 TYPE_MASK = 0x3FFF
 
+# How deep the count of an element lies: its attribute begins with the name of the expression.
+_COUNTER_NAME = struct.Struct("=HH8s")
+_COUNT = struct.Struct("!Q")
+
 Raw = tuple[bytes, bytes]  # key and value, as in the kernel's registers; a set's value is empty
+Count = tuple[bytes, int]
+T = TypeVar("T", Raw, Count)
 
 _ATTRIBUTE = struct.Struct("=HH")
 _FAMILY_BYTES = 4
@@ -32,7 +41,18 @@ def dump_elements(table: str, sets: Iterable[str]) -> dict[str, list[Raw]] | Non
 
     Of the calling thread's network namespace. Raises OSError when the kernel refuses.
     """
-    found: dict[str, list[Raw]] = {}
+    return _dumped(table, sets, decode_elements)
+
+
+def dump_counts(table: str, sets: Iterable[str]) -> dict[str, list[Count]] | None:
+    """Return keys and packets of *sets* whose elements have counters; as dump_elements else."""
+    return _dumped(table, sets, decode_counts)
+
+
+def _dumped(
+    table: str, sets: Iterable[str], decode: Callable[[bytes], Iterator[T]]
+) -> dict[str, list[T]] | None:
+    found: dict[str, list[T]] = {}
     with Conversation(NETLINK_NETFILTER) as conversation:
         for name in sets:
             try:
@@ -41,17 +61,58 @@ def dump_elements(table: str, sets: Iterable[str]) -> dict[str, list[Raw]] | Non
                 if error.errno == errno.ENOENT:
                     return None
                 raise
-            found[name] = [raw for answer in answers for raw in decode_elements(answer)]
+            found[name] = [each for answer in answers for each in decode(answer)]
     return found
 
 
 def decode_elements(answer: bytes) -> Iterator[Raw]:
     """Yield the elements of one message; pure."""
+    for offset, end in _lists(answer):
+        yield from _elements(answer, offset, end)
+
+
+def decode_counts(answer: bytes) -> Iterator[Count]:
+    """Yield the keys of one message's elements with their packets, 0 without counter; pure."""
+    for begin, end in _lists(answer):
+        offset = begin
+        while offset < end:
+            length, _ = _unpack(answer, offset)
+            key, packets = b"", 0
+            at, until = offset + 4, offset + length
+            while at < until:
+                size, kind = _unpack(answer, at)
+                kind &= TYPE_MASK
+                if kind == KEY:
+                    key = answer[at + 8 : at + size]
+                elif kind == EXPRESSION:
+                    packets = _packets(answer, at + 4, at + size)
+                at += (size + 3) & ~3
+            yield key, packets
+            offset += (length + 3) & ~3
+
+
+def _packets(data: bytes, at: int, end: int) -> int:
+    """Return the packets of the expression that lies there, 0 if it is no counter."""
+    _, kind, name = _COUNTER_NAME.unpack_from(data, at)
+    if kind & TYPE_MASK != EXPRESSION_NAME or name != COUNTER:
+        return 0
+    at += _COUNTER_NAME.size + _ATTRIBUTE.size  # into the expression's data
+    while at < end:
+        size, kind = _unpack(data, at)
+        if kind & TYPE_MASK == COUNTER_PACKETS:
+            packets: int = _COUNT.unpack_from(data, at + 4)[0]
+            return packets
+        at += (size + 3) & ~3
+    return 0
+
+
+def _lists(answer: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where lists of elements begin and end in a message."""
     offset, end = _FAMILY_BYTES, len(answer)
     while offset < end:
         length, kind = _unpack(answer, offset)
         if kind & TYPE_MASK == LIST_ELEMENTS:
-            yield from _elements(answer, offset + 4, offset + length)
+            yield offset + 4, offset + length
         offset += (length + 3) & ~3
 
 

@@ -85,6 +85,18 @@ async def test_connections_to_the_node_itself_are_counted(
     assert await traffic.connections() == {(WEB, Endpoint(IPv4Address(NODE), 31000)): 2}
 
 
+async def test_what_others_put_among_the_counters_is_left_out(
+    lab: Lab, services: NftablesServices, traffic: NftablesTraffic
+) -> None:
+    await keep(traffic)
+    await put(services, {WEB: service(b1=1)})
+    await lab.ask(lab.node, WEB)
+    foreign = "add element inet phalanx_lb_traffic connections { 9.0.0.1 . sctp . 1 . 9.0.0.2 . 2 }"
+    run("ip", "netns", "exec", lab.node, "nft", foreign)
+
+    assert await traffic.connections() == {(WEB, B1): 1}
+
+
 async def test_connections_without_a_vip_are_not_counted(
     lab: Lab, services: NftablesServices, traffic: NftablesTraffic
 ) -> None:
