@@ -1,5 +1,6 @@
 """The reconcile pass of a table so large that a change of its input must not cost a whole one."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
@@ -21,9 +22,10 @@ class IncrementalReconciler(Generic[S, K, V]):
 
     *state* returns the input, None before the first; *desired* what the table
     holds for it; *changed* what leads from one input to another, None where
-    only the whole can tell. The table is read back in each resync, after a
-    failure and at first; between those it is trusted, so whoever uses this
-    must be told of drift and ask for a resync.
+    only the whole can tell. *desired* must be pure: it is called in another thread,
+    for all of a large table would keep the event loop for long. The table is
+    read back in each resync, after a failure and at first; between those it is
+    trusted, so whoever uses this must be told of drift and ask for a resync.
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class IncrementalReconciler(Generic[S, K, V]):
         change = None if resync or held is None else self._changed(held, state)
         try:
             if change is None:
-                change = delta(self._desired(state), await self._dataplane.read())
+                actual = await self._dataplane.read()
+                change = await asyncio.to_thread(lambda: delta(self._desired(state), actual))
             if change:
                 await self._dataplane.apply(change)
         except DataplaneError as error:
