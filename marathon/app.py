@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from phalanx.core.api.serve import Listener, serve
+from phalanx.core.collector import calm_collector, collect_now_and_then
 from phalanx.core.coordination import Coordination, alone_on_disk, through_zookeeper
 from phalanx.core.daemon import run_daemon
 from phalanx.core.detector import open_detector
@@ -124,6 +125,7 @@ async def lead(config: MarathonConfig, coordination: Coordination, seat: Seat) -
     async with AsyncExitStack() as stack:
         ledger = Ledger(coordination.fenced())
         await ledger.load()
+        calm_collector()
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         )
@@ -137,7 +139,11 @@ async def lead(config: MarathonConfig, coordination: Coordination, seat: Seat) -
             rounds.settle()
             readiness.settle()
 
-        client = SchedulerClient(session, await open_detector(config.master, stack))
+        client = SchedulerClient(
+            session,
+            await open_detector(config.master, stack),
+            lost=lambda: board.bus.publish("scheduler_disconnected_event"),
+        )
         abdicated = asyncio.Event()
         desk = Desk(
             board=board,
@@ -157,6 +163,7 @@ async def lead(config: MarathonConfig, coordination: Coordination, seat: Seat) -
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(scheduler.run())
             tasks.create_task(coordination.doubt())
+            tasks.create_task(collect_now_and_then())
             tasks.create_task(_step_down(abdicated))
 
 

@@ -63,15 +63,18 @@ class SchedulerClient:
         *,
         backoff: Callable[[int], float] = jittered_backoff,
         look_seconds: float = LOOK_SECONDS,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         """Try what *detector* says, in turn; *backoff* gives the wait after so many failures.
 
-        While a subscription stands, who leads is looked up each *look_seconds*.
+        While a subscription stands, who leads is looked up each *look_seconds*. *lost* is called
+        whenever one ends.
         """
         self._session = session
         self._detector = detector
         self._backoff = backoff
         self._look_seconds = look_seconds
+        self._lost = lost
         self._stream: _Stream | None = None
         self._calling = asyncio.Lock()
 
@@ -127,34 +130,40 @@ class SchedulerClient:
             attempt += 1
         return masters[turn % len(masters)].url
 
-    async def call(self, call: Call) -> None:
+    async def call(self, call: Call, *, in_order: bool = True) -> None:
         """Send one call; calls go out one after another, in the order of asking.
 
-        Raises UnavailableError when there is no subscription or the master
-        can't be reached, ProtocolError when it refuses the call.
+        One that needs no order goes beside the others. Raises UnavailableError when there is no
+        subscription or the master can't be reached, ProtocolError when it refuses the call.
         """
+        if not in_order:
+            await self._call(call)
+            return
         async with self._calling:
-            stream = self._stream
-            if stream is None:
-                raise UnavailableError(f"{call.type}: not subscribed")
-            body = encode(_with_framework(call, stream.framework_id))
-            try:
-                async with self._session.post(
-                    f"{stream.base}{PATH}",
-                    data=body,
-                    headers={**HEADERS, STREAM_HEADER: stream.stream_id},
-                    timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
-                    allow_redirects=False,
-                ) as response:
-                    if response.status in (200, 202):
-                        return
-                    text = await _words(response)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                reason = str(error) or type(error).__name__
-                raise UnavailableError(f"{call.type}: {reason}") from error
-            if response.status in (307, 503):
-                raise UnavailableError(f"{call.type}: status {response.status}")
-            raise ProtocolError(f"{call.type}: status {response.status}: {text}")
+            await self._call(call)
+
+    async def _call(self, call: Call) -> None:
+        stream = self._stream
+        if stream is None:
+            raise UnavailableError(f"{call.type}: not subscribed")
+        body = encode(_with_framework(call, stream.framework_id))
+        try:
+            async with self._session.post(
+                f"{stream.base}{PATH}",
+                data=body,
+                headers={**HEADERS, STREAM_HEADER: stream.stream_id},
+                timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
+                allow_redirects=False,
+            ) as response:
+                if response.status in (200, 202):
+                    return
+                text = await _words(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            reason = str(error) or type(error).__name__
+            raise UnavailableError(f"{call.type}: {reason}") from error
+        if response.status in (307, 503):
+            raise UnavailableError(f"{call.type}: status {response.status}")
+        raise ProtocolError(f"{call.type}: status {response.status}: {text}")
 
     async def _read(self, base: str, subscribe: Subscribe) -> AsyncGenerator[Event, None]:
         call = Call(type="SUBSCRIBE", framework_id=subscribe.framework_info.id, subscribe=subscribe)
@@ -195,7 +204,9 @@ class SchedulerClient:
                         yield event
             finally:
                 elsewhere.cancel()
-                self._stream = None
+                if self._stream is not None:
+                    self._stream = None
+                    self._lost()
                 response.close()
 
     async def _elsewhere(self, base: str) -> str:

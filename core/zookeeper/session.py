@@ -6,6 +6,7 @@ this folder, and nobody waits in a thread for an answer.
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -34,6 +35,7 @@ SESSION_SECONDS = 10.0
 STORE_SECONDS = 20.0  # after which a read or write that nobody answers has failed
 RETRY = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
 RETRY_SECONDS = 0.1
+SWITCH_SECONDS = 0.0005  # after which a thread makes way for another
 
 
 class ZooKeeper:
@@ -89,6 +91,8 @@ class ZooKeeper:
         connection._connect = connect_and_note
 
     async def __aenter__(self) -> Self:
+        # Or each step of kazoo's threads waits 5 ms for a loop that is busy.
+        sys.setswitchinterval(SWITCH_SECONDS)
         self.client.add_listener(self._note)
         self.client.start_async()
         return self

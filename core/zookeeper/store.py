@@ -17,6 +17,8 @@ from phalanx.core.store.group import Change, GroupCommit, Outcome
 from phalanx.core.store.store import ABSENT, Stored, conflict
 from phalanx.core.zookeeper.session import RETRY_SECONDS, ZooKeeper, words_of
 
+_Found = tuple[Stored | None, bool]  # a node's value, and whether it has children
+
 VALUE = b"="  # first byte of a node that holds a value; a node that is only a parent is empty
 MOST_BYTES = 900 * 1024  # of one value; ZooKeeper ends connections that carry more than 1 MiB
 
@@ -27,7 +29,8 @@ class ZooKeeperStore:
     With *fence*, the path of a node, every write is a transaction that happens
     only while that node is there. The candidate node of a leader is there as
     long as it leads, so that a deposed leader, however late it wakes up, can't
-    write. Reads are not fenced.
+    write. Reads are not fenced. Who writes behind a fence writes alone, so that
+    nodes it has written need no look before they are written again.
     """
 
     def __init__(self, session: ZooKeeper, path: str, *, fence: str | None = None) -> None:
@@ -36,6 +39,7 @@ class ZooKeeperStore:
         self._path = path
         self._fence = fence
         self._parents: set[str] = set()
+        self._known: dict[str, _Found] = {}  # nodes that we wrote last, without their values
         self._group = GroupCommit(self._commit)
 
     def fenced_by(self, node: str) -> "ZooKeeperStore":
@@ -134,7 +138,12 @@ class ZooKeeperStore:
         """Return the outcomes, or None when the nodes changed under our hands."""
         nodes = [f"{self._path}/{change.key}" for change in batch]
         await self._make_parents(nodes)
-        found = await asyncio.gather(*(self._read(node) for node in nodes))
+        found = await asyncio.gather(
+            *(
+                self._look(node, afresh=change.version is not None or change.key in unsure)
+                for change, node in zip(batch, nodes, strict=True)
+            )
+        )
         transaction = self._client.transaction()
         if self._fence is not None:
             transaction.check(self._fence, -1)
@@ -159,9 +168,25 @@ class ZooKeeperStore:
                     transaction.delete(node, current - 1)
         if len(transaction.operations) <= (self._fence is not None):
             return outcomes  # nothing is left to write
-        if await self._is_done(transaction):
-            return outcomes
-        return None
+        if not await self._is_done(transaction):
+            return None
+        for change, node, answer, outcome in zip(batch, nodes, found, outcomes, strict=True):
+            self._learn(change, node, answer, outcome)
+        return outcomes
+
+    async def _look(self, node: str, *, afresh: bool) -> _Found | None:
+        """Return whether a node is there, and its version; its value only *afresh*."""
+        known = None if afresh else self._known.get(node)
+        return known or await self._read(node)
+
+    def _learn(self, change: Change, node: str, before: _Found | None, outcome: Outcome) -> None:
+        """Remember the version that a node has now, if it is ours alone to change."""
+        self._known.pop(node.rpartition("/")[0], None)  # it may have children now
+        is_counted = before is None or before[0] is not None
+        if self._fence and change.value is not None and isinstance(outcome, int) and is_counted:
+            self._known[node] = Stored(b"", outcome), before is not None and before[1]
+        else:
+            self._known.pop(node, None)
 
     def _add_put(
         self,
@@ -186,6 +211,7 @@ class ZooKeeperStore:
         try:
             answers = await self._session.ask(transaction.commit_async)
         except UnavailableError as error:
+            self._known.clear()
             raise _Unsure(str(error)) from error
         failures = [answer for answer in answers if isinstance(answer, Exception)]
         if not failures:
@@ -203,6 +229,7 @@ class ZooKeeperStore:
             if not isinstance(failure, known):
                 raise UnavailableError(f"zookeeper: {words_of(failure)}")
         self._parents.clear()
+        self._known.clear()
         return False
 
     async def _make_parents(self, nodes: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 HOST = "127.0.0.1"
 SECONDS = 120.0
 PAUSE_SECONDS = 0.02
+SETTLE_SECONDS = 0.1
 NO_PORTS: dict[str, Any] = {"portDefinitions": [], "cpus": 0.01, "mem": 16, "cmd": "sleep 1000"}
 
 
@@ -48,7 +49,7 @@ class Client:
                 raise SystemExit(
                     f"not deployed after {seconds:g} s; waiting: {len(queue['queue'])}"
                 )
-            time.sleep(PAUSE_SECONDS)  # waits: between two looks at the deployments
+            time.sleep(SETTLE_SECONDS)  # waits: between two looks at the deployments
 
 
 @contextmanager

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 UNNEEDED_SECONDS = 120.0  # a REVIVE ends this early
 LACKING_SECONDS = 5.0
 LEAST_SHARE = 50  # launches of one app for one batch of offers
-MOST_AT_ONCE = 2000  # launches for one batch of offers: their tasks are all in memory until sent
+MOST_AT_ONCE = 1000  # launches for one batch of offers: meanwhile nobody is answered
 RESERVATION_SECONDS = 20.0  # within which a reservation must show in an offer
 
 

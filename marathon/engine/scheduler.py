@@ -34,9 +34,11 @@ from phalanx.mesos.v1.scheduler import (
 
 log = structlog.get_logger()
 
-REVIVE_SECONDS = 0.25  # no two REVIVE calls are nearer than this
-REST_FACTOR = 4  # a pass is followed by this many times its length of rest
-MOST_EVENTS = 2000  # taken together
+REVIVE_SECONDS = 0.25  # between two REVIVE calls, unless the first was answered sooner
+LEAST_REVIVE_SECONDS = 0.01  # between them, even so
+REST_FACTOR = 4  # a pass, and what the master took for a REVIVE, times this is followed by rest
+MOST_EVENTS = 500  # taken together: meanwhile nobody is answered
+ACKNOWLEDGERS = 16  # acknowledgements on their way at a time
 RECONCILE_RETRY_SECONDS = 15.0
 RECONCILE_SECONDS = 600.0
 UNCONFIRMED_SECONDS = 30.0  # a launch of which nothing was heard is asked for
@@ -60,10 +62,12 @@ class Scheduler:
         self._roles = info.roles
         self._settled = settled
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
+        self._acknowledgements: asyncio.Queue[Call] = asyncio.Queue()  # in no order
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._unheard: set[str] = set()
         self._revived: Mapping[str, int] | None = {}  # wishes then; None after SUPPRESS
         self._revived_at = 0.0
+        self._revive_rest = REVIVE_SECONDS
         self._reconcile_soon = asyncio.Event()
 
     async def run(self) -> None:
@@ -73,6 +77,8 @@ class Scheduler:
             tasks.create_task(self._listen())
             tasks.create_task(self._pass())
             tasks.create_task(self._send())
+            for _ in range(ACKNOWLEDGERS):
+                tasks.create_task(self._send_acknowledgements())
             tasks.create_task(self._reconcile())
 
     @property
@@ -140,6 +146,9 @@ class Scheduler:
         if event.subscribed is not None:
             await self._subscribed(event.subscribed)
         elif event.offers is not None:
+            took = board.clock() - self._revived_at
+            rest = max(LEAST_REVIVE_SECONDS, took * REST_FACTOR)
+            self._revive_rest = min(self._revive_rest, rest)
             async with board.lock:
                 for call in await answer(board, event.offers.offers):
                     self._calls.put_nowait(call)
@@ -156,8 +165,9 @@ class Scheduler:
 
     async def _subscribed(self, subscribed: Subscribed) -> None:
         board = self._board
-        while not self._calls.empty():  # they belong to the subscription before
-            self._calls.get_nowait()
+        for queue in (self._calls, self._acknowledgements):
+            while not queue.empty():  # they belong to the subscription before
+                queue.get_nowait()
         async with board.lock:
             framework_id = subscribed.framework_id.value
             kind = "scheduler_registered_event"
@@ -213,11 +223,12 @@ class Scheduler:
         revived = self._revived
         if revived is not None and all(revived.get(id, -1) >= wish for id, wish in wanted.items()):
             return wake_at
-        due = self._revived_at + REVIVE_SECONDS
+        due = self._revived_at + self._revive_rest
         if 0 < due - now <= REVIVE_SECONDS:
             return due if wake_at is None else min(due, wake_at)
         self._calls.put_nowait(Call(type="REVIVE", revive=roles))
         self._revived, self._revived_at = wanted, now
+        self._revive_rest = REVIVE_SECONDS
         return wake_at
 
     def _kill(self, instance: Instance) -> None:
@@ -245,7 +256,7 @@ class Scheduler:
     def _acknowledge(self, status: mesos.TaskStatus) -> None:
         if status.uuid and status.agent_id is not None:
             done = Acknowledge(agent_id=status.agent_id, task_id=status.task_id, uuid=status.uuid)
-            self._calls.put_nowait(Call(type="ACKNOWLEDGE", acknowledge=done))
+            self._acknowledgements.put_nowait(Call(type="ACKNOWLEDGE", acknowledge=done))
 
     async def _send(self) -> None:
         """Send calls in order; one that fails is put right by reconciliation or a retry."""
@@ -257,6 +268,15 @@ class Scheduler:
                 log.warning("call_failed", type=call.type, error=str(error))
                 if call.accept is not None:
                     self._unheard |= {task.task_id.value for task in _launched(call.accept)}
+
+    async def _send_acknowledgements(self) -> None:
+        """Send acknowledgements beside other calls; what one that fails was for comes again."""
+        while True:
+            call = await self._acknowledgements.get()
+            try:
+                await self._client.call(call, in_order=False)
+            except (UnavailableError, ProtocolError) as error:
+                log.warning("call_failed", type=call.type, error=str(error))
 
     async def _reconcile(self) -> None:
         """Ask for tasks of which nothing was heard, soon after subscribing; all now and then."""

@@ -189,6 +189,29 @@ async def test_a_deposed_leader_cannot_write(zookeeper: str) -> None:
         assert await store.get("b") is None
 
 
+async def test_a_leader_finds_what_others_did_below_its_path_after_all(zookeeper: str) -> None:
+    path = f"/{uuid4()}"
+    async with ZooKeeper(ZooKeeperAddress(zookeeper, path)) as session:
+        election = ZooKeeperElection(session)
+        assert await anext(election.watch(b"me")) == b"me"
+        assert election.node is not None
+        store = ZooKeeperStore(session, f"{path}/registry")
+        fenced = store.fenced_by(election.node)
+        await fenced.put("a", b"1")
+        await fenced.put("b", b"1")
+        await store.put("a", b"2")
+        await store.remove("b")
+
+        assert await fenced.put("a", b"3") == 3
+        assert await fenced.put("b", b"2") == 1
+        await fenced.put("a/below", b"1")
+        await fenced.remove("a")
+        await fenced.put("a", b"4")
+
+        found = [await store.get(key) for key in ("a", "a/below", "b")]
+        assert [row and row.value for row in found] == [b"4", b"1", b"2"]
+
+
 async def test_what_is_too_big_for_zookeeper_is_refused(zookeeper: str) -> None:
     async with ZooKeeper(ZooKeeperAddress(zookeeper, "/x")) as session:
         store = ZooKeeperStore(session, f"/{uuid4()}")
