@@ -94,6 +94,7 @@ class DnsServer:
             admission=admission,
             cookies=self._cookies,
             query_log=self._query_log,
+            clock=clock,
             wall_clock=wall_clock,
             max_connections=max_connections,
             max_connections_of_one=max_connections_of_one,

@@ -19,6 +19,7 @@ MAX_CONNECTIONS = 256
 MAX_CONNECTIONS_OF_ONE = 32  # so that one client that holds them open leaves room for others
 MAX_LOOKUPS_OF_ONE = 64  # under way on one connection; it is not read from meanwhile
 IDLE_SECONDS = 10.0
+PATIENCE_SECONDS = 2.0  # of silence that a connection may allow itself when there is no room left
 
 _LENGTH = struct.Struct("!H")
 _TIMEOUT = struct.Struct("!HHH")  # code, length, tenths of a second
@@ -39,6 +40,7 @@ class Streams:
         admission: Admission,
         cookies: Cookies,
         query_log: QueryLog,
+        clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         max_connections: int = MAX_CONNECTIONS,
         max_connections_of_one: int = MAX_CONNECTIONS_OF_ONE,
@@ -53,7 +55,9 @@ class Streams:
         self._max_connections = max_connections
         self._max_connections_of_one = max_connections_of_one
         self._idle_seconds = idle_seconds
-        self._open: dict[asyncio.Task[None], bytes] = {}  # and the client's address
+        self._clock = clock
+        # Whose each is and when it last said something whole; who did so last comes last.
+        self._open: dict[asyncio.Task[None], tuple[bytes, float]] = {}
 
     def __len__(self) -> int:
         """Return how many connections are open."""
@@ -66,13 +70,13 @@ class Streams:
         if task is None or not self._has_room_for(client):
             writer.close()
             return
-        self._open[task] = client
+        self._open[task] = (client, self._clock())
         try:
             async with asyncio.TaskGroup() as group:
                 with suppress(OSError, EOFError, TimeoutError):  # the client left or fell silent
                     await self._converse(reader, writer, group, client)
         finally:
-            del self._open[task]
+            self._open.pop(task, None)
             writer.close()
 
     async def close(self) -> None:
@@ -83,10 +87,24 @@ class Streams:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _has_room_for(self, client: bytes) -> bool:
-        if len(self._open) >= self._max_connections:
+        held = sum(other == client for other, _ in self._open.values())
+        if held >= self._max_connections_of_one:
             return False
-        held = sum(other == client for other in self._open.values())
-        return held < self._max_connections_of_one
+        return len(self._open) < self._max_connections or self._make_room()
+
+    def _make_room(self) -> bool:
+        """End the connection that has been silent for longest, if that is long; tell whether."""
+        task, (_, since) = next(iter(self._open.items()))
+        if self._clock() - since < PATIENCE_SECONDS:
+            return False
+        del self._open[task]
+        task.cancel()
+        return True
+
+    def _has_spoken(self, client: bytes) -> None:
+        task = asyncio.current_task()
+        if task is not None and self._open.pop(task, None) is not None:
+            self._open[task] = (client, self._clock())
 
     async def _converse(
         self,
@@ -104,6 +122,7 @@ class Streams:
                 (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                 message = await reader.readexactly(length)
                 await writer.drain()
+            self._has_spoken(client)
             reply: bytes | Query | Transfer | None
             if may_ask:
                 reply = self._reply(message, client, may_transfer=may_transfer)

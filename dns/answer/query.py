@@ -17,6 +17,9 @@ from phalanx.dns.zones.record import RecordType
 COOKIE, KEEPALIVE = 10, 11  # codes of EDNS options (RFC 7873, 7828)
 _CLIENT_COOKIE_BYTES, _MAX_COOKIE_BYTES = 8, 40
 
+MAX_RECORDS = 16  # beside the question: an OPT record, a signature, and room for what may come
+MAX_OPTIONS = 64
+
 CLASSIC_BYTES = 512  # the size of a reply to a client that names none
 
 _HEADER = struct.Struct("!HHHHHH")
@@ -108,7 +111,7 @@ def parse_query(message: bytes) -> Query | Rcode | None:
     type_, class_ = _QUESTION.unpack_from(message, at)
     if type_ == RecordType.OPT:
         return Rcode.FORMERR
-    if sum(others) > len(message):
+    if sum(others) > MAX_RECORDS:  # reading them would cost more than any answer
         return Rcode.FORMERR
     edns = _parse_rest(message, end, *others)
     if isinstance(edns, Rcode):
@@ -171,7 +174,9 @@ def _parse_options(message: bytes, at: int, end: int) -> tuple[bytes, bool] | No
     None for what is malformed.
     """
     cookie, wants_keepalive = b"", False
-    while at + _OPTION.size <= end:
+    for _ in range(MAX_OPTIONS):
+        if at + _OPTION.size > end:
+            break
         code, length = _OPTION.unpack_from(message, at)
         at += _OPTION.size + length
         if code == KEEPALIVE:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from phalanx.dns.forward.message import Key, UpstreamReply
 
 MAX_ENTRIES = 10_000
+MAX_BYTES = 32 << 20  # of records and questions
 STALE_SECONDS = 86400  # for which an answer may still be given after its time, if need be
 STALE_RETRY_SECONDS = 30.0  # between two attempts to have a fresh one, while upstreams fail
 PREFETCH_PART = 0.9  # of its lifetime; later a hot answer is fetched anew ahead of its end
@@ -40,9 +41,15 @@ class Cache:
     """
 
     def __init__(
-        self, max_entries: int = MAX_ENTRIES, *, stale_seconds: float = STALE_SECONDS
+        self,
+        max_entries: int = MAX_ENTRIES,
+        *,
+        max_bytes: int = MAX_BYTES,
+        stale_seconds: float = STALE_SECONDS,
     ) -> None:
         self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._stale_seconds = stale_seconds
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()  # a dict finds its first slowly
 
@@ -62,7 +69,7 @@ class Cache:
         age = int(now - entry.since)
         lifetime = entry.reply.lifetime_seconds
         if age >= lifetime + self._stale_seconds:
-            del self._entries[key]
+            self._forget(key)
             return None
         self._entries.move_to_end(key)
         until = entry.since + age + 1
@@ -76,15 +83,29 @@ class Cache:
 
     def put(self, key: Key, reply: UpstreamReply, now: float) -> None:
         """Keep *reply* from *now* on, unless it must not be kept."""
-        self._entries.pop(key, None)
-        if reply.lifetime_seconds <= 0:
+        self._forget(key)
+        size = _size(key, reply)
+        if reply.lifetime_seconds <= 0 or size > self._max_bytes:
             return
-        if len(self._entries) >= self._max_entries:
-            self._entries.popitem(last=False)
-        self._entries[key] = _Entry(reply, now)
+        entries = self._entries
+        while entries and (
+            len(entries) >= self._max_entries or self._bytes + size > self._max_bytes
+        ):
+            self._forget(next(iter(entries)))
+        entries[key] = _Entry(reply, now)
+        self._bytes += size
 
     def fail(self, key: Key, now: float) -> None:
         """Remember that no upstream had an answer to *key*: one is not asked for again at once."""
         entry = self._entries.get(key)
         if entry is not None:
             entry.retry_at = now + STALE_RETRY_SECONDS
+
+    def _forget(self, key: Key) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= _size(key, entry.reply)
+
+
+def _size(key: Key, reply: UpstreamReply) -> int:
+    return len(key.question) + len(reply.records)

@@ -34,6 +34,7 @@ log = structlog.get_logger()
 RACERS = 2
 ROUNDS = 2
 TRY_SECONDS = 2.0
+MAX_CONNECTIONS = 128  # to upstreams; each is a file of this process
 TICK_PART = 0.05  # of a try: how late it may be found to be over
 PATIENCE_SECONDS = 1.8  # before a client gets a stale answer (RFC 8767 §5)
 SAMPLED_SECONDS = 0.005  # between two round trips of one upstream that count
@@ -310,6 +311,10 @@ class Forwarder:
         return True
 
     def _ask_again(self, upstream: Ports[Flight], asked: Asked[Flight], id_: int) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            self._failed(upstream, asked, "overload")
+            return
+
         async def ask() -> None:
             self._ended(
                 upstream,

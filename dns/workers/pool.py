@@ -13,6 +13,7 @@ from phalanx.dns.publish import ZoneTable
 from phalanx.dns.tally import Tally, summed
 from phalanx.dns.workers.message import (
     LENGTH,
+    FromWorker,
     LedBack,
     Route,
     Start,
@@ -133,19 +134,27 @@ class WorkerPool:
         """Take what a worker says until it ends; one that says nothing for too long is killed."""
         pid = process.pid
         try:
-            while True:
-                async with asyncio.timeout(self._silence_seconds):
-                    (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-                    message = parse_from_worker(await reader.readexactly(length))
+            while message := await self._next(reader):
                 if isinstance(message, LedBack):
                     self._forwarder.is_own_probe(message.question)
                 else:
                     self._open[pid] = (self._open[pid][0], message)
-        except TimeoutError:
             log.warning("dns_worker_silent", pid=pid)
             process.kill()  # at once: what comes to its sockets waits for nobody
         except (EOFError, OSError, msgspec.DecodeError) as error:
             log.warning("dns_worker_ended", pid=pid, error=str(error))
+
+    async def _next(self, reader: asyncio.StreamReader) -> FromWorker | None:
+        """Return what a worker says next, None when it says nothing for too long."""
+        reading = asyncio.ensure_future(_read(reader))
+        try:
+            for _turn in range(2):  # if it is we who stood still, the first time-out says nothing
+                done, _ = await asyncio.wait({reading}, timeout=self._silence_seconds / 2)
+                if done:
+                    return parse_from_worker(await reading)
+            return None
+        finally:
+            reading.cancel()
 
     def _publish(self, view: View, held: HeldVips | None, touched: Collection[Ref] | None) -> None:
         before, was_held = self._view, self._held
@@ -179,6 +188,11 @@ class WorkerPool:
     def _tell(self, message: bytes) -> None:
         for writer, _ in self._open.values():
             writer.write(message)
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+    return await reader.readexactly(length)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

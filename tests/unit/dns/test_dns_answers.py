@@ -383,3 +383,20 @@ def test_dnslib_clients_message_is_understood(zones: ZoneTable) -> None:
     query.add_ar(EDNS0(udp_len=4096, opts=[EDNSOption(8, b"\0\1\0\0")]))
 
     assert sorted(data(ask(zones, bytes(query.pack())).rr)) == WEB
+
+
+@pytest.mark.parametrize(("records", "expected"), [(16, "NOERROR"), (17, "FORMERR")])
+def test_message_that_costs_more_to_read_than_to_answer_is_not_read(
+    zones: ZoneTable, records: int, expected: str
+) -> None:
+    base = message("ready.spartan")
+    whole = base[:6] + struct.pack("!H", records) + base[8:] + records * (b"\0" * 11)
+
+    assert status(ask(zones, whole)) == expected
+
+
+@pytest.mark.parametrize(("options", "expected"), [(64, "NOERROR"), (65, "FORMERR")])
+def test_so_many_options_mean_no_good(zones: ZoneTable, options: int, expected: str) -> None:
+    query = with_opt(message("ready.spartan"), options=options * b"\0\x64\0\0")
+
+    assert status(ask(zones, query)) == expected

@@ -88,3 +88,25 @@ def test_hot_answer_is_due_for_a_fresh_one_before_its_end() -> None:
     assert not is_due(late - 1)
     cache.fail(key(1), late)
     assert not is_due(late + 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 60), st.integers(0, 2))))
+def test_answers_take_no_more_memory_than_agreed(puts: list[tuple[int, int, int]]) -> None:
+    cache = Cache(max_bytes=100)
+    for number, size, lifetime in puts:
+        reply = UpstreamReply(0, 0, (1, 0, 0), bytes(size), (), lifetime, is_truncated=False)
+        cache.put(key(number), reply, 0.0)
+
+        found = [each for n in range(6) if (each := cache.find(key(n), 0.0)) is not None]
+        assert sum(len(each.reply.records) + 1 for each in found) <= 100
+        assert (cache.find(key(number), 0.0) is not None) == (lifetime > 0)
+
+
+def test_answer_longer_than_all_room_is_not_kept() -> None:
+    cache = Cache(max_bytes=100)
+    cache.put(key(1), kept(10), 0.0)
+    long = UpstreamReply(0, 0, (1, 0, 0), bytes(100), (), 10, is_truncated=False)
+
+    cache.put(key(2), long, 0.0)
+
+    assert [n for n in (1, 2) if cache.find(key(n), 0.0)] == [1]

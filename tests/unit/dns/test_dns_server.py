@@ -492,3 +492,47 @@ async def test_connection_says_how_long_it_may_be_idle(serve: Serve) -> None:
     assert foreign.endswith(told)
     assert b"\0\x0b\0" not in over_udp[-11:]
     assert len(addresses(own)) == len(addresses(plain)) == 3
+
+
+async def test_silent_connections_make_room_when_there_is_none(serve: Serve) -> None:
+    """Slow clients from many addresses keep nobody out."""
+    now = [0.0]
+    [place] = (await serve(max_connections=2, clock=lambda: now[0])).listening
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(place.host, place.port)
+
+    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Sequence[str]:
+        writer.write(framed(message("ready.spartan")))
+        return addresses(await read_reply(reader))
+
+    slow, busy = await connect(), await connect()
+    assert await answered(*busy) == ["127.0.0.1"]
+    slow[1].write(b"\0")
+    refused = await connect()
+    async with asyncio.timeout(5):
+        assert await refused[0].read() == b""
+    now[0] = 2.0
+    assert await answered(*busy) == ["127.0.0.1"]
+
+    new = await connect()
+
+    assert await answered(*new) == ["127.0.0.1"]
+    async with asyncio.timeout(5):
+        assert await slow[0].read() == b""
+    assert await answered(*busy) == ["127.0.0.1"]
+    for _, writer in (slow, busy, refused, new):
+        writer.close()
+
+
+async def test_longest_message_is_met(serve: Serve) -> None:
+    [place] = (await serve()).listening
+    reader, writer = await asyncio.open_connection(place.host, place.port)
+    full = message("ready.spartan")
+    full += bytes(65535 - len(full))
+
+    writer.write(framed(full, message("ready.spartan", 2)))
+
+    assert (await read_reply(reader))[3] & 15 == RCODE.FORMERR
+    assert addresses(await read_reply(reader)) == ["127.0.0.1"]
+    writer.close()
