@@ -63,7 +63,8 @@ def main() -> int:
             write({"cniVersion": NEWEST, "supportedVersions": list(VERSIONS)})
             return 0
         config = read_config()
-        version = check_config(config, command, fallback=version)
+        version = version_of(config)
+        check_config(config, command, version)
         request = request_of(command, environ, config)
         return finish(command, version, send(request))
     except Refusal as refusal:
@@ -139,8 +140,8 @@ def read_config() -> dict[str, object]:
     return config
 
 
-def check_config(config: dict[str, object], command: str, *, fallback: str) -> str:
-    """Return the version that the configuration asks for; raise Refusal if it can't be used."""
+def version_of(config: dict[str, object]) -> str:
+    """Return the version that the configuration asks for; raise Refusal if it is not spoken."""
     version = config.get("cniVersion", VERSIONS[0])
     if not isinstance(version, str) or version not in VERSIONS:
         raise Refusal(
@@ -148,6 +149,11 @@ def check_config(config: dict[str, object], command: str, *, fallback: str) -> s
             "incompatible CNI versions",
             f"config is {version!r}, plugin supports {list(VERSIONS)}",
         )
+    return version
+
+
+def check_config(config: dict[str, object], command: str, version: str) -> None:
+    """Raise Refusal if the command can't be carried out with the configuration."""
     since = COMMANDS[command][1]
     if VERSIONS.index(version) < VERSIONS.index(since):
         raise Refusal(INCOMPATIBLE_VERSION, f"config version {version} does not allow {command}")
@@ -156,7 +162,6 @@ def check_config(config: dict[str, object], command: str, *, fallback: str) -> s
         raise Refusal(BAD_CONFIG, "missing network name")
     if not is_name(name):
         raise Refusal(BAD_CONFIG, f"invalid characters in network name {name!r}")
-    return version
 
 
 def request_of(

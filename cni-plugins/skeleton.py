@@ -19,6 +19,7 @@ from phalanx.cni.phalanx_net import (
     environment,
     read_config,
     refuse,
+    version_of,
     write,
 )
 from phalanx.cni.results import downward, upward
@@ -156,7 +157,8 @@ def run(plugin: Plugin) -> int:
             write({"cniVersion": NEWEST, "supportedVersions": list(VERSIONS)})
             return 0
         config = read_config()
-        version = check_config(config, command, fallback=version)
+        version = version_of(config)
+        check_config(config, command, version)
         call = Call(command, version, environ, config)
         if command == "ADD":
             write(downward(plugin.add(call), version))
