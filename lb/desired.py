@@ -46,7 +46,8 @@ RESERVED = tuple(
     )
 )
 
-Addresses = dict[NamedVip | AddressVip, tuple[IPAddress, ...]]
+Declared = NamedVip | AddressVip
+Addresses = dict[Declared, tuple[IPAddress, ...]]
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -62,29 +63,50 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
 def desired_services(view: View, *, node: IPv4Address | None = None) -> dict[Vip, Service]:
     """Return the services of *view*; a named VIP without a lease has none yet.
 
+    A VIP of whose tasks none can be reached, because they are being prepared,
+    say, has a service without backends: it refuses at once, and keeps its name.
+
     Nor has a VIP by an address that is in use: taking a master's would cut the
     cluster off from whoever could take the VIP back.
 
     On *node*, a port of the node that leads to a container of its own becomes
     the container's: the kernel translates a destination once only.
     """
-    return {vip: service_of(found) for vip, found in candidates(view, node=node).items()}
+    found, bare = _gathered(view, node)
+    services = {vip: service_of(each) for vip, each in found.items()}
+    return {vip: Service() for vip in bare} | services
 
 
 def candidates(view: View, *, node: IPv4Address | None = None) -> dict[Vip, list[Candidate]]:
     """Return what stands behind each VIP, the backends that are drained included."""
+    return _gathered(view, node)[0]
+
+
+def _gathered(
+    view: View, node: IPv4Address | None
+) -> tuple[dict[Vip, list[Candidate]], Sequence[Vip]]:
+    """Return what stands behind each VIP, and where those are that have no task in reach."""
     found: dict[Vip, list[Candidate]] = {}
     known: Addresses = {}
+    reached: set[Declared] = set()
     for task in view.tasks.values():
         declared = declared_by(view, task)
-        for vip, candidate in candidates_of(view, task, declared, node=node, known=known):
+        for key, vip, candidate in candidates_of(view, task, declared, node=node, known=known):
+            reached.add(key)
             found.setdefault(vip, []).append(candidate)
-    return found
+    return found, [
+        first_of(key, each) for key, each in known.items() if each and key not in reached
+    ]
+
+
+def first_of(declared: Declared, addresses: Sequence[IPAddress]) -> Vip:
+    """Return where a VIP is while none of its tasks says by which family it can be reached."""
+    return Vip(addresses[0], declared.port, declared.protocol)
 
 
 def declared_by(view: View, task: Task) -> tuple[DeclaredVip, ...]:
-    """Return the VIPs that the task stands behind; none while it is being prepared."""
-    if not (task.ports or task.labels) or task.phase is TaskPhase.PREPARING:
+    """Return the VIPs that the task declares."""
+    if not (task.ports or task.labels):
         return ()
     framework = view.frameworks.get(task.framework_id)
     return declared_vips(task, framework.name if framework is not None else "")
@@ -118,19 +140,25 @@ def candidates_of(
     *,
     node: IPv4Address | None,
     known: Addresses,
-) -> Iterator[tuple[Vip, Candidate]]:
-    """Yield what *declared* makes of the task; *known* collects the addresses of VIPs in *view*."""
+) -> Iterator[tuple[Declared, Vip, Candidate]]:
+    """Yield a VIP, as declared and as reached, with what the task is there; for each.
+
+    Nothing while it is being prepared. *known* collects the addresses of all that are declared.
+    """
     is_seen = is_alive(view, str(task.node)) and task.phase is not TaskPhase.UNREACHABLE
     is_willing = is_ready(task)
     for each in declared:
         vip = each.vip
         if (addresses := known.get(vip)) is None:
             addresses = known[vip] = vip_addresses(view, vip)
+        if task.phase is TaskPhase.PREPARING:
+            continue
         for address in addresses:
             found = endpoint(view, task, each.port, vip.protocol, node, address.version)
             if found is not None:
                 options, _ = read_options(each.port.labels)
                 yield (
+                    vip,
                     Vip(address, vip.port, vip.protocol),
                     Candidate(task, found, is_willing, is_seen, options),
                 )
@@ -149,7 +177,7 @@ def is_ready(task: Task) -> bool:
     return task.healthy is True if task.is_checked else task.healthy is not False
 
 
-def vip_addresses(view: View, vip: NamedVip | AddressVip) -> tuple[IPAddress, ...]:
+def vip_addresses(view: View, vip: Declared) -> tuple[IPAddress, ...]:
     """Return the addresses at which clients find the VIP, none while it has none."""
     if isinstance(vip, AddressVip):
         return () if is_in_use(view, vip.address) else (vip.address,)

@@ -7,7 +7,7 @@ has changed, and a service when one of the tasks behind it has.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import TypeVar
@@ -15,10 +15,13 @@ from typing import TypeVar
 from phalanx.lb.desired import (
     Addresses,
     Candidate,
+    Declared,
     candidates_of,
     declared_by,
+    first_of,
     is_alive,
     service_of,
+    vip_addresses,
 )
 from phalanx.lb.service import Service, Vip
 from phalanx.net.model.objects import Framework, IPAddress, IPNetwork, Network, Node, Task, VipLease
@@ -54,6 +57,7 @@ class _Place:
     """Where a task stands, and what it was that said so."""
 
     vips: Mapping[Vip, Sequence[Candidate]]
+    declared: Mapping[Declared, bool]  # whether it is a backend there
     owners: Sequence[Ref]  # what it is to be looked at again for
 
 
@@ -91,6 +95,9 @@ class ServiceLedger:
         self._places: dict[str, _Place] = {}
         self._owned: dict[Ref, dict[str, None]] = {}  # tasks by what they are looked at again for
         self._behind: dict[Vip, dict[str, Sequence[Candidate]]] = {}
+        self._declaring: dict[Declared, dict[str, bool]] = {}  # tasks, and whether as a backend
+        self._bare_at: dict[Declared, Vip] = {}  # VIPs that no task is a backend of, where they are
+        self._bare: dict[Vip, dict[Declared, None]] = {}
         self._ports: Counter[IPAddress] = Counter()  # services at each address
         self._leased: dict[IPAddress, dict[str, None]] = {}  # names by the addresses they have
 
@@ -105,9 +112,15 @@ class ServiceLedger:
         stale = self._stale(before.view, view, by_kind)
         known: Addresses = {}
         vips: dict[Vip, None] = {}
+        declared: dict[Declared, None] = {}
         for key in stale:
-            vips.update(dict.fromkeys(self._leave(key)))
-            vips.update(dict.fromkeys(self._place(view, key, known)))
+            for place in (self._leave(key), self._place(view, key, known)):
+                if place is not None:
+                    vips.update(dict.fromkeys(place.vips))
+                    declared.update(dict.fromkeys(place.declared))
+        for each in declared:
+            addresses = known[each] if each in known else vip_addresses(view, each)
+            vips.update(dict.fromkeys(self._bared(each, addresses)))
         services = self._served(vips, before)
         leases = by_kind.get(VipLease.kind, ())
         names = self._named(leases, services.changed, before, view)
@@ -131,38 +144,59 @@ class ServiceLedger:
                 stale.update(self._owned.get((kind, key), {}))
         return stale
 
-    def _place(self, view: View, key: str, known: Addresses) -> Iterable[Vip]:
-        """Put the task behind its VIPs, and return them."""
+    def _bared(self, declared: Declared, addresses: Sequence[IPAddress]) -> Iterator[Vip]:
+        """Yield where a VIP is or was bare."""
+        before = self._bare_at.pop(declared, None)
+        if before is not None:
+            del self._bare[before][declared]
+            yield before
+        declaring = self._declaring.get(declared)
+        if addresses and declaring and not any(declaring.values()):
+            now = self._bare_at[declared] = first_of(declared, addresses)
+            self._bare.setdefault(now, {})[declared] = None
+            yield now
+        if before is not None and not self._bare[before]:
+            del self._bare[before]
+
+    def _place(self, view: View, key: str, known: Addresses) -> _Place | None:
+        """Put the task behind its VIPs."""
         task = view.tasks.get(key)
         if task is None or not (task.ports or task.labels):
-            return ()
+            return None
         declared = declared_by(view, task)
         vips: dict[Vip, list[Candidate]] = {}
-        for vip, candidate in candidates_of(view, task, declared, node=self._node, known=known):
+        backend_of: dict[Declared, bool] = {each.vip: False for each in declared}
+        for each, vip, candidate in candidates_of(
+            view, task, declared, node=self._node, known=known
+        ):
+            backend_of[each] = True
             vips.setdefault(vip, []).append(candidate)
         owners = [(Framework.kind, task.framework_id), (Node.kind, str(task.node))]
-        for each in declared:
-            if isinstance(each.vip, NamedVip):
-                owners.append((VipLease.kind, each.vip.name))
+        for named in backend_of:
+            if isinstance(named, NamedVip):
+                owners.append((VipLease.kind, named.name))
             else:
-                owners.append((VIP_ADDRESS, str(each.vip.address)))
-        self._places[key] = _Place(vips, owners)
+                owners.append((VIP_ADDRESS, str(named.address)))
+            self._declaring.setdefault(named, {})[key] = backend_of[named]
+        place = self._places[key] = _Place(vips, backend_of, owners)
         for owner in owners:
             self._owned.setdefault(owner, {})[key] = None
         for vip, found in vips.items():
             self._behind.setdefault(vip, {})[key] = found
-        return vips
+        return place
 
-    def _leave(self, key: str) -> Iterable[Vip]:
-        """Take the task away from behind its VIPs, and return them."""
+    def _leave(self, key: str) -> _Place | None:
+        """Take the task away from behind its VIPs."""
         place = self._places.pop(key, None)
         if place is None:
-            return ()
+            return None
         for owner in dict.fromkeys(place.owners):
             _drop(self._owned, owner, key)
         for vip in place.vips:
             _drop(self._behind, vip, key)
-        return place.vips
+        for declared in place.declared:
+            _drop(self._declaring, declared, key)
+        return place
 
     def _served(self, vips: Iterable[Vip], before: Services) -> Services:
         """Return *before* with the services of *vips* as they are now, and which are others."""
@@ -170,7 +204,9 @@ class ServiceLedger:
         fresh: dict[Vip, Service | None] = {}
         for vip in vips:
             behind = self._behind.get(vip)
-            service = None if behind is None else service_of(_flat(behind.values()))
+            service = Service() if vip in self._bare else None
+            if behind is not None:
+                service = service_of(_flat(behind.values()))
             if service != by_vip.get(vip):
                 fresh[vip] = service
         if fresh:

@@ -132,8 +132,23 @@ def test_weight_follows_phase_and_health(changes: dict[str, Any], weight: int) -
     assert services == service(backend(2, weight), backend(3))
 
 
-def test_preparing_task_is_no_backend() -> None:
-    assert desired_services(view(task(2, phase=TaskPhase.PREPARING))) == {}
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"phase": TaskPhase.PREPARING}, id="preparing"),
+        pytest.param({"addresses": ()}, id="no-address-yet"),
+    ],
+)
+def test_vip_of_tasks_out_of_reach_refuses_until_one_is_in_reach(changes: dict[str, Any]) -> None:
+    assert desired_services(view(task(2, **changes))) == service()
+    assert desired_services(view(task(2, **changes), task(3))) == service(backend(3))
+
+
+def test_preparing_task_has_no_service_at_an_address_in_use() -> None:
+    labels = (("VIP_0", f"{ON_B}:5050"),)
+    greedy = task(2, phase=TaskPhase.PREPARING, ports=(TaskPort(number=8080, labels=labels),))
+
+    assert desired_services(view(greedy)) == {}
 
 
 @pytest.mark.parametrize("liveness", [Liveness.SUSPECT, Liveness.UNREACHABLE])
@@ -248,10 +263,6 @@ def test_backend_is_where_connections_can_reach_it(
     assert desired_services(facts, node=ON_B) == service(Backend(*elsewhere))
 
 
-def test_task_without_an_address_yet_is_no_backend() -> None:
-    assert desired_services(view(task(2, addresses=()))) == {}
-
-
 def test_two_tasks_at_one_endpoint_are_one_backend_with_the_greater_weight() -> None:
     leaving = task(3, addresses=(container(2),), phase=TaskPhase.KILLING)
 
@@ -291,6 +302,14 @@ def test_named_vip_has_an_address_of_each_family_that_a_backend_has() -> None:
         WEB: Service((backend(2), backend(3))),
         Vip(SIX, 80): Service((Backend(six(2), 8080), Backend(six(4), 8080))),
     }
+
+
+def test_name_whose_family_is_not_known_refuses_by_ipv4() -> None:
+    preparing = dual(2, phase=TaskPhase.PREPARING)
+    only6 = dual(4, addresses=(), networks=())
+
+    assert desired_services(view(*DUAL, preparing)) == service()
+    assert desired_services(view(*DUAL, preparing, only6)).keys() == {Vip(SIX, 80)}
 
 
 @pytest.mark.parametrize(

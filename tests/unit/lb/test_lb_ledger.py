@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from phalanx.lb.desired import desired_services
 from phalanx.lb.ledger import ServiceLedger
-from phalanx.lb.service import Vip
+from phalanx.lb.service import Service, Vip
 from phalanx.net.model.objects import (
     Framework,
     HostPort,
@@ -160,6 +160,24 @@ def test_what_does_not_change_is_the_same_object() -> None:
     assert after.names is before.names
     assert after.changed == frozenset()
     assert before.by_vip.keys() == {Vip(LEASED[0], 80)}
+
+
+def test_vip_of_preparing_tasks_is_there_as_long_as_one_of_them() -> None:
+    ledger = ServiceLedger(pools=POOLS)
+    preparing = [
+        Task("f1", f"t{n}", "web", "S0", NODES[0], TaskPhase.PREPARING, ports=PORTS[1])
+        for n in (1, 2)
+    ]
+    view = View().changed([*FIRST, *preparing])
+    vip = Vip(LEASED[0], 80)
+
+    both = ledger.follow(view)
+    one = ledger.follow(view := view.changed([], [("task", "f1/t1")]))
+    none = ledger.follow(view.changed([], [("task", "f1/t2")]))
+
+    assert both.by_vip == one.by_vip == {vip: Service()}
+    assert both.names == one.names == {"web.marathon": (LEASED[0],)}
+    assert (none.by_vip, none.names) == ({}, {})
 
 
 def test_step_that_failed_is_made_whole_by_the_next() -> None:
