@@ -6,7 +6,17 @@ import aiohttp
 from aiohttp import web
 
 from phalanx.core.verbosity import Verbosity
-from phalanx.marathon.api import apps, deployments, events, groups, metrics, pods, server, tasks
+from phalanx.marathon.api import (
+    apps,
+    deployments,
+    events,
+    groups,
+    metrics,
+    page,
+    pods,
+    server,
+    tasks,
+)
 from phalanx.marathon.api.answer import Handler, add_headers, compressed, errors_as_json
 from phalanx.marathon.api.desk import SEAT, Seat
 from phalanx.marathon.api.guard import POLICY, authenticated
@@ -41,6 +51,10 @@ def build_app(
     app.on_response_prepare.append(add_headers)
     app.add_routes(
         [
+            web.get("/", page.to_page),
+            web.get("/ui", page.to_page),
+            web.get("/ui/", page.get_page),
+            web.get("/help{slash:/?}", page.get_help),
             web.get("/ping{slash:/?}", server.ping),
             web.get("/metrics{slash:/?}", metrics.get_metrics),
             web.get("/metrics/prometheus{slash:/?}", metrics.get_prometheus),

@@ -67,10 +67,13 @@ async def update_apps(request: web.Request) -> web.Response:
 
     def edit(apps: Apps) -> Apps:
         edited = dict(apps)
-        for (app_id, body), rolled in zip(named, known, strict=True):
+        for index, ((app_id, body), rolled) in enumerate(zip(named, known, strict=True)):
             if request.method == "PATCH" and app_id not in apps:
                 raise NotFoundError(f"App '{app_id}' does not exist")
-            app = rolled or _put(desk, edited, app_id, body, partial=partial)
+            try:
+                app = rolled or _put(desk, edited, app_id, body, partial=partial)
+            except DefinitionError as error:
+                raise error.below(f"({index})") from error
             edited[app_id] = app
         return edited
 

@@ -15,7 +15,9 @@ from phalanx.marathon.engine.bus import Bus, Happening
 HEARTBEAT_SECONDS = 10.0
 _HEAVY = ("original", "target")
 # Old clients fail on kinds that they don't know: these are sent only when asked for.
-_ONLY_WHEN_ASKED = ("scheduler_registered_event", "scheduler_reregistered_event")
+_ONLY_WHEN_ASKED = (
+    "scheduler_registered_event", "scheduler_reregistered_event", "scheduler_disconnected_event",
+)  # fmt: skip
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
@@ -31,7 +33,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
         while True:
             try:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
-                    happening = await reader.queue.get()
+                    happening = await reader.next()
             except TimeoutError:
                 await response.write(b"\r\n")
                 continue

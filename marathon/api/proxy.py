@@ -15,7 +15,7 @@ LEADER_SECONDS = 2.5
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
 # Every Marathon answers these for itself.
-OWN_PATHS = frozenset({"/ping", "/metrics", "/metrics/prometheus", "/logging"})
+OWN_PATHS = frozenset({"/", "/ui", "/help", "/ping", "/metrics", "/metrics/prometheus", "/logging"})
 # They belong to one connection, not to the message (RFC 9110 section 7.6.1).
 HOP_BY_HOP = frozenset(
     {
@@ -47,6 +47,7 @@ async def leader_answers(request: web.Request, handler: Handler) -> web.StreamRe
 async def _ask(request: web.Request, leader: str, me: str) -> web.StreamResponse:
     url = URL(f"http://{leader}{request.raw_path}", encoded=True)
     headers = _passed_on(request.headers)
+    headers.setdefault("Accept-Encoding", "identity")  # else aiohttp asks for more than the client
     headers[VIA] = ", ".join(filter(None, (headers.get(VIA), me)))
     timeout = aiohttp.ClientTimeout(
         total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
@@ -59,6 +60,7 @@ async def _ask(request: web.Request, leader: str, me: str) -> web.StreamResponse
             data=await request.read() if request.can_read_body else None,
             timeout=timeout,
             allow_redirects=False,
+            skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
         ) as answer:
             return web.Response(
                 status=answer.status,

@@ -128,7 +128,8 @@ def _apps(
     raws = _list(body, "apps", at)
     if raws is None:
         return None
-    found, problems = [], []
+    found: list[App] = []
+    problems: list[Problem] = []
     message = DefinitionError([]).message
     for index, raw in enumerate(raws):
         here = f"{at}/apps({index})"
@@ -137,7 +138,7 @@ def _apps(
             found.append(parse_app(raw, app_id=app_id, default_network=default_network))
         except DefinitionError as error:
             message = error.message
-            problems += [Problem(here + p.path.removesuffix("/"), p.error) for p in error.problems]
+            problems += error.below(here).problems
     if problems:
         raise DefinitionError(problems, message)
     return tuple(found)

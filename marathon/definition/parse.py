@@ -15,6 +15,8 @@ from phalanx.marathon.definition.unsupported import unsupported
 from phalanx.marathon.model.app import (
     App,
     Container,
+    HealthCheck,
+    HealthProtocol,
     NetworkMode,
     PortDefinition,
     PortMapping,
@@ -111,9 +113,10 @@ def _resident(raw: dict[str, Any]) -> None:
     if isinstance(volumes, list) and any(
         isinstance(v, dict) and "persistent" in v for v in volumes
     ):
-        raw.setdefault(
-            "upgradeStrategy", {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.0}
-        )
+        strategy = raw.get("upgradeStrategy", {})
+        if isinstance(strategy, dict):
+            usual = {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.0}
+            raw["upgradeStrategy"] = {**usual, **strategy}
         raw.setdefault("unreachableStrategy", "disabled")
 
 
@@ -183,7 +186,25 @@ def _canonical(app: App, default_network: str | None) -> App:
         networks=networks,
         dependencies=tuple(absolute(path, parent_of(app_id)) for path in app.dependencies),
     )
-    return with_default_ports(app)
+    return _with_default_checks(with_default_ports(app))
+
+
+def _with_default_checks(app: App) -> App:
+    """Say in each health check what it leaves out: load balancers look for its port's index."""
+    has_ports = bool(app.port_definitions if app.is_on_host_network else app.mappings)
+    return msgspec.structs.replace(
+        app, health_checks=tuple(_default_check(c, has_ports) for c in app.health_checks)
+    )
+
+
+def _default_check(check: HealthCheck, has_ports: bool) -> HealthCheck:
+    if check.protocol is HealthProtocol.COMMAND:
+        return check
+    if check.port is None and check.port_index is None and has_ports:
+        check = msgspec.structs.replace(check, port_index=0)
+    if check.path is None and check.protocol.value.endswith(("HTTP", "HTTPS")):
+        check = msgspec.structs.replace(check, path="/")
+    return check
 
 
 def with_default_ports(app: App) -> App:

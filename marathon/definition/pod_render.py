@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from phalanx.marathon.definition.render import as_integer
 from phalanx.marathon.model.pod import Pod
 
 # Keys that stay though there is nothing in them.
@@ -25,4 +26,4 @@ def _without_unset(raw: Any) -> Any:  # noqa: ANN401 - walks any JSON
         return {key: value for key, value in pairs if value is not None and value not in ({}, [])}
     if isinstance(raw, (list, tuple)):
         return [_without_unset(value) for value in raw]
-    return raw
+    return as_integer(raw)

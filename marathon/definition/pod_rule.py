@@ -4,8 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from phalanx.marathon.definition.check_rule import MOST
 from phalanx.marathon.definition.problem import Problem
-from phalanx.marathon.definition.rule import MOST, MOST_INSTANCES, constraint_errors
+from phalanx.marathon.definition.rule import MOST_INSTANCES, constraint_errors
 from phalanx.marathon.model.app import EnvSecret, ExecCommand, NetworkMode, UnreachableStrategy
 from phalanx.marathon.model.path import errors_of, top_of
 from phalanx.marathon.model.pod import Pod, PodCheck, PodContainer, PodHealthCheck

@@ -23,6 +23,11 @@ class DefinitionError(InvalidError):
         told = "; ".join(f"{problem.path}: {problem.error}" for problem in self.problems)
         super().__init__(f"{message}: {told}")
 
+    def below(self, at: str) -> "DefinitionError":
+        """Return the same error of what stands at a path, such as ``(0)``, of something larger."""
+        problems = (Problem(at + p.path.removesuffix("/"), p.error) for p in self.problems)
+        return DefinitionError(problems, self.message)
+
     def body(self) -> Mapping[str, object]:
         """Return the error as Marathon's clients expect it."""
         errors: dict[str, list[str]] = {}

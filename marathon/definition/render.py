@@ -1,7 +1,8 @@
 """From an App to the JSON that clients read; what it gives can be sent back as it is.
 
 What is not set is left out: clients that build objects from keys know neither nulls in lists nor
-the keys that few apps have.
+the keys that few apps have. A number without a fraction is written without one, for clients
+whose seconds are integers.
 """
 
 from typing import Any
@@ -44,7 +45,12 @@ def _without_unset(raw: Any) -> Any:  # noqa: ANN401 - walks any JSON
         }
     if isinstance(raw, (list, tuple)):
         return [_without_unset(value) for value in raw]
-    return raw
+    return as_integer(raw)
+
+
+def as_integer(value: Any) -> Any:  # noqa: ANN401 - any scalar of JSON
+    """Return a number that has no fraction as an integer, anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _without_empty(raw: dict[str, Any]) -> dict[str, Any]:

@@ -4,16 +4,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from phalanx.marathon.definition.check_rule import (
+    MOST,
+    check_problems,
+    health_problems,
+    in_range,
+    readiness_problems,
+)
 from phalanx.marathon.definition.problem import Problem
 from phalanx.marathon.model.app import (
     App,
     EnvSecret,
-    HealthCheck,
-    HealthProtocol,
-    HttpCheck,
     NetworkMode,
     PersistentVolume,
-    TcpCheck,
     UnreachableStrategy,
     Volume,
 )
@@ -21,7 +24,6 @@ from phalanx.marathon.model.path import errors_of, top_of
 from phalanx.marathon.schedule.constraint import OPERATORS
 
 _IS_VALUE = re.compile(r"[a-zA-Z0-9_/.-]*")
-MOST = 1e9
 MOST_INSTANCES = 100_000
 SINGLE_INSTANCE_LABEL = "MARATHON_SINGLE_INSTANCE_APP"
 
@@ -37,19 +39,13 @@ def violations(app: App) -> Iterator[Problem]:
     yield from _secrets(app)
     yield from _limits(app)
     yield from _container(app)
-    yield from _check(app)
-    yield from _readiness(app)
+    yield from check_problems(app)
+    yield from readiness_problems(app)
     yield from _migration(app)
     yield from _resident(app)
     for index, constraint in enumerate(app.constraints):
         yield from (Problem(f"/constraints({index})", e) for e in constraint_errors(constraint))
-    for index, check in enumerate(app.health_checks):
-        at = f"/healthChecks({index})"
-        yield from _health_check(app, check, at)
-    if sum(check.protocol.value.startswith("MESOS_") for check in app.health_checks) > 1:
-        yield Problem("/healthChecks", "AppDefinition can contain at most one Mesos health check")
-    if sum(check.protocol.is_run_by_agent for check in app.health_checks) > 1:
-        yield Problem("/healthChecks", "an agent runs at most one health check of a task")
+    yield from health_problems(app)
 
 
 def _command(app: App) -> Iterator[Problem]:
@@ -139,16 +135,16 @@ def _ports(app: App) -> Iterator[Problem]:
     elif app.port_definitions:
         yield Problem("/portDefinitions", "portDefinitions are only allowed with host-networking")
     for index, definition in enumerate(app.port_definitions or ()):
-        yield from _in_range(f"/portDefinitions({index})/port", definition.port)
+        yield from in_range(f"/portDefinitions({index})/port", definition.port)
     yield from _unique("/portDefinitions", [d.name for d in app.port_definitions or () if d.name])
     fixed = [d.port for d in app.port_definitions or () if d.port]
     yield from _unique("/portDefinitions", fixed)
     names = {network.name for network in app.networks}
     for index, mapping in enumerate(app.mappings):
         at = f"/container/portMappings({index})"
-        yield from _in_range(f"{at}/containerPort", mapping.container_port)
-        yield from _in_range(f"{at}/hostPort", mapping.host_port or 0)
-        yield from _in_range(f"{at}/servicePort", mapping.service_port)
+        yield from in_range(f"{at}/containerPort", mapping.container_port)
+        yield from in_range(f"{at}/hostPort", mapping.host_port or 0)
+        yield from in_range(f"{at}/servicePort", mapping.service_port)
         for name in mapping.network_names:
             if name not in names:
                 yield Problem(f"{at}/networkNames", f"{name!r} is no network of the app")
@@ -255,33 +251,11 @@ def _resident(app: App) -> Iterator[Problem]:
         yield Problem("/role", "must not be '*' with persistent volumes, which are reserved")
     if app.upgrade_strategy.maximum_over_capacity != 0:
         yield Problem("/upgradeStrategy/maximumOverCapacity", "must be 0 for persistent volumes")
+    if len({*(app.accepted_resource_roles or ())}) > 1:
+        words = "must not mix reserved and unreserved resources with persistent volumes"
+        yield Problem("/acceptedResourceRoles", words)
     if app.container is not None and app.container.is_docker:
         yield Problem("/container/type", "persistent volumes need the Mesos containerizer")
-
-
-def _check(app: App) -> Iterator[Problem]:
-    check = app.check
-    if check is None:
-        return
-    if sum(part is not None for part in (check.http, check.tcp, check.exec)) != 1:
-        yield Problem("/check", "must have exactly one of http, tcp and exec")
-    for name, part in (("http", check.http), ("tcp", check.tcp)):
-        if part is not None:
-            yield from _checked_port(app, part, f"/check/{name}")
-    if check.http is not None and check.http.scheme.lower() not in ("http", "https"):
-        yield Problem("/check/http/scheme", "is neither HTTP nor HTTPS")
-    if check.exec is not None:
-        command = check.exec.command
-        if (not command.shell) == (not command.argv):
-            yield Problem("/check/exec/command", "must have either a shell or an argv")
-    times = {
-        "intervalSeconds": check.interval_seconds,
-        "timeoutSeconds": check.timeout_seconds,
-        "delaySeconds": check.delay_seconds,
-    }
-    for key, value in times.items():
-        if not 0 <= value < 1e9:
-            yield Problem(f"/check/{key}", f"got {value:g}, expected 0 or more")
 
 
 def _migration(app: App) -> Iterator[Problem]:
@@ -294,39 +268,6 @@ def _migration(app: App) -> Iterator[Problem]:
     for name in ("DCOS_PACKAGE_FRAMEWORK_NAME", "DCOS_MIGRATION_API_PATH"):
         if not app.labels.get(name):
             yield Problem("/labels", f"DCOS_MIGRATION_API_VERSION needs {name}")
-
-
-def _readiness(app: App) -> Iterator[Problem]:
-    if len(app.readiness_checks) > 1:
-        yield Problem("/readinessChecks", "must have at most one element")
-    ports = app.port_definitions or () if app.is_on_host_network else app.mappings
-    names = {port.name for port in ports}
-    for index, check in enumerate(app.readiness_checks):
-        at = f"/readinessChecks({index})"
-        if check.protocol not in ("HTTP", "HTTPS"):
-            yield Problem(f"{at}/protocol", "is neither HTTP nor HTTPS")
-        if not check.path.startswith("/"):
-            yield Problem(f"{at}/path", "must begin with /")
-        if not check.name:
-            yield Problem(f"{at}/name", "must not be empty")
-        if check.port_name not in names:
-            words = "must be the name of a port definition or mapping"
-            yield Problem(f"{at}/portName", f"'{check.port_name}' {words}")
-        if not 0 < check.timeout_seconds < check.interval_seconds < MOST:
-            yield Problem(f"{at}/timeoutSeconds", "must be positive and less than intervalSeconds")
-        if not check.http_status_codes_for_ready:
-            yield Problem(f"{at}/httpStatusCodesForReady", "must not be empty")
-
-
-def _checked_port(app: App, check: HttpCheck | TcpCheck, at: str) -> Iterator[Problem]:
-    if check.port is not None:
-        yield from _in_range(f"{at}/port", check.port)
-        if check.port_index is not None:
-            yield Problem(at, "port and portIndex must not both be set")
-        return
-    ports = app.port_definitions if app.is_on_host_network else app.mappings
-    if not 0 <= (check.port_index or 0) < len(ports or ()):
-        yield Problem(f"{at}/portIndex", "must address one of the app's ports")
 
 
 def constraint_errors(parts: tuple[str, ...]) -> Iterator[str]:
@@ -357,48 +298,8 @@ def constraint_errors(parts: tuple[str, ...]) -> Iterator[str]:
         yield "Value was empty or has other characters than a-z A-Z 0-9 _ / . - for IS"
 
 
-def _health_check(app: App, check: HealthCheck, at: str) -> Iterator[Problem]:
-    if check.protocol is HealthProtocol.COMMAND:
-        if check.command is None or not check.command.value:
-            yield Problem(f"{at}/command", "must be set for protocol COMMAND")
-    elif check.command is not None:
-        yield Problem(f"{at}/command", f"must not be set for protocol {check.protocol}")
-    elif check.port is not None:
-        yield from _in_range(f"{at}/port", check.port)
-        if check.port_index is not None:
-            yield Problem(at, "port and portIndex must not both be set")
-    else:
-        ports = app.port_definitions if app.is_on_host_network else app.mappings
-        if not 0 <= (check.port_index or 0) < len(ports or ()):
-            yield Problem(
-                f"{at}/portIndex",
-                "Health check port indices must address an element of the ports array or"
-                " container port mappings.",
-            )
-    if check.path is not None and not check.path.startswith("/"):
-        yield Problem(f"{at}/path", "must begin with /")
-    if check.ip_protocol != "IPv4":
-        yield Problem(f"{at}/ipProtocol", "must be IPv4")
-    least = {
-        "gracePeriodSeconds": check.grace_period_seconds,
-        "maxConsecutiveFailures": check.max_consecutive_failures,
-        "delaySeconds": check.delay_seconds,
-    }
-    for key, value in least.items():
-        if not 0 <= value < 1e9:
-            yield Problem(f"{at}/{key}", f"got {value:g}, expected 0 or more")
-    for key, value in (("interval", check.interval_seconds), ("timeout", check.timeout_seconds)):
-        if not 0 < value < 1e9:
-            yield Problem(f"{at}/{key}Seconds", f"got {value:g}, expected more than 0")
-
-
 def _is_positive(text: str | None) -> bool:
     return text is not None and text.isascii() and text.isdecimal() and int(text) > 0
-
-
-def _in_range(path: str, port: int) -> Iterator[Problem]:
-    if not 0 <= port < 65536:
-        yield Problem(path, f"{port} is not a port")
 
 
 def _unique(path: str, values: Iterable[object]) -> Iterator[Problem]:

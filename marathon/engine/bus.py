@@ -1,13 +1,15 @@
 """The event stream inside the process: one publisher, many readers, at most once."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from phalanx.marathon.model.moment import moment
 
-MAX_BEHIND = 1024
+MAX_BEHIND = 1024  # of a reader that has not read for so many seconds; a burst is not its fault
+PATIENCE_SECONDS = 2.0
+MOST_BEHIND = 100_000
 
 Happening = Mapping[str, object]
 
@@ -17,11 +19,31 @@ class Reader:
 
     def __init__(self, kinds: Collection[str]) -> None:
         self._kinds = frozenset(kinds)
-        self.queue: asyncio.Queue[Happening | None] = asyncio.Queue()
+        self._waiting: deque[tuple[float, Happening | None]] = deque()  # with when each came
+        self._arrived = asyncio.Event()
 
     def wants(self, kind: str) -> bool:
         """Tell whether the reader asked for events of this kind."""
         return not self._kinds or kind in self._kinds
+
+    async def next(self) -> Happening | None:
+        """Return the next event once there is one; None at the end."""
+        while not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._waiting.popleft()[1]
+
+    def put(self, happening: Happening | None, now: float) -> None:
+        """Let the reader have an event, or its end."""
+        self._waiting.append((now, happening))
+        self._arrived.set()
+
+    def is_behind(self, now: float) -> bool:
+        """Tell whether the reader is too slow for what happens."""
+        unread = len(self._waiting)
+        if unread < MAX_BEHIND:
+            return False
+        return unread >= MOST_BEHIND or now - self._waiting[0][0] > PATIENCE_SECONDS
 
 
 class Bus:
@@ -37,13 +59,14 @@ class Bus:
         self.told[kind] += 1
         if "taskStatus" in fields:
             self.told[f"{kind}:{fields['taskStatus']}"] += 1
-        happening = {**fields, "eventType": kind, "timestamp": moment(self._clock())}
+        now = self._clock()
+        happening = {**fields, "eventType": kind, "timestamp": moment(now)}
         for reader in [reader for reader in self._readers if reader.wants(kind)]:
-            if reader.queue.qsize() >= MAX_BEHIND:
+            if reader.is_behind(now):
                 self._readers.discard(reader)
-                reader.queue.put_nowait(None)
+                reader.put(None, now)
             else:
-                reader.queue.put_nowait(happening)
+                reader.put(happening, now)
 
     def tell(self, kind: str, make: Callable[[], Mapping[str, object]]) -> None:
         """Tell that something happened; *make* gives the fields, if anybody reads them."""

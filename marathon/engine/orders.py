@@ -8,7 +8,7 @@ import msgspec
 from phalanx.core.error import ConflictError, NotFoundError, PhalanxError
 from phalanx.marathon.definition.render import render_app
 from phalanx.marathon.engine.board import Board
-from phalanx.marathon.engine.story import tell_checks, tell_end, tell_step
+from phalanx.marathon.engine.story import tell_cancelled, tell_checks, tell_end, tell_step
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.deployment import Deployment
 from phalanx.marathon.model.group import Past, Root, root_before
@@ -118,7 +118,7 @@ class Orders:
         async with board.lock:
             deployment = self._deployment(deployment_id)
             await board.ledger.remove_deployment(deployment_id)
-            tell_end(board.bus, deployment, reason="The upgrade has been cancelled")
+            tell_cancelled(board.bus, deployment)
         board.poke()
 
     async def kill(self, instances: Iterable[Instance], *, wipe: bool = False) -> None:
@@ -175,7 +175,7 @@ class Orders:
             )
         for conflict in conflicts:
             await board.ledger.remove_deployment(conflict.id)
-            tell_end(board.bus, conflict, reason="The upgrade has been cancelled")
+            tell_cancelled(board.bus, conflict)
 
     def _tell(self, deployment: Deployment, origin: Origin) -> None:
         bus = self._board.bus

@@ -7,7 +7,7 @@ from phalanx.marathon.definition.render import render_app, render_check
 from phalanx.marathon.engine.bus import Bus
 from phalanx.marathon.model.app import App, HealthCheck
 from phalanx.marathon.model.deployment import Action, Deployment
-from phalanx.marathon.model.instance import Instance
+from phalanx.marathon.model.instance import Instance, parse_task_id
 from phalanx.marathon.schedule.health import Health
 from phalanx.mesos.v1.mesos import TaskState
 
@@ -48,6 +48,12 @@ def tell_step(bus: Bus, kind: str, deployment: Deployment) -> None:
     """Tell ``deployment_info`` or ``deployment_step_success`` of the present step."""
     actions = [action_view(action) for action in deployment.actions]
     bus.tell(kind, lambda: {"plan": plan_of(deployment), "currentStep": {"actions": actions}})
+
+
+def tell_cancelled(bus: Bus, deployment: Deployment) -> None:
+    """Tell that a deployment was ended in the middle of a step."""
+    tell_step(bus, "deployment_step_failure", deployment)
+    tell_end(bus, deployment, reason="The upgrade has been cancelled")
 
 
 def tell_end(bus: Bus, deployment: Deployment, *, reason: str | None = None) -> None:
@@ -103,6 +109,19 @@ def tell_health(bus: Bus, instance: Instance, health: Health) -> None:
         runSpecId=instance.app_id,
         runSpecVersion=instance.version,
         healthy=health.alive,
+    )
+
+
+def tell_unknown_end(bus: Bus, task_id: str, state: TaskState) -> None:
+    """Tell that a task of an instance that nobody knows ended."""
+    named = parse_task_id(task_id)
+    instance_id = task_id if named is None else named.instance_id
+    words = "GONE" if state is TaskState.TASK_LOST else state.value.removeprefix("TASK_")
+    bus.publish(
+        "unknown_instance_terminated_event",
+        instanceId=instance_id,
+        runSpecId="/" + instance_id.partition(".instance-")[0].replace("_", "/"),
+        condition="".join(word.capitalize() for word in words.split("_")),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from phalanx.marathon.engine.board import TERMINATIONS, Board, Termination
-from phalanx.marathon.engine.story import tell_health, tell_status
+from phalanx.marathon.engine.story import tell_health, tell_status, tell_unknown_end
 from phalanx.marathon.ledger.ledger import Failure
 from phalanx.marathon.model.app import HealthCheck
 from phalanx.marathon.model.instance import APP, Instance, parse_task_id
@@ -54,6 +54,8 @@ async def take_update(board: Board, status: TaskStatus, kill: Callable[[TaskStat
         if status.state not in _NOT_ALIVE:
             log.info("unknown_task_found", task=status.task_id.value, state=status.state)
             kill(status)
+        elif status.state in TERMINAL:
+            tell_unknown_end(board.bus, status.task_id.value, status.state)
         return
     spec = ledger.specs.get(instance.app_id)
     state, message = state_of(status), status.message or ""

@@ -311,7 +311,12 @@ async def running_marathon(
             rounds.settle()
             readiness.settle()
 
-        client = SchedulerClient(session, Listed([master.address]), backoff=lambda _: 0.01)
+        client = SchedulerClient(
+            session,
+            Listed([master.address]),
+            backoff=lambda _: 0.01,
+            lost=lambda: board.bus.publish("scheduler_disconnected_event"),
+        )
         desk = Desk(
             board=board,
             orders=Orders(board),

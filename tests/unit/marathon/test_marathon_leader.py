@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from aiohttp.test_utils import TestServer
 from tests.unit.marathon.conftest import FakeMaster, Marathon, running_marathon
+from yarl import URL
 
 from phalanx.core.coordination import Coordination
 from phalanx.core.error import UnavailableError
@@ -156,6 +157,56 @@ async def test_a_follower_answers_what_the_leader_answers(leading: Marathon) -> 
         assert await passed.json() == await direct.json()
         assert (await passed.json())["app"]["labels"] == {"k": "ü" * 5000}
         assert passed.headers["X-Marathon-Leader"] == leading.url
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("POST", "/v2/apps", {"id": "/new", "cmd": "x", "instances": 0}, 201),
+        ("PUT", "/v2/apps//b", {"cmd": "x", "instances": 0}, 201),
+        ("PATCH", "/v2/apps/none", {"cmd": "x"}, 404),
+        ("PUT", "/v2/groups", {"id": "/g"}, 200),
+        ("HEAD", "/v2/pods", None, 200),
+        ("OPTIONS", "/v2/apps", None, 200),
+        ("DELETE", "/v2/apps/none", None, 404),
+        ("DELETE", "/v2/queue/none/delay", None, 404),
+        ("GET", "/v2/nothing%2Fat%20all", None, 404),
+        ("POST", "/v2/info", {}, 405),
+        ("POST", "/v2/apps", {"id": "/new", "cmd": "x", "cpus": -1}, 422),
+    ],
+)
+async def test_every_verb_and_every_error_is_passed_on(
+    leading: Marathon, method: str, path: str, body: object, expected: int
+) -> None:
+    async with follower(host_of(leading.url)) as url, aiohttp.ClientSession() as session:
+        passed = await session.request(method, URL(url + path, encoded=True), json=body)
+
+        assert passed.status == expected
+        assert passed.headers["X-Marathon-Leader"] == leading.url
+        if expected >= 400:
+            assert "message" in await passed.json()
+
+
+async def test_nobody_gets_compressed_what_he_did_not_ask_for(leading: Marathon) -> None:
+    async with follower(host_of(leading.url)) as url, aiohttp.ClientSession() as session:
+        passed = await session.get(f"{url}/v2/info", skip_auto_headers=["Accept-Encoding"])
+
+        assert "Content-Encoding" not in passed.headers
+
+
+async def test_a_leader_that_ends_in_the_middle_of_its_answer_is_named() -> None:
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")
+        writer.close()
+
+    server = await asyncio.start_server(half, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, follower(f"127.0.0.1:{port}") as url, aiohttp.ClientSession() as session:
+        answer = await session.get(f"{url}/v2/apps")
+
+        assert answer.status == 502
+        assert "does not answer" in (await answer.json())["message"]
 
 
 async def test_ping_and_metrics_are_the_followers_own() -> None:

@@ -93,6 +93,7 @@ async def test_what_is_gone_is_not_found(marathon: Marathon, path: str) -> None:
 
 
 async def test_long_answers_are_compressed_for_who_asks(marathon: Marathon) -> None:
+    await marathon.until("/v2/info", lambda info: info["frameworkId"] is not None)
     plain = await marathon.request("GET", "/v2/info", headers={"Accept-Encoding": "identity"})
     packed = await marathon.request("GET", "/v2/info", headers={"Accept-Encoding": "gzip"})
 
@@ -337,7 +338,7 @@ async def test_health_checks_are_told_of(marathon: Marathon) -> None:
         await marathon.ask("PUT", "/v2/apps/web?force=true", {"labels": {"a": "b"}})
         await marathon.ask("PUT", "/v2/apps/web?force=true", {"healthChecks": []})
 
-    seen = [reader.queue.get_nowait() for _ in range(reader.queue.qsize())]
+    seen = [await reader.next() for _ in range(2)]
     assert [event["eventType"] for event in seen if event is not None] == list(kinds[:2])
     assert seen[0] is not None
     added = seen[0]["healthCheck"]
