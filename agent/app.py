@@ -376,6 +376,7 @@ def _station(
         sender=sender,
         clock=time.time,
         new_uuid=lambda: uuid4().bytes,
+        drain_seconds=config.seconds("vip_drain_timeout"),
     )
 
 

@@ -30,6 +30,7 @@ DURATIONS = (
     "executor_registration_timeout",
     "executor_reregistration_timeout",
     "executor_shutdown_grace_period",
+    "vip_drain_timeout",
     "http_heartbeat_interval",
     "recovery_timeout",
     "docker_remove_delay",
@@ -162,6 +163,10 @@ class AgentConfig:
     )
     executor_shutdown_grace_period: str = setting(
         "how long an executor may take to end that was told to", default="5secs"
+    )
+    vip_drain_timeout: str = setting(
+        "how long a task behind a VIP serves on after TASK_KILLING, before it is told to end",
+        default="1secs",
     )
     executor_environment_variables: str = setting(
         "variables of every command and executor, below their own", default="", metavar="JSON"

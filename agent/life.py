@@ -1,6 +1,7 @@
 """One task, from its launch or its recovery until nothing is left of its container."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from phalanx.mesos.v1.mesos import (
     ContainerStatus,
     ExecutorID,
     NetworkInfo,
+    TaskInfo,
     TaskResourceLimitation,
     TaskState,
     TaskStatus,
@@ -168,7 +170,7 @@ class TaskLife:
 
     async def _carry_out(self, kill: Kill) -> None:
         loop = asyncio.get_running_loop()
-        pause = drain_seconds(self.record, kill)
+        pause = drain_seconds(self.record, kill, self._station.drain_seconds, beside=self._beside())
         when = loop.time() + pause + kill.grace_seconds
         is_first = self._kill_timer is None
         if self._kill_timer is not None:
@@ -186,6 +188,10 @@ class TaskLife:
                 self._drain_timer = loop.call_later(pause, end)
             else:
                 self._station.containerizer.terminate(self._id)
+
+    def _beside(self) -> Iterable[TaskInfo]:
+        """Return the tasks that run together with it."""
+        return ()
 
     async def _prepare(self) -> None:
         """Wait for what the container needs beside itself; raise ContainerError."""

@@ -25,6 +25,7 @@ class Station:
     sender: UpdateSender
     clock: Callable[[], float]
     new_uuid: Callable[[], bytes]
+    drain_seconds: float = 0.0  # for which a task behind a VIP serves on after TASK_KILLING
 
 
 def hostname_of(task: TaskInfo, container_id: str) -> str:

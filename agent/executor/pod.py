@@ -95,6 +95,7 @@ class Pod:
             self.sandbox / "containers" / child,
             executor=self.record.executor,
             pod_ready=self._wait_ready,
+            beside=lambda one: [other.record.task for other in self._group_of(one)],
             ended=self._task_ended,
             removed=lambda: self._task_removed(name),
         )
@@ -216,12 +217,15 @@ class Pod:
     async def _task_ended(self, task: PodTask, end: Ending) -> None:
         """Kill the rest of a group that one task has failed, or was killed."""
         if end.state in CONTAGIOUS:
-            for name in task.record.group:
-                other = self.tasks.get(name)
-                if other is not None and other is not task and not other.is_over:
-                    grace = grace_seconds(other.record.task.kill_policy)
-                    await other.kill(Kill(grace_seconds=grace))
+            for other in self._group_of(task):
+                grace = grace_seconds(other.record.task.kill_policy)
+                await other.kill(Kill(grace_seconds=grace))
         self._start(self._hold())
+
+    def _group_of(self, task: PodTask) -> list[PodTask]:
+        """Return the other tasks of a task's group that are not over."""
+        others = (self.tasks.get(name) for name in task.record.group)
+        return [each for each in others if each not in (None, task) and not each.is_over]
 
     def _task_removed(self, name: str) -> None:
         self._present.discard(name)

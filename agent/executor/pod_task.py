@@ -1,6 +1,6 @@
 """One task of a group: a life as any, in a container nested in its pod's."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from phalanx.agent.task.ending import Ending
 from phalanx.agent.task.record import Checkpoint, TaskRecord
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.mesos import ExecutorInfo
+from phalanx.mesos.v1.mesos import ExecutorInfo, TaskInfo
 
 Ended = Callable[["PodTask", Ending], Awaitable[None]]
 
@@ -20,8 +20,9 @@ Ended = Callable[["PodTask", Ending], Awaitable[None]]
 class PodTask(TaskLife):
     """A task of a group; *pod_ready* waits for the container that it is nested in.
 
-    *ended* is called with how it ended, once that has been told and before its
-    container is removed, *removed* when that is gone too.
+    *beside* returns the other tasks of its group that are not over. *ended* is
+    called with how it ended, once that has been told and before its container
+    is removed, *removed* when that is gone too.
     """
 
     def __init__(
@@ -33,12 +34,14 @@ class PodTask(TaskLife):
         *,
         executor: ExecutorInfo,
         pod_ready: Callable[[], Awaitable[None]],
+        beside: Callable[["PodTask"], Iterable[TaskInfo]],
         ended: Ended,
         removed: Callable[[], None],
     ) -> None:
         super().__init__(station, record, checkpoint, sandbox)
         self._executor = executor
         self._pod_ready = pod_ready
+        self._others = beside
         self._ended = ended
         self._removed = removed
 
@@ -51,6 +54,9 @@ class PodTask(TaskLife):
         """Tell that it is lost with its pod."""
         if not self.is_over:
             await self._end(end)
+
+    def _beside(self) -> Iterable[TaskInfo]:
+        return self._others(self)
 
     async def _prepare(self) -> None:
         """Wait for the pod, and make the task's sandbox known by the task's name."""

@@ -1,6 +1,7 @@
 """What the agent keeps of a task, in files that outlive it (reference mesos §4.7)."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,6 @@ from phalanx.mesos.v1.mesos import FrameworkInfo, KillPolicy, TaskInfo
 M = TypeVar("M", bound=Message)
 
 DEFAULT_GRACE_SECONDS = 3.0
-DRAIN_SECONDS = 1.0  # twice what the slowest node is promised to take to hear of a kill
 INFO = "task.info"
 UPDATES = "task.updates"
 KILL = "task.kill"
@@ -70,15 +70,20 @@ def grace_seconds(*policies: KillPolicy | None) -> float:
     return DEFAULT_GRACE_SECONDS
 
 
-def drain_seconds(record: TaskRecord, kill: Kill) -> float:
+def drain_seconds(
+    record: TaskRecord, kill: Kill, seconds: float, *, beside: Iterable[TaskInfo] = ()
+) -> float:
     """Return how long a task goes on serving after TASK_KILLING has been told.
 
-    Behind a VIP, that is how long every node may take to stop sending it new
-    connections. Nobody is told if the framework does not know TASK_KILLING, a
-    task that is unhealthy gets none already, and without a grace there is no time.
+    Behind a VIP that is *seconds*: how long every node may take to stop sending
+    it new connections. So it is if one of those *beside* it in its pod is behind
+    a VIP, and may need it. Nobody is told if the framework does not know
+    TASK_KILLING, a task that is unhealthy gets none already, and without a grace
+    there is no time.
     """
     is_told = record.has_capability("TASK_KILLING_STATE") and kill.healthy is not False
-    return DRAIN_SECONDS if is_told and kill.grace_seconds > 0 and _has_vip(record.task) else 0.0
+    is_needed = is_told and kill.grace_seconds > 0 and any(map(_has_vip, (record.task, *beside)))
+    return seconds if is_needed else 0.0
 
 
 def _has_vip(task: TaskInfo) -> bool:

@@ -243,7 +243,27 @@ def test_a_task_behind_a_vip_goes_on_until_all_know_of_its_end(
         framework_info=from_json(FrameworkInfo, framework), task=task_info(**task), container_id="c"
     )
 
-    assert (drain_seconds(record, kill) > 0) == is_drained
+    assert drain_seconds(record, kill, 1.5) == (1.5 if is_drained else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("beside", "is_drained"),
+    [
+        pytest.param([BEHIND_VIP], True, id="needed-by-another"),
+        pytest.param([{}], False, id="nobody-serves"),
+        pytest.param([], False, id="alone"),
+    ],
+)
+def test_a_task_that_a_serving_one_of_its_pod_may_need_goes_on_as_long(
+    beside: list[dict[str, Any]], is_drained: bool
+) -> None:
+    framework = {"user": "root", "name": "m", "capabilities": [{"type": x} for x in TOLD]}
+    record = TaskRecord(
+        framework_info=from_json(FrameworkInfo, framework), task=task_info(), container_id="c"
+    )
+    others = [task_info(**each) for each in beside]
+
+    assert (drain_seconds(record, Kill(), 1.0, beside=others) > 0) == is_drained
 
 
 def test_a_checkpoint_gives_back_what_it_was_given(tmp_path: Path) -> None:
