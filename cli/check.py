@@ -1,8 +1,12 @@
-"""``phalanx network check``: what a change of policies would open and close; changes nothing."""
+"""``phalanx network check``: what a change of policies and networks would open and close.
+
+It changes nothing.
+"""
 
 import argparse
 import json
 import urllib.request
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,17 +16,36 @@ from rich.table import Table
 from phalanx.cli.client import TIMEOUT_SECONDS
 from phalanx.cli.policy import read_document
 from phalanx.core.error import InvalidError, UnavailableError
-from phalanx.master.network.policy import PolicyDocument, parse_tier
+from phalanx.master.network.definition import (
+    Ground,
+    NetworkChange,
+    NetworkSpec,
+    changed_network,
+    new_network,
+)
+from phalanx.master.network.policy import PolicyDocument, PolicySpec, parse_tier
 from phalanx.master.network.policy import read_document as read_policies
 from phalanx.net.feed.record import Heartbeat, Numbered, after, decode
 from phalanx.net.isolation.compare import Effect, compare
+from phalanx.net.model.objects import Network
 from phalanx.net.model.view import View
+
+
+class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is asked about: all policies as they shall be, if given, and changes of networks."""
+
+    policies: tuple[PolicySpec, ...] | None = None
+    networks: tuple[dict[str, Any], ...] = ()
 
 
 def add_check(verbs: Any) -> None:  # noqa: ANN401 - argparse's class is private
     """Add the verb to those of ``phalanx network``."""
-    check = verbs.add_parser("check", help="say what a file of policies would open and close")
-    check.add_argument("file", help="as phalanx policy apply takes it; - for standard input")
+    check = verbs.add_parser("check", help="say what a file would open and close")
+    check.add_argument(
+        "file",
+        help="policies as phalanx policy apply takes them, and a list of networks: new ones,"
+        ' what is to be otherwise of those there are, or "delete": true; - for standard input',
+    )
     check.add_argument("--tier", choices=("network", "cluster"), help="of those of one tier")
     check.add_argument("--json", action="store_true", help="print it as JSON")
 
@@ -30,13 +53,17 @@ def add_check(verbs: Any) -> None:  # noqa: ANN401 - argparse's class is private
 def check(given: argparse.Namespace) -> int:
     """Print what would pass and does not, and the other way round; return 0."""
     try:
-        document = msgspec.convert(read_document(given.file), PolicyDocument)
+        document = msgspec.convert(read_document(given.file), Document)
     except msgspec.ValidationError as error:
         raise InvalidError(f"{given.file}: {error}") from error
     view = read_view(given.master)
     tier = None if given.tier is None else parse_tier(given.tier)
-    policies = read_policies(document, view.policies, view.networks, tier=tier)
-    effects = compare(view, msgspec.structs.replace(view, policies=policies))
+    networks = changed_networks(view, document.networks)
+    policies = view.policies
+    if document.policies is not None:
+        wanted = PolicyDocument(document.policies)
+        policies = read_policies(wanted, view.policies, networks, tier=tier)
+    effects = compare(view, msgspec.structs.replace(view, networks=networks, policies=policies))
     if given.json:
         print(json.dumps([_json(effect) for effect in effects], indent=2))
     elif not effects:
@@ -52,6 +79,37 @@ def check(given: argparse.Namespace) -> int:
 
 PATH = "/v1/feed"
 ROW = ("change", "source", "destination", "protocol", "ports", "because")
+
+
+def changed_networks(view: View, changes: Sequence[Mapping[str, Any]]) -> Mapping[str, Network]:
+    """Return the networks of *view* after *changes*; raise InvalidError or ConflictError.
+
+    Where VIPs lie in this cluster is the master's to know: that is not looked at.
+    """
+    found = dict(view.networks)
+    nodes = [node.address for node in view.nodes.values()]
+    for number, change in enumerate(changes):
+        name = change.get("name")
+        try:
+            if name in found and change.get("delete") is True:
+                del found[name]
+            elif name in found:
+                rest = {key: value for key, value in change.items() if key != "name"}
+                leases = [each for each in view.subnets.values() if each.network == name]
+                found[name] = changed_network(
+                    found[name],
+                    msgspec.convert(rest, NetworkChange),
+                    found,
+                    ground=Ground(),
+                    nodes=nodes,
+                    leases=leases,
+                )
+            else:
+                spec = msgspec.convert(change, NetworkSpec)
+                found[spec.name] = new_network(spec, found, ground=Ground(), nodes=nodes)
+        except (msgspec.ValidationError, InvalidError) as error:
+            raise InvalidError(f"networks[{number}]: {error}") from error
+    return found
 
 
 def _json(effect: Effect) -> dict[str, str]:

@@ -71,6 +71,11 @@ class Finder:
             label in self._labels for label in task.labels
         )
 
+    def around(self, address: int) -> Signature:
+        """Return the selectors of prefixes that select an address."""
+        place = self._place(address)
+        return self.pieces[place][1] if place >= 0 else ()
+
     def signature(self, address: int, tasks: Iterable[Task]) -> Signature | None:
         """Return the signature of a container's address; None if nobody selects it as one."""
         texts: set[str] = set()
@@ -80,14 +85,16 @@ class Finder:
                 texts.update(self._apps[task.discovery_name])
         if not texts:
             return None
-        place = bisect_right(self._firsts, address) - 1
-        if place >= 0 and address > self.pieces[place][0][1]:
-            place = -1
+        place = self._place(address)
         key = frozenset(texts), place
         if key not in self._known:
             around = self.pieces[place][1] if place >= 0 else ()
             self._known[key] = tuple(sorted(texts.union(around)))
         return self._known[key]
+
+    def _place(self, address: int) -> int:
+        place = bisect_right(self._firsts, address) - 1
+        return place if place >= 0 and address <= self.pieces[place][0][1] else -1
 
 
 def follow_ends(

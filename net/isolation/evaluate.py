@@ -5,6 +5,7 @@ what is compiled for the kernel, so that each can be held against the other.
 """
 
 from collections import defaultdict
+from copy import copy
 from dataclasses import dataclass
 
 from phalanx.net.model.objects import Action, Direction, IPAddress, Network, Policy, Task
@@ -64,6 +65,16 @@ class Evaluator:
             return egress
         ingress = self._decide(packet, Direction.INGRESS, other, own)
         return egress if ingress.is_allowed and ingress.policy is None else ingress
+
+    def about(self, source: IPAddress, destination: IPAddress) -> "Evaluator":
+        """Return an evaluator of packets between these two only: most policies say nothing."""
+        narrow = copy(self)
+        narrow._policies = [
+            each
+            for each in self._policies
+            if self._selects(each[1], source) and self._selects(each[2], destination)
+        ]
+        return narrow
 
     def network_of(self, address: IPAddress) -> Network | None:
         """Return the virtual network that an address lies in."""
