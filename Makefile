@@ -19,7 +19,7 @@ help: ## List the targets
 
 setup: .setup-stamp ## Install OS packages and the virtual environment in .venv
 
-setup-bench: .setup-stamp ## Unpack what lb-path races against into .bench: nginx, wrk, HAProxy
+setup-bench: .setup-stamp ## Unpack what benchmarks need into .bench: nginx, wrk, HAProxy, iperf3, dnsperf, dnsmasq, unbound
 	$(SUDO) scripts/setup-bench
 
 demo: .setup-stamp ## Run the main job and print what it proved; KEEP=1 leaves the cluster up

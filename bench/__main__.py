@@ -1,6 +1,7 @@
 """``python bench NAME [--json]``: run one claim's script; without a name, list them."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -10,6 +11,7 @@ from types import ModuleType
 from claim import Figure, report
 
 HERE = Path(__file__).parent
+UNPACKED = HERE.parent / ".bench" / "usr"  # what scripts/setup-bench fetched
 FRAME = {
     *("__main__", "claim", "daemons", "nameserver", "resolvers"),
     *("lb_client", "lb_guest", "lb_lab", "lb_table"),
@@ -26,6 +28,19 @@ def _module(name: str) -> ModuleType:
     return import_module(name.replace("-", "_"))
 
 
+def use_unpacked() -> None:
+    """Let every program that we start find what was unpacked, and its libraries, first."""
+    for name, places in (
+        ("PATH", [UNPACKED / "bin", UNPACKED / "sbin"]),
+        ("LD_LIBRARY_PATH", sorted(UNPACKED.glob("lib/*-linux-gnu"))),
+    ):
+        before = [os.environ[name]] if os.environ.get(name) else []
+        found = [*(str(place) for place in places if place.is_dir()), *before]
+        if found:
+            os.environ[name] = os.pathsep.join(found)
+    os.environ["PATH"] += os.pathsep + os.pathsep.join(("/usr/sbin", "/sbin"))
+
+
 def main() -> int:
     """Measure and print; the exit status is 1 if a goal is not held, 2 for an unknown name."""
     parser = argparse.ArgumentParser(prog="make bench NAME=…", description=__doc__)
@@ -40,6 +55,7 @@ def main() -> int:
     if given.name not in names():
         print(f"no claim named {given.name!r}; there are: {', '.join(names())}", file=sys.stderr)
         return 2
+    use_unpacked()
     measure: Callable[[], Sequence[Figure]] = _module(given.name).measure
     return report(given.name, measure(), as_json=given.json)
 

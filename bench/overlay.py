@@ -48,14 +48,14 @@ VTEP_MAC = "70:b3:d5:{:02x}:{:02x}:{:02x}"
 def measure() -> Sequence[Figure]:
     """Return the figures: tables first, then packets."""
     if shutil.which("iperf3") is None:
-        raise SystemExit("there is no iperf3 here: install the package iperf3")
+        raise SystemExit("iperf3 is not here: make setup-bench")
     return [*_tables(), *_packets()]
 
 
 # What a node programs
 
 
-def _view(*, has_ipv6: bool, remotes: int) -> View:
+def view_of(*, has_ipv6: bool, remotes: int) -> View:
     """Return a cluster of this node and *remotes* others, each with a lease of every network."""
     networks = [
         Network(
@@ -69,12 +69,13 @@ def _view(*, has_ipv6: bool, remotes: int) -> View:
         )
         for number in range(NETWORKS)
     ]
-    return View().changed([*networks, *_node(networks, 0)]).changed(
-        [item for number in range(1, remotes + 1) for item in _node(networks, number)]
+    return View().changed([*networks, *node_of(networks, 0)]).changed(
+        [item for number in range(1, remotes + 1) for item in node_of(networks, number)]
     )  # fmt: skip
 
 
-def _node(networks: Sequence[Network], number: int) -> list[Node | SubnetLease]:
+def node_of(networks: Sequence[Network], number: int) -> list[Node | SubnetLease]:
+    """Return a node and its lease of each network."""
     address = ME + number
     leases = [
         SubnetLease(
@@ -136,7 +137,7 @@ class _Tables:
 def _tables() -> Sequence[Figure]:
     figures = []
     for has_ipv6, what in ((False, "IPv4"), (True, "IPv4 and IPv6")):
-        view = _view(has_ipv6=has_ipv6, remotes=REMOTES)
+        view = view_of(has_ipv6=has_ipv6, remotes=REMOTES)
         with ExitStack() as stack:
             whole, join, leave = _in_new(stack, lambda ns, v=view, h=has_ipv6: _program(ns, v, h))
             classic = _in_new(stack, lambda ns, h=has_ipv6: _classic(ns, has_ipv6=h))
@@ -156,7 +157,7 @@ async def _program(netns: str, view: View, has_ipv6: bool) -> tuple[float, float
         joins, leaves = [], []
         networks = list(view.networks.values())
         for number in range(CHANGES):
-            comer = _node(networks, REMOTES + 1 + number)
+            comer = node_of(networks, REMOTES + 1 + number)
             larger = view.changed(comer)
             joins.append(await tables.reconcile(larger, resync=False))
             view = larger.changed([], [(item.kind, item.key) for item in comer])
@@ -171,11 +172,11 @@ async def _classic(netns: str, *, has_ipv6: bool) -> float:
 
     A node is a neighbour and a forwarding entry, and a route for each network.
     """
-    _run(netns, "ip", "link", "add", "vtep", "type", "vxlan", "id", "1024", "dstport", "64001")
-    _run(netns, "ip", "addr", "add", "44.0.0.1/8", "dev", "vtep")
-    _run(netns, "ip", "link", "set", "vtep", "up")
+    run_in(netns, "ip", "link", "add", "vtep", "type", "vxlan", "id", "1024", "dstport", "64001")
+    run_in(netns, "ip", "addr", "add", "44.0.0.1/8", "dev", "vtep")
+    run_in(netns, "ip", "link", "set", "vtep", "up")
     if has_ipv6:
-        _run(netns, "ip", "addr", "add", "fd44::1/64", "dev", "vtep", "nodad")
+        run_in(netns, "ip", "addr", "add", "fd44::1/64", "dev", "vtep", "nodad")
     entries, neighbours, routes = [], [], []
     for number in range(1, REMOTES + 1):
         mac = VTEP_MAC.format(number >> 16, number >> 8 & 255, number & 255)
@@ -195,17 +196,17 @@ async def _classic(netns: str, *, has_ipv6: bool) -> float:
     ipv4 = [line for line in routes if not line.startswith("-6")]
     ipv6 = [line.removeprefix("-6 ") for line in routes if line.startswith("-6")]
     begun = time.perf_counter()
-    _run(netns, "bridge", "-batch", "-", stdin="\n".join(entries))
-    _run(netns, "ip", "-batch", "-", stdin="\n".join([*neighbours, *ipv4]))
+    run_in(netns, "bridge", "-batch", "-", stdin="\n".join(entries))
+    run_in(netns, "ip", "-batch", "-", stdin="\n".join([*neighbours, *ipv4]))
     if ipv6:
-        _run(netns, "ip", "-6", "-batch", "-", stdin="\n".join(ipv6))
+        run_in(netns, "ip", "-6", "-batch", "-", stdin="\n".join(ipv6))
     return time.perf_counter() - begun
 
 
 def _in_new(stack: ExitStack, work: Callable[[str], Coroutine[Any, Any, Any]]) -> Any:  # noqa: ANN401 - whatever the work says
     """Do *work* in a fresh namespace that has this node's address."""
-    netns = _netns(stack, "tables")
-    _run(netns, "ip", "addr", "add", f"{ME}/16", "dev", "lo")
+    netns = made_netns(stack, "tables")
+    run_in(netns, "ip", "addr", "add", f"{ME}/16", "dev", "lo")
     # The kernel keeps fewer neighbours than a classic overlay of this size needs.
     for family in ("ipv4", "ipv6"):
         for name in ("gc_thresh3", "gc_thresh2"):
@@ -263,8 +264,8 @@ def _lay(stack: ExitStack) -> dict[str, str]:
 
     To 10.0/16 the way is plain, by the same links and hops.
     """
-    names = {short: _netns(stack, short) for short in ("n1", "n2", "c1", "c2")}
-    _run(
+    names = {short: made_netns(stack, short) for short in ("n1", "n2", "c1", "c2")}
+    run_in(
         names["n1"],
         "ip",
         "link",
@@ -280,8 +281,8 @@ def _lay(stack: ExitStack) -> dict[str, str]:
     for number in (1, 2):
         node, container = names[f"n{number}"], names[f"c{number}"]
         other = 3 - number
-        _run(node, "ip", "link", "add", "box", "type", "veth", "peer", "eth0", "netns", container)
-        _run(node, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        run_in(node, "ip", "link", "add", "box", "type", "veth", "peer", "eth0", "netns", container)
+        run_in(node, "sysctl", "-qw", "net.ipv4.ip_forward=1")
         commands = f"""addr add 198.18.0.{number}/16 dev eth0
             link set eth0 up
             addr add 9.0.{number}.1/24 dev box
@@ -289,14 +290,14 @@ def _lay(stack: ExitStack) -> dict[str, str]:
             link set box mtu 1450 up
             route add 10.0.{other}.0/24 via 198.18.0.{other} mtu 1450
             """
-        _run(node, "ip", "-batch", "-", stdin=commands)
+        run_in(node, "ip", "-batch", "-", stdin=commands)
         commands = f"""addr add 9.0.{number}.2/24 dev eth0
             addr add 10.0.{number}.2/24 dev eth0
             link set eth0 mtu 1450 up
             route add 9.0.{other}.0/24 via 9.0.{number}.1 src 9.0.{number}.2
             route add 10.0.{other}.0/24 via 10.0.{number}.1 src 10.0.{number}.2
             """
-        _run(container, "ip", "-batch", "-", stdin=commands)
+        run_in(container, "ip", "-batch", "-", stdin=commands)
     return names
 
 
@@ -335,31 +336,33 @@ async def _carry(names: dict[str, str]) -> None:
 
 def _rate(netns: str, to: str) -> float:
     """Return the rate of one TCP stream, in Gbit/s."""
-    said = json.loads(_run(netns, "iperf3", "-c", to, "-t", str(SECONDS), "-J"))
+    said = json.loads(run_in(netns, "iperf3", "-c", to, "-t", str(SECONDS), "-J"))
     return float(said["end"]["sum_received"]["bits_per_second"]) / 1e9
 
 
 def _trip(netns: str, to: str) -> float:
     """Return the mean round trip of a flood of echoes, in µs."""
-    said = _run(netns, "ping", "-q", "-f", "-c", str(PINGS), to)
+    said = run_in(netns, "ping", "-q", "-f", "-c", str(PINGS), to)
     found = re.search(r"= [\d.]+/([\d.]+)/", said)
     if found is None:
         raise SystemExit(f"ping said: {said}")
     return float(found[1]) * 1e3
 
 
-def _netns(stack: ExitStack, short: str) -> str:
+def made_netns(stack: ExitStack, short: str) -> str:
+    """Return the name of a namespace with lo up, which goes with *stack*."""
     name = f"phxbench-{os.getpid()}-{short}"
     subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
     subprocess.run(["ip", "netns", "add", name], check=True)
     stack.callback(
         subprocess.run, ["ip", "netns", "delete", name], check=False, capture_output=True
     )
-    _run(name, "ip", "link", "set", "lo", "up")
+    run_in(name, "ip", "link", "set", "lo", "up")
     return name
 
 
-def _run(netns: str, *command: str, stdin: str | None = None) -> str:
+def run_in(netns: str, *command: str, stdin: str | None = None) -> str:
+    """Return what a command prints in a namespace; end when it fails."""
     done = subprocess.run(
         ["ip", "netns", "exec", netns, *command],
         input=stdin,
