@@ -41,6 +41,7 @@ CAPABILITIES = (
     *("REGION_AWARE", "GPU_RESOURCES"),
 )
 ABDICATION_SECONDS = 0.5
+COLLECT_SECONDS = 10.0  # calls to the master leave cycles; a look takes 50 ms at 50,000 tasks
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -163,7 +164,7 @@ async def lead(config: MarathonConfig, coordination: Coordination, seat: Seat) -
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(scheduler.run())
             tasks.create_task(coordination.doubt())
-            tasks.create_task(collect_now_and_then())
+            tasks.create_task(collect_now_and_then(COLLECT_SECONDS))
             tasks.create_task(_step_down(abdicated))
 
 

@@ -1,4 +1,4 @@
-"""One simulated agent: its tasks are running as soon as they are launched; sans I/O."""
+"""One simulated agent: its tasks run, and are healthy, as soon as they are launched; sans I/O."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -172,6 +172,8 @@ class SimulatedAgent:
             held = Held(self._task(info.id, launch, executor))
             self.held[key] = held
             held.pending.extend(self._status(launch, state) for state in LAUNCH)
+            if launch.health_check is not None:
+                held.pending.append(self._status(launch, LAUNCH[-1], is_healthy=True))
             calls.append(self._next(held))
         return calls
 
@@ -264,12 +266,16 @@ class SimulatedAgent:
             limits=launch.limits,
         )
 
-    def _status(self, task: Task | TaskInfo, state: TaskState) -> TaskStatus:
+    def _status(
+        self, task: Task | TaskInfo, state: TaskState, *, is_healthy: bool = False
+    ) -> TaskStatus:
         network = NetworkInfo(ip_addresses=(IPAddress(ip_address=str(self.address)),))
         return TaskStatus(
             task_id=task.task_id,
             state=state,
             source="SOURCE_EXECUTOR",
+            healthy=True if is_healthy else None,
+            reason="REASON_TASK_HEALTH_CHECK_STATUS_UPDATED" if is_healthy else None,
             agent_id=task.agent_id,
             timestamp=self._clock(),
             uuid=self._new_uuid(),

@@ -30,7 +30,8 @@ from phalanx.mesos.v1.mesos import AgentInfo, FrameworkID, FrameworkInfo
 FIRST_ADDRESS = IPv4Address("10.64.0.1")
 HEARTBEAT = encode(AgentCall(type="HEARTBEAT"))
 RETRY_SECONDS = (0.1, 1.0)
-RESEND_BEATS = 10  # reference mesos §4.5: a first repetition after 10 s
+# Reference mesos §4.5: a first repetition after 10 s, then each after twice as long, to 10 min.
+RESEND_BEATS, MOST_RESEND_BEATS = 10, 600
 TASK = Resources.parse("cpus:0.1;mem:32")
 
 
@@ -111,10 +112,14 @@ class Fleet:
 async def _beat(connection: Connection, agent: SimulatedAgent) -> None:
     """Give signs of life, and now and then send again what nobody has acknowledged."""
     with suppress(OSError):
+        due, wait = RESEND_BEATS, RESEND_BEATS
         for beat in count(1):
             await connection.send((HEARTBEAT,))
-            if beat % RESEND_BEATS == 0:
-                await connection.send(map(encode, agent.resend()))
+            if beat >= due:
+                again = agent.resend()
+                await connection.send(map(encode, again))
+                wait = min(wait * 2, MOST_RESEND_BEATS) if again else RESEND_BEATS
+                due = beat + wait
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
