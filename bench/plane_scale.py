@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv6Address
 from multiprocessing import get_context
@@ -35,6 +35,7 @@ CHANGE_SECONDS = 120.0
 POLL_SECONDS = 0.002
 ASK_SECONDS = 0.002
 QUIET_SECONDS = 3.0
+APART_SECONDS = 0.25
 FEED_PORT = 5050
 NAME = "app1.marathon.mesos"
 RESOLVER = ("198.51.100.1", 53)
@@ -153,7 +154,7 @@ async def _measure(netns: str, place: Path, asker: Connection) -> Sequence[Figur
         Figure("start to in sync", "s", start, at_most, 20.0),
         Figure("start to in sync, CPU", "s", start_cpu, at_most, 20.0),
         *figures,
-        Figure("longest wait for a name, 40 changes", "ms", changing * 1e3, at_most, 50.0),
+        Figure("longest wait for a name, 80 changes", "ms", changing * 1e3, at_most, 50.0),
         Figure("longest wait for a name, resync", "ms", resync * 1e3, at_most, 50.0),
         Figure("memory", "MiB", memory, at_most, 1024.0),
     ]
@@ -171,22 +172,32 @@ async def _changes(source: FeedSource, plane: _Plane) -> Sequence[Figure]:
         networks = list(view.networks.values())
         return view.changed(overlay.node_of(networks, NODES + 1 + number))
 
-    for what, change, goal in (("a task", of_task, 50.0), ("a node", of_node, 50.0)):
-        taken, cpu = [], plane.cpu_seconds
+    for what, change in (("a task", of_task), ("a node", of_node)):
+        taken = []
         for number in range(CHANGES):
-            current = source.current
-            assert current is not None
-            view = change(current.view, number)
             begun = time.perf_counter()
-            source.publish(view, epoch="bench")
-            await plane.holds(current.position.sequence + 1, seconds=CHANGE_SECONDS)
+            sequence = _publish(source, change, number)
+            await plane.holds(sequence, seconds=CHANGE_SECONDS)
             taken.append(time.perf_counter() - begun)
+        cpu = plane.cpu_seconds
+        for number in range(CHANGES, 2 * CHANGES):
+            sequence = _publish(source, change, number)
+            await asyncio.sleep(APART_SECONDS)  # nobody asks meanwhile: that costs as much
+        await plane.holds(sequence, seconds=CHANGE_SECONDS)
         cpu = (plane.cpu_seconds - cpu) / CHANGES
         figures += [
-            Figure(f"{what} changes", "ms", median(taken) * 1e3, Bound.OURS_AT_MOST, goal),
-            Figure(f"{what} changes, CPU", "ms", cpu * 1e3, Bound.OURS_AT_MOST, goal),
+            Figure(f"{what} changes", "ms", median(taken) * 1e3, Bound.OURS_AT_MOST, 50.0),
+            Figure(f"{what} changes, CPU", "ms", cpu * 1e3, Bound.OURS_AT_MOST, 50.0),
         ]
     return figures
+
+
+def _publish(source: FeedSource, change: Callable[[View, int], View], number: int) -> int:
+    """Publish a change; return the number of the View that it makes."""
+    current = source.current
+    assert current is not None
+    source.publish(change(current.view, number), epoch="bench")
+    return current.position.sequence + 1
 
 
 @contextmanager

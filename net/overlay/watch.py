@@ -144,7 +144,7 @@ class RtnlWatch:
             return name if name.startswith(OURS) else None
         if form[:2] == before[:2] and (form == before or not name.startswith(OURS)):
             return None
-        return name if form[0] else name + GONE
+        return name + GONE if before[0] and not form[0] else name
 
     def _is_our_setting(self, message: bytes) -> bool:
         found = dict(decode_attributes(message[_NETCONFMSG_BYTES:]))
