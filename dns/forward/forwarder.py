@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeGuard
 
 import structlog
@@ -14,7 +14,7 @@ from phalanx.core.error import ConfigError
 from phalanx.dns.answer.query import Query, Rcode
 from phalanx.dns.forward.cache import MAX_ENTRIES, Cached
 from phalanx.dns.forward.flight import Done, Flight, Group, Upstream, bystander
-from phalanx.dns.forward.loop import LoopProbe, Probes
+from phalanx.dns.forward.loop import LoopProbe, is_probe
 from phalanx.dns.forward.memory import Memory
 from phalanx.dns.forward.message import (
     Key,
@@ -80,8 +80,8 @@ class Forwarder:
         self._clock = clock
         self._draws = Draws(rng or random.SystemRandom())
         self._probe = LoopProbe(self._draws)
-        self.rerouted: Callable[[], None] = _nobody  # told when upstreams or probes are new
-        self.led_back: Callable[[bytes], None] = _nobody  # told what question came back to us
+        self.rerouted: Callable[[], None] = _nobody  # told when others are asked than before
+        self.probed: Callable[[bytes], None] = _nobody  # told what another asks to find a loop
 
     @property
     def forwards(self) -> bool:
@@ -129,31 +129,34 @@ class Forwarder:
 
         Who was found to lead back, and does not any more, is asked again after the next call.
         """
-        questions = list(self._probe.questions(map(self._upstream, self.routes.all)))
-        self.rerouted()
-        for upstream, key in questions:
+        for upstream, key in self._probe.questions(map(self._upstream, self.routes.all)):
             self._ask((upstream,), bystander(key), self._clock())
         self._groups.clear()
+        self.rerouted()
 
-    def probes(self) -> Probes:
-        """Return the questions that are asked to find loops, and who leads back."""
-        return self._probe.probes()
+    @property
+    def leading_back(self) -> Sequence[HostPort]:
+        """Return the upstreams that were found to lead back to us."""
+        return [place for place, each in self._upstreams.items() if each.leads_back]
 
-    def believe(self, probes: Probes) -> None:
-        """Take over what another process with the same upstreams asks and has found."""
-        asked = {question: self._upstream(place) for question, place in probes.asked.items()}
-        self._probe.adopt(asked, [self._upstream(place) for place in probes.leading_back])
+    def believe(self, leading_back: Collection[HostPort]) -> None:
+        """Leave out the upstreams that another process has found to lead back, and no others."""
+        for place in self.routes.all:
+            self._upstream(place).leads_back = place in leading_back
         self._groups.clear()
 
     def is_own_probe(self, question: bytes) -> bool:
-        """Tell whether we, or whoever we believe, ask this to find a loop; there is one, then."""
+        """Tell whether we ask this to find a loop; there is one, then."""
+        if not is_probe(question):
+            return False
         upstream = self._probe.recognised(question)
         if upstream is None:
+            self.probed(question)
             return False
         self.failures[upstream.upstream, "loop"] += 1
         self._groups.clear()
         log.warning("upstream_leads_back", upstream=str(upstream.upstream))
-        self.led_back(question)
+        self.rerouted()
         return True
 
     def known(self, query: Query, limit: int) -> bytes | None:
@@ -172,7 +175,7 @@ class Forwarder:
         """
         key = key_of(query)
         upstreams = self.routes.upstreams_of(key.question)
-        if not upstreams or self.is_own_probe(key.question):
+        if self.is_own_probe(key.question) or not upstreams:
             return self._memory.error(query, Rcode.REFUSED)
         now = self._clock()
         cached = self._memory.find(key)

@@ -1,10 +1,8 @@
 """Upstreams that lead back to us: each gets a question that nobody else asks."""
 
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
-from phalanx.core.config import HostPort
 from phalanx.dns.answer.wire import IN
 from phalanx.dns.forward.flight import Upstream
 from phalanx.dns.forward.message import Key
@@ -12,14 +10,15 @@ from phalanx.dns.forward.ports import Draws
 from phalanx.dns.zones.record import RecordType
 
 _TYPE = struct.pack("!HH", RecordType.HINFO, IN)  # nothing of use to anybody else
+_BYTES = 2 * 17 + 1 + len(_TYPE)
 _RECURSION_DESIRED = 0x0100
 
 
-class Probes(NamedTuple):
-    """What is asked of whom to find loops, and who leads back."""
-
-    asked: Mapping[bytes, HostPort]
-    leading_back: Collection[HostPort]
+def is_probe(question: bytes) -> bool:
+    """Tell whether somebody like us asks this to find a loop."""
+    return (
+        len(question) == _BYTES and question[::17][:2] == b"\x10\x10" and question.endswith(_TYPE)
+    )
 
 
 class LoopProbe:
@@ -42,17 +41,6 @@ class LoopProbe:
             key = Key(name + _TYPE, _RECURSION_DESIRED, has_edns=False, is_dnssec_ok=False)
             self._asked[key.question] = upstream
             yield upstream, key
-
-    def probes(self) -> Probes:
-        """Return what is under way and was found."""
-        asked = {question: upstream.upstream for question, upstream in self._asked.items()}
-        return Probes(asked, [u.upstream for u in self._asked.values() if u.leads_back])
-
-    def adopt(self, asked: Mapping[bytes, Upstream], leading_back: Collection[Upstream]) -> None:
-        """Recognise another's questions from now on, and believe what it has found."""
-        self._asked = dict(asked)
-        for upstream in asked.values():
-            upstream.leads_back = upstream in leading_back
 
     def recognised(self, question: bytes) -> Upstream | None:
         """Return the upstream that alone was asked this, if one was; it leads back to us."""

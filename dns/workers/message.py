@@ -46,22 +46,21 @@ class Publish(msgspec.Struct, frozen=True, tag="PUBLISH"):
 
 
 class Route(msgspec.Struct, frozen=True, tag="ROUTE"):
-    """Whom to ask about others' names; questions that find loops, and who leads back."""
+    """Whom to ask about others' names, and which of them lead back to us."""
 
     upstreams: tuple[str, ...]
     zones: tuple[str, ...]
-    probes: tuple[tuple[bytes, str], ...] = ()  # question and upstream
     leading_back: tuple[str, ...] = ()
 
 
-class LedBack(msgspec.Struct, frozen=True, tag="LED_BACK"):
-    """A worker was asked what only an upstream was asked."""
+class Probed(msgspec.Struct, frozen=True, tag="PROBED"):
+    """A worker was asked what somebody asks to find a loop: perhaps its plane."""
 
     question: bytes
 
 
 ToWorker = Start | Publish | Route
-FromWorker = Tally | LedBack
+FromWorker = Tally | Probed
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)

@@ -14,7 +14,7 @@ from phalanx.dns.tally import Tally, summed
 from phalanx.dns.workers.message import (
     LENGTH,
     FromWorker,
-    LedBack,
+    Probed,
     Route,
     Start,
     framed,
@@ -63,7 +63,6 @@ class WorkerPool:
         if count:
             zones.published = self._publish
             forwarder.rerouted = self._route
-            forwarder.led_back = lambda _: self._route()
 
     @property
     def pids(self) -> Sequence[int]:
@@ -135,7 +134,7 @@ class WorkerPool:
         pid = process.pid
         try:
             while message := await self._next(reader):
-                if isinstance(message, LedBack):
+                if isinstance(message, Probed):
                     self._forwarder.is_own_probe(message.question)
                 else:
                     self._open[pid] = (self._open[pid][0], message)
@@ -176,14 +175,8 @@ class WorkerPool:
         self._tell(framed(self._routes()))
 
     def _routes(self) -> Route:
-        probes = self._forwarder.probes()
         upstreams, zones = self._forwarder.asked_for
-        return Route(
-            upstreams,
-            zones,
-            tuple((question, str(place)) for question, place in probes.asked.items()),
-            tuple(map(str, probes.leading_back)),
-        )
+        return Route(upstreams, zones, tuple(map(str, self._forwarder.leading_back)))
 
     def _tell(self, message: bytes) -> None:
         for writer, _ in self._open.values():

@@ -15,7 +15,6 @@ from phalanx.core.log import configure_log
 from phalanx.dns.admission import Admission, parse_networks
 from phalanx.dns.answer.cookie import Cookies
 from phalanx.dns.forward.forwarder import Forwarder
-from phalanx.dns.forward.loop import Probes
 from phalanx.dns.forward.upstream import parse_upstream
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.querylog import QueryLog
@@ -24,7 +23,7 @@ from phalanx.dns.tally import tally_of
 from phalanx.dns.workers.message import (
     COUNT_SECONDS,
     LENGTH,
-    LedBack,
+    Probed,
     Publish,
     Route,
     Start,
@@ -56,7 +55,7 @@ class Worker:
         self._view = View()
         self._held: HeldVips | None = None
         self._server: DnsServer | None = None
-        self._forwarder.led_back = self._tell_loop
+        self._forwarder.probed = self._tell_probe
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         """Serve until the plane is gone."""
@@ -104,11 +103,10 @@ class Worker:
         if forwarder.asked_for != (message.upstreams, message.zones):
             forwarder.reroute(message.upstreams, message.zones)
             self._zones.set_forwards(forwarder.forwards)
-        asked = {question: parse_upstream(place) for question, place in message.probes}
-        forwarder.believe(Probes(asked, [parse_upstream(each) for each in message.leading_back]))
+        forwarder.believe([parse_upstream(each) for each in message.leading_back])
 
-    def _tell_loop(self, question: bytes) -> None:
-        self._writer.write(framed(LedBack(question)))
+    def _tell_probe(self, question: bytes) -> None:
+        self._writer.write(framed(Probed(question)))
 
     async def _count(self) -> None:
         """Tell now and then what was counted; it shows that we are well, too."""

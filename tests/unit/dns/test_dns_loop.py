@@ -10,6 +10,7 @@ from typing import Any
 
 from dnslib import RCODE, RR, A, DNSRecord
 
+from phalanx.dns.answer.query import Query, parse_query
 from phalanx.dns.follow import follow_upstreams
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.publish import ZoneTable
@@ -162,3 +163,39 @@ async def test_upstreams_of_a_file_that_changes_are_followed(
     asked = b"".join(new.asked)
     assert b"\x03two" in asked
     assert b"\x05three" in asked
+
+
+async def test_probe_of_another_is_told_and_looked_up_like_any_name(upstream: Open) -> None:
+    """A worker tells its plane, which knows what it asks; a resolver behind us is served."""
+    other = await upstream(says)
+    forwarder = Forwarder([other.address])
+    told: list[bytes] = []
+    forwarder.probed = told.append
+    probe = b"\x10" + b"0123456789abcdef" + b"\x10" + b"f" * 16 + b"\0\0\x0d\0\1"
+    header = b"\0\1\1\0\0\1\0\0\0\0\0\0"
+    query = parse_query(header + probe)
+    plain = parse_query(header + b"\x03www\x07example\0\0\x0d\0\1")
+    assert isinstance(query, Query)
+    assert isinstance(plain, Query)
+
+    replies = [await forwarder.resolve(each, 512) for each in (query, plain)]
+
+    assert told == [probe]
+    assert [reply[3] & 15 for reply in replies] == [RCODE.NOERROR] * 2
+    await forwarder.close()
+
+
+async def test_upstream_that_another_found_to_lead_back_is_left_out(upstream: Open) -> None:
+    bad, good = await upstream(says), await upstream(says)
+    forwarder = Forwarder([bad.address, good.address])
+    query = parse_query(bytes(DNSRecord.question("www.example.com").pack()))
+    assert isinstance(query, Query)
+
+    forwarder.believe([place for place in forwarder.routes.all if str(place) == bad.address])
+
+    assert [str(place) for place in forwarder.leading_back] == [bad.address]
+    assert (await forwarder.resolve(query, 512))[3] & 15 == RCODE.NOERROR
+    assert (len(bad.asked), len(good.asked)) == (0, 1)
+    forwarder.believe([])
+    assert not forwarder.leading_back
+    await forwarder.close()

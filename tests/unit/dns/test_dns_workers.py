@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from phalanx.dns.tally import Tally, summed
 from phalanx.dns.workers.message import (
     LENGTH,
-    LedBack,
+    Probed,
     Publish,
     Route,
     Start,
@@ -83,13 +83,13 @@ def test_held_vips_stay_until_they_change(held: object) -> None:
 
 def test_messages_arrive_as_they_were_sent() -> None:
     start = Start("198.18.0.2", (), (("127.0.0.1", 53),), ZoneSettings("corp"), 7, secrets=(b"\0",))
-    route = Route(("192.0.2.1",), ("a=192.0.2.2",), ((b"\0\xff", "192.0.2.1:53"),), ())
+    route = Route(("192.0.2.1",), ("a=192.0.2.2",), ("192.0.2.1:53",))
     tally = Tally({("mesos.", 0): 2, (".", 3): 1}, {"stale": 1}, {("192.0.2.1:53", "loop"): 1})
 
     assert parse_to_worker(framed(start)[LENGTH.size :]) == start
     assert parse_to_worker(framed(route)[LENGTH.size :]) == route
     assert parse_from_worker(framed(tally)[LENGTH.size :]) == tally
-    assert parse_from_worker(framed(LedBack(b"\xff"))[LENGTH.size :]) == LedBack(b"\xff")
+    assert parse_from_worker(framed(Probed(b"\xff"))[LENGTH.size :]) == Probed(b"\xff")
 
 
 def test_what_is_none_of_these_is_told() -> None:
