@@ -10,6 +10,7 @@ from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSS
 from phalanx.cni import ipam
 from phalanx.cni.exec import delegate
 from phalanx.cni.results import objects, upward
+from phalanx.cni.setting import BRIDGE, Settings
 from phalanx.cni.skeleton import (
     BAD_CONFIG,
     DIFFERS,
@@ -19,9 +20,10 @@ from phalanx.cni.skeleton import (
     Plugin,
     Refusal,
 )
+from phalanx.cni.space import Spaces, write_setting
 from phalanx.net.netlink import file
 from phalanx.net.netlink import route as nl
-from phalanx.net.netlink.wire import Conversation, Message, enter, refusal, text
+from phalanx.net.netlink.wire import Conversation, Message, refusal, text
 
 TYPE_CHECKING = False  # typing takes longer to load than an attachment to make
 if TYPE_CHECKING:
@@ -29,40 +31,11 @@ if TYPE_CHECKING:
     from phalanx.net.hostport.store import Elements
 
 EEXIST, ENODEV, ENOENT = 17, 19, 2
-UNSUPPORTED_FIELD = 2
 PREFIX = (
     "phxb"  # of the node's end of a veth, and ten hex digits; listed in docs/reference/marks.md
 )
 ALIAS = "cni"  # and network and owner: whose a veth is, for GC
 FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 16: "/proc/sys/net/ipv6/conf/all/forwarding"}
-
-
-class Settings:
-    """The options of the main plugin."""
-
-    def __init__(self, call: Call) -> None:
-        self.bridge = call.text("bridge", "cni0") or "cni0"
-        self.is_default = call.flag("isDefaultGateway")
-        self.is_gateway = call.flag("isGateway") or self.is_default
-        self.force_address = call.flag("forceAddress")
-        self.masquerade = call.flag("ipMasq")
-        self.mtu = call.number("mtu", 65535)
-        self.hairpin = call.flag("hairpinMode")
-        self.promiscuous = call.flag("promiscMode")
-        self.isolated = call.flag("portIsolation")
-        self.guarded = call.flag("macspoofchk")
-        self.disabled = call.flag("disableContainerInterface")
-        self.ipam = call.text("type", "", call.inner(call.config, "ipam"))
-        if self.hairpin and self.promiscuous:
-            raise Refusal(
-                BAD_CONFIG, "cannot set hairpin mode and promiscuous mode at the same time"
-            )
-        if self.disabled and self.ipam:
-            raise Refusal(BAD_CONFIG, "cannot use IPAM when disabling the container interface")
-        if call.number("vlan", 4094) or call.config.get("vlanTrunk"):
-            raise Refusal(UNSUPPORTED_FIELD, "vlan, vlanTrunk: phalanx-bridge has no VLANs")
-        mac = call.runtime.get("mac") or call.args.get("mac") or call.arguments.get("MAC")
-        self.mac = nl.mac_of(str(mac)) if mac else b""
 
 
 RULES = ("ipMasq", "ingressPolicy", "antiSpoofing", "macspoofchk")
@@ -84,44 +57,6 @@ def _kept_rules(call: Call) -> "Elements | None":
     from phalanx.cni.hostport import store
 
     return store(call)
-
-
-class Spaces:
-    """Netlink in the node's namespace and in the container's."""
-
-    def __init__(self, netns: int) -> None:
-        self.netns = netns
-        self.node = Conversation()
-        self._home = posix.open("/proc/self/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            enter(netns)
-        except OSError as error:
-            raise Refusal(8, f"CNI_NETNS: {error.strerror}") from error
-        try:
-            self.container = Conversation()
-        finally:
-            enter(self._home)
-
-    def set_inside(self, path: str, value: str) -> None:
-        """Write a file below /proc/sys/net as the container sees it, if there is such a file."""
-        enter(self.netns)
-        try:
-            write_setting(path, value)
-        finally:
-            enter(self._home)
-
-
-def write_setting(path: str, value: str) -> None:
-    """Write a file below /proc/sys unless it holds the value already; one that lacks is left."""
-    try:
-        descriptor = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        if posix.read(descriptor, 64).strip() != value.encode():
-            posix.pwrite(descriptor, value.encode(), 0)
-    finally:
-        posix.close(descriptor)
 
 
 def veth_name(call: Call) -> str:
@@ -203,7 +138,9 @@ class Bridge(Plugin):
             ipam.check(call, ipam.directory_of(call))
         elif settings.ipam:
             delegate(settings.ipam, call.path, "CHECK", call.config)
-        faults = _differences(Spaces(call.open_netns()), call, settings, previous)
+        from phalanx.cni.drift import differences
+
+        faults = differences(Spaces(call.open_netns()), call, settings, previous)
         if (rules := _kept_rules(call)) is not None:
             faults += rules.missing()
         if faults:
@@ -225,6 +162,7 @@ class Bridge(Plugin):
                     refusals.append(f"{link.name}: {posix.strerror(number)}")
         if (rules := _kept_rules(call)) is not None:
             rules.drop_others(valid)
+            _withdraw(node, call.text("bridge", BRIDGE) or BRIDGE)
         kind = call.text("type", "", call.inner(call.config, "ipam"))
         if kind == ipam.TYPE:
             ipam.release_others(call, ipam.directory_of(call))
@@ -394,6 +332,15 @@ def _ensure_gateways(node: Conversation, bridge: nl.Link, settings: Settings, re
         write_setting(FORWARDING[size], "1")
 
 
+def _withdraw(node: Conversation, bridge: str) -> None:
+    """Take the way through the host's FORWARD chain from a bridge that has no port."""
+    from phalanx.net.hostport.forward import withdraw
+
+    link = nl.find(node, bridge)
+    if link is None or all(each.master != link.index for each in nl.links(node)):
+        withdraw(bridge)
+
+
 def _remove_link(call: Call) -> None:
     """Remove the attachment's link, by the node's end: the namespace may be gone."""
     node = Conversation()
@@ -417,40 +364,3 @@ def _undo(call: Call, settings: Settings, spaces: Spaces, steps: list[str], veth
                 delegate(settings.ipam, call.path, "DEL", call.config)
         except (Refusal, OSError, ValueError):
             continue
-
-
-def _differences(spaces: Spaces, call: Call, settings: Settings, previous: Json) -> list[str]:
-    """Say what is missing or otherwise than the previous result has it."""
-    faults: list[str] = []
-    bridge = nl.find(spaces.node, settings.bridge)
-    if bridge is None or bridge.kind != "bridge":
-        faults.append(f"bridge {settings.bridge} is missing")
-    for item in objects(previous, "interfaces"):
-        if item.get("sandbox") or item.get("name") == settings.bridge:
-            continue
-        link = nl.find(spaces.node, str(item.get("name")))
-        if link is None:
-            faults.append(f"host interface {item.get('name')} is missing")
-        elif bridge is not None and link.kind == "veth" and link.master != bridge.index:
-            faults.append(f"host interface {link.name} is not on {settings.bridge}")
-    inside = nl.find(spaces.container, call.ifname)
-    if inside is None:
-        return [*faults, f"interface {call.ifname} is missing"]
-    for item in objects(previous, "interfaces"):
-        if item.get("sandbox") and item.get("name") == call.ifname:
-            if item.get("mac") and item["mac"] != inside.mac:
-                faults.append(f"interface {call.ifname} has MAC {inside.mac}, not {item['mac']}")
-            if item["sandbox"] != call.netns:
-                faults.append(f"sandbox is {call.netns}, not {item['sandbox']}")
-    if not inside.flags & nl.UP and not settings.disabled:
-        faults.append(f"interface {call.ifname} is down")
-    there = nl.addresses(spaces.container, inside.index)
-    for ip in objects(previous, "ips"):
-        if nl.prefix_of(str(ip["address"])) not in there:
-            faults.append(f"address {ip['address']} is missing")
-    present = {(packed, length) for packed, length, _ in nl.routes(spaces.container, inside.index)}
-    for item in objects(previous, "routes"):
-        packed, length = nl.prefix_of(str(item["dst"]))
-        if (nl.network_of(packed, length), length) not in present:
-            faults.append(f"route to {item['dst']} is missing")
-    return faults

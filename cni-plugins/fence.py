@@ -4,12 +4,12 @@ from phalanx.cni.hostport import store
 from phalanx.cni.results import objects
 from phalanx.cni.skeleton import BAD_CONFIG, DIFFERS, Call, Json, Plugin, Refusal
 from phalanx.net.hostport.forward import accept, missing
-from phalanx.net.netlink.nft import BRIDGE, INET, Element, field, name
+from phalanx.net.hostport.guard import guard_elements, mac_elements
+from phalanx.net.netlink.nft import BRIDGE, INET, Element, name
 from phalanx.net.netlink.route import family_of, mac_of, prefix_of
 
 POLICIES = ("", "open", "same-bridge", "isolated")
 KEYS = ("ingressPolicy", "antiSpoofing")
-UNSPECIFIED = bytes(16)
 
 
 def check_policy(call: Call) -> str:
@@ -45,17 +45,11 @@ def elements(
             found.append(Element(BRIDGE, "isolated", name(outside[1])))
     if not (addresses or is_guarded) or len(outside) < 2 or inside is None:
         return found
-    port, mac = name(outside[1]), field(mac_of(str(inside.get("mac", ""))))
-    what = f"guard of {outside[1]}"
-    found += [Element(BRIDGE, "mac", port + mac, what=what), Element(BRIDGE, "tagged", port)]
-    if addresses:
-        found.append(Element(BRIDGE, "guarded", port))
-        own = {prefix_of(str(ip["address"]))[0] for ip in objects(result, "ips")}
-        own |= {UNSPECIFIED, _link_local(mac)}
-        for packed in sorted(own):
-            set_name = "own4" if len(packed) == 4 else "own6"
-            found.append(Element(BRIDGE, set_name, port + mac + packed))
-    return found
+    mac = mac_of(str(inside.get("mac", "")))
+    if not addresses:
+        return [*found, *mac_elements(outside[1], mac)]
+    own = [prefix_of(str(ip["address"]))[0] for ip in objects(result, "ips")]
+    return [*found, *guard_elements(outside[1], mac, own)]
 
 
 def bridges(result: Json) -> list[str]:
@@ -67,12 +61,6 @@ def bridges(result: Json) -> list[str]:
 def families(result: Json) -> set[int]:
     """Return the address families of a result."""
     return {family_of(prefix_of(str(ip["address"]))[0]) for ip in objects(result, "ips")}
-
-
-def _link_local(mac: bytes) -> bytes:
-    """Return the link-local address that a MAC brings along."""
-    half = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:6]
-    return b"\xfe\x80" + bytes(6) + half
 
 
 class Isolation(Plugin):

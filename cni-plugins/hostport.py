@@ -8,7 +8,7 @@ from phalanx.net.hostport.store import Elements, TakenError
 from phalanx.net.netlink.nft import Element
 from phalanx.net.netlink.route import packed_of, prefix_of
 
-UNSUPPORTED_FIELD = 2
+UNSUPPORTED = ("conditionsV4", "conditionsV6")
 
 
 class Store(Elements):
@@ -30,9 +30,7 @@ def store(call: Call) -> Store:
 
 def mappings(call: Call) -> list[Mapping]:
     """Return the port mappings that the runtime asks for; raise Refusal for one that can't be."""
-    for key in ("conditionsV4", "conditionsV6"):
-        if call.config.get(key):
-            raise Refusal(UNSUPPORTED_FIELD, f"{key}: rules of one container are not made here")
+    call.refuse(*UNSUPPORTED, why="a mapped port has no rule of its own that could have them")
     found = []
     given = call.runtime.get("portMappings")
     if given is not None and not isinstance(given, list):

@@ -24,9 +24,8 @@ from phalanx.cni.phalanx_net import (
 )
 from phalanx.cni.results import downward, upward
 
-UNKNOWN_CONTAINER, BAD_NETNS, NOT_AVAILABLE, KERNEL, EXISTS, DIFFERS, INTERNAL = (
-    3, 8, 50, 100, 101, 102, 999,
-)  # fmt: skip
+UNSUPPORTED_FIELD, UNKNOWN_CONTAINER, BAD_NETNS, NOT_AVAILABLE = 2, 3, 8, 50
+KERNEL, EXISTS, DIFFERS, INTERNAL = 100, 101, 102, 999
 
 Json = dict[str, object]
 
@@ -101,6 +100,12 @@ class Call:
         if not isinstance(found, str):
             raise Refusal(BAD_CONFIG, f"{key}: {found!r} is not a string")
         return found
+
+    def refuse(self, *keys: str, why: str) -> None:
+        """Raise Refusal, with key and value as CNI 1.1.0 wants both, for fields not supported."""
+        for key in keys:
+            if value := self.config.get(key):
+                raise Refusal(UNSUPPORTED_FIELD, f"{key}: {value!r} is not supported: {why}")
 
     def flag(self, key: str, *, default: bool = False) -> bool:
         """Return a switch of the configuration; the words true and false count, too."""

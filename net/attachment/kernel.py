@@ -23,7 +23,7 @@ from phalanx.net.attachment.container import configure, container_differences, p
 from phalanx.net.attachment.namespace import inside, opened
 from phalanx.net.attachment.spec import VETH_PREFIX, AttachmentSpec, ifb_name
 from phalanx.net.attachment.wish import NO_LIMITS
-from phalanx.net.hostport.forward import accept
+from phalanx.net.hostport.forward import accept, withdraw
 from phalanx.net.netlink import route as nl
 from phalanx.net.netlink.limit import Limiter
 from phalanx.net.netlink.wire import Conversation, Message, attribute, refusal, text
@@ -213,6 +213,7 @@ class KernelLinks:
             if ports:
                 raise ConflictError(f"{name}: {len(ports)} ports are left, {ports[0]} among them")
             self._remove(name)
+            withdraw(name)
 
     def _begin_leaving(self) -> None:
         enter(self._home)

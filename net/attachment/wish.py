@@ -64,9 +64,7 @@ NO_WISHES = Wishes()
 def parse_wishes(arguments: Config, runtime: Config, cni: Config) -> Wishes:
     """Read CNI_ARGS, ``runtimeConfig`` and ``args.cni``; raise CniError for what we can't do."""
     if runtime.get("aliases"):
-        raise CniError(
-            Code.UNSUPPORTED_FIELD, "aliases: names come from tasks and services, not from plugins"
-        )
+        raise _unsupported("aliases", runtime["aliases"], "names come from tasks and services")
     return Wishes(
         addresses=_addresses(arguments, runtime, cni),
         ranges=_ranges(runtime.get("ipRanges")),
@@ -112,11 +110,14 @@ def _addresses(arguments: Config, runtime: Config, cni: Config) -> tuple[IPAddre
         except ValueError as error:
             raise CniError(Code.BAD_CONFIG, f"ips: {error}") from error
         if len({address.version for address in found}) != len(found):
-            raise CniError(
-                Code.UNSUPPORTED_FIELD, f"ips: {len(found)} addresses, one of a family is possible"
-            )
+            raise _unsupported("ips", given, "one address of a family is possible")
         return found
     return ()
+
+
+def _unsupported(key: str, value: object, why: str) -> CniError:
+    """Return the refusal of a field, with its key and value as CNI 1.1.0 wants both."""
+    return CniError(Code.UNSUPPORTED_FIELD, f"{key}: {value!r} is not supported: {why}")
 
 
 def _ranges(given: object) -> tuple[tuple[AddressRange, ...], ...]:
@@ -129,7 +130,7 @@ def _ranges(given: object) -> tuple[tuple[AddressRange, ...], ...]:
     if not all(sets) or any(len({r.subnet.version for r in each}) > 1 for each in sets):
         raise CniError(Code.BAD_CONFIG, "ipRanges: a set is empty, or of both families")
     if len({each[0].subnet.version for each in sets}) != len(sets):
-        raise CniError(Code.UNSUPPORTED_FIELD, "ipRanges: one address of a family is possible")
+        raise _unsupported("ipRanges", given, "one address of a family is possible")
     return sets
 
 

@@ -40,6 +40,44 @@ def accept(bridge: str, families: set[int]) -> None:
         posix.close(lock)
 
 
+def withdraw(bridge: str) -> None:
+    """Take the way of a bridge away that nobody is on any more; raise OSError when it stays.
+
+    With the last one the chain goes. Nobody may be put on the bridge meanwhile.
+    """
+    if not any(_has_way(family, bridge) for family in TOOLS):
+        return
+    lock = file.lock_file(LOCK)
+    try:
+        flock(lock, LOCK_EX)
+        for family in TOOLS:
+            if _has_way(family, bridge):
+                _withdraw(TOOLS[family], bridge)
+    finally:
+        posix.close(lock)
+
+
+def _has_way(family: int, bridge: str) -> bool:
+    conversation = Conversation(NETFILTER)
+    try:
+        return _rules_with(conversation, family, CHAIN, bridge) > 0
+    except OSError:
+        return _is_legacy(family) and any(_has(TOOLS[family], *rule) for rule in _rules(bridge))
+    finally:
+        conversation.close()
+
+
+def _withdraw(tool: str, bridge: str) -> None:
+    for rule in _rules(bridge):
+        if _has(tool, *rule) and (status := _run(tool, "-D", *rule)):
+            raise OSError(22, f"{tool} -D {' '.join(rule)}: status {status}")
+    path = program(tool)
+    listed, _ = talk(path, [tool, "-w", "-S", CHAIN], {}, b"", quiet=True)
+    if b"-A " not in listed:
+        _run(tool, "-D", *_jump())
+        _run(tool, "-X", CHAIN)
+
+
 def missing(bridge: str, families: set[int]) -> list[str]:
     """Say which rules are not there though something is dropped."""
     return [

@@ -11,14 +11,21 @@ def guard_elements(port: str, mac: bytes, addresses: "list[bytes]") -> "list[Ele
     With them go the address that IPv6 makes of the MAC, and none at all, which
     IPv6 asks with whether an address is taken.
     """
-    link, own = name(port), field(mac)
-    what = f"guard of {port}"
-    found = [Element(BRIDGE, "mac", link + own, what=what)]
-    found += [Element(BRIDGE, kind, link, what=what) for kind in ("tagged", "guarded")]
+    link, own, what = name(port), field(mac), f"guard of {port}"
+    found = [*mac_elements(port, mac), Element(BRIDGE, "guarded", link, what=what)]
     for packed in sorted({*addresses, UNSPECIFIED, link_local(mac)}):
         set_name = "own4" if len(packed) == 4 else "own6"
         found.append(Element(BRIDGE, set_name, link + own + packed, what=what))
     return found
+
+
+def mac_elements(port: str, mac: bytes) -> "list[Element]":
+    """Return the elements that hold a bridge's port to a MAC, whatever its addresses."""
+    link, what = name(port), f"guard of {port}"
+    return [
+        Element(BRIDGE, "mac", link + field(mac), what=what),
+        Element(BRIDGE, "tagged", link, what=what),
+    ]
 
 
 def link_local(mac: bytes) -> bytes:

@@ -388,6 +388,14 @@ def test_host_that_drops_what_is_forwarded_lets_containers_through(
     listed = host.run("iptables", "-S")
     assert listed.count("-i phxtestbr") == listed.count("-o phxtestbr") == 1
     assert listed.count("-A FORWARD -j PHALANX-CNI") == 1
+    for container, space in (("c1", ns), ("c2", again)):
+        collect = {**plugins[0], "cniVersion": "1.1.0", "cni.dev/valid-attachments": []}
+        if container == "c1":
+            collect["cni.dev/valid-attachments"] = [{"containerID": "c2", "ifname": "eth0"}]
+        host.chain("DEL", plugins, space, container)
+        assert host.call("GC", collect, space, container).status == 0
+        assert ("PHALANX-CNI" in host.run("iptables", "-S")) is (container == "c1")
+    assert "PHALANX-CNI" not in host.run("ip6tables", "-S")
 
 
 def test_host_that_drops_nothing_gets_no_rules(host: Host) -> None:

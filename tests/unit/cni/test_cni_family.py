@@ -89,7 +89,7 @@ IPAM = {"type": "phalanx-ipam", "subnet": "10.1.0.0/16"}
         ("phalanx-bridge", {"isGateway": "perhaps"}, 7),
         ("phalanx-bridge", {"mtu": -1}, 7),
         ("phalanx-bridge", {"mtu": "1500"}, 7),
-        ("phalanx-bridge", {"vlan": 5}, 2),
+        ("phalanx-bridge", {"vlan": 4095}, 7),
         ("phalanx-bridge", {"runtimeConfig": {"mac": "01:00:00:00:00:01"}}, 7),
         ("phalanx-bridge", {"runtimeConfig": {"mac": "nonsense"}}, 7),
         ("phalanx-bridge", {"ipam": IPAM, "disableContainerInterface": True}, 7),
@@ -121,7 +121,6 @@ IPAM = {"type": "phalanx-ipam", "subnet": "10.1.0.0/16"}
             7,
         ),
         ("phalanx-portmap", {}, 7),
-        ("phalanx-portmap", {"prevResult": PREVIOUS, "conditionsV4": ["x"]}, 2),
         *(
             (
                 "phalanx-portmap",
@@ -158,6 +157,25 @@ def test_codes_of_each(plugins: Path, plugin: str, config: dict[str, Any], code:
     status, output = call(plugins / plugin, GOOD, {**CONFIG, **config})
 
     assert (status, output["code"]) == (1, code), output
+
+
+@pytest.mark.parametrize(
+    ("plugin", "key", "value"),
+    [
+        ("phalanx-bridge", "vlan", 5),
+        ("phalanx-bridge", "vlanTrunk", [{"id": 7}]),
+        ("phalanx-portmap", "conditionsV4", ["-s", "10.0.0.0/8"]),
+        ("phalanx-portmap", "conditionsV6", ["-s", "fd00::/8"]),
+    ],
+)
+def test_field_that_is_not_supported_is_named_with_its_value(
+    plugins: Path, plugin: str, key: str, value: object
+) -> None:
+    config = {**CONFIG, "prevResult": PREVIOUS, key: value}
+    status, output = call(plugins / plugin, GOOD, config)
+
+    assert (status, output["code"]) == (1, 2), output
+    assert f"{key}: {value!r} " in output["msg"]
 
 
 @pytest.mark.parametrize("plugin", FAMILY)
