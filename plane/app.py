@@ -48,6 +48,7 @@ from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.rtnl.kernel import Rtnl
 from phalanx.plane.api.node import Status, node_routes
+from phalanx.plane.api.overlay import overlay_route
 from phalanx.plane.api.trace import trace_route
 from phalanx.plane.cni.server import CniServer
 from phalanx.plane.config import LOADER, PlaneConfig
@@ -257,6 +258,7 @@ class Plane:
                 *self._dns_routes(),
                 resolve_route(self._zones, self._forwarder),
                 vips_route(self._known),
+                overlay_route(self._known, self._status, node=self._config.ip),
                 trace_route(lambda: self._mirror.view, self._walls, node=self._config.ip, nft=nft),
                 *service_routes(self._known, node=self._config.ip, traffic=traffic),
             ]
