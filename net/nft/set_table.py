@@ -38,6 +38,11 @@ class KernelSetTable:
             return {}
         return dict.fromkeys({RULES, *parse_elements(listing)})
 
+    async def elements(self) -> set[Element]:
+        """Return what its sets hold and RULES, whatever its rules are like; nothing without it."""
+        listing = await self._list()
+        return {RULES, *parse_elements(listing)} if listing else set()
+
     async def apply(self, change: Delta[Element, None]) -> None:
         """Make the change as one transaction.
 
