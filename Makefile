@@ -56,4 +56,4 @@ lab: .setup-stamp ## Start a cluster on this machine
 	$(SUDO) $(PHALANX) lab up
 
 clean: ## Remove the virtual environment and caches
-	rm -rf .venv .guest .bench .setup-stamp .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info src/*.egg-info
+	rm -rf .venv .dcos-cli .guest .bench .setup-stamp .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info src/*.egg-info
