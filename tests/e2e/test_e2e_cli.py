@@ -58,10 +58,14 @@ def test_a_network_changes_while_it_is_there_and_every_node_follows(cluster: Clu
         family = "-6" if ":" in prefix else "-4"
         return "encap" in cluster.on("a1", "ip", family, "route", "show", prefix).stdout
 
+    def state() -> str:
+        words = ("for f in 4 6; do ip -$f route; done; curl -s 127.0.0.1:62080/v1/status",)
+        return cluster.on("a1", "sh", "-c", *words).stdout
+
     assert theirs
-    assert wait_until(lambda: all(map(routed, theirs)), seconds=20)
+    assert wait_until(lambda: all(map(routed, theirs)), seconds=60), (theirs, state())
     phalanx(cluster, "network", "delete", "red")
-    assert wait_until(lambda: not any(map(routed, theirs)), seconds=20)
+    assert wait_until(lambda: not any(map(routed, theirs)), seconds=60), (theirs, state())
 
 
 def test_a_policy_is_added_listed_and_removed(cluster: Cluster) -> None:
