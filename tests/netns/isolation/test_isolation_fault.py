@@ -98,9 +98,10 @@ async def test_an_error_at_any_step_is_made_good_by_the_next_pass(
             work = Pass(nft)  # of a process that has just started
         work.view, nft.steps_left = AFTER, number
         await work.reconciler.reconcile_once(resync=resync)
-        if nft.steps_left is not None and nft.steps_left > 0:
+        left, nft.steps_left = nft.steps_left, None
+        if left:
             break
-        steps, nft.steps_left = steps + 1, None
+        steps += 1
 
         assert await work.reconciler.reconcile_once(resync=False)
         held = await KernelSetTable(nft, ISOLATION).elements()

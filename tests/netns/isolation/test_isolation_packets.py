@@ -10,8 +10,9 @@ from threading import Event
 
 import msgspec
 import pytest
+from tests.netns.isolation.test_isolation_matrix import CLUSTER
 
-from phalanx.net.model.objects import Network, Node, Policy, SubnetLease, Traffic
+from phalanx.net.model.objects import Network, Node, Policy, SubnetLease, Traffic, node6
 from phalanx.net.model.view import View
 
 Socket = Callable[..., socket.socket]
@@ -55,6 +56,15 @@ table inet vip {
   chain prerouting {
     type nat hook prerouting priority dstnat;
     ip daddr 11.0.0.1 tcp dport 80 dnat ip to 10.20.2.2:5432
+  }
+}
+"""
+MAPPED_RULES = """
+table inet mapped {
+  chain prerouting {
+    type nat hook prerouting priority dstnat;
+    fib daddr type local tcp dport 8080 dnat ip to 10.20.2.2:5432
+    fib daddr type local tcp dport 8080 dnat ip6 to [fd02:b:0:0:2::2]:5432
   }
 }
 """
@@ -351,3 +361,47 @@ async def test_wall_has_no_gap_while_it_is_made_anew(
     receiver.setblocking(False)
     with pytest.raises(BlockingIOError):
         receiver.recv(100)
+
+
+async def test_behind_a_mapped_port_the_real_ends_count(
+    socket_in: Socket, run_in: Run, reconcile: Reconcile
+) -> None:
+    run_in("n2", "nft", MAPPED_RULES)
+    try:
+        listener = listen(socket_in, "b2")
+        connect(socket_in, "out", "n2", 8080)  # the world comes in
+        listener.accept()[0].close()
+        connect(socket_in, "b1", "n2", 8080)  # and who is in the same network
+        listener.accept()[0].close()
+        with pytest.raises(OSError, match="No route to host"):
+            connect(socket_in, "d1", "n2", 8080)
+
+        await reconcile(VIEW.changed([TO_DATABASE]))
+
+        connect(socket_in, "d1", "n2", 8080)
+        with listener.accept()[0] as called:
+            assert called.getpeername()[0] == ADDRESS["d1"]
+    finally:
+        run_in("n2", "nft", "delete table inet mapped")
+
+
+async def test_behind_a_mapped_port_the_real_ends_count_in_ipv6_as_well(
+    socket_in: Socket, run_in: Run, reconcile: Reconcile
+) -> None:
+    node = str(node6(IPv4Address(ADDRESS["n2"])))
+    await reconcile(CLUSTER)
+    run_in("n2", "nft", MAPPED_RULES)
+    try:
+        listener = socket_in("b2", family=socket.AF_INET6)
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(("::", PORT))
+        listener.listen()
+        with pytest.raises(OSError, match="Permission denied"):  # as ICMPv6 says it
+            socket_in("d1", family=socket.AF_INET6).connect((node, 8080))
+
+        await reconcile(CLUSTER.changed([TO_DATABASE]))
+
+        socket_in("d1", family=socket.AF_INET6).connect((node, 8080))
+        listener.accept()[0].close()
+    finally:
+        run_in("n2", "nft", "delete table inet mapped")
