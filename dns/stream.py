@@ -72,9 +72,11 @@ class Streams:
             return
         self._open[task] = (client, self._clock())
         try:
-            async with asyncio.TaskGroup() as group:
-                with suppress(OSError, EOFError, TimeoutError):  # the client left or fell silent
-                    await self._converse(reader, writer, group, client)
+            # Whoever cancels this task is ourselves; asyncio would log each one as a failure.
+            with suppress(asyncio.CancelledError):
+                async with asyncio.TaskGroup() as group:
+                    with suppress(OSError, EOFError, TimeoutError):  # the client left, or is silent
+                        await self._converse(reader, writer, group, client)
         finally:
             self._open.pop(task, None)
             writer.close()
