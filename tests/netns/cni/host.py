@@ -50,8 +50,9 @@ class Host:
         self.leases = directory / "leases"
         install(self.plugins)
         self.ns = self.netns("n")
-        cookie = self.run(sys.executable, "-c", COOKIE).strip()
-        stack.callback(shutil.rmtree, f"/run/phalanx/cni/{cookie}", ignore_errors=True)
+        self.cookie = self.run(sys.executable, "-c", COOKIE).strip()
+        kept = f"/run/phalanx/cni/{self.cookie}"
+        stack.callback(shutil.rmtree, kept, ignore_errors=True)
         self.run("ip", "link", "set", "lo", "up")
 
     def other(self, directory: Path) -> "Host":

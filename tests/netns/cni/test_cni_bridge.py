@@ -4,6 +4,8 @@ import json
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,35 +280,62 @@ def test_parallel_adds_and_deletes(host: Host) -> None:
     assert host.run("ip", "-o", "link", "show", "master", "phxtestbr") == ""
 
 
-def test_killed_at_any_step_leaks_nothing(host: Host) -> None:
-    """Kill ADD after each few system calls; the DEL after it leaves nothing, an ADD works."""
-    settings = config(host, "phalanx-bridge", "phalanx-ipam", isDefaultGateway=True, ipMasq=True)
+STEPS = ("sendto", "rename", "link", "unlink", "setns", "ftruncate", "flock", "mkdir")
+
+
+def killed(host: Host, command: str, settings: Json, ns: str, step: str, number: int) -> bool:
+    """Run a plugin and kill it in one of its system calls, counted from 1; tell if it was."""
+    done = subprocess.run(
+        [
+            "strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={step}",
+            "-e", f"inject={step}:signal=KILL:when={number}",
+            *host.enter(host.path("phalanx-bridge")),
+        ],
+        env=host.environ(command, ns, "c1"),
+        input=json.dumps(settings).encode(),
+        capture_output=True,
+    )  # fmt: skip
+    return done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+
+@pytest.mark.parametrize("cleaned", ["DEL", "GC"])
+@pytest.mark.parametrize("dies", ["ADD", "DEL"])
+def test_killed_at_any_step_leaks_nothing(host: Host, dies: str, cleaned: str) -> None:
+    """Kill it in each step; the DEL or the GC after it leaves nothing, an ADD works."""
+    settings = config(
+        host,
+        "phalanx-bridge",
+        "phalanx-ipam",
+        cniVersion="1.1.0",
+        isDefaultGateway=True,
+        ipMasq=True,
+        antiSpoofing=True,
+        runtimeConfig={"portMappings": [{"hostPort": 8080, "containerPort": 80}]},
+    )
     ns = host.netns()
     host.chain("ADD", [settings], ns)
     host.chain("DEL", [settings], ns)
-    was_killed = True
-    number = 0
-    while was_killed:
-        number += 1
-        done = subprocess.run(
-            [
-                "strace", "-f", "-qq", "-o", "/dev/null",
-                "-e", "trace=sendto,rename,link,unlink,setns",
-                "-e", f"inject=sendto,rename,link,unlink,setns:signal=KILL:when={number}",
-                *host.enter(host.path("phalanx-bridge")),
-            ],
-            env=host.environ("ADD", ns, "c1"),
-            input=json.dumps(settings).encode(),
-            capture_output=True,
-        )  # fmt: skip
-        was_killed = done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+    kills = 0
+    for step in STEPS:
+        for number in count(1):
+            where = f"{step} {number}"
+            if dies == "DEL":
+                host.chain("ADD", [settings], ns)
+            was_killed = killed(host, dies, settings, ns, step, number)
 
-        assert host.call("DEL", settings, ns).status == 0
+            answer = host.call(cleaned, {**settings, "cni.dev/valid-attachments": []}, ns)
+            assert answer.status == 0, (where, answer.output)
 
-        assert host.held("testnet") == {}
-        assert host.elements() == []
-        assert "eth0" not in host.run("ip", "link", ns=ns)
-    assert number >= 10
+            assert host.held("testnet") == {}, where
+            assert host.elements() == [], where
+            assert "eth0" not in host.run("ip", "link", ns=ns), where
+            assert not list(Path("/run/phalanx/cni", host.cookie, "testnet").iterdir()), where
+            if not was_killed:
+                break
+            kills += 1
+    assert kills >= (5 if dies == "DEL" else 15)
+    host.chain("ADD", [settings], ns)
+    host.chain("DEL", [settings], ns)
 
 
 def test_full_disk_refuses_and_leaves_nothing(host: Host) -> None:
