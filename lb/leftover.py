@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.ipvs.services import IpvsServices
-from phalanx.lb.nftables.ruleset import TABLE
+from phalanx.lb.nftables.ruleset import NAME, TABLE
 from phalanx.net.nft.library import Nft
+from phalanx.net.nft.structure import read_structure
 
 
 class Leftovers:
@@ -45,9 +46,7 @@ def leftovers_of_nftables(nft: Nft) -> Leftovers:
     """Return what nftables left behind; its tracked connections go on."""
 
     async def is_there() -> bool:
-        return bool(
-            await nft.read(f"list table {TABLE}", table=Leftovers.name, with_elements=False)
-        )
+        return await nft.open(lambda: read_structure(NAME)) is not None
 
     async def clear() -> None:
         await nft.run(f"delete table {TABLE}\n", table=Leftovers.name)

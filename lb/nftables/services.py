@@ -15,7 +15,6 @@ from phalanx.lb.nftables.ruleset import (
     NAME,
     TABLE,
     render_ruleset,
-    structure_fingerprint,
     text_fingerprint,
 )
 from phalanx.lb.nftables.script import Change, render_batches
@@ -24,6 +23,7 @@ from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
 from phalanx.net.model.objects import Protocol
 from phalanx.net.nft.dump import Raw, dump_elements
 from phalanx.net.nft.library import Nft
+from phalanx.net.nft.structure import read_structure
 from phalanx.net.nft.watch import LOST, TableWatch
 
 log = structlog.get_logger()
@@ -67,6 +67,12 @@ class NftablesServices:
         """Return the services; when the table's rules are not ours, none of them is whole."""
         return dict((await self._current()).services)
 
+    def is_known(self) -> bool:
+        """Tell whether the table is known to hold what was read or written last."""
+        if self._watch is not None and self._watch.writers():
+            self._held = None
+        return self._held is not None
+
     async def apply(self, change: Delta[Vip, Service]) -> None:
         """Change the elements of these VIPs; make the whole table anew when its rules are not ours.
 
@@ -102,8 +108,8 @@ class NftablesServices:
         return self._held
 
     async def _list(self) -> Held:
-        listing = await self._nft.read(f"list table {TABLE}", table=self.name, with_elements=False)
-        elements = await self._dump() if listing else None
+        structure = await self._structure()
+        elements = await self._dump() if structure is not None else None
         if elements is None:
             return Held({}, {}, is_sound=False)
         try:
@@ -113,7 +119,7 @@ class NftablesServices:
             return Held({}, {}, is_sound=False)
         is_sound = found.fingerprint == {
             TEXT: text_fingerprint(self._ruleset),
-            STRUCTURE: structure_fingerprint(listing),
+            STRUCTURE: structure,
         }
         services = {vip: service_of(entry) for vip, entry in found.entries.items()}
         if not is_sound:
@@ -121,6 +127,12 @@ class NftablesServices:
                 vip: Service(each.backends, is_whole=False) for vip, each in services.items()
             }
         return Held(dict(found.entries), services, is_sound=is_sound)
+
+    async def _structure(self) -> int | None:
+        try:
+            return await self._nft.open(lambda: read_structure(NAME))
+        except OSError as error:
+            raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
 
     async def _dump(self) -> dict[str, list[Raw]] | None:
         try:
@@ -160,14 +172,17 @@ class NftablesServices:
         for script in more:
             await self._nft.run(script, table=self.name)
         # The fingerprint is last: a table that was left half made is made again.
-        listing = await self._nft.read(f"list table {TABLE}", table=self.name, with_elements=False)
         prints = f"{TEXT} : {text_fingerprint(self._ruleset)}"
-        prints += f", {STRUCTURE} : {structure_fingerprint(listing)}"
+        prints += f", {STRUCTURE} : {await self._structure() or 0}"
         await self._nft.run(f"add element {TABLE} fingerprint {{ {prints} }}", table=self.name)
         log.info("table_made", table=TABLE, services=len(entries))
 
     async def _forget(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            if change.vip.protocol is Protocol.UDP:
-                for endpoint in endpoints_of(change.before) - endpoints_of(change.after):
-                    await self._flows.forget(change.vip, endpoint)
+        await self._flows.forget_all(
+            [
+                (change.vip, endpoint)
+                for change in changes
+                if change.vip.protocol is Protocol.UDP
+                for endpoint in endpoints_of(change.before) - endpoints_of(change.after)
+            ]
+        )

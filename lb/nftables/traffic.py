@@ -16,11 +16,12 @@ from typing import Any
 from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.nftables.listing import endpoint_of, vip_bytes, vip_of
-from phalanx.lb.nftables.ruleset import FAMILIES, Family, structure_fingerprint
+from phalanx.lb.nftables.ruleset import FAMILIES, Family
 from phalanx.lb.service import Endpoint, Vip
 from phalanx.net.model.objects import Protocol
 from phalanx.net.nft.dump import dump_counts
 from phalanx.net.nft.library import Nft
+from phalanx.net.nft.structure import read_structure
 
 NAME = "phalanx_lb_traffic"
 TABLE = f"inet {NAME}"
@@ -72,11 +73,10 @@ class NftablesTraffic:
 
     async def read(self) -> Mapping[str, None]:
         """Return RULES if the table is as we make it, OTHER_RULES if it is not."""
-        listing = await self._list()
-        if not listing:
+        structure = await self._read_structure()
+        if structure is None:
             return {}
-        is_ours = structure_fingerprint(listing) == self._structure
-        return {RULES if is_ours else OTHER_RULES: None}
+        return {RULES if structure == self._structure else OTHER_RULES: None}
 
     async def apply(self, change: Delta[str, None]) -> None:
         """Make the table right, or remove it; a set of another form is made anew."""
@@ -88,7 +88,7 @@ class NftablesTraffic:
         if listing and not _has_our_sets(listing):
             script = f"delete table {TABLE}\n{script}"
         await self._nft.run(script, table=self.name)
-        self._structure = structure_fingerprint(await self._list())
+        self._structure = await self._read_structure()
 
     async def connections(self) -> Mapping[Pair, int]:
         """Return how many connections went from each VIP to each backend.
@@ -111,6 +111,12 @@ class NftablesTraffic:
                     found[pair] = connections
         self._pairs = known  # most are there again at the next scrape
         return found
+
+    async def _read_structure(self) -> int | None:
+        try:
+            return await self._nft.open(lambda: read_structure(NAME))
+        except OSError as error:
+            raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
 
     async def _list(self) -> Sequence[dict[str, Any]]:
         return await self._nft.read(f"list table {TABLE}", table=self.name, with_elements=False)

@@ -2,18 +2,18 @@
 
 import sys
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any
 
 import msgspec
 import pytest
 
 from phalanx.lb.nftables.entry import EMPTY, Entry, compile_entry, service_of
 from phalanx.lb.nftables.listing import parse_elements
-from phalanx.lb.nftables.ruleset import render_ruleset, structure_fingerprint
+from phalanx.lb.nftables.ruleset import render_ruleset
 from phalanx.lb.nftables.script import Change, render_batches
 from phalanx.lb.service import Backend, Endpoint, Scheduler, Service, Vip
 from phalanx.net.model.objects import Protocol
 from phalanx.net.nft.dump import decode_elements
+from phalanx.net.nft.structure import GETRULE, parts_of
 from phalanx.net.rtnl.attribute import encode_attribute
 
 POOL = IPv4Network("11.0.0.0/8")
@@ -166,25 +166,6 @@ def test_change_of_the_scheduler_only_touches_what_says_so() -> None:
     )
 
 
-LISTING: list[dict[str, Any]] = [
-    {"table": {"family": "inet", "name": "phalanx_lb", "handle": 1}},
-    {"map": {"name": "fingerprint", "handle": 2, "elem": [[1, 17], [2, 18]]}},
-    {
-        "map": {
-            "name": "slots",
-            "handle": 3,
-            "elem": [
-                [{"concat": ["11.0.0.1", 17, 53, 0]}, {"concat": ["9.0.1.1", 8080]}],
-            ],
-        }
-    },
-    {"map": {"name": "weights", "elem": [[{"concat": ["11.0.0.1", 17, 53, "9.0.1.2", 8]}, 0]]}},
-    {"set": {"name": "refused", "elem": [{"concat": ["11.0.0.2", 6, 80]}]}},
-    {"set": {"name": "services_8", "elem": [{"concat": ["11.0.0.1", 17, 53]}]}},
-    {"set": {"name": "services_32", "handle": 9}},
-]
-
-
 def test_elements_are_read_by_vip() -> None:
     dns = bytes.fromhex("0b000001 11000000 00350000")
     web6 = bytes.fromhex("fd01000c000000000000000000000001 06000000 01bb0000")
@@ -239,13 +220,15 @@ def test_elements_are_cut_out_of_a_message_whatever_else_they_carry() -> None:
     assert list(decode_elements(message)) == [(b"key-one-", b""), (b"key2", b"datum-78")]
 
 
-def test_structure_is_told_apart_by_rules_and_not_by_elements_or_handles() -> None:
-    bare = [{kind: {"name": item["name"]} for kind, item in entry.items()} for entry in LISTING]
-    bare[0]["table"]["family"] = "inet"
-    rule = {"rule": {"chain": "balance", "handle": 4, "expr": [{"drop": None}]}}
+def test_structure_is_of_one_table_and_has_no_numbers_of_the_kernel() -> None:
+    def rule(table: bytes, handle: int) -> bytes:
+        words = ((1, table + b"\0"), (2, b"chain\0"), (3, bytes([handle])), (4, b"drop"))
+        return b"\1\0\0\0" + b"".join(encode_attribute(kind, value) for kind, value in words)
 
-    assert structure_fingerprint(LISTING) == structure_fingerprint(bare)
-    assert structure_fingerprint([*LISTING, rule]) != structure_fingerprint(LISTING)
+    found = list(parts_of("ours", GETRULE, [rule(b"ours", 7), rule(b"other", 8), rule(b"ours", 9)]))
+
+    assert [[kind for kind, _ in each] for each in found] == [[1, 2, 4], [1, 2, 4]]
+    assert found[0] == found[1]
 
 
 def test_ruleset_refuses_the_pool_it_was_given() -> None:
