@@ -56,7 +56,7 @@ def choose_services(
     Raises ConfigError for one that is not to be had.
     """
     is_wanted = check_kind(lb) is not Kind.NFTABLES  # to look loads the module
-    ipvs = IpvsServices(nft, pool=pool, flows=flows)
+    ipvs = IpvsServices(nft, pool=pool, pool6=pool6, node=node, flows=flows)
     if choose_kind(lb, is_ipvs_there=is_wanted and has_ipvs()) is Kind.IPVS:
         return ipvs, leftovers_of_nftables(nft)
     services = NftablesServices(nft, pool=pool, pool6=pool6, node=node, flows=flows)

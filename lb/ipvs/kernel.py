@@ -86,6 +86,29 @@ def listing() -> dict[Vip, Kept]:
     return kept
 
 
+def find(vips: Iterable[Vip]) -> dict[Vip, Kept]:
+    """Return those of these services that there are, ours or not; raises OSError."""
+    if not is_loaded():
+        return {}
+    kept: dict[Vip, Kept] = {}
+    with Conversation(NETLINK_GENERIC) as conversation:
+        family = _family(conversation)
+        if family is None:
+            return {}
+        for vip in vips:
+            try:
+                answers = conversation.answers(family, encode_service(GET_SERVICE, vip))
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
+                continue
+            held = decode_service(answers[0]) if answers else None
+            found = _backends(conversation, family, vip)
+            if held is not None and found is not None:
+                kept[vip] = Kept(held, found)
+    return kept
+
+
 def dump() -> dict[Vip, Kept]:
     """Return every service that has a VIP with its counters, by a dump for each; raises OSError."""
     if not is_loaded():

@@ -8,11 +8,11 @@ for a mark.
 """
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 
 from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.service import IPAddress, Service, Vip
-from phalanx.net.model.objects import Protocol
+from phalanx.net.model.objects import Protocol, node6
 from phalanx.net.nft.element import Element
 from phalanx.net.nft.layout import Layout
 
@@ -23,13 +23,17 @@ SAME_LINK = "same_link"  # each incoming link with itself; the packet path write
 
 _KEYS = {"4": ("ipv4_addr", "ip"), "6": ("ipv6_addr", "ip6")}
 
+Pools = tuple[IPv4Network, IPv6Network]  # the ranges that are all ours
 
-def layout_of(pool: IPv4Network) -> Layout:
-    """Return the table for VIPs of *pool* and of elsewhere.
+
+def layout_of(pools: Pools, node: IPv4Address | None = None) -> Layout:
+    """Return the table for VIPs of *pools* and of elsewhere.
 
     A connection that would leave by the link it came in on is masqueraded, for
     its replies would not come back through us. Rules can't compare two links,
     so each link that brings a connection goes, paired with itself, into a set.
+    With *node* this node lends its address to clients from outside of the
+    cluster whose backend is on another node: that one would answer past us.
     """
     sets = "\n".join(
         f"  set {name}{version} {{ type {kind} . inet_proto . inet_service; }}"
@@ -43,9 +47,14 @@ def layout_of(pool: IPv4Network) -> Layout:
         f"    ct state new {word} daddr . meta l4proto . th dport @{REFUSED}{version} goto refuse"
         for version, (_, word) in _KEYS.items()
     )
+    ranges: dict[str, IPv4Network | IPv6Network] = {"4": pools[0], "6": pools[1]}
+    rest = "\n".join(
+        f"    {word} daddr {ranges[version]} goto refuse" for version, (_, word) in _KEYS.items()
+    )
     hairpins = "\n".join(
-        f"    ct original {word} daddr @{OUTSIDE}{version} masquerade"
+        f"    ct original {word} daddr {vips} masquerade"
         for version, (_, word) in _KEYS.items()
+        for vips in (ranges[version], f"@{OUTSIDE}{version}")
     )
     return Layout(
         NAME,
@@ -68,29 +77,43 @@ update @{SAME_LINK} {{ iif . iif }}
   }}
   chain rest {{
     type filter hook input priority 110; policy accept;
-    ip daddr {pool} goto refuse
+{rest}
   }}
   chain output {{
     type filter hook output priority -110; policy accept;
 {refused}
   }}
   chain hairpin {{
-    ct original ip daddr {pool} masquerade
 {hairpins}
+  }}
+  chain lend {{
+{_lend(ranges, node)}
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     iif . oif @{SAME_LINK} ct direction original goto hairpin
+    iifname != "phx-*" oifname "phx-vxlan" ct direction original fib saddr type != local goto lend
   }}
 """,
     )
 
 
-def elements(services: Mapping[Vip, Service], pool: IPv4Network) -> set[Element]:
+def _lend(ranges: Mapping[str, IPv4Network | IPv6Network], node: IPv4Address | None) -> str:
+    if node is None:
+        return ""
+    own = {"4": node, "6": node6(node)}
+    return "\n".join(
+        f"    ct original {word} daddr {vips} snat {word} to {own[version]}"
+        for version, (_, word) in _KEYS.items()
+        for vips in (ranges[version], f"@{OUTSIDE}{version}")
+    )
+
+
+def elements(services: Mapping[Vip, Service], pools: Pools) -> set[Element]:
     """Return the elements that go with *services*."""
     found: set[Element] = set()
     for vip, service in services.items():
-        if not is_in(vip, pool):
+        if not is_in(vip, pools):
             found.add(element(CLAIMED, vip))
             found.add(Element(f"{OUTSIDE}{vip.address.version}", (str(vip.address),)))
         if service.is_refused:
@@ -99,13 +122,15 @@ def elements(services: Mapping[Vip, Service], pool: IPv4Network) -> set[Element]
 
 
 def elements_after(
-    present: Iterable[Element], change: Delta[Vip, Service], pool: IPv4Network
+    present: Iterable[Element], change: Delta[Vip, Service], pools: Pools
 ) -> set[Element]:
     """Return the elements of *present* as they are after *change*."""
     known = frozenset(present)
     touched = change.removals | change.upserts.keys()
-    claimed = (vips_of(known, CLAIMED) - touched) | {
-        vip for vip in change.upserts if not is_in(vip, pool)
+    claimed = {
+        vip
+        for vip in (vips_of(known, CLAIMED) - touched) | change.upserts.keys()
+        if not is_in(vip, pools)
     }
     refused = (vips_of(known, REFUSED) - touched) | {
         vip for vip, service in change.upserts.items() if service.is_refused
@@ -133,9 +158,10 @@ def vips_of(present: Iterable[Element], name: str) -> set[Vip]:
     }
 
 
-def is_in(vip: Vip, pool: IPv4Network) -> bool:
-    """Tell whether a VIP is of the range that is all ours."""
-    return vip.address.version == 4 and vip.address in pool
+def is_in(vip: Vip, pools: Pools) -> bool:
+    """Tell whether a VIP is of a range that is all ours."""
+    address = vip.address
+    return address in pools[0] if address.version == 4 else address in pools[1]
 
 
 def _address(text: str) -> IPAddress:

@@ -1,7 +1,8 @@
 """Services in the kernel's IPVS, and the table that goes with them."""
 
 from collections.abc import Callable, Mapping, Set
-from ipaddress import IPv4Network
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import msgspec
 import structlog
@@ -23,13 +24,15 @@ from phalanx.lb.ipvs.layout import (
 )
 from phalanx.lb.ipvs.message import service_of
 from phalanx.lb.service import Service, Vip
-from phalanx.net.model.lease import VIP_POOL
+from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
 from phalanx.net.model.objects import Protocol
 from phalanx.net.nft.element import RULES, Element, parse_elements
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable
 
 log = structlog.get_logger()
+
+FEW = 64  # changes before which only what they are about is read back, in two questions each
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -43,36 +46,43 @@ class Found(msgspec.Struct, frozen=True):
 class IpvsServices:
     """A Dataplane of the services in one network namespace, that of *nft*.
 
-    Ours is what lies in *pool*, and what our table claims. A removed backend's
-    connections end at once; a drained one's go on.
+    Ours is what lies in *pool* and *pool6*, and what our table claims. *node* lends its
+    address to clients from outside whose backend is elsewhere. A removed
+    backend's connections end at once; a drained one's go on.
     """
 
     name = "services"
 
     def __init__(
-        self, nft: Nft, *, pool: IPv4Network = VIP_POOL, flows: Flows | None = None
+        self,
+        nft: Nft,
+        *,
+        pool: IPv4Network = VIP_POOL,
+        pool6: IPv6Network = VIP_POOL6,
+        node: IPv4Address | None = None,
+        flows: Flows | None = None,
     ) -> None:
         self._nft = nft
         self._flows = flows or Flows()
-        self._pool = pool
-        self._table = KernelSetTable(nft, layout_of(pool))
-        self._found: Found | None = None  # what a read found, for the change that follows
+        self._pools = pool, pool6
+        self._table = KernelSetTable(nft, layout_of(self._pools, node))
         self._claimed: frozenset[Vip] = frozenset()  # by us; the table may have been deleted
 
     async def read(self) -> Mapping[Vip, Service]:
         """Return the services; none of them is whole when table or settings are not as we want."""
-        self._found = await self._look()
-        return dict(self._found.services)
+        return (await self._look()).services
 
     async def apply(self, change: Delta[Vip, Service]) -> None:
         """Claim, change IPVS, then refuse what has no backend; connections of the others go on.
 
-        A refused VIP does not hold up the others.
+        A refused VIP does not hold up the others. What a change is about is read
+        back before it: the read that it follows from may be long ago.
         """
-        found, self._found = self._found or await self._look(), None
+        touched = change.removals | change.upserts.keys()
+        found = await self._look(touched if len(touched) <= FEW else None)
         if not change.upserts and not found.services:
             return
-        wanted = elements_after(found.marks, change, self._pool)
+        wanted = elements_after(found.marks, change, self._pools)
         claims = {each for each in wanted if not each.set_name.startswith(REFUSED)}
         self._claimed |= vips_of(claims, CLAIMED)
         await self._correct(claims, is_removing=False)
@@ -116,7 +126,7 @@ class IpvsServices:
             raise DataplaneError("; ".join(refusals), table=self.name)
         script = f"add table inet {NAME}\ndelete table inet {NAME}\n"
         await self._nft.run(script, table=self.name)
-        self._claimed, self._found = frozenset(), None
+        self._claimed = frozenset()
         log.info("services_left", table=self.name, services=len(found.held))
 
     async def traffic(self) -> Mapping[Vip, kernel.Kept]:
@@ -125,20 +135,23 @@ class IpvsServices:
         kept = await self._ask(kernel.dump)
         return {vip: each for vip, each in kept.items() if self._is_ours(vip, claimed)}
 
-    async def _look(self) -> Found:
+    async def _look(self, about: Set[Vip] | None = None) -> Found:
+        """Read everything back, or what these VIPs are."""
         present = await self._list()
         is_sound = RULES in await self._table.read()
         claimed, refused = vips_of(present, CLAIMED) | self._claimed, vips_of(present, REFUSED)
+        question = kernel.listing if about is None else partial(kernel.find, about)
         held = {
             vip: service_of(each.held, each.destinations)
-            for vip, each in (await self._ask(kernel.listing)).items()
+            for vip, each in (await self._ask(question)).items()
             if self._is_ours(vip, claimed)
         }
         settings = await self._nft.open(kernel.settings)
         is_sound &= all(kernel.SETTINGS[name] == value for name, value in settings.items())
-        services = dict.fromkeys(claimed | refused, Service(is_whole=False))
+        marked = claimed | refused if about is None else (claimed | refused) & about
+        services = dict.fromkeys(marked, Service(is_whole=False))
         for vip, service in held.items():
-            is_marked = elements({vip: service}, self._pool) <= present
+            is_marked = elements({vip: service}, self._pools) <= present
             is_marked &= (vip in refused) == service.is_refused
             is_whole = is_sound and service.is_whole and is_marked
             services[vip] = msgspec.structs.replace(service, is_whole=is_whole)
@@ -166,4 +179,4 @@ class IpvsServices:
             raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
 
     def _is_ours(self, vip: Vip, claimed: set[Vip]) -> bool:
-        return is_in(vip, self._pool) or vip in claimed
+        return is_in(vip, self._pools) or vip in claimed

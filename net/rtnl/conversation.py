@@ -83,6 +83,20 @@ class Conversation:
             results += self._ask(requests[start : start + BATCH])
         return results
 
+    def answers(self, kind: int, payload: bytes) -> list[bytes]:
+        """Return the payloads that answer a question about one thing; raises OSError."""
+        self._socket.send(self._packet(kind, NLM_F_ACK, payload))
+        found: list[bytes] = []
+        while True:
+            for answer, _, sequence, data in _messages(self._socket.recv(READ_BYTES)):
+                if sequence != self._sequence:
+                    continue
+                if answer == NLMSG_ERROR:
+                    if number := -_ERROR.unpack_from(data)[0]:
+                        raise OSError(number, os.strerror(number))
+                    return found
+                found.append(data)
+
     def dump(self, kind: int, payload: bytes) -> list[bytes]:
         """Return the payloads that a dump of *kind* answers, all of one moment.
 

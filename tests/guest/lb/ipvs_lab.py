@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,13 +18,14 @@ from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.exec import Flows
 from phalanx.lb.ipvs.services import IpvsServices
 from phalanx.lb.service import Backend, IPAddress, Scheduler, Service, Vip
-from phalanx.net.model.objects import Protocol
+from phalanx.net.model.objects import Protocol, node6
 from phalanx.net.nft.library import Nft
 
-NODE, NODE6 = "198.18.0.1", "fd00:198::1"
+NODE = "198.18.0.1"
+NODE6 = str(node6(IPv4Address(NODE)))
 BRIDGE, BRIDGE6 = "9.0.1.1", "fd00:9:1::1"
 INSIDE = {"b1": "11", "b2": "12", "b3": "13", "client": "20"}
-FAR = "9.0.2.20"
+FAR, FAR6 = "9.0.2.20", "fd00:9:2::20"
 # Of another network: a container of this node, and one behind the other link.
 BLUE = {"blue": "10.20.1.11", "far": "10.20.2.20"}
 BLUE_BRIDGE = "10.20.1.1"
@@ -66,7 +67,7 @@ class Lab:
 
     def fresh(self) -> IpvsServices:
         """Return the data plane of a plane that has just started."""
-        return IpvsServices(self.nft, flows=Flows(netns=self.path("node")))
+        return IpvsServices(self.nft, node=IPv4Address(NODE), flows=Flows(netns=self.path("node")))
 
     def namespace(self, name: str) -> str:
         return self.node if name == "node" else f"{self.node}-{name}"
@@ -176,7 +177,7 @@ def _node_commands(node: str) -> Iterator[str]:
     yield "link set phx-1024 up"
     yield f"route add local 11.0.0.0/8 dev lo src {NODE}"
     yield f"route add local {OWN.address}/32 dev lo src {NODE}"
-    yield f"route add local {WEB6.address}/128 dev lo src {NODE6}"
+    yield f"route add local fd01:c::/64 dev lo src {NODE6}"
     for name in INSIDE:
         yield f"link add phxv{name} type veth peer name eth0 netns {node}-{name}"
         yield f"link set phxv{name} master phx-1024 up"
@@ -184,6 +185,7 @@ def _node_commands(node: str) -> Iterator[str]:
     yield f"link add phxvfar type veth peer name eth0 netns {node}-far"
     yield "link set phxvfar up"
     yield "address add 9.0.2.1/24 dev phxvfar"
+    yield "address add fd00:9:2::1/64 dev phxvfar nodad"
     yield f"route add {BLUE['far']}/32 dev phxvfar"
     yield "link add phx-1025 type bridge"
     yield f"address add {BLUE_BRIDGE}/24 dev phx-1025"
@@ -198,7 +200,9 @@ def _container_commands(name: str) -> Iterator[str]:
     if name == "far":
         yield f"address add {FAR}/24 dev eth0"
         yield f"address add {BLUE['far']}/32 dev eth0"
+        yield f"address add {FAR6}/64 dev eth0 nodad"
         yield "route add default via 9.0.2.1"
+        yield "route add default via fd00:9:2::1"
         yield f"route add 9.0.1.0/24 via 9.0.2.1 src {BLUE['far']}"  # what its server answers from
         return
     if name == "blue":

@@ -1,6 +1,8 @@
 """IPVS under real connections, from the node and from containers."""
 
+import json
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
@@ -9,6 +11,7 @@ from tests.guest.lb.ipvs_lab import (
     BRIDGE6,
     DNS,
     FAR,
+    FAR6,
     NODE,
     NODE6,
     OWN,
@@ -18,11 +21,14 @@ from tests.guest.lb.ipvs_lab import (
     Lab,
     address_of,
     answering,
+    ip,
+    run,
     say,
     service,
     wait,
 )
 
+from phalanx.core.reconcile.delta import Delta
 from phalanx.core.reconcile.reconciler import Reconciler
 from phalanx.lb.leftover import leftovers_of_ipvs, leftovers_of_nftables
 from phalanx.lb.nftables.services import NftablesServices
@@ -30,6 +36,7 @@ from phalanx.lb.service import Backend, Scheduler, Service, Vip
 from phalanx.net.model.objects import Protocol
 
 ALL = service(b1=1, b2=1, b3=1)
+BEYOND, BEYOND6 = "9.0.7.7", "fd00:9:7::7"
 
 
 @pytest.mark.parametrize("place", ["node", "client", "b1", "far"])
@@ -155,6 +162,82 @@ def test_backend_on_the_host_network_is_reached(lab: Lab) -> None:
         assert lab.ask("node", WEB) == ("node", NODE)
         assert lab.ask("far", WEB) == ("node", FAR)
         assert lab.ask("client", WEB)[0] == "node"
+
+
+@pytest.fixture
+def beyond(lab: Lab) -> Iterator[str]:
+    """Put a backend behind the tunnel, which knows the way to the node alone; yield its name."""
+    there, node = lab.namespace("beyond"), lab.node
+    run("ip", "netns", "add", there)
+    try:
+        ip(node, (f"link add phx-vxlan type veth peer name eth0 netns {there}",))
+        ip(
+            there,
+            (
+                "link set lo up",
+                "link set eth0 up",
+                f"address add {BEYOND}/32 dev eth0",
+                f"address add {BEYOND6}/128 dev eth0 nodad",
+                f"route add {NODE}/32 dev eth0",
+                f"route add {NODE6}/128 dev eth0",
+            ),
+        )
+        commands = (
+            "link set phx-vxlan up",
+            f"route add {BEYOND}/32 dev phx-vxlan src {NODE}",
+            f"route add {BEYOND6}/128 dev phx-vxlan src {NODE6}",
+        )
+        ip(node, commands)
+        [link] = json.loads(run("ip", "-n", node, "-j", "link", "show", "phx-vxlan"))
+        # A node answers for its IPv6 address in no neighbour discovery but its link's own.
+        ip(there, (f"neighbour add {NODE6} lladdr {link['address']} dev eth0",))
+        with answering(lab.path("beyond"), "beyond"):
+            yield "beyond"
+    finally:
+        run("ip", "netns", "delete", there)
+
+
+def test_node_lends_its_address_to_clients_outside_for_a_backend_of_another(
+    lab: Lab, beyond: str
+) -> None:
+    own6 = Vip(ip_address("fd77::1"), 80)
+    ip(lab.node, (f"route replace local fd77::1/128 dev lo src {NODE6}",))
+    far4, far6 = (Service.of([Backend(ip_address(each), PORT)]) for each in (BEYOND, BEYOND6))
+    lab.put({WEB: far4, OWN: far4, WEB6: far6, own6: far6})
+
+    seen = {vip: lab.ask("far", vip) for vip in (WEB, OWN, WEB6, own6)}
+    from_node = lab.ask("node", WEB), lab.ask("node", WEB6)
+
+    over4, over6 = (beyond, NODE), (beyond, NODE6)
+    assert from_node == (over4, over6)
+    assert seen == {WEB: over4, OWN: over4, WEB6: over6, own6: over6}
+
+
+def test_client_outside_keeps_its_address_at_a_backend_of_this_node(lab: Lab) -> None:
+    lab.put({WEB: service(b1=1), WEB6: service(version=6, b1=1)})
+
+    assert lab.ask("far", WEB) == ("b1", FAR)
+    assert lab.ask("far", WEB6) == ("b1", FAR6)
+
+
+def test_address_of_either_range_without_a_service_is_refused(lab: Lab) -> None:
+    lab.put({WEB: service(b1=1)})
+
+    for address in ("11.0.0.99", "fd01:c::99"):
+        for place in ("node", "client"):
+            with pytest.raises(ConnectionRefusedError):
+                lab.connect(place, Vip(ip_address(address), 80)).close()
+
+
+def test_change_without_a_read_sees_what_somebody_else_did(lab: Lab) -> None:
+    lab.put({WEB: service(b1=1, b2=1), OWN: service(b1=1)})
+    lab.inside("ipvsadm", "-D", "-t", f"{OWN.address}:{OWN.port}")
+    lab.inside("ipvsadm", "-d", "-t", f"{WEB.address}:{WEB.port}", "-r", f"{address_of('b2')}:8080")
+    after = {WEB: service(b1=1, b2=0, b3=1), OWN: service(b1=0, b2=1)}
+
+    wait(lab.services.apply(Delta(after, frozenset())))
+
+    assert wait(lab.services.read()) == after
 
 
 def test_ipv6_balances_and_hairpins(lab: Lab) -> None:
