@@ -1,7 +1,7 @@
 """A leading master: all its parts, and the loops that it runs."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -164,7 +164,7 @@ class Leader:
 
     async def _prune(self) -> None:
         """Forget old agents now and then, and take back what their nodes were leased."""
-        housed = {record.node for record in self.registry.records.values()}
+        housed = set(self.housed())
         while True:
             await asyncio.sleep(self.config.prune_seconds)
             housed |= {record.node for record in self.registry.records.values()}
@@ -177,14 +177,27 @@ class Leader:
             except UnavailableError as error:
                 log.warning("registry_not_pruned", error=str(error))
 
+    def housed(self) -> Iterator[IPv4Address]:
+        """Yield nodes that have or had an agent, as far as a new leader can know.
+
+        Who is leased a subnet had one: its record went, and the leader before
+        us did not come to its leases. Unless there are records that nobody can read.
+        """
+        yield from (record.node for record in self.registry.records.values())
+        if self.registry.is_whole:
+            yield from (lease.node for lease in self.networks.subnets.values())
+
+    def _agents_nodes(self) -> set[IPv4Address]:
+        return {each.node for each in self.registry.records.values() if each.state != GONE}
+
     async def free_nodes(self, housed: Iterable[IPv4Address]) -> None:
         """Take back the subnets of the nodes of *housed* that have no agent any more.
 
         An agent that is unreachable may be back, one that is gone may not.
         """
-        records = self.registry.records.values()
-        present = {record.node for record in records if record.state != GONE}
         leased = {lease.node for lease in self.networks.subnets.values()}
-        for node in sorted(leased.intersection(housed) - present):
+        for node in sorted(leased.intersection(housed) - self._agents_nodes()):
+            if node in self._agents_nodes():
+                continue  # an agent came while we wrote
             await self.networks.free_node(node)
             log.info("subnets_freed", node=str(node))

@@ -59,6 +59,7 @@ class AgentRegistry:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.records: dict[str, AgentRecord] = {}
+        self.is_whole = True  # every row could be read
 
     async def load(self) -> None:
         """Read every record; this is what a new leader begins with.
@@ -66,13 +67,14 @@ class AgentRegistry:
         A row that nobody can read is left where it is and left out: one bad
         row must not keep a cluster without a leader.
         """
-        records = {}
+        records, self.is_whole = {}, True
         for key, row in (await self._store.list(PREFIX)).items():
             try:
                 record = msgspec.json.decode(row.value, type=AgentRecord)
                 record.node  # noqa: B018 - raises when it is no address
             except (msgspec.MsgspecError, ValueError) as error:
                 log.error("agent_record_not_understood", key=key, error=str(error))
+                self.is_whole = False
                 continue
             records[record.id] = record
         self.records = records

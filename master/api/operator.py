@@ -298,8 +298,7 @@ async def _mark_agent_gone(leader: Leader, call: Call) -> int:
     if record is None:
         raise NotFoundError(f"Agent '{id}' not found")
     await leader.agents.mark_gone(id)
-    if not any(agent.address == record.node for agent in leader.cluster.agents.values()):
-        await leader.networks.free_node(record.node)
+    await leader.free_nodes([record.node])
     return 200
 
 

@@ -123,9 +123,11 @@ class Lab:
         frameworks: Sequence[Json] = (),
         cpus: int = 4,
         rack: str = "r1",
+        port: int = 5051,
     ) -> tuple[Agent, Stream]:
         info: Json = {
             "hostname": "a1",
+            "port": port,
             "attributes": [{"name": "rack", "type": "TEXT", "text": {"value": rack}}],
             "resources": [
                 {"name": "cpus", "type": "SCALAR", "scalar": {"value": cpus}},

@@ -30,9 +30,11 @@ from phalanx.master.agents.registry import (
     AgentRegistry,
     outlived,
 )
+from phalanx.master.api.operator import CHANGES
 from phalanx.master.network.definition import NetworkSpec
 from phalanx.mesos.agent_protocol import AgentSubscribe
 from phalanx.mesos.v1.codec import from_json
+from phalanx.mesos.v1.master import Call
 from phalanx.mesos.v1.mesos import AgentInfo
 
 INFO = AgentInfo(hostname="a")
@@ -176,6 +178,39 @@ async def test_old_agents_are_pruned_from_registry_and_memory() -> None:
     assert first.id not in lab.cluster.agents
     assert second.id not in lab.cluster.gone
     assert not await lab.store.list("agents")
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_subnets_of_a_node_that_a_leader_forgot_as_it_ended_are_freed(
+    *, is_whole: bool
+) -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    await lab.leader.networks.create(NetworkSpec("blue", "10.1.0.0/16"), nodes=())
+    first, _ = await lab.agent()
+    second, _ = await lab.agent(address="198.18.0.3")
+    await lab.leader.registry.remove(second.id)  # and the leader ends
+    if not is_whole:
+        await lab.store.put("agents/odd", b"of another version")
+    lab = await Lab.begin(lab.store, lab.clock, number=2)
+
+    await lab.leader.free_nodes(set(lab.leader.housed()))
+
+    left = {lease.node for lease in lab.leader.networks.subnets.values()}
+    assert left == {first.address} | (set() if is_whole else {second.address})
+
+
+async def test_of_two_agents_on_a_node_one_that_is_gone_takes_no_subnet_along() -> None:
+    lab = await Lab.begin(BreakableStore(), FakeClock())
+    await lab.leader.networks.create(NetworkSpec("blue", "10.1.0.0/16"), nodes=())
+    first, _ = await lab.agent(port=5051)
+    second, _ = await lab.agent(port=5052)
+    lab = await Lab.begin(lab.store, lab.clock, number=2)  # neither is back yet
+
+    for id, is_leased in ((first.id, True), (second.id, False)):
+        gone = {"agent_id": {"value": id}}
+        call = from_json(Call, {"type": "MARK_AGENT_GONE", "mark_agent_gone": gone})
+        await CHANGES["MARK_AGENT_GONE"](lab.leader, call)
+        assert bool(lab.leader.networks.subnets) == is_leased
 
 
 async def test_node_keeps_its_subnets_until_its_last_agent_is_forgotten() -> None:
