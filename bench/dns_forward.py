@@ -17,7 +17,8 @@ from resolvers import (
     write_queries,
 )
 
-SECONDS = 5
+SECONDS = 4
+TURNS = 2  # of each server, one after the other, so that all see the same noise
 DIFFERENT = 400_000  # names: more than any server asks for in the time
 
 
@@ -34,18 +35,30 @@ def measure() -> Sequence[Figure]:
         own = write_queries(place / "own", app_names(10))
         with unbound(place, cpu=CLIENT_CPU) as one, unbound(place, cpu=CLIENT_CPU) as two:
             ports = (one.port, two.port)
-            ours_cold, cpu = _rate(ours(10, *ports), cold)
-            peer_cold, peer_cpu = _rate(dnsmasq(10, *ports, races=True), cold)
-            alone_cold, _ = _rate(dnsmasq(10, *ports), cold)
-            ours_warm, _ = _rate(ours(10, *ports), warm)
-            ours_own, _ = _rate(ours(10, *ports), own)
-    least = Bound.RATIO_AT_LEAST
+            turns = [
+                (
+                    _rate(ours(10, *ports), cold),
+                    _rate(dnsmasq(10, *ports, races=True), cold),
+                    _rate(dnsmasq(10, *ports), cold),
+                    _rate(ours(10, *ports), warm),
+                    _rate(ours(10, *ports), own),
+                )
+                for _ in range(TURNS)
+            ]
+    cold_, racing, alone, warm_, own_ = (_best(each) for each in zip(*turns, strict=True))
+    least, most = Bound.RATIO_AT_LEAST, Bound.RATIO_AT_MOST
     return [
-        Figure("cold cache; dnsmasq racing, too", "1/s", ours_cold, least, 1.0, peer_cold),
-        Figure("cold cache; dnsmasq asking one", "1/s", ours_cold, least, 1.0, alone_cold),
-        Figure("CPU a lookup; dnsmasq", "µs", cpu, Bound.RATIO_AT_MOST, 1.0, peer_cpu),
-        Figure("warm cache, queries a second; own names", "1/s", ours_warm, least, 0.9, ours_own),
+        Figure("cold cache; dnsmasq racing, too", "1/s", cold_[0], least, 1.0, racing[0]),
+        Figure("cold cache; dnsmasq asking one", "1/s", cold_[0], least, 1.0, alone[0]),
+        Figure("CPU a lookup; dnsmasq racing, too", "µs", cold_[1], most, 1.0, racing[1]),
+        Figure("warm cache, queries a second; own names", "1/s", warm_[0], least, 0.9, own_[0]),
+        Figure("warm cache, CPU a query; own names", "µs", warm_[1], most, 1.11, own_[1]),
     ]
+
+
+def _best(turns: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the highest rate and the least CPU time of several turns, whoever was noisy."""
+    return max(rate for rate, _ in turns), min(cpu for _, cpu in turns)
 
 
 def _rate(server: AbstractContextManager[Resolver], queries: Path) -> tuple[float, float]:
