@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from phalanx.core.error import ConflictError
 
 MOST_CHANGES = 500
-MOST_BYTES = 512 * 1024  # ZooKeeper takes packets of less than 1 MiB
+# ZooKeeper takes packets of less than 1 MiB, and keeps the last 500 of them in memory.
+MOST_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import msgspec
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store, Stored
 
-LEAST_COMPRESSED = 64 * 1024
+LEAST_COMPRESSED = 2048
 PART_BYTES = 512 * 1024
 PARTS = "parts"  # the first segment of the parts' keys
 _COMPRESSED = b"\x00z"  # JSON and ids begin with no zero, so that other values stay as they are

@@ -80,7 +80,9 @@ def restarting(
     kept = [i for i in kept if i.condition is not Condition.SCHEDULED]
     in_order = sorted(kill_order(app, kept), key=lambda i: i.id in healthy)
     end = in_order[: max(0, len(kept) - max(0, floor_healthy - new_healthy))]
-    surplus = victims(app, new, max(0, len(new) - n))
+    too_many = max(0, len(new) - n)
+    surplus = victims(app, [i for i in new if i.id not in healthy], too_many)
+    surplus += victims(app, [i for i in new if i.id in healthy], too_many - len(surplus))
     active_old = len(old) - len(not_running)
     add = max(0, min(n - len(new), capacity - active_old - len(new)))
     is_stuck = not end and not add and kept and len(new) < n and new_healthy == len(new)
