@@ -1,15 +1,23 @@
-"""Forget UDP flows with conntrack(8): a flow would go on to a backend that has left."""
+"""Forget UDP flows: a flow would go on to a backend that has left.
+
+A few of them with conntrack(8), which looks through all flows in C for each;
+many with one look of our own.
+"""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 import structlog
 
+from phalanx.core.netns import call_in
+from phalanx.lb import conntrack
 from phalanx.lb.service import Endpoint, Vip
 
 log = structlog.get_logger()
 
 PROGRAM = "conntrack"
+FEW = 3  # pairs
 NOTHING_DELETED = "0 flow entries have been deleted"
 
 
@@ -17,7 +25,22 @@ class Flows:
     """The tracked flows of one network namespace; the caller's own by default."""
 
     def __init__(self, *, netns: Path | None = None) -> None:
+        self._netns = netns
         self._prefix = () if netns is None else ("nsenter", f"--net={netns}")
+
+    async def forget_all(self, pairs: Collection[tuple[Vip, Endpoint]]) -> None:
+        """Delete the flows to each VIP that were sent to the endpoint beside it; as `forget`."""
+        if len(pairs) <= FEW:
+            for vip, endpoint in pairs:
+                await self.forget(vip, endpoint)
+            return
+        try:
+            if self._netns is None:
+                await asyncio.to_thread(conntrack.forget, pairs)
+            else:
+                await asyncio.to_thread(call_in, self._netns, lambda: conntrack.forget(pairs))
+        except OSError as error:
+            log.warning("flows_not_forgotten", pairs=len(pairs), error=str(error))
 
     async def forget(self, vip: Vip, endpoint: Endpoint) -> None:
         """Delete the flows to *vip* that were sent to *endpoint*.

@@ -13,6 +13,7 @@ from phalanx.lb.ipvs.layout import NAME as IPVS_TABLE
 from phalanx.lb.ipvs.services import IpvsServices
 from phalanx.lb.ledger import Services
 from phalanx.lb.nftables.ruleset import NAME as LB_TABLE
+from phalanx.lb.nftables.services import NftablesServices
 from phalanx.lb.nftables.traffic import NAME as TRAFFIC_TABLE
 from phalanx.lb.nftables.traffic import RULES as RULES_OF_TRAFFIC
 from phalanx.lb.nftables.traffic import NftablesTraffic
@@ -89,7 +90,14 @@ def build_tables(
     )
     is_local_only = isinstance(balancer, IpvsServices)  # sees only what is for this node
     counts = NftablesTraffic(nft)
-    held = IncrementalReconciler(balancer, services, lambda each: each.by_vip, changed_services)
+    held = IncrementalReconciler(
+        balancer,
+        services,
+        lambda each: each.by_vip,
+        changed_services,
+        # IPVS sends no news: it is read whole in any case, and repaired then.
+        is_known=balancer.is_known if isinstance(balancer, NftablesServices) else lambda: False,
+    )
     walls = Walls(config)
 
     def own(known: Services) -> dict[RouteKey, Route]:

@@ -25,7 +25,8 @@ class IncrementalReconciler(Generic[S, K, V]):
     only the whole can tell. *desired* must be pure: it is called in another thread,
     for all of a large table would keep the event loop for long. The table is
     read back in each resync, after a failure and at first; between those it is
-    trusted, so whoever uses this must be told of drift and ask for a resync.
+    trusted while *is_known* says that nobody else changed it. Whoever can't
+    tell must be told of drift and ask for a resync.
     """
 
     def __init__(
@@ -34,11 +35,14 @@ class IncrementalReconciler(Generic[S, K, V]):
         state: Callable[[], S | None],
         desired: Callable[[S], Mapping[K, V]],
         changed: Callable[[S, S], Delta[K, V] | None],
+        *,
+        is_known: Callable[[], bool] = lambda: True,
     ) -> None:
         self._dataplane = dataplane
         self._state = state
         self._desired = desired
         self._changed = changed
+        self._is_known = is_known
         self._held: S | None = None  # the input that the table held after the last pass
 
     @property
@@ -57,7 +61,10 @@ class IncrementalReconciler(Generic[S, K, V]):
         if state is None or (not resync and state is held):
             return True
         self._held = None
-        change = None if resync or held is None else self._changed(held, state)
+        change: Delta[K, V] | None = None
+        if not resync and held is not None and self._is_known():
+            change = self._changed(held, state)
+        is_whole = change is None
         try:
             if change is None:
                 actual = await self._dataplane.read()
@@ -74,5 +81,7 @@ class IncrementalReconciler(Generic[S, K, V]):
                 upserts=len(change.upserts),
                 removals=len(change.removals),
             )
+        if not is_whole and not self._is_known():
+            return False  # somebody else came between: the next pass reads what is there
         self._held = state
         return True

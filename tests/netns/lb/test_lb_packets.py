@@ -1,6 +1,7 @@
 """Services under real connections: a node, its bridge, three backends and a client on it."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections import Counter
@@ -13,6 +14,7 @@ from tests.netns.lb.lab import (
     BOUND,
     CLIENT,
     DNS,
+    DNS6,
     NODE,
     OWN,
     TIMES,
@@ -26,6 +28,7 @@ from tests.netns.lb.lab import (
     put,
     run,
     service,
+    service6,
 )
 
 from phalanx.core.reconcile.delta import Delta
@@ -273,6 +276,31 @@ async def test_only_flows_of_the_service_that_lost_its_backend_are_forgotten(
 
     assert f"dst={other.address} " in flows
     assert f"dst={DNS.address} " not in flows
+
+
+async def test_udp_of_many_services_follows_when_their_backends_leave(
+    lab: Lab, services: NftablesServices
+) -> None:
+    four = [Vip(DNS.address + number, 53, Protocol.UDP) for number in range(4)]
+    six = [Vip(DNS6.address + number, 53, Protocol.UDP) for number in range(2)]
+    kept = Vip(DNS.address, 54, Protocol.UDP)
+    before = {vip: service(b1=1, b2=0) for vip in (*four, kept)}
+    before |= {vip: service6(b1=1, b2=0) for vip in six}
+    await put(services, before)
+    with contextlib.ExitStack() as stack:
+        clients = {}
+        for vip in before:
+            opened = open_socket(lab.namespace("client"), socket.SOCK_DGRAM, vip.address.version)
+            clients[vip] = stack.enter_context(opened)
+            opened.connect((str(vip.address), vip.port))
+        asked = [await ask_udp(opened) for opened in clients.values()]
+
+        after = {vip: service(b2=1) for vip in four} | {vip: service6(b2=1) for vip in six}
+        await put(services, after | {kept: service(b1=0, b2=1)})
+        moved = [await ask_udp(clients[vip]) for vip in after]
+
+        assert (set(asked), set(moved)) == ({"b1"}, {"b2"})
+        assert await ask_udp(clients[kept]) == "b1"
 
 
 @pytest.mark.parametrize("place", ["node", "client"])

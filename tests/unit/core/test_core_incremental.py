@@ -16,6 +16,7 @@ class Shelf:
         self.held: dict[int, int] = {}
         self.reads = 0
         self.is_broken = False
+        self.is_known = True
 
     async def read(self) -> Mapping[int, int]:
         self.reads += 1
@@ -45,7 +46,13 @@ class Source:
 
 def made() -> tuple[Shelf, Source, IncrementalReconciler[tuple[int, ...], int, int]]:
     shelf, source = Shelf(), Source()
-    table = IncrementalReconciler(shelf, lambda: source.state, source.desired, source.changed)
+    table = IncrementalReconciler(
+        shelf,
+        lambda: source.state,
+        source.desired,
+        source.changed,
+        is_known=lambda: shelf.is_known,
+    )
     return shelf, source, table
 
 
@@ -77,6 +84,37 @@ async def test_resync_repairs_drift() -> None:
     await table.reconcile_once(resync=True)
 
     assert shelf.held == {1: 1}
+
+
+async def test_table_that_somebody_else_changed_is_read_again() -> None:
+    shelf, source, table = made()
+    source.state = (1, 2)
+    await table.reconcile_once(resync=False)
+    shelf.held, shelf.is_known = {2: 4, 7: 7}, False
+    source.state = (1, 2, 3)
+
+    assert await table.reconcile_once(resync=False)
+
+    assert (shelf.held, shelf.reads) == ({1: 1, 2: 4, 3: 9}, 2)
+
+
+async def test_table_that_somebody_changes_meanwhile_is_not_taken_as_held() -> None:
+    shelf, source, table = made()
+    source.state = (1,)
+    await table.reconcile_once(resync=False)
+    answers = iter([True, False])
+    table = IncrementalReconciler(
+        shelf,
+        lambda: source.state,
+        source.desired,
+        source.changed,
+        is_known=lambda: next(answers),
+    )
+    await table.reconcile_once(resync=False)
+    source.state = (2,)
+
+    assert not await table.reconcile_once(resync=False)
+    assert table.held is None
 
 
 async def test_table_is_read_again_after_a_failure_and_where_only_the_whole_can_tell() -> None:
