@@ -15,7 +15,7 @@ from phalanx.lb.exec import Flows
 from phalanx.lb.ipvs.services import IpvsServices
 from phalanx.net.nft.library import Nft
 
-CHANGES = 5  # each is read back twice, which takes seconds in there
+PASSES = 1  # each reads all back, which takes seconds in there
 
 
 def measure(size: int) -> Mapping[str, float]:
@@ -30,7 +30,7 @@ def measure(size: int) -> Mapping[str, float]:
         nft = Nft(netns=netns)
         services = IpvsServices(nft, flows=Flows(netns=netns))
         write = reconciled(services, wanted)
-        change, whole = changed(services, wanted, changes=CHANGES)
+        change, whole = changed(services, wanted, passes=PASSES)
         again = reconciled(IpvsServices(nft, flows=Flows(netns=netns)), wanted)
         nft.close()
     return {
