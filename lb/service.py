@@ -23,7 +23,8 @@ class Scheduler(enum.StrEnum):
     MH = "mh"  # the same, and a backend that leaves moves few others' clients
 
 
-class Vip(msgspec.Struct, frozen=True, order=True, cache_hash=True):
+# Hundreds of thousands of these are made at a start, and none can be part of a cycle: gc=False.
+class Vip(msgspec.Struct, frozen=True, order=True, cache_hash=True, gc=False):
     """A virtual address, port and protocol that clients connect to."""
 
     address: IPAddress
@@ -34,7 +35,7 @@ class Vip(msgspec.Struct, frozen=True, order=True, cache_hash=True):
         return f"{spell(self.address)}:{self.port}/{self.protocol}"
 
 
-class Endpoint(msgspec.Struct, frozen=True, order=True, cache_hash=True):
+class Endpoint(msgspec.Struct, frozen=True, order=True, cache_hash=True, gc=False):
     """An address and port that a task listens on."""
 
     address: IPAddress
@@ -44,7 +45,7 @@ class Endpoint(msgspec.Struct, frozen=True, order=True, cache_hash=True):
         return f"{spell(self.address)}:{self.port}"
 
 
-class Backend(msgspec.Struct, frozen=True, order=True):
+class Backend(msgspec.Struct, frozen=True, order=True, gc=False):
     """An endpoint behind a VIP; with weight 0 it gets no new connections and keeps its old."""
 
     address: IPAddress
