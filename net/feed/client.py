@@ -2,18 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import aiohttp
 import structlog
 
 from phalanx.core.error import ProtocolError, UnavailableError
 from phalanx.mesos.recordio import RecordDecoder
-from phalanx.net.feed.record import HEARTBEAT_SECONDS, Assembly, Numbered, Record, decode
+from phalanx.net.feed.record import HEARTBEAT_SECONDS, Assembly, Numbered, Position, Record, decode
 
 log = structlog.get_logger()
 
 SILENCE_SECONDS = 4 * HEARTBEAT_SECONDS
+BEHIND_SECONDS = 4.0  # a source may be behind what we know before it is left
+MOST_EPOCHS = 64  # that have ended and are remembered
 RETRY_SECONDS = (0.1, 2.0)  # first and longest wait between two attempts
 
 
@@ -23,9 +26,11 @@ async def follow(
     """Yield each new View with the record that brought it, from whichever source answers.
 
     *urls* are bases like ``http://198.18.0.2:5050``; a redirect is followed. A
-    source that is silent for 4 s, ends, or breaks the protocol is left for the
-    next one, resuming where we stand. Never ends by itself.
+    source that is silent for 4 s, ends, breaks the protocol or stays behind what
+    another said is left for the next one, resuming where we stand. Views never
+    go back. Never ends by itself.
     """
+    past: deque[str] = deque(maxlen=MOST_EPOCHS)
     async with aiohttp.ClientSession() as session:
         wait = RETRY_SECONDS[0]
         attempt = 0
@@ -33,8 +38,10 @@ async def follow(
             url = urls[attempt % len(urls)]
             attempt += 1
             try:
-                async for numbered, record in _read(session, url, known):
+                async for numbered, record in _read(session, url, known, past):
                     wait = RETRY_SECONDS[0]
+                    if known is not None and known.position.epoch != numbered.position.epoch:
+                        past.append(known.position.epoch)
                     known = numbered
                     yield numbered, record
             except ProtocolError as error:
@@ -47,7 +54,7 @@ async def follow(
 
 
 async def _read(
-    session: aiohttp.ClientSession, url: str, known: Numbered | None
+    session: aiohttp.ClientSession, url: str, known: Numbered | None, past: Collection[str]
 ) -> AsyncIterator[tuple[Numbered, Record]]:
     at = {"parts": "yes"}
     if known is not None:
@@ -57,11 +64,28 @@ async def _read(
         if response.status != 200:
             raise UnavailableError(f"status {response.status}")
         log.info("feed_opened", source=url)
+        behind_until = asyncio.get_running_loop().time() + BEHIND_SECONDS
         decoder, assembly = RecordDecoder(), Assembly(known)
         async for chunk in response.content.iter_any():
             for raw in decoder.feed(chunk):
                 record = decode(raw)
                 numbered = assembly.take(record)
-                if numbered is not None and numbered is not known:
-                    yield numbered, record
+                if numbered is None or numbered is known:
+                    continue
+                if known is not None and _is_old(numbered.position, known.position, past):
+                    if asyncio.get_running_loop().time() > behind_until:
+                        raise UnavailableError(f"is behind: {numbered.position}")
+                    continue
                 known = numbered
+                yield numbered, record
+
+
+def _is_old(position: Position, known: Position, past: Collection[str]) -> bool:
+    """Tell whether a View says nothing new to who has the one at *known*, after *past* epochs.
+
+    A source may be behind another that we followed before: a relay that is slow
+    or cut off. A leadership that has ended does not come back.
+    """
+    if position.epoch == known.epoch:
+        return position.sequence <= known.sequence
+    return position.epoch in past

@@ -269,3 +269,45 @@ async def test_once_ends_with_the_newest_view_that_there_is() -> None:
         second = await asyncio.to_thread(read_view, url)
 
     assert (first, second) == (View().changed([task(1)]), View().changed([task(1), task(2)]))
+
+
+class Turns:
+    """Serves one source after the other at one address, each until it is cut."""
+
+    def __init__(self, *sources: FeedSource) -> None:
+        self._sources = list(sources)
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        async for frame in self._sources.pop(0).frames(None):
+            await response.write(frame.raw)
+            if isinstance(frame.record, Heartbeat):
+                break  # it has said all it knows
+        return response
+
+
+@pytest.mark.parametrize("stale", [("e", 2), ("d", 9)], ids=["behind", "ended-leadership"])
+async def test_a_follower_never_goes_back(
+    stale: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phalanx.net.feed.client.BEHIND_SECONDS", 0.0)
+    monkeypatch.setattr("phalanx.net.feed.source.HEARTBEAT_SECONDS", 0.05)
+
+    def source_at(epoch: str, sequence: int) -> FeedSource:
+        source = FeedSource()
+        for number in range(sequence):
+            source.publish(View().changed([task(number)]), epoch=epoch)
+        return source
+
+    turns = Turns(*(source_at(*at) for at in [("d", 1), ("e", 3), stale, stale, ("e", 4)]))
+    app = web.Application()
+    app.add_routes([web.get("/v1/feed", turns.serve)])
+    seen: list[Position] = []
+    async with asyncio.timeout(20), serve(app, Listener("127.0.0.1", 0)) as [place]:
+        async for numbered, _ in follow([f"http://{place}"]):
+            seen.append(numbered.position)
+            if len(seen) == 3:
+                break
+
+    assert seen == [Position("d", 1), Position("e", 3), Position("e", 4)]
