@@ -224,11 +224,12 @@ class DnsServer:
     def _admitted(self, waiting: list[Datagram], replies: list[Datagram]) -> list[Datagram]:
         """Return who may have an answer; the others get what they earn into *replies*."""
         verdict_on, now = self._admission.verdict, self._clock()
+        admit = Verdict.ADMIT
         admitted = []
         for datagram in waiting:
             message, peer = datagram
             verdict = verdict_on(packed_of(peer), now)
-            if verdict is Verdict.ADMIT:
+            if verdict is admit:
                 admitted.append(datagram)
                 continue
             reply = self._turn_away(message, verdict, packed_of(peer))

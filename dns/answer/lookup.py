@@ -123,10 +123,11 @@ _COMPAT_TYPES = (RecordType.SRV, RecordType.A, RecordType.AAAA, RecordType.PTR)
 
 
 def _of_type(rrsets: RRsets, type_: int) -> tuple[Rdata, ...]:
-    return rrsets.get(RecordType(type_), ()) if type_ in _KNOWN_TYPES else ()
+    known = _KNOWN_TYPES.get(type_)
+    return () if known is None else rrsets.get(known, ())
 
 
-_KNOWN_TYPES = frozenset(RecordType)
+_KNOWN_TYPES = {int(each): each for each in RecordType}
 
 
 def _positive(

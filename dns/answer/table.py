@@ -42,6 +42,7 @@ _PLAIN = b"\0\1\0\0\0\0\0\0"  # one question and nothing else
 _WITH_OPT = b"\0\1\0\0\0\0\0\1"
 _OPT_START = b"\0\0\x29"
 _OPT_BYTES = 11
+_TRANSFERS = (RecordType.AXFR, RecordType.IXFR)
 
 
 class AnswerTable:
@@ -200,7 +201,7 @@ class AnswerTable:
         place = place_of(query.name, self._zones, self._aliases)
         if place is None:
             return query
-        if query.type in (RecordType.AXFR, RecordType.IXFR):
+        if query.type in _TRANSFERS:
             if limit != MAX_TCP_BYTES or not may_transfer:
                 return self._refuse(query, place.apex, Rcode.REFUSED)
             return self._transfer(query, place)

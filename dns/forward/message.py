@@ -16,9 +16,14 @@ _RESPONSE = 0x8000
 _AUTHENTIC = 0x0020
 _CHECKING_DISABLED = 0x0010
 _RECURSION_DESIRED = 0x0100
+_HEADER = struct.Struct("!HHHHHH")
 _FIXED = struct.Struct("!HHIH")
 _TTL = struct.Struct("!I")
 _GOOD = (Rcode.NOERROR, Rcode.NXDOMAIN)
+_OPT, _SOA = (
+    RecordType.OPT,
+    RecordType.SOA,
+)  # to take one out of its class costs as much as a record
 # What an upstream may say without repeating the question.
 _BARE = (Rcode.FORMERR, Rcode.SERVFAIL, Rcode.NOTIMP, Rcode.REFUSED)
 
@@ -76,7 +81,7 @@ def parse_reply(message: bytes, key: Key, id_: int) -> UpstreamReply | None:
     """Return the answer in *message*, or None when it is no whole answer to what was asked."""
     if len(message) < HEADER_BYTES:
         return None
-    got, flags, questions, *counts = struct.unpack_from("!HHHHHH", message)
+    got, flags, questions, *counts = _HEADER.unpack_from(message)
     if got != id_ or not flags & _RESPONSE or flags & 0x7800:
         return None
     rcode = flags & 0xF
@@ -95,7 +100,7 @@ def parse_reply(message: bytes, key: Key, id_: int) -> UpstreamReply | None:
         flags & (_AUTHENTIC | _CHECKING_DISABLED),
         records.counts,
         message[end : records.end],
-        tuple(offset - end for offset in records.ttl_offsets),
+        records.ttl_offsets,
         0 if is_truncated else _lifetime(rcode, records),
         is_truncated,
     )
@@ -121,7 +126,7 @@ class _Records(NamedTuple):
 
     counts: tuple[int, int, int]
     end: int
-    ttl_offsets: tuple[int, ...]
+    ttl_offsets: tuple[int, ...]  # from where the records begin
     least_ttl: int
     negative_ttl: int  # of the SOA in the authority section; 0 without one
     extended_rcode: int
@@ -133,26 +138,31 @@ def _parse_records(message: bytes, at: int, counts: list[int]) -> _Records | Non
     least, negative, extended = MAX_LIFETIME_SECONDS, 0, 0
     kept = [0, 0, 0]
     end: int | None = None
+    begin, size = at, len(message)
     for section, count in enumerate(counts):
         for _ in range(count):
             start = at
-            after = skip_name(message, at)
-            if after is None or after + _FIXED.size > len(message):
+            # Nearly all owners are a pointer alone, and a query of others waits for this loop.
+            is_pointer = at < size and message[at] >= 0xC0
+            after = at + 2 if is_pointer else skip_name(message, at)
+            if after is None or after + _FIXED.size > size:
                 return None
             type_, _, ttl, length = _FIXED.unpack_from(message, after)
             at = after + _FIXED.size + length
-            if at > len(message):
+            if at > size:
                 return None
-            if type_ == RecordType.OPT and section == 2:
+            if type_ == _OPT and section == 2:
                 extended = (ttl >> 24) << 4
                 end = start if end is None else end
             if end is not None:
                 continue
             kept[section] += 1
-            offsets.append(after + 4)
-            ttl = 0 if ttl & 0x80000000 else ttl  # RFC 2181 §8
-            least = min(least, ttl)
-            if section == 1 and type_ == RecordType.SOA and length >= 22:
+            offsets.append(after + 4 - begin)
+            if ttl & 0x80000000:  # RFC 2181 §8
+                ttl = 0
+            if ttl < least:
+                least = ttl
+            if section == 1 and type_ == _SOA and length >= 22:
                 negative = min(ttl, _TTL.unpack_from(message, at - 4)[0])
     counted = (kept[0], kept[1], kept[2])
     if end is None:
@@ -163,7 +173,7 @@ def _parse_records(message: bytes, at: int, counts: list[int]) -> _Records | Non
 def _lifetime(rcode: int, records: _Records) -> int:
     if rcode not in _GOOD or records.extended_rcode:
         return 0
-    if rcode == Rcode.NOERROR and records.counts[0]:
+    if rcode == _GOOD[0] and records.counts[0]:
         return records.least_ttl
     return min(records.negative_ttl, records.least_ttl, MAX_NEGATIVE_LIFETIME_SECONDS)
 
