@@ -15,6 +15,8 @@ def decode_request(line: bytes) -> Request:
     """Parse a request; raise CniError if it is none."""
     try:
         raw = msgspec.json.decode(line)
+        if isinstance(raw, dict) and isinstance(text := raw.get("config_text"), str):
+            raw["config"] = msgspec.json.decode(text)  # a launcher hands on what it does not parse
     except (msgspec.DecodeError, RecursionError) as error:
         raise CniError(Code.BAD_ENCODING, f"request: {error}") from error
     return parse_request(raw)

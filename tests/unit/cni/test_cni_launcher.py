@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 
 from phalanx.cni import launcher
 from phalanx.cni.install import BEHIND_LAUNCHER, install
+from phalanx.net.attachment.error import CniError
+from phalanx.plane.cni.wire import decode_request
 
 Config = dict[str, Any]
 
@@ -77,6 +80,14 @@ class Twins:
         ]
 
 
+def configs(plane: Plane) -> list[Config]:
+    """Return the configurations that a plane was sent."""
+    return [
+        json.loads(request["config_text"]) if "config_text" in request else request["config"]
+        for request in plane.requests
+    ]
+
+
 @pytest.fixture
 def twins(tmp_path: Path) -> Twins:
     return Twins(tmp_path)
@@ -110,9 +121,14 @@ def test_both_ask_the_same_and_print_the_same(
     assert quick[0] == slow[0] == 0
     assert bool(quick[1]) is (command == "ADD")
     assert json.loads(quick[1] or b"0") == json.loads(slow[1] or b"0")
-    one, other = ({**request, "netns_handle": ""} for request in asked.requests)
+    one, other = (
+        replace(decode_request(json.dumps(request).encode()), netns_handle="")
+        for request in asked.requests
+    )
     assert one == other
     assert all(request["netns_handle"] for request in asked.requests)
+    assert configs(asked) == [config, config]
+    assert ("config_text" in asked.requests[0]) is (command != "CHECK")  # the quick way was taken
 
 
 @pytest.mark.parametrize(
@@ -144,7 +160,7 @@ def test_large_configuration_arrives_whole(
 
     twins.run(twins.config(padding="x" * size))
 
-    assert [len(request["config"]["padding"]) for request in asked.requests] == [size, size]
+    assert [len(config["padding"]) for config in configs(asked)] == [size, size]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +187,55 @@ def test_what_is_not_plain_is_left_to_the_plugin(
     quick, slow = twins.run(twins.config(**config), **environ)
 
     assert quick == slow
+
+
+# What is not quite JSON, or has the words in other places than one thinks.
+ODD = [
+    '{"socket":"SOCKET","name":"dcos"},"container_id":"evil","x":{}',
+    '{"socket":"SOCKET","name":"dcos"} {"name":"other"}',
+    '{"name":"dcos","args":{"socket":"SOCKET"}}',
+    '{"name":"dcos","args":[{"socket":"SOCKET"}]}',
+    '{"name":"dcos","socket":["SOCKET"]}',
+    '{"name":"dcos","a":"}","args":{"b":"{","socket":"SOCKET"}}',
+    '{"name":"dcos","a":"\\"socket\\":\\"SOCKET\\""}',
+    '{"name":"dcos","a":"\\\\","socket":"SOCKET"}',
+    '{"name":"dcos","socket":"/nowhere","socket":"SOCKET"}',
+    '{"name":"dcos","socket":"SOCKET","\\u0073ocket":"/nowhere"}',
+    '{"name":"dcos","socket":"SOCKET","cniVersion":"1.0.0","prevResult":{"cniVersion":"0.4.0"}}',
+    '{"name":"dcos","socket":"SOCKET","prevResult":{"cniVersion":"0.4.0"},"cniVersion":"1.0.0"}',
+    '{"name":"dcos","socket":"SOCKET","cniVersion":"1.0.0","a":"\n"}',
+    '{"name":"dcos","socket":"SOCKET","cniVersion":"1.0.0",}',
+    '{"name":"dcos","socket":"SOCKET","cniVersion":"1.0.0","a":"\\q"}',
+    '{"name":"dcos","socket":"SOCKET","cniVersion":"1.0.0","a":NaN}',
+    '{"name":"dcos","socket":"SOCKET","cniVersion":"1.0.0","a":"\u00e4"}',
+    '{"name":"dcos","socket":"","cniVersion":"1.0.0"}',
+    '{"name":"dcos","socket":null,"cniVersion":"1.0.0"}',
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_both_understand_the_same_of_odd_texts(
+    twins: Twins, plane: Callable[[bytes], Plane], odd: str
+) -> None:
+    """Both hand the same on, or the plane refuses what the Python plugin refuses itself."""
+    asked = plane(RESULT)
+
+    quick, slow = twins.run(odd.replace("SOCKET", str(twins.socket)).encode())
+    understood = [meaning(request) for request in asked.requests]
+
+    if (quick[0], json.loads(quick[1])) == (slow[0], json.loads(slow[1])):
+        assert len(set(understood)) <= 1
+    else:
+        assert json.loads(slow[1])["code"] == 6
+        assert understood == ["code 6"]
+
+
+def meaning(request: Config) -> str:
+    """Return what a plane makes of a request: itself, or the code of its refusal."""
+    try:
+        return repr(replace(decode_request(json.dumps(request).encode()), netns_handle=""))
+    except CniError as error:
+        return f"code {int(error.code)}"
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe", b"[]"])
