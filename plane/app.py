@@ -248,6 +248,7 @@ class Plane:
             in_sync=lambda: self._mirror.is_heard,
             attachments=attachments,
             thread=links.thread,
+            leaving=links.leaving,
         )
 
     def _api(self, traffic: ReadTraffic, nft: Nft) -> web.Application:
