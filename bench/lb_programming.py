@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from claim import Bound, Figure
+from lb_follow import one_change
 from lb_table import Table, changed, namespace, reconciled, table
 
 from phalanx.lb.exec import Flows
@@ -27,10 +28,13 @@ def _nftables() -> Sequence[Figure]:
     load: dict[int, float] = {}
     one: dict[int, tuple[float, float]] = {}
     again: dict[int, float] = {}
+    view: dict[int, float] = {}
     for size in SIZES:
         wanted = table(size)
         with namespace() as netns:
             load[size], one[size], again[size] = _of(netns, wanted)
+        with namespace() as netns:
+            view[size] = one_change(netns, size)
     most, small, big = Bound.OURS_AT_MOST, SIZES[0], SIZES[-1]
     return [
         Figure(f"nftables: {big:,} VIPs of 5 from nothing", "s", load[big], most, 2.0),
@@ -42,6 +46,15 @@ def _nftables() -> Sequence[Figure]:
             Bound.RATIO_AT_MOST,
             2.0,
             one[small][0] * 1000,
+        ),
+        Figure(f"one change, View to kernel, CPU; {big:,}", "ms", view[big] * 1000, most, 5.0),
+        Figure(
+            f"the same; among {small}",
+            "ms",
+            view[big] * 1000,
+            Bound.RATIO_AT_MOST,
+            2.0,
+            view[small] * 1000,
         ),
         Figure(f"nftables: a restart finds {big:,} unchanged", "s", again[big], most, 1.0),
         Figure(
