@@ -18,7 +18,10 @@ from phalanx.marathon.schedule.status import after_end
 log = structlog.get_logger()
 
 KILL_RETRY_SECONDS = 30.0
+LAUNCH_SECONDS = 300.0  # within which a task must run
 RESYNC_SECONDS = 300.0  # between two looks at everything
+
+_BEFORE_RUNNING = frozenset({Condition.PROVISIONED, Condition.STAGING, Condition.STARTING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,27 @@ async def _carry_out(board: Board, spec_id: str, agenda: Agenda, now: float) -> 
     if spec is None and verdict.done:
         del board.done[spec_id]
         board.terminations.pop(spec_id, None)
+
+
+async def doom_overdue(board: Board) -> None:
+    """Let tasks end that take too long to run, so that others are tried (reference §3.5).
+
+    Call with the board's lock held.
+    """
+    latest = board.clock() - LAUNCH_SECONDS
+    overdue = [
+        instance
+        for instance in board.ledger.instances()
+        if instance.launched is not None
+        and instance.condition in _BEFORE_RUNNING
+        and instance.launched.staged_at <= latest
+        and not instance.doomed
+    ]
+    for instance in overdue:
+        log.info("launch_overdue", task=instance.task_id)
+    await board.ledger.put_instances(
+        msgspec.structs.replace(instance, doomed=True) for instance in overdue
+    )
 
 
 def _unwanted(instance: Instance) -> Instance:

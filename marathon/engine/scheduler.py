@@ -10,7 +10,7 @@ import structlog
 
 from phalanx.core.error import ProtocolError, UnavailableError
 from phalanx.marathon.engine.board import Board
-from phalanx.marathon.engine.convergence import converge
+from phalanx.marathon.engine.convergence import converge, doom_overdue
 from phalanx.marathon.engine.offers import answer
 from phalanx.marathon.engine.updates import take_updates
 from phalanx.marathon.model.instance import Condition, Instance
@@ -290,6 +290,9 @@ class Scheduler:
             self._reconcile_soon.clear()
             if not self._client.is_subscribed:
                 continue
+            async with self._board.lock:
+                await doom_overdue(self._board)
+            self._board.poke()
             now = self._board.clock()
             asked = self._to_reconcile(now)
             if asked:

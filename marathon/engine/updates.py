@@ -14,7 +14,7 @@ from phalanx.marathon.model.instance import APP, Instance, parse_task_id
 from phalanx.marathon.model.moment import moment
 from phalanx.marathon.model.pod import Pod, PodHealthCheck
 from phalanx.marathon.model.spec import Spec
-from phalanx.marathon.schedule.backoff import COUNTED, after_failure
+from phalanx.marathon.schedule.backoff import COUNTED, after_failure, is_drained
 from phalanx.marathon.schedule.health import Probe, after_probe, agent_run_check
 from phalanx.marathon.schedule.pod_status import after_member_update
 from phalanx.marathon.schedule.status import FAILURES, Outcome, after_update, state_of
@@ -65,6 +65,8 @@ async def take_update(board: Board, status: TaskStatus, kill: Callable[[TaskStat
         outcome = after_member_update(spec, instance, container, status, now)
     if spec is not None and _is_counted(instance, outcome, state):
         board.backoffs[spec.id] = after_failure(spec, board.backoffs.get(spec.id), now)
+    elif spec is not None and is_drained(status):
+        board.backoffs.pop(spec.id, None)
     if spec is not None and state in FAILURES:
         await ledger.put_failure(_failure(instance, state, message, now))
     if outcome.ended:

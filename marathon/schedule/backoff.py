@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from phalanx.marathon.model.spec import Spec
-from phalanx.mesos.v1.mesos import TaskState
+from phalanx.mesos.v1.mesos import TaskState, TaskStatus
 
 COUNTED = frozenset(
     {
@@ -15,6 +15,10 @@ COUNTED = frozenset(
         TaskState.TASK_LOST,
     }
 )
+
+
+_DRAINED = frozenset({TaskState.TASK_KILLED, TaskState.TASK_GONE_BY_OPERATOR})
+_DRAINING = frozenset({"REASON_AGENT_DRAINING", "REASON_SLAVE_DRAINING"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ def after_failure(app: Spec, present: Backoff | None, now: float) -> Backoff:
 def after_launch(present: Backoff, now: float) -> Backoff:
     """Return the backoff after a launch: the next one keeps the same distance."""
     return Backoff(present.config_version, present.delay_seconds, now)
+
+
+def is_drained(status: TaskStatus) -> bool:
+    """Tell whether a task ended because its agent is emptied: then nothing delays the next."""
+    return status.state in _DRAINED and status.reason in _DRAINING
 
 
 def is_over(app: Spec, present: Backoff, now: float) -> bool:

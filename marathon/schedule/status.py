@@ -55,13 +55,16 @@ def after_update(app: Spec | None, instance: Instance, status: TaskStatus, now: 
 
     The next incarnation of a task that ended is scheduled if the instance is
     wanted. A task that is unreachable counts as ended where the app forgets
-    such a task at once.
+    such a task at once. Where an operator says that an agent is gone for good,
+    so are the volumes on it.
     """
     state = state_of(status)
     launched = instance.launched
     gone = state is TaskState.TASK_UNREACHABLE and (
         forgets_unreachable(app) or not instance.is_wanted
     )
+    if state is TaskState.TASK_GONE_BY_OPERATOR:
+        instance = msgspec.structs.replace(instance, reservation=None)
     if state in TERMINAL or state is TaskState.TASK_UNKNOWN or gone or launched is None:
         return Outcome(after_end(app, instance, now), ended=True)
     condition = _CONDITION[state]

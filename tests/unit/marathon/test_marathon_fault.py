@@ -1,0 +1,170 @@
+"""Updates that come twice, offers that are gone, tasks that all end at once or never begin."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from tests.unit.marathon.test_marathon_schedule import app_of, instance
+
+from phalanx.marathon.engine.convergence import LAUNCH_SECONDS, doom_overdue
+from phalanx.marathon.model.instance import Reservation
+from phalanx.marathon.schedule.backoff import is_drained
+from phalanx.marathon.schedule.status import after_update
+from phalanx.mesos.v1 import mesos
+from phalanx.mesos.v1.scheduler import Event, Rescind, Update
+
+if TYPE_CHECKING:
+    from tests.unit.marathon.conftest import FakeMaster, Marathon
+
+APP: dict[str, Any] = {"id": "/job", "cmd": "x", "cpus": 0.1, "mem": 32, "portDefinitions": []}
+
+
+async def deploy(marathon: Marathon, master: FakeMaster, **more: Any) -> list[mesos.TaskInfo]:
+    """Create the app and let its tasks run; return them."""
+    status, _ = await marathon.ask("POST", "/v2/apps", {**APP, **more})
+    assert status == 201
+    await master.next("REVIVE")
+    await master.offer("a1")
+    tasks = await master.tasks(more.get("instances", 1))
+    for task in tasks:
+        await master.update(task, "TASK_RUNNING")
+    await marathon.until("/v2/deployments", lambda answer: answer == [])
+    return tasks
+
+
+async def test_instances_that_end_all_at_once_wait_and_the_queue_says_why(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    tasks = await deploy(marathon, master, instances=3, backoffSeconds=60)
+
+    for task in tasks:
+        await master.update(task, "TASK_FAILED", message="no such file")
+    answer = await marathon.until(
+        "/v2/queue", lambda answer: bool(answer["queue"]) and answer["queue"][0]["count"] == 3
+    )
+
+    delay = answer["queue"][0]["delay"]
+    assert not delay["overdue"]
+    assert delay["timeLeftSeconds"] > 0
+    _, answer = await marathon.ask("GET", "/v2/apps/job?embed=app.lastTaskFailure")
+    assert answer["app"]["lastTaskFailure"]["message"] == "no such file"
+    status, _ = await marathon.ask("DELETE", "/v2/queue/%2Fjob/delay")
+    assert status == 204
+    await master.next("REVIVE", seen=1)
+    await master.offer("a1")
+    again = (await master.tasks(6))[3:]
+    assert len({task.task_id.value for task in (*tasks, *again)}) == 6
+
+
+async def test_an_update_that_comes_twice_counts_once_and_is_acknowledged_twice(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    [task] = await deploy(marathon, master, backoffSeconds=0)
+    status = mesos.TaskStatus(
+        task_id=task.task_id,
+        state=mesos.TaskState.TASK_FAILED,
+        agent_id=task.agent_id,
+        uuid=uuid.uuid4().bytes,
+    )
+
+    for _ in range(3):
+        await master.send(Event(type="UPDATE", update=Update(status=status)))
+    await master.update(task, "TASK_RUNNING", with_uuid=False)  # late, from before its end
+    await master.next("KILL")  # whatever says that it lives: it is nobody's now
+    await master.next("REVIVE", seen=1)
+    await master.offer("a1", "a2")
+    tasks = await master.tasks(2)
+    await master.update(tasks[1], "TASK_RUNNING")
+    await marathon.until("/v2/apps/job", lambda answer: answer["app"]["tasksRunning"] == 1)
+
+    uuids = [call.acknowledge.uuid for call in master.of("ACKNOWLEDGE") if call.acknowledge]
+    assert uuids.count(status.uuid or b"") == 3
+    assert len(master.launched()) == 2
+
+
+async def test_what_was_launched_on_an_offer_that_was_rescinded_is_launched_anew(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    await marathon.ask("POST", "/v2/apps", {**APP, "backoffSeconds": 0})
+    await master.next("REVIVE")
+    await master.offer("a1")
+    [lost] = await master.tasks(1)
+    accept = (await master.next("ACCEPT")).accept
+    assert accept is not None
+    await master.send(Event(type="RESCIND", rescind=Rescind(offer_id=accept.offer_ids[0])))
+
+    await master.update(lost, "TASK_DROPPED", with_uuid=False, message="offer no longer valid")
+    await master.next("REVIVE", seen=1)
+    await master.offer("a2")
+    _, task = await master.tasks(2)
+    await master.update(task, "TASK_RUNNING")
+    await marathon.until("/v2/deployments", lambda answer: answer == [])
+
+    assert task.agent_id.value == "agent-a2"
+    assert task.task_id != lost.task_id
+    assert master.of("KILL") == []
+
+
+async def test_a_task_that_never_runs_is_killed_and_replaced(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    await marathon.ask("POST", "/v2/apps", APP)
+    await master.next("REVIVE")
+    await master.offer("a1")
+    [task] = await master.tasks(1)
+    await master.update(task, "TASK_STARTING")
+    board = marathon.board
+    await marathon.until("/v2/apps/job/tasks", lambda a: a["tasks"][0]["state"] == "TASK_STARTING")
+    async with board.lock:
+        await doom_overdue(board)
+        [young] = board.ledger.instances()
+        assert young.launched is not None
+        long_ago = msgspec.structs.replace(
+            young.launched, staged_at=young.launched.staged_at - LAUNCH_SECONDS
+        )
+        await board.ledger.put_instance(msgspec.structs.replace(young, launched=long_ago))
+        await doom_overdue(board)
+    board.poke()
+
+    kill = (await master.next("KILL")).kill
+
+    assert not young.doomed
+    assert kill is not None
+    assert kill.task_id == task.task_id
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "expected"),
+    [
+        ("TASK_KILLED", "REASON_SLAVE_DRAINING", True),
+        ("TASK_GONE_BY_OPERATOR", "REASON_AGENT_DRAINING", True),
+        ("TASK_FAILED", "REASON_SLAVE_DRAINING", False),
+        ("TASK_KILLED", None, False),
+    ],
+)
+def test_tasks_of_an_agent_that_is_drained_delay_nothing(
+    state: str, reason: str | None, expected: bool
+) -> None:
+    status = mesos.TaskStatus(
+        task_id=mesos.TaskID(value="t"), state=mesos.TaskState(state), reason=reason
+    )
+
+    assert is_drained(status) is expected
+
+
+def test_volumes_are_given_up_with_an_agent_that_is_gone_for_good() -> None:
+    kept = Reservation(agent_id="a", role="prod", since=1.0, volumes=(), is_made=True)
+    resident = instance(1, reservation=kept)
+    gone = mesos.TaskStatus(
+        task_id=mesos.TaskID(value=resident.task_id),
+        state=mesos.TaskState.TASK_GONE_BY_OPERATOR,
+    )
+
+    after = after_update(app_of(), resident, gone, now=5.0).instance
+
+    assert after is not None
+    assert after.reservation is None
+    assert after.incarnation == 2
