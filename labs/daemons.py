@@ -1,8 +1,8 @@
 """The outfit of a real cluster: master, plane, Marathon, agent, ZooKeeper, and the relay."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from phalanx.core.error import ConfigError
 from phalanx.labs import flags, zookeeper
@@ -26,10 +26,14 @@ PYTHON = (sys.executable, "-Im")
 
 @dataclass(frozen=True, slots=True)
 class Daemons:
-    """Everything that a cluster of this topology runs."""
+    """Everything that a cluster of this topology runs.
+
+    *more* are further arguments, by the name of a process.
+    """
 
     place: Place
     topology: Topology
+    more: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def nameservers(self) -> Sequence[str]:
         """Return the addresses on which every plane answers DNS."""
@@ -115,7 +119,7 @@ class Daemons:
         ]
 
     def _command(self, node: Node, name: str, arguments: flags.Flags) -> tuple[str, ...]:
-        words = arguments(self.place, self.topology, node)
+        words = (*arguments(self.place, self.topology, node), *self.more.get(name, ()))
         command = (*PYTHON, "phalanx.cli.main", name, *words)
         if name != "marathon":
             return command

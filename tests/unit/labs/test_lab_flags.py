@@ -8,6 +8,7 @@ import pytest
 from phalanx.agent.config import AgentConfig
 from phalanx.core.config import Loader
 from phalanx.labs import flags, zookeeper
+from phalanx.labs.daemons import Daemons
 from phalanx.labs.place import place_of
 from phalanx.labs.topology import spread
 from phalanx.marathon.config import LOADER as MARATHON
@@ -144,3 +145,15 @@ def test_zookeeper_ensemble_lists_every_server_and_one_alone_none() -> None:
     ]
     assert "server.1" not in zookeeper.server_config(one, one[0], home)
     assert zookeeper.server_number(three, three[2]) == 3
+
+
+def test_more_arguments_go_to_each_process_of_that_name() -> None:
+    *_, wave = Daemons(PLACE, ONE, more={"plane": ("--lb=nftables",)}).waves()
+
+    told = {
+        (node, process.name)
+        for node, processes in wave.processes.items()
+        for process in processes
+        if "--lb=nftables" in process.command
+    }
+    assert told == {("m1", "plane"), ("a1", "plane"), ("a2", "plane")}
