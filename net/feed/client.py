@@ -37,9 +37,9 @@ async def follow(
         while True:
             url = urls[attempt % len(urls)]
             attempt += 1
+            begun = asyncio.get_running_loop().time()
             try:
                 async for numbered, record in _read(session, url, known, past):
-                    wait = RETRY_SECONDS[0]
                     if known is not None and known.position.epoch != numbered.position.epoch:
                         past.append(known.position.epoch)
                     known = numbered
@@ -49,6 +49,8 @@ async def follow(
                 known = None
             except (aiohttp.ClientError, OSError, TimeoutError, UnavailableError) as error:
                 log.info("feed_lost", source=url, error=str(error) or type(error).__name__)
+            if asyncio.get_running_loop().time() - begun > RETRY_SECONDS[1]:
+                wait = RETRY_SECONDS[0]  # it was a good one
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(wait * 2, RETRY_SECONDS[1])
 

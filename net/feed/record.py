@@ -94,9 +94,13 @@ def decode(raw: bytes) -> Record:
     """Parse a record; raise ProtocolError if it is none."""
     try:
         record: Record = _decoder.decode(raw)
-        return record
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ProtocolError(f"feed record: {error}") from error
+    if isinstance(record, Delta):
+        for kind, _ in record.removals:
+            if kind not in FIELD_OF:
+                raise ProtocolError(f"feed record: there are no objects of kind {kind!r}")
+    return record
 
 
 def snapshot_of(numbered: Numbered) -> Snapshot:

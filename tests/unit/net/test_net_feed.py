@@ -100,7 +100,19 @@ def test_a_heartbeat_changes_nothing() -> None:
     assert after(numbered, decode(encode(Heartbeat()))) is numbered
 
 
-@pytest.mark.parametrize("raw", [b"", b"{}", b'{"type":"DELTA"}', b'{"type":"NOSUCH"}', b"\xff"])
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b"", b"{}", b'{"type":"DELTA"}', b'{"type":"NOSUCH"}', b"\xff"),
+        pytest.param(DEEP, id="deep-array"),
+        pytest.param(b'{"type":"HEARTBEAT","x":' + DEEP + b"}", id="deep"),
+        b'{"type":"DELTA","sequence":2,"removals":[["nosuch","x"]]}',
+        b'{"type":"PART","objects":[{"kind":"nosuch"}]}',
+    ],
+)
 def test_bytes_that_are_no_record_are_refused(raw: bytes) -> None:
     with pytest.raises(ProtocolError, match="feed record"):
         decode(raw)
