@@ -22,6 +22,7 @@ GREATEST_AFFINITY = 7 * 24 * 3600
 GREATEST_WEIGHT = 65535  # what IPVS calls a reasonable one
 # The labels of one port are looked at anew with each View.
 REMEMBERED = 65536
+LONGEST = 64  # characters of a value that are looked at: no usable one is as long
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -43,12 +44,15 @@ class BadOption(msgspec.Struct, frozen=True, order=True):
 NONE = Options()
 
 
-@lru_cache(maxsize=REMEMBERED)
-def read_options(labels: tuple[tuple[str, str], ...]) -> tuple[Options, tuple[BadOption, ...]]:
+def read_options(labels: Iterable[tuple[str, str]]) -> tuple[Options, tuple[BadOption, ...]]:
     """Return what *labels* say of a port's VIPs, and the labels that say nothing usable."""
-    said = {key: value for key, value in labels if key in _READERS}
-    if not said:
-        return NONE, ()
+    said = tuple((key, value[:LONGEST]) for key, value in labels if key in _READERS)
+    return _read(said) if said else (NONE, ())
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _read(labels: tuple[tuple[str, str], ...]) -> tuple[Options, tuple[BadOption, ...]]:
+    said = dict(labels)
     bad: list[BadOption] = []
     good: dict[str, Scheduler | int] = {}
     for key, value in said.items():

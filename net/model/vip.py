@@ -27,6 +27,9 @@ HOST_SCOPE, CONTAINER_SCOPE = "host", "container"
 GREATEST_PORT = 65535
 # What is left of a DNS name's 253 characters before ".l4lb.thisdcos.directory".
 NAME_LENGTH = 229
+# Of a label's key and value, in characters: far beyond any name that can stand in DNS.
+LONGEST = 1024
+SHOWN = 64  # of what is longer
 # A View is walked anew at each change and nearly all its labels are those of the last time.
 REMEMBERED = 65536
 
@@ -105,10 +108,14 @@ def _parsed(task: Task, framework_name: str) -> Iterator[DeclaredVip | Malformed
         if port.number == 0:
             continue
         for key, value in port.labels:
-            if key.startswith(KEY_PREFIXES):
+            if key.startswith(KEY_PREFIXES) and len(key) + len(value) > LONGEST:
+                yield _too_long(key, value)
+            elif key.startswith(KEY_PREFIXES):
                 yield from _parsed_label(port, key, value, framework_name)
     for key, value in task.labels:
-        if (found := LEGACY_KEY.fullmatch(key)) is not None:
+        if (found := LEGACY_KEY.fullmatch(key)) is not None and len(value) > LONGEST:
+            yield _too_long(key, value)
+        elif found is not None:
             yield _parsed_legacy(task, key, int(found[1]), value, framework_name)
 
 
@@ -138,6 +145,12 @@ def _parsed_legacy(
         return DeclaredVip(parse_vip(rest, framework_name, protocol), port)
     except InvalidError as error:
         return MalformedVip(key, value, str(error))
+
+
+def _too_long(key: str, value: str) -> MalformedVip:
+    """Return a label that nobody is shown whole."""
+    reason = f"{len(key) + len(value)} characters, more than {LONGEST}"
+    return MalformedVip(key[:SHOWN], value[:SHOWN], reason)
 
 
 def _nth_port(spans: Iterable[tuple[int, int]], index: int) -> int | None:

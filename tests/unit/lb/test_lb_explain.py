@@ -244,6 +244,18 @@ def test_fault_of_many_tasks_is_one_problem() -> None:
     assert found == (Problem("", "VIP_1=bad", reason, ("f/t2", "f/t3")),)
 
 
+def test_labels_of_megabytes_harm_no_sibling_and_are_not_shown_whole() -> None:
+    flood = "x" * 3_000_000
+    greedy = task(2, ("VIP_1", f"{flood}:80"), (f"VIP{flood}", "a:1"), ("LB_WEIGHT", flood))
+    legacy = task(3, labels=(("vip_port0", f"tcp://{flood}:80"),))
+
+    found = vip_problems(view(greedy, legacy))
+
+    assert {each.address for each in desired_services(view(greedy, legacy))} == {ADDRESS}
+    assert len(found) == 4
+    assert all(len(each.label) + len(each.reason) < 300 for each in found)
+
+
 @pytest.mark.parametrize(
     ("labels", "vip", "label", "reason"),
     [
