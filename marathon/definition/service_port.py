@@ -1,6 +1,6 @@
 """Service ports: a number for every port that asks for 0, unique over all apps."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import msgspec
 
@@ -17,11 +17,16 @@ def service_ports(app: App) -> tuple[int, ...]:
     return tuple(mapping.service_port for mapping in app.mappings)
 
 
-def with_service_ports(app: App, *, before: App | None, taken: Collection[int]) -> App:
+def free_ports(taken: Container[int]) -> Iterator[int]:
+    """Yield the numbers of the range, each once, that are not *taken* when their turn comes."""
+    return (number for number in range(FIRST, LAST + 1) if number not in taken)
+
+
+def with_service_ports(app: App, *, before: App | None, free: Iterator[int]) -> App:
     """Return *app* with a service port wherever it asks for 0.
 
-    The ports that it had *before* come first, then the lowest of the range that
-    nobody has *taken*. Raises UnavailableError when the range is exhausted.
+    The ports that it had *before* come first, then those that are *free*. Many apps
+    share one such iterator. Raises UnavailableError when it is exhausted.
     """
     asked = service_ports(app)
     if all(asked):
@@ -29,8 +34,7 @@ def with_service_ports(app: App, *, before: App | None, taken: Collection[int]) 
     own = () if before is None else service_ports(before)
     spare = [port for port in own if FIRST <= port <= LAST and port not in asked]
     used = {*asked, *own}
-    free = (n for n in range(FIRST, LAST + 1) if n not in used and n not in taken)
-    numbers = _assigned(asked, spare, free)
+    numbers = _assigned(asked, spare, (number for number in free if number not in used))
     replace = msgspec.structs.replace
     if app.is_on_host_network or app.container is None:
         definitions = tuple(

@@ -5,6 +5,7 @@ Every write returns when the store has it. A reader sees the old value until the
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -25,6 +26,7 @@ from phalanx.marathon.model.spec import Spec
 S = TypeVar("S")
 
 MAX_VERSIONS = 50
+CHANGES_AT_ONCE = 200  # made by one deployment; the store has others to hear, and its own session
 FRAMEWORK_ID = "framework/id"
 
 
@@ -211,15 +213,20 @@ class Ledger:
     async def _apply(self, deployment: Deployment) -> None:
         """Make the changes that are not made yet; each has keys of its own, so they go together."""
         version = deployment.version
-        results = await asyncio.gather(
-            *(self._apply_app(change, version) for change in deployment.changes),
-            *(self._apply_pod(pod, version) for pod in deployment.pods),
-            *(self._apply_group(group, version) for group in deployment.groups),
-            return_exceptions=True,  # so that nothing is written any more when this raises
-        )
-        for result in results:
-            if result is not None:
-                raise result
+        changes = [
+            *(partial(self._apply_app, change, version) for change in deployment.changes),
+            *(partial(self._apply_pod, pod, version) for pod in deployment.pods),
+            *(partial(self._apply_group, group, version) for group in deployment.groups),
+        ]
+        for begin in range(0, len(changes), CHANGES_AT_ONCE):
+            some = changes[begin : begin + CHANGES_AT_ONCE]
+            results = await asyncio.gather(
+                *(change() for change in some),
+                return_exceptions=True,  # so that nothing is written any more when this raises
+            )
+            for result in results:
+                if result is not None:
+                    raise result
 
     async def _apply_app(self, change: Change, version: str) -> None:
         present = self._apps.get(change.app_id)

@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 import msgspec
 
 from phalanx.core.error import ConflictError, InvalidError
-from phalanx.marathon.definition.service_port import service_ports, with_service_ports
+from phalanx.marathon.definition.service_port import free_ports, service_ports, with_service_ports
 from phalanx.marathon.model.app import App, VersionInfo, is_same_config
 from phalanx.marathon.model.deployment import Action, ActionKind, Change, Deployment, GroupChange
 from phalanx.marathon.model.group import Group, Root
@@ -36,13 +36,13 @@ def planned(
     taken: set[int] = set()
     if not all(all(service_ports(edited.apps[app_id])) for app_id in touched):
         taken.update(p for root in (before, edited) for a in root.apps.values() for p in _ports(a))
-    apps = dict(edited.apps)
+    apps, free = dict(edited.apps), free_ports(taken)
     for app_id in touched:
         old = before.apps.get(app_id)
-        _refuse_resident_change(old, edited.apps[app_id])
         app = edited.apps[app_id]
         app = _with_role(app, edited.groups) if old is None else app
-        ported = with_service_ports(app, before=old, taken=taken)
+        ported = with_service_ports(app, before=old, free=free)
+        _refuse_resident_change(old, ported)
         taken.update(service_ports(ported))
         apps[app_id] = stamped(old, ported, version, restart=app_id in restart)
     changed = changes(before.apps, apps)
@@ -60,10 +60,18 @@ def _refuse_resident_change(old: App | None, new: App) -> None:
     """Raise InvalidError for a change of what instances with volumes have reserved."""
     if old is None or not old.is_resident:
         return
-    kept = [(a.cpus, a.mem, a.disk, a.gpus, a.persistent_volumes, a.role) for a in (old, new)]
-    if kept[0] != kept[1]:
-        words = "resources, role and persistent volumes of it must stay as they are"
+    if _reserved(old) != _reserved(new):
+        words = "resources, role, host ports and persistent volumes of it must stay as they are"
         raise InvalidError(f"{new.id}: {words}, since its instances have them reserved")
+
+
+def _reserved(app: App) -> tuple[object, ...]:
+    ports = tuple(definition.port for definition in app.port_definitions or ())
+    return (
+        *(app.cpus, app.mem, app.disk, app.gpus, app.persistent_volumes, app.role),
+        *(app.require_ports, ports if app.require_ports else None),
+        tuple(mapping.host_port for mapping in app.mappings),
+    )
 
 
 def _ports(app: App) -> Iterator[int]:

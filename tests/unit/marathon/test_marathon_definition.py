@@ -8,7 +8,11 @@ from phalanx.core.error import UnavailableError
 from phalanx.marathon.definition.parse import parse_app, updated_app
 from phalanx.marathon.definition.problem import DefinitionError
 from phalanx.marathon.definition.render import render_app
-from phalanx.marathon.definition.service_port import service_ports, with_service_ports
+from phalanx.marathon.definition.service_port import (
+    free_ports,
+    service_ports,
+    with_service_ports,
+)
 from phalanx.marathon.model.app import App, NetworkMode, is_same_config
 from phalanx.marathon.model.path import absolute, errors_of, hostname_form, parent_of, safe_form
 
@@ -348,22 +352,22 @@ def test_update_to_another_kind_of_network_drops_the_ports_of_the_old() -> None:
 def test_service_ports_are_the_lowest_free_and_stay() -> None:
     app = parse(portDefinitions=[{"port": 0}, {"port": 9000}, {"port": 0}])
 
-    first = with_service_ports(app, before=None, taken=[10000])
-    again = with_service_ports(app, before=first, taken=[10000])
+    first = with_service_ports(app, before=None, free=free_ports([10000]))
+    again = with_service_ports(app, before=first, free=free_ports([10000]))
 
     assert service_ports(first) == (10001, 9000, 10002)
     assert again == first
 
 
 def test_mappings_get_service_ports_too() -> None:
-    app = with_service_ports(parse(**ON_DCOS), before=None, taken=[])
+    app = with_service_ports(parse(**ON_DCOS), before=None, free=free_ports([]))
 
     assert service_ports(app) == (10000,)
 
 
 def test_exhausted_service_ports_are_an_error() -> None:
     with pytest.raises(UnavailableError, match="no service port is free"):
-        with_service_ports(parse(), before=None, taken=range(10000, 20001))
+        with_service_ports(parse(), before=None, free=free_ports(range(10000, 20001)))
 
 
 def test_change_of_instances_alone_is_the_same_config() -> None:

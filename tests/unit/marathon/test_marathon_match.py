@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from phalanx.marathon.definition.parse import parse_app
-from phalanx.marathon.definition.service_port import with_service_ports
+from phalanx.marathon.definition.service_port import free_ports, with_service_ports
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.instance import Instance, parse_task_id
 from phalanx.marathon.schedule.constraint import HOSTNAME, attributes_of, is_met
@@ -25,7 +25,7 @@ BRIDGED = {"networks": [{"mode": "container/bridge"}]}
 def app_of(**more: Any) -> App:
     """Return an app with *more* fields."""
     app = parse_app({"id": "/prod/web", "cmd": "serve", "cpus": 1, "mem": 100, **more})
-    return with_service_ports(app, before=None, taken=[])
+    return with_service_ports(app, before=None, free=free_ports([]))
 
 
 def waiting(app: App, number: int = 1) -> Instance:

@@ -307,3 +307,31 @@ def test_half_an_upgrade_strategy_of_a_resident_app_is_filled_up(
 def test_a_resident_app_takes_reserved_or_unreserved_resources() -> None:
     with pytest.raises(DefinitionError, match="acceptedResourceRoles: must not mix"):
         parse_app({**RESIDENT, "acceptedResourceRoles": ["*", "g"]})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"mem": 256},
+        {"requirePorts": True},
+        {"networks": [{"mode": "container/bridge"}]},
+    ],
+)
+async def test_what_a_resident_app_has_reserved_does_not_change(
+    marathon: Marathon, more: dict[str, Any]
+) -> None:
+    assert (await marathon.ask("POST", "/v2/apps", {**RESIDENT, "instances": 0}))[0] == 201
+
+    status, said = await marathon.ask("PUT", "/v2/apps/g/db?force=true", more)
+
+    assert (status, "must stay as they are" in said["message"]) == (422, True)
+
+
+async def test_thousands_of_apps_of_one_request_get_ports_of_their_own(marathon: Marathon) -> None:
+    apps = [{"id": f"a{number}", "cmd": "x", "instances": 0} for number in range(2000)]
+
+    status, said = await marathon.ask("PUT", "/v2/groups", {"id": "/g", "apps": apps})
+
+    assert status == 200, said
+    ports = {d.port for a in marathon.board.ledger.apps.values() for d in a.port_definitions or ()}
+    assert ports == {*range(10000, 12000)}
