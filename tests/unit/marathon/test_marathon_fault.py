@@ -168,3 +168,78 @@ def test_volumes_are_given_up_with_an_agent_that_is_gone_for_good() -> None:
     assert after is not None
     assert after.reservation is None
     assert after.incarnation == 2
+
+
+async def test_an_unreachable_task_that_returns_in_time_is_one_too_many(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    strategy = {"inactiveAfterSeconds": 1, "expungeAfterSeconds": 60}
+    selection = {"unreachableStrategy": strategy, "killSelection": "OLDEST_FIRST"}
+    [task] = await deploy(marathon, master, **selection)
+
+    await master.update(task, "TASK_UNREACHABLE", with_uuid=False)
+    await master.next("REVIVE", seen=1)  # after a second
+    await master.offer("a2")
+    _, replacement = await master.tasks(2)
+    await master.update(replacement, "TASK_RUNNING")
+    await marathon.until("/v2/apps/job", lambda answer: answer["app"]["tasksRunning"] == 1)
+    _, both = await marathon.ask("GET", "/v2/apps/job/tasks")
+    await master.update(task, "TASK_RUNNING", with_uuid=False)
+    kill = (await master.next("KILL")).kill
+
+    assert {found["state"] for found in both["tasks"]} == {"TASK_RUNNING", "TASK_UNREACHABLE"}
+    assert kill is not None
+    assert kill.task_id == task.task_id
+
+
+async def test_an_unreachable_task_that_is_to_be_waited_for_is_not_replaced(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    [task] = await deploy(marathon, master, unreachableStrategy="disabled")
+    revived = len(master.of("REVIVE"))
+
+    await master.update(task, "TASK_UNREACHABLE", with_uuid=False)
+    await marathon.until(
+        "/v2/apps/job/tasks", lambda answer: answer["tasks"][0]["state"] == "TASK_UNREACHABLE"
+    )
+    await master.update(task, "TASK_RUNNING", with_uuid=False)
+    await marathon.until("/v2/apps/job", lambda answer: answer["app"]["tasksRunning"] == 1)
+
+    assert len(master.of("REVIVE")) == revived
+    assert len(master.launched()) == 1
+    assert master.of("KILL") == []
+
+
+async def test_the_grace_period_of_an_app_goes_with_each_kill(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    [task] = await deploy(marathon, master, taskKillGracePeriodSeconds=7)
+
+    await marathon.ask("DELETE", f"/v2/apps/job/tasks/{task.task_id.value}")
+    kill = (await master.next("KILL")).kill
+
+    assert kill is not None
+    assert kill.kill_policy is not None
+    assert kill.kill_policy.grace_period is not None
+    assert kill.kill_policy.grace_period.nanoseconds == 7_000_000_000
+
+
+async def test_an_app_that_fits_nowhere_says_why_in_queue_and_app(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    await marathon.ask("POST", "/v2/apps", {**APP, "cpus": 1000, "instances": 2})
+    await master.next("REVIVE")
+    await master.offer("a1", "a2")
+
+    answer = await marathon.until(
+        "/v2/queue?embed=lastUnusedOffers",
+        lambda answer: answer["queue"][0]["processedOffersSummary"]["unusedOffersCount"] == 2,
+    )
+
+    [item] = answer["queue"]
+    assert item["count"] == 2
+    last = item["processedOffersSummary"]["rejectSummaryLastOffers"]
+    assert {row["reason"]: row["declined"] for row in last}["InsufficientCpus"] == 2
+    assert [offer["reason"] for offer in item["lastUnusedOffers"]] == [["InsufficientCpus"]] * 2
+    _, app = await marathon.ask("GET", "/v2/apps/job?embed=app.deployments")
+    assert app["app"]["deployments"] != []
