@@ -198,14 +198,15 @@ class AnswerTable:
             return self._refuse(query, NO_ZONE, Rcode.REFUSED)
         if self._is_foreign(query.wire):
             return query
-        place = place_of(query.name, self._zones, self._aliases)
+        name = query.name
+        place = place_of(name, self._zones, self._aliases)
         if place is None:
             return query
         if query.type in _TRANSFERS:
             if limit != MAX_TCP_BYTES or not may_transfer:
                 return self._refuse(query, place.apex, Rcode.REFUSED)
             return self._transfer(query, place)
-        answer = self._answer(query, place)
+        answer = self._answer(query, name, place)
         if answer is None:
             return self._refuse(query, place.apex, Rcode.SERVFAIL)
         self._counts[answer.label] += 1
@@ -255,14 +256,14 @@ class AnswerTable:
         self._counts[zone, rcode] += 1
         return render_reply(query, rcode, Body(), flags=self._forwards)
 
-    def _answer(self, query: Query, place: Place) -> Answer | None:
+    def _answer(self, query: Query, name: str, place: Place) -> Answer | None:
         """Return the ready answer, made now if need be; None while the zone is not known."""
         question = query.question
         wire, rest = query.wire, question[-4:]
         ready = self._ready.get(wire + rest)
         if ready is not None:
             return ready
-        found = lookup(query.name, query.type, wire, place, self._zones, self._settings)
+        found = lookup(name, query.type, wire, place, self._zones, self._settings)
         if found is None:
             return None
         answer = compile_answer(

@@ -1,6 +1,7 @@
 """Names and records as bytes (RFC 1035 §4.1)."""
 
 import struct
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from phalanx.dns.zones.record import Rdata, RecordType, Soa, Srv
@@ -93,9 +94,14 @@ def encode_rdata(data: Rdata) -> bytes:
     if isinstance(data, Srv):
         return struct.pack("!HHH", data.priority, data.weight, data.port) + encode_name(data.target)
     if isinstance(data, Soa):
-        numbers = struct.pack("!IIIII", *data[2:])
-        return encode_name(data.mname) + encode_name(data.rname) + numbers
+        return _encode_soa(data)
     return encode_name(data)
+
+
+@lru_cache(maxsize=64)  # every denial has one
+def _encode_soa(soa: Soa) -> bytes:
+    numbers = struct.pack("!IIIII", *soa[2:])
+    return encode_name(soa.mname) + encode_name(soa.rname) + numbers
 
 
 def minimal_any(ttl: int) -> bytes:
