@@ -261,6 +261,7 @@ def test_plane_gets_the_whole_request(
     assert answer.status == 0
     assert answer.output == {"cniVersion": "1.1.0", "dns": {"domain": "ä"}}
     assert there.request.pop("netns_handle").startswith("/proc/")
+    assert json.loads(there.request.pop("config_text")) == config  # by the launcher
     assert there.request == {
         "command": "ADD",
         "container_id": "c1",
@@ -268,7 +269,6 @@ def test_plane_gets_the_whole_request(
         "ifname": "eth0",
         "args": "IgnoreUnknown=1",
         "path": "/opt/cni/bin",
-        "config": config,
     }
     assert there.netns is not None
     assert there.netns.st_ino == netns.stat().st_ino
