@@ -16,9 +16,9 @@ from claim import Bound, Figure
 from phalanx.core.netns import call_in
 from phalanx.core.reconcile.delta import Delta
 from phalanx.core.reconcile.reconciler import Reconciler
-from phalanx.net.isolation.desired import desired_isolation
+from phalanx.net.isolation.desired import Isolation, desired_isolation
 from phalanx.net.isolation.layout import ISOLATION
-from phalanx.net.model.objects import Network, Policy, Task, TaskPhase, Traffic
+from phalanx.net.model.objects import Network, Object, Policy, Task, TaskPhase, Traffic
 from phalanx.net.model.view import View
 from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
@@ -52,6 +52,7 @@ async def _measure() -> Sequence[Figure]:
         held = desired_isolation(views[MANY])
         loaded = await bench.load(held)
         changes = [await bench.change(held, number) for number in range(CHANGES)]
+        follows = {word: await bench.follow(views[MANY], each) for word, each in FOLLOWED.items()}
         for _ in range(TURNS):
             await bench.clear()
             costs[0].append(bench.round_trip())
@@ -66,6 +67,10 @@ async def _measure() -> Sequence[Figure]:
             ("compile 100,000 elements from the View", "s", compiled, 5),
             ("load 100,000 elements", "s", loaded, 2),
             ("one change in the kernel at 100,000", "ms", median(changes) * 1e3, 2),
+            *(
+                (f"View to kernel at 100,000: {word}", "ms", seconds * 1e3, 250)
+                for word, seconds in follows.items()
+            ),
             ("added to a packet by 10 elements", "µs", added[FEW] / 2 * 1e6, 1),
             ("added to a packet by 100,000 elements", "µs", added[MANY] / 2 * 1e6, 1),
             (
@@ -113,6 +118,19 @@ async def timed(function: Callable[[], Awaitable[object]]) -> float:
     return time.perf_counter() - began
 
 
+FOLLOWED: dict[str, Sequence[Object]] = {
+    "a task comes": [task("more", "green", IPv4Address("9.200.0.1"), "web")],
+    "a policy's ports change": [
+        Policy("udp", "role=web", "role=db", Traffic.UDP, ports=((PORT, PORT + 1),))
+    ],
+    "a policy more between labels": [Policy("more", "role=web", "role=db", Traffic.ICMP)],
+    "a policy for a hundred": [
+        Policy("few", "role=few", "role=db", Traffic.TCP),
+        *(task(f"few{n}", "green", IPv4Address("9.201.0.1") + n, "other") for n in range(100)),
+    ],
+}
+
+
 class Bench:
     """A client and a server in two networks, and the node between them."""
 
@@ -155,6 +173,20 @@ class Bench:
         added = await timed(lambda: self._table.apply(Delta({fresh: None}, frozenset())))
         await self._table.apply(Delta({}, frozenset({fresh})))
         return added
+
+    async def follow(self, view: View, objects: Sequence[Object]) -> float:
+        """Return the median seconds from a View with *objects* more to the kernel."""
+        held, _ = Isolation().follow(view)
+        taken = []
+        for _ in range(TURNS):
+            after = view.changed(objects)  # the feed's doing
+            began = time.perf_counter()
+            more, change = held.follow(after)
+            await self._table.apply(change)
+            taken.append(time.perf_counter() - began)
+            held, back = more.follow(view)
+            await self._table.apply(back)
+        return median(taken)
 
     async def clear(self) -> None:
         """Remove the table."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 
-from phalanx.core.reconcile.delta import Delta, delta
+from phalanx.core.reconcile.delta import delta
 from phalanx.lb.ledger import Services
 from phalanx.lb.service import Vip
 from phalanx.net.isolation.desired import Isolation
@@ -11,6 +11,7 @@ from phalanx.net.isolation.fence import desired_fence
 from phalanx.net.model.objects import IPNetwork, Task
 from phalanx.net.model.view import View
 from phalanx.net.nft.element import Element
+from phalanx.net.nft.staged import Staged
 from phalanx.plane.config import PlaneConfig
 
 REMEMBERED = 2  # Views: the one that the table holds and the one that it shall hold
@@ -31,7 +32,7 @@ class Walls:
         """Return all elements of a View; *vips* are those outside of the node's pools."""
         return self._isolation(view).elements | self._fence_of(view, vips)
 
-    def changed(self, before: Services, after: Services) -> Delta[Element, None]:
+    def changed(self, before: Services, after: Services) -> Staged:
         """Return what the elements of *after* have otherwise."""
         old = self._isolation(before.view)
         new, change = old.follow(after.view)
@@ -41,7 +42,11 @@ class Walls:
             if before.view.nodes.get(node) is after.view.nodes.get(node):
                 return change
         fence = delta(self._fence(after), self._fence(before))
-        return Delta({**change.upserts, **fence.upserts}, change.removals | fence.removals)
+        return Staged(
+            {**change.upserts, **fence.upserts},
+            change.removals | fence.removals,
+            (*change.stages, *([fence] if fence else [])),
+        )
 
     def _isolation(self, view: View) -> Isolation:
         """Return the elements of a View; what is known of the last ones is not found again."""

@@ -8,8 +8,10 @@ from phalanx.core.reconcile.delta import Delta, delta
 from phalanx.net.isolation.box import Box, Range, disjoint
 from phalanx.net.isolation.compile import Compiled, follow_policies
 from phalanx.net.isolation.layout import NETWORKS, SAME, WALLED
+from phalanx.net.isolation.stage import staged
 from phalanx.net.model.view import View
 from phalanx.net.nft.element import RULES, Element, outermost, render_addresses, render_prefix
+from phalanx.net.nft.staged import Staged
 
 ALL_PORTS: Range = (0, 65535)
 
@@ -27,16 +29,15 @@ class Isolation:
         """Return all of them, and RULES for the table itself."""
         return {**self.networks, **self.policies.elements}
 
-    def follow(self, view: View) -> tuple["Isolation", Delta[Element, None]]:
+    def follow(self, view: View) -> tuple["Isolation", Staged]:
         """Return the elements of *view*, the same whatever was before, and what differs."""
         networks = self.networks
         if view.networks is not self.view.networks:
             networks = _of_networks(view)
         policies, change = follow_policies(self.policies, view)
         walls = delta(networks, self.networks)
-        return Isolation(view, networks, policies), Delta(
-            {**walls.upserts, **change.upserts}, walls.removals | change.removals
-        )
+        both = Delta({**walls.upserts, **change.upserts}, walls.removals | change.removals)
+        return Isolation(view, networks, policies), staged(self.policies, policies, both)
 
 
 def desired_isolation(view: View) -> dict[Element, None]:

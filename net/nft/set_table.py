@@ -10,6 +10,7 @@ from phalanx.core.reconcile.delta import Delta
 from phalanx.net.nft.element import RULES, Element, parse_elements, render_change
 from phalanx.net.nft.layout import Layout
 from phalanx.net.nft.library import Nft
+from phalanx.net.nft.staged import Staged
 
 KINDS = ("chain", "map", "set")
 _OBJECT = re.compile(r"^ *(chain|map|set) (\w+) ", re.MULTILINE)
@@ -44,11 +45,15 @@ class KernelSetTable:
         return {RULES, *parse_elements(listing)} if listing else set()
 
     async def apply(self, change: Delta[Element, None]) -> None:
-        """Make the change as one transaction.
+        """Make the change as one transaction, one that is staged as one for each stage.
 
         When the kernel refuses it, each element is tried alone, so that one
         that is wrong does not hold up the others.
         """
+        if isinstance(change, Staged):  # of the elements of a table that stands
+            for stage in change.stages:
+                await self._change(list(stage.removals), list(stage.upserts))
+            return
         upserts = [each for each in change.upserts if each != RULES]
         if RULES in change.removals:
             await self._run(_absent(self.name))

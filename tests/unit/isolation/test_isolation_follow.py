@@ -1,19 +1,26 @@
 """What follows from a change is what the whole of the new View has otherwise, step by step."""
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.isolation.policies import BLUE, CLUSTER, DCOS, RED, container, policies
+from tests.unit.isolation.policies import BLUE, CLUSTER, DCOS, RED, container, packets, policies
 
 from phalanx.net.isolation import number
 from phalanx.net.isolation.desired import Isolation, desired_isolation
-from phalanx.net.isolation.layout import FAR, FINE, NEAR, OTHERS, PORTS, PROTOCOLS, RANGES
+from phalanx.net.isolation.evaluate import Evaluator
+from phalanx.net.isolation.layout import FAR, FINE, NEAR, OTHERS, PORTS, PROTOCOLS, RANGES, WIDE
+from phalanx.net.isolation.lookup import Lookup
 from phalanx.net.model.objects import Network, Policy, Task, Traffic
 from phalanx.net.model.view import View
+from phalanx.net.nft.element import Element
 
+PACKETS = packets()[::4]
+CLASSES = {f"{name}{version}" for name in (FINE, WIDE) for version in (4, 6)}
+PAIRS = {f"{name}{version}" for name in (NEAR, FAR) for version in (4, 6)}
 WEB_TO_DB = Policy("web-to-db", "role=web", "role=db", Traffic.TCP, ports=((5432, 5432),))
 MOVED = msgspec.structs.replace(BLUE, subnet=IPv4Network("10.24.0.0/16"))
 LABELS = ("role=web", "role=db", "env=prod", "role=job")
@@ -63,7 +70,7 @@ def steps(draw: st.DrawFn) -> list[View]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(steps())
 def test_each_step_is_the_difference_of_the_wholes(views: list[View]) -> None:
     held, _ = Isolation().follow(CLUSTER)
@@ -78,7 +85,40 @@ def test_each_step_is_the_difference_of_the_wholes(views: list[View]) -> None:
         elements = whole
 
 
-@settings(max_examples=60, deadline=None)
+def amid(before: set[Element], after: set[Element]) -> Iterator[set[Element]]:
+    """Yield what packets meet that have looked up some of *before* when *after* comes."""
+    yield after
+    for names in (CLASSES, CLASSES | PAIRS):
+        yield {e for e in before if e.set_name in names} | {
+            e for e in after if e.set_name not in names
+        }
+
+
+@settings(max_examples=12, deadline=None)
+@given(steps())
+def test_no_packet_amid_its_lookups_meets_half_a_change(views: list[View]) -> None:
+    held, _ = Isolation().follow(CLUSTER)
+    for view in views:
+        view = msgspec.structs.replace(view, networks=CLUSTER.networks, tasks=held.view.tasks)
+        after, change = held.follow(view)
+        fates = Evaluator(held.view), Evaluator(view)
+        may = [{each.allowed(packet).is_allowed for each in fates} for packet in PACKETS]
+        elements = set(held.elements)
+        for stage in change.stages:
+            assert stage
+            following = (elements - stage.removals) | stage.upserts.keys()
+            for met in amid(elements, following):
+                table = Lookup(met)
+                assert all(
+                    table.between(packet).passes in one
+                    for packet, one in zip(PACKETS, may, strict=True)
+                )
+            elements = following
+        assert elements == set(after.elements)
+        held = after
+
+
+@settings(max_examples=30, deadline=None)
 @given(steps())
 def test_steps_agree_also_where_digests_meet(views: list[View]) -> None:
     with pytest.MonkeyPatch.context() as patched:
