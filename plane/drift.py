@@ -26,7 +26,7 @@ SUSPECTS: Mapping[str, tuple[str, ...]] = {
     "route": ("routes",),
     "rule": ("rules",),
     "address": ("addresses", "routes"),
-    "setting": ("settings",),
+    "setting": ("settings", "settings of lo"),
     TUNNEL: ("links", "settings"),
     TUNNEL + GONE: ("links", "settings", "routes"),
     LB_TABLE: ("services",),

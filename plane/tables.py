@@ -85,11 +85,12 @@ def build_tables(
     if config.has_ipv6:
         addresses[node6(node)] = None
     settings_of_lo = {name: each for name, each in settings.items() if "/lo/" in name}
+    settings_of_links = {name: settings[name] for name in settings.keys() - settings_of_lo.keys()}
     balancer, leftovers = choose_services(
         config.lb, nft, pool=pool, pool6=config.vip_range6, node=node
     )
     is_local_only = isinstance(balancer, IpvsServices)  # sees only what is for this node
-    counts = NftablesTraffic(nft)
+    counts = NftablesTraffic(nft, is_wanted=not is_local_only)
     held = IncrementalReconciler(
         balancer,
         services,
@@ -133,8 +134,12 @@ def build_tables(
             KernelLinks(rtnl), view, lambda v: desired_links(v, underlay_mtu=underlay_mtu(node))
         ),
         _table(
-            ProcSettings(rtnl, settings.keys()), view, lambda _: settings, at_first=settings_of_lo
+            ProcSettings(rtnl, settings_of_lo, name="settings of lo"),
+            view,
+            lambda _: settings_of_lo,
+            at_first=settings_of_lo,
         ),
+        _table(ProcSettings(rtnl, settings_of_links), view, lambda _: settings_of_links),
         _table(KernelAddresses(rtnl), view, lambda _: addresses, at_first=addresses),
         # Walls stand before there is a way through them.
         IncrementalReconciler(

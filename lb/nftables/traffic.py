@@ -62,21 +62,26 @@ table {TABLE} {{
 
 
 class NftablesTraffic:
-    """A Dataplane of one element: the counting table, with rules as we make them."""
+    """A Dataplane of one element: the counting table, with rules as we make them.
+
+    Only where it is not wanted are other rules something to remove: else they
+    give way to ours in one transaction, and what was counted stays.
+    """
 
     name = NAME
 
-    def __init__(self, nft: Nft) -> None:
+    def __init__(self, nft: Nft, *, is_wanted: bool = True) -> None:
         self._nft = nft
+        self._is_wanted = is_wanted
         self._structure: int | None = None  # as the kernel printed what we made
         self._pairs: dict[bytes, Pair] = {}  # what keys that were read last mean
 
     async def read(self) -> Mapping[str, None]:
-        """Return RULES if the table is as we make it, OTHER_RULES if it is not."""
+        """Return RULES if the table is as we make it, OTHER_RULES for one that is not wanted."""
         structure = await self._read_structure()
-        if structure is None:
-            return {}
-        return {RULES if structure == self._structure else OTHER_RULES: None}
+        if structure is not None and structure == self._structure:
+            return {RULES: None}
+        return {} if structure is None or self._is_wanted else {OTHER_RULES: None}
 
     async def apply(self, change: Delta[str, None]) -> None:
         """Make the table right, or remove it; a set of another form is made anew."""

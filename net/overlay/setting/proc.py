@@ -21,9 +21,8 @@ class ProcSettings:
     A setting has no absence that we could restore: a removal changes nothing.
     """
 
-    name = "settings"
-
-    def __init__(self, rtnl: Rtnl, names: Collection[str]) -> None:
+    def __init__(self, rtnl: Rtnl, names: Collection[str], *, name: str = "settings") -> None:
+        self.name = name
         self._rtnl = rtnl
         self._names = frozenset(names)
 
