@@ -101,9 +101,9 @@ def bridge_of(network: LeasedNetwork) -> Bridge:
 def leased_networks(view: View, *, node: IPv4Address) -> Mapping[str, LeasedNetwork]:
     """Return the networks that lease a subnet to *node*, by name."""
     found = {}
-    for lease in view.subnets.values():
-        network = view.networks.get(lease.network)
-        if lease.node != node or network is None:
+    for network in view.networks.values():
+        lease = view.subnets.get(SubnetLease(network.name, node, None).key)  # of tens of thousands
+        if lease is None:
             continue
         if subnets := tuple(_leased_subnets(network, lease)):
             found[network.name] = LeasedNetwork(network.name, network.vni, network.mtu, subnets)
