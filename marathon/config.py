@@ -26,7 +26,7 @@ class MarathonConfig:
         default=None,
         metavar="zk://HOST:PORT,…/PATH",
     )
-    zk_session_timeout: int = setting("silence that ends a session, milliseconds", default=10_000)
+    zk_session_timeout: int = setting("silence that ends a session, milliseconds", default=6_000)
     http_address: IPv4Address = setting(
         "address of the REST API", default=IPv4Address("0.0.0.0"), metavar="A"
     )

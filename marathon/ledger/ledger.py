@@ -71,13 +71,16 @@ class Ledger:
         """
         stored = await self._store.get(FRAMEWORK_ID)
         self.framework_id = None if stored is None else stored.value.decode()
-        self._apps = {app.id: app for app in await self._all("apps", App)}
-        self._pods = {pod.id: pod for pod in await self._all("pods", Pod)}
+        apps, pods, instances = await asyncio.gather(
+            self._all("apps", App), self._all("pods", Pod), self._pages.load()
+        )
+        self._apps = {app.id: app for app in apps}
+        self._pods = {pod.id: pod for pod in pods}
         self._specs = {**self._apps, **self._pods}
         self._groups = {group.id: group for group in await self._all("groups", Group)}
         self._history = sorted(await self._all("history", Past), key=lambda past: past.version)
         self._failures = {f.app_id: f for f in await self._all("failures", Failure)}
-        for instance in await self._pages.load():
+        for instance in instances:
             self.roll.put(instance)
         deployments = sorted(await self._all("deployments", Deployment), key=lambda d: d.version)
         for deployment in deployments:
