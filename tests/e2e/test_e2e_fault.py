@@ -91,7 +91,9 @@ def test_a_killed_plane_breaks_no_connection_and_changes_nothing_on_its_way_back
     touched = {line["table"] for line in changes if line["removals"]}
     assert touched == set()
     # The rules of these tables are made anew once, in one transaction, by each new plane.
-    assert {line["table"] for line in changes} <= {"phalanx_isolation", "phalanx_nat"}
+    assert {line["table"] for line in changes} <= {
+        *("phalanx_isolation", "phalanx_nat", "phalanx_overlay", "phalanx_lb_traffic")
+    }
 
 
 def test_a_killed_agent_loses_no_exit_status(cluster: Cluster) -> None:
