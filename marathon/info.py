@@ -53,7 +53,7 @@ def info(config: MarathonConfig) -> Mapping[str, object]:
             "scale_apps_interval": None,
             "store_cache": True,
             "task_launch_confirm_timeout": 30_000,
-            "task_launch_timeout": None,
+            "task_launch_timeout": 300_000,
             "task_lost_expunge_initial_delay": 0,
             "task_lost_expunge_interval": None,
             "task_reservation_timeout": 20_000,
