@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 UNPACKED = HERE.parent / ".bench" / "usr"  # what scripts/setup-bench fetched
 FRAME = {
     *("__main__", "claim", "daemons", "nameserver", "resolvers"),
-    *("lb_client", "lb_guest", "lb_lab", "lb_table"),
+    *("lb_client", "lb_follow", "lb_guest", "lb_lab", "lb_table"),
 }
 
 
