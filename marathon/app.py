@@ -125,6 +125,7 @@ async def lead(config: MarathonConfig, coordination: Coordination, seat: Seat) -
     """Open everything and lead until cancelled; raise UnavailableError when leading must end."""
     async with AsyncExitStack() as stack:
         ledger = Ledger(coordination.fenced())
+        calm_collector()  # or it looks through all that is being read again and again
         await ledger.load()
         calm_collector()
         session = await stack.enter_async_context(

@@ -113,6 +113,8 @@ class ZooKeeper:
 
     async def connected(self, seconds: float) -> bool:
         """Wait until a server answers us, at most so long; tell whether one does."""
+        if self.is_connected:
+            return True
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
         wake = waker(loop, changed)
