@@ -72,7 +72,7 @@ def test_missing_version_is_the_oldest() -> None:
         pytest.param(
             wire(config={"runtimeConfig": {"ips": ["9.0.1.5/24", "9.0.1.6/24"]}}),
             Code.UNSUPPORTED_FIELD,
-            "2 addresses",
+            "one address of a family",
             id="two-addresses",
         ),
         pytest.param(
