@@ -36,6 +36,7 @@ MOST_UNSENT = 1024 * 1024  # bytes to one listener before the container has to w
 MOST_UNREAD = 64 * 1024  # bytes of input that the container has not taken
 MOST_FRAME = 8 * 1024 * 1024
 STALL_SECONDS = 15.0
+ENDING_SECONDS = 0.05  # between two looks whether the container reads its input
 LINGER_SECONDS = 30.0  # after the last output, for whoever has not read it
 END_OF_TRANSMISSION = b"\x04"
 
@@ -68,6 +69,7 @@ class Board:
         self.input = -1
         self.unread = bytearray()
         self.is_input_over = False
+        self.is_ending = False  # all input is written, and the container has not seen its end
         self.is_tty = False
         self.has_begun = False
         self.ended: float | None = None
@@ -113,8 +115,11 @@ class Board:
             # Time counts only while somebody is slow or awaited, or once everything has been said.
             is_slow = any(client.unsent for client in self.clients.values())
             is_timed = self.waits or self.ended is not None or is_slow
-            for number, events in poll.poll(1000 if is_timed else None):
+            seconds = ENDING_SECONDS if self.is_ending else 1.0 if is_timed else None
+            for number, events in poll.poll(None if seconds is None else int(seconds * 1000)):
                 self.take(number, events)
+            if self.is_ending:
+                self.end_input()
             self.cut_off_deaf()
             if self.is_forsaken():
                 return
@@ -216,8 +221,27 @@ class Board:
                 done = len(self.unread)
             del self.unread[:done]
         if self.is_input_over and not self.unread and not self.is_tty:
+            self.is_ending = True
+            self.end_input()
+
+    def end_input(self) -> None:
+        """End the container's input, once it has taken all of it and is there to see the end.
+
+        A FIFO forgets what is in it when nobody has it open, and whoever opens
+        one that nobody has open for writing waits.
+        """
+        if self.input >= 0:
+            if waiting_in(self.input):
+                return
             os.close(self.input)
             self.input = -1
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            os.close(os.open(os.path.join(self.run, "stdin"), flags))
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nobody reads: not yet, or not any more
+                return
+        self.is_ending = False
 
     def take_client(self, number: int, events: int) -> None:
         """Read from and write to somebody who is connected."""
@@ -283,6 +307,11 @@ class Board:
         for number, client in tuple(self.clients.items()):
             if len(client.unsent) >= MOST_UNSENT and now - client.moved > STALL_SECONDS:
                 self.let_go(number)
+
+
+def waiting_in(pipe: int) -> int:
+    """Return how many bytes of a pipe nobody has read."""
+    return int(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
 
 
 def listen(run: str, name: str) -> socket.socket:

@@ -66,6 +66,11 @@ def board(place: Path) -> Process:
     return Process(facts["pid"], facts["start_time"])
 
 
+def sockets_of(process: Process) -> int:
+    links = [os.readlink(each) for each in Path(f"/proc/{process.pid}/fd").iterdir()]
+    return sum(link.startswith("socket:") for link in links)
+
+
 async def gone(process: Process) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while is_alive(process):  # noqa: ASYNC110 - it is no child of ours
@@ -102,6 +107,30 @@ async def test_input_reaches_the_command_and_ends(place: Path) -> None:
     await process.wait()
     await listening.close()
     await speaking.close()
+    await gone(board(place))
+
+
+@pytest.mark.parametrize("sent", [b"", b"one\n"])
+async def test_input_that_ends_before_the_command_reads_is_not_lost(
+    place: Path, sent: bytes
+) -> None:
+    await start_switchboard(place, place / "sandbox", None, waits=False)
+    listening, speaking = await attach(place, listens=True), await attach(place)
+    hearing = asyncio.create_task(heard(listening))
+    if sent:
+        await speaking.send(frame(b"i", sent))
+    await speaking.send(frame(b"e"))
+    await speaking.close()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        # One to be attached to, and the listener's.
+        while sockets_of(board(place)) > 2:  # noqa: ASYNC110 - it is no child of ours
+            await asyncio.sleep(0.01)
+
+    process = await command(place, "cat; echo end")
+
+    assert (await hearing)[b"1"] == sent + b"end\n"
+    await process.wait()
+    await listening.close()
     await gone(board(place))
 
 
