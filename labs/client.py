@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,20 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def first_record(netns: Path | None, host: str, port: int, path: str) -> Any:  # noqa: ANN401 - JSON
-    """Return the first record of a RecordIO stream; raise UnavailableError when none comes."""
+def records(netns: Path | None, host: str, port: int, path: str) -> Sequence[Any]:
+    """Return the records of a RecordIO answer; raise UnavailableError when none comes."""
     connection = _NamespaceConnection(netns, host, port)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
         if answer.status != 200:
             raise UnavailableError(f"answers {answer.status}")
-        return json.loads(answer.read(int(answer.readline())))
+        found = []
+        while size := answer.readline():
+            found.append(json.loads(answer.read(int(size))))
+        if not found:
+            raise UnavailableError("answers without a record")
+        return found
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise UnavailableError(_words(error)) from error
     finally:

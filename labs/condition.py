@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from phalanx.core.error import UnavailableError
-from phalanx.labs.client import ask, first_record, get_json, get_status, get_unix_json
+from phalanx.labs.client import ask, get_json, get_status, get_unix_json, records
 from phalanx.labs.flags import MARATHON_PORT, MASTER_PORT
 from phalanx.labs.outfit import Condition
 from phalanx.labs.place import Place
@@ -86,7 +86,9 @@ def planes_in_sync(place: Place, topology: Topology) -> Condition:
         leader = leading_master(place, topology)
         if leader is None:
             return "no master leads"
-        newest = first_record(netns, str(leader.address), MASTER_PORT, "/v1/feed")
+        # A whole View that other readers share, then what has changed since.
+        said = records(netns, str(leader.address), MASTER_PORT, "/v1/feed?once=yes")
+        newest = {"epoch": said[0]["epoch"], "sequence": said[-1]["sequence"]}
         reasons = [_lag(place, node, newest) for node in nodes]
         return "; ".join(filter(None, reasons)) or None
 

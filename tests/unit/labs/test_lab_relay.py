@@ -1,7 +1,6 @@
 """The relay and the questions a lab asks, over real sockets of this machine."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from aiohttp import web
 
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.error import UnavailableError
-from phalanx.labs.client import ask, first_record, get_json, get_status, get_unix_json
+from phalanx.labs.client import ask, get_json, get_status, get_unix_json, records
 from phalanx.labs.relay import Relay, Service
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -126,19 +125,17 @@ async def test_questions_are_asked_over_tcp_and_unix_sockets(tmp_path: Path) -> 
     assert status == 404
 
 
-async def test_first_record_of_a_stream_is_read_without_its_end() -> None:
+async def test_records_of_an_answer_are_read_to_its_end() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b'15\n{"sequence": 7}15\n{"sequence": 8}')
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
         return response
 
     async with answering(handler) as port:
-        record = await asyncio.to_thread(first_record, None, LOCALHOST, port, "/x")
+        found = await asyncio.to_thread(records, None, LOCALHOST, port, "/x")
 
-    assert record == {"sequence": 7}
+    assert found == [{"sequence": 7}, {"sequence": 8}]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +160,6 @@ def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="refused"):
         ask(None, LOCALHOST, 1, "srvr")
     with pytest.raises(UnavailableError, match="refused"):
-        first_record(None, LOCALHOST, 1, "/")
+        records(None, LOCALHOST, 1, "/")
     with pytest.raises(UnavailableError, match="No such file"):
         get_unix_json(tmp_path / "none.sock", "/")
