@@ -107,10 +107,10 @@ class Guest:
         return int(found["tasksHealthy"])
 
     def _serves(self, node: str) -> bool:
-        found = self.services(node)
-        return len(found) >= 6 and all(
-            len(each["backends"]) == 2 and all(one["weight"] for one in each["backends"])
-            for each in found
+        """Tell whether a node's kernel has two backends of weight behind every VIP."""
+        found = parse_table(self.ipvs(node).encode())
+        return len(found) >= len(self.services(node)) >= 6 and all(
+            len(each) == 2 and all(one.backend.weight for one in each) for each in found.values()
         )
 
     @cached_property
