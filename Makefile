@@ -13,7 +13,7 @@ IPVS_PYTEST := env CI=$(CI) PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PYTEST) -p no:cac
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.setup-stamp: scripts/setup pyproject.toml
+.setup-stamp: scripts/setup pyproject.toml scripts/constraints.txt scripts/dcos-cli.txt
 	$(SUDO) scripts/setup
 	@touch $@
 
