@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from statistics import median
@@ -164,7 +165,7 @@ def _servers(node: str) -> Iterator[None]:
         stack.callback(_quietly, lambda: listening.shutdown(socket.SHUT_RDWR))
         Thread(target=_quietly, args=(lambda: _echo(listening),), daemon=True).start()
         for at in ((BACKENDS["b1"], 80), (BACKENDS["b2"], 80), (NODE, HAPROXY_PORT)):
-            if not wait_until(lambda at=at: _answers(node, at), seconds=10.0):  # type: ignore[misc] # a default binds it
+            if not wait_until(partial(_answers, node, at), seconds=10.0):
                 raise SystemExit(f"nobody answers at {at}")
         yield
 

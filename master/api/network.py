@@ -1,12 +1,12 @@
 """``/v1/networks``: the network registry over HTTP."""
 
 from ipaddress import IPv4Address
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 from aiohttp import web
 
-from phalanx.core.error import InvalidError, NotFoundError
+from phalanx.core.error import NotFoundError
+from phalanx.master.api.body import read_body
 from phalanx.master.api.door import leader_of
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.cluster.task import is_over
@@ -15,8 +15,6 @@ from phalanx.master.network.definition import NetworkChange, NetworkSpec
 from phalanx.master.network.registry import NetworkRegistry
 from phalanx.master.view.project import wanted_networks
 from phalanx.net.model.objects import IPNetwork, Network
-
-S = TypeVar("S", NetworkSpec, NetworkChange)
 
 
 async def list_networks(request: web.Request) -> web.Response:
@@ -30,7 +28,7 @@ async def list_networks(request: web.Request) -> web.Response:
 async def create_network(request: web.Request) -> web.Response:
     """Make a network."""
     leader = leader_of(request)
-    spec = await _read(request, NetworkSpec)
+    spec = await read_body(request, NetworkSpec)
     network = await leader.networks.create(spec, nodes=_agents(leader), underlay=leader.underlay)
     return web.json_response(network_json(network, leader.networks), status=201)
 
@@ -50,7 +48,7 @@ async def change_network(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     network = await leader.networks.change(
         name,
-        await _read(request, NetworkChange),
+        await read_body(request, NetworkChange),
         lambda: network_users(leader.cluster, name),
         nodes=_agents(leader),
         underlay=leader.underlay,
@@ -126,10 +124,3 @@ def _agents(leader: Leader) -> frozenset[IPv4Address]:
 
 def _text(subnet: IPNetwork | None) -> str | None:
     return None if subnet is None else str(subnet)
-
-
-async def _read(request: web.Request, kind: type[S]) -> S:
-    try:
-        return msgspec.json.decode(await request.read(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidError(f"body: {error}") from error

@@ -1,16 +1,14 @@
 """``/v1/policies``: what may pass between networks, over HTTP."""
 
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from phalanx.core.error import InvalidError, NotFoundError
+from phalanx.master.api.body import read_body
 from phalanx.master.api.door import leader_of
 from phalanx.master.network.policy import PolicyDocument, PolicySpec, parse_tier, render_ports
 from phalanx.net.model.objects import Policy
-
-S = TypeVar("S", PolicySpec, PolicyDocument)
 
 
 async def list_policies(request: web.Request) -> web.Response:
@@ -22,7 +20,7 @@ async def list_policies(request: web.Request) -> web.Response:
 
 async def create_policy(request: web.Request) -> web.Response:
     """Add a policy."""
-    policy = await leader_of(request).networks.add_policy(await _read(request, PolicySpec))
+    policy = await leader_of(request).networks.add_policy(await read_body(request, PolicySpec))
     return web.json_response(policy_json(policy), status=201)
 
 
@@ -37,7 +35,7 @@ async def get_policy(request: web.Request) -> web.Response:
 
 async def put_policy(request: web.Request) -> web.Response:
     """Add a policy, or put it in the place of the one of its name."""
-    spec = await _read(request, PolicySpec)
+    spec = await read_body(request, PolicySpec)
     name = request.match_info["name"]
     if spec.name != name:
         raise InvalidError(f"name: {spec.name!r} is not {name!r}, of the address")
@@ -49,7 +47,7 @@ async def put_policy(request: web.Request) -> web.Response:
 
 async def replace_policies(request: web.Request) -> web.Response:
     """Put a document in the place of all policies, or of those of ``?tier=``, at once."""
-    document = await _read(request, PolicyDocument)
+    document = await read_body(request, PolicyDocument)
     tier = request.query.get("tier")
     changed = await leader_of(request).networks.replace_policies(
         document, tier=None if tier is None else parse_tier(tier)
@@ -88,10 +86,3 @@ def routes() -> list[web.RouteDef]:
         web.put("/v1/policies/{name}", put_policy),
         web.delete("/v1/policies/{name}", delete_policy),
     ]
-
-
-async def _read(request: web.Request, kind: type[S]) -> S:
-    try:
-        return msgspec.json.decode(await request.read(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidError(f"body: {error}") from error
