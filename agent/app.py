@@ -31,7 +31,6 @@ from phalanx.agent.docker.containerizer import DockerContainerizer, DockerWays
 from phalanx.agent.executor.executors import Executors
 from phalanx.agent.executor.timing import Timing
 from phalanx.agent.fetch.fetcher import Fetcher
-from phalanx.agent.files import write_whole
 from phalanx.agent.gc import Collector, Patience
 from phalanx.agent.image.store import Images, remove_unfinished
 from phalanx.agent.layout import Layout
@@ -55,6 +54,7 @@ from phalanx.core.config import Loader
 from phalanx.core.daemon import run_daemon
 from phalanx.core.detector import open_detector
 from phalanx.core.error import ConfigError, ContainerError
+from phalanx.core.files import write_whole
 from phalanx.core.log import configure_log
 from phalanx.core.verbosity import Verbosity
 from phalanx.mesos.build import VERSION

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from phalanx.agent.files import checkpointing, write_whole
+from phalanx.agent.files import checkpointing
 from phalanx.agent.task.record import Kill
 from phalanx.core.error import InvalidError
+from phalanx.core.files import write_whole
 from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import DrainConfig
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import structlog
 
-from phalanx.agent.files import checkpointing, sync_directory, write_whole
+from phalanx.agent.files import checkpointing
 from phalanx.agent.layout import Layout
 from phalanx.core.error import ConfigError, InvalidError
+from phalanx.core.files import link_whole, sync_directory, write_whole
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import decode, encode
 from phalanx.mesos.v1.mesos import AgentID, AgentInfo
@@ -129,8 +130,5 @@ def keep_id(layout: Layout, info: AgentInfo) -> None:
     agent_id = info.id.value if info.id else ""
     with checkpointing(layout.agents):
         write_whole(layout.info(agent_id), encode(info), durable=True)
-        temporary = layout.agents / ".latest"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(agent_id)
-        temporary.rename(layout.latest)
+        link_whole(layout.latest, agent_id)
         sync_directory(layout.agents)

@@ -4,12 +4,12 @@ import marshal
 import os
 import py_compile
 import sys
-import threading
 from pathlib import Path
 
 import phalanx
 import phalanx.cni.phalanx_net
 from phalanx.cni.launcher import launcher
+from phalanx.core.files import write_whole
 from phalanx.net.hostport.exec import talk
 
 PLUGIN = "phalanx-net"
@@ -173,8 +173,5 @@ def _bundle(package: Path, extensions: dict[str, str]) -> bytes:
 
 
 def _write(path: Path, content: bytes, *, mode: int = 0o644) -> Path:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    draft.write_bytes(content)
-    draft.chmod(mode)
-    draft.replace(path)
+    write_whole(path, content, mode=mode)
     return path

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from phalanx.core.error import ConflictError
+from phalanx.core.files import write_whole
 from phalanx.labs.place import Place
 from phalanx.labs.process import Birth
 from phalanx.labs.topology import Topology
@@ -89,16 +89,10 @@ def record_from_json(table: Mapping[str, Any]) -> Record:
     )
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Put *text* into *path* so that a reader sees all of it or what was there before."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text)
-    beside.replace(path)
-
-
 def write_record(place: Place, record: Record) -> None:
     """Write the record down."""
-    write_atomically(place.record, json.dumps(record_to_json(record), indent=1) + "\n")
+    text = json.dumps(record_to_json(record), indent=1) + "\n"
+    write_whole(place.record, text.encode())
 
 
 def read_record(place: Place) -> Record | None:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import structlog
 
+from phalanx.core.files import write_whole
 from phalanx.core.log import configure_log
 from phalanx.labs.namespace import tcp_socket
-from phalanx.labs.record import write_atomically
 
 log = structlog.get_logger()
 
@@ -126,7 +126,7 @@ async def relay(netns: Path, services: Sequence[Service], ports_file: Path) -> N
         service.name: server.sockets[0].getsockname()[1]
         for service, server in zip(services, servers, strict=True)
     }
-    write_atomically(ports_file, json.dumps(ports) + "\n")
+    write_whole(ports_file, (json.dumps(ports) + "\n").encode())
     log.info("listening", **{name: f"127.0.0.1:{port}" for name, port in ports.items()})
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,7 +6,6 @@ deltas since. So a change costs what it says, not a View of 26 MB at 50,000 task
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import structlog
 
 from phalanx.core.error import ProtocolError
+from phalanx.core.files import replacing
 from phalanx.net.feed.record import (
     Delta,
     Heartbeat,
@@ -115,17 +115,7 @@ class LastView:
     def _replace(self, numbered: Numbered) -> int:
         """Write the whole View beside the file, and put it in its place; return its bytes."""
         draft = self._path.with_suffix(".new")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("wb") as file:
-                for record in parts_of(numbered):
-                    file.write(encode(record) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-                size = file.tell()
-            draft.replace(self._path)
-        except OSError:
-            with suppress(OSError):
-                draft.unlink()  # of no use, and perhaps what fills the disk
-            raise
-        return size
+        with replacing(self._path, durable=True, draft=draft) as file:
+            for record in parts_of(numbered):
+                file.write(encode(record) + b"\n")
+            return file.tell()

@@ -24,9 +24,10 @@ from phalanx.agent.cni.etc import render_hosts, render_resolv_conf
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.cni.request import ARGUMENTS_KEY, Attachment, plugin_config
 from phalanx.agent.cni.result import Attached, attached
-from phalanx.agent.files import read_json, write_whole
+from phalanx.agent.files import read_json
 from phalanx.agent.namespace import hold_network, make_network, release_network
 from phalanx.core.error import ContainerError
+from phalanx.core.files import write_whole
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import IPAddress, NetworkInfo
 

@@ -36,7 +36,7 @@ from phalanx.agent.container.spec import (
 )
 from phalanx.agent.container.traffic import network_statistics
 from phalanx.agent.fetch.fetcher import Fetcher
-from phalanx.agent.files import read_json, write_whole
+from phalanx.agent.files import read_json
 from phalanx.agent.image.config import resolve_user
 from phalanx.agent.image.scope import resolve
 from phalanx.agent.image.store import Image, Images
@@ -46,6 +46,7 @@ from phalanx.agent.session.process_io import terminal
 from phalanx.agent.volume.mounting import Volumes, check_targets
 from phalanx.agent.volume.plan import wanted_volumes
 from phalanx.core.error import ContainerError, InvalidError
+from phalanx.core.files import write_whole
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import (

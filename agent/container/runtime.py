@@ -19,10 +19,11 @@ from phalanx.agent.container.spawner import Spawner
 from phalanx.agent.container.spec import Terms, command_line, resource_limits
 from phalanx.agent.container.stray import strays
 from phalanx.agent.exec import run, supervise
-from phalanx.agent.files import read_json, write_whole
+from phalanx.agent.files import read_json
 from phalanx.agent.layout import Layout
 from phalanx.agent.process import Process, ended, is_alive, kill, parent_of
 from phalanx.core.error import ContainerError
+from phalanx.core.files import write_whole
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import CommandInfo, Scalar
 

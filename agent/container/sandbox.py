@@ -3,13 +3,11 @@
 from pathlib import Path
 
 from phalanx.agent.layout import LATEST
+from phalanx.core.files import link_whole
 
 
 def link_latest(run: Path) -> None:
     """Let ``latest`` beside the last run of an executor lead to it; other sandboxes have none."""
     if run.parent.name != "runs":
         return
-    temporary = run.with_name(f".{LATEST}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(run.name)
-    temporary.rename(run.with_name(LATEST))
+    link_whole(run.with_name(LATEST), run.name)

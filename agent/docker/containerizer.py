@@ -40,11 +40,12 @@ from phalanx.agent.docker.request import (
 )
 from phalanx.agent.exec import supervise
 from phalanx.agent.fetch.fetcher import Fetcher
-from phalanx.agent.files import read_json, write_whole
+from phalanx.agent.files import read_json
 from phalanx.agent.layout import Layout
 from phalanx.agent.process import Process, ended, is_alive, kill
 from phalanx.agent.volume.persistent import path_of
 from phalanx.core.error import ContainerError, InvalidError
+from phalanx.core.files import write_whole
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import (

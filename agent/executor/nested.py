@@ -24,8 +24,8 @@ from phalanx.agent.container.request import (
     id_text,
     lineage,
 )
-from phalanx.agent.files import write_whole
 from phalanx.core.error import ConflictError, ContainerError, InvalidError, NotFoundError
+from phalanx.core.files import write_whole
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import CommandInfo, ContainerID, ContainerInfo, Resource, Scalar

@@ -5,8 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from phalanx.agent.files import checkpointing, sync_directory, write_whole
+from phalanx.agent.files import checkpointing
 from phalanx.core.error import InvalidError
+from phalanx.core.files import link_whole, sync_directory, write_whole
 from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import ExecutorInfo, FrameworkInfo
 
@@ -80,10 +81,7 @@ class Home:
             write_whole(self.directory.parent.parent / FRAMEWORK, framework, durable=True)
             write_whole(self.directory / INFO, encode(record.executor), durable=True)
             latest = self.directory / "runs" / LATEST
-            temporary = latest.with_name(".latest")
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(self.container_id)
-            temporary.rename(latest)
+            link_whole(latest, self.container_id)
             sync_directory(latest.parent)
 
     def write_framework(self, info: FrameworkInfo) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import structlog
 
-from phalanx.agent.files import checkpointing, write_whole
+from phalanx.agent.files import checkpointing
 from phalanx.agent.operation.ledger import Ledger, Page, recovered
 from phalanx.agent.operation.volume import carry_out
 from phalanx.agent.task.stream import retry_seconds
 from phalanx.core.error import ConfigError, ContainerError, InvalidError, UnavailableError
+from phalanx.core.files import write_whole
 from phalanx.mesos.agent_protocol import AcknowledgeOperation, ApplyOperation, OperationUpdate
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.codec import decode, encode

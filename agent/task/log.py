@@ -8,9 +8,10 @@ from pathlib import Path
 
 import structlog
 
-from phalanx.agent.files import checkpointing, sync_directory
+from phalanx.agent.files import checkpointing
 from phalanx.agent.task.stream import Stream
 from phalanx.core.error import InvalidError
+from phalanx.core.files import sync_directory
 from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import TaskStatus
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from phalanx.agent.files import checkpointing, sync_directory, write_whole
+from phalanx.agent.files import checkpointing
 from phalanx.core.error import InvalidError
+from phalanx.core.files import sync_directory, write_whole
 from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import FrameworkInfo, KillPolicy, TaskInfo
 

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
-from phalanx.agent.files import sync_directory
 from phalanx.core.error import ContainerError
+from phalanx.core.files import sync_directory
 from phalanx.mesos.v1.mesos import Resource
 
 ROLE_SEPARATOR = " "  # a role's slashes, in a directory's name

@@ -1,11 +1,10 @@
 """The CNI configuration directory as a Dataplane, and its twin in memory."""
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from phalanx.core.error import DataplaneError
+from phalanx.core.files import write_whole
 from phalanx.core.reconcile.delta import Delta
 from phalanx.net.attachment.request import NAME
 from phalanx.plane.cni.config import SUFFIX, is_ours
@@ -38,16 +37,11 @@ class CniConfigFiles:
         if refusal := refusal_of(network):
             return [refusal]
         path = self._directory / f"{network}{SUFFIX}"
-        draft = self._directory / f".{network}.{os.getpid()}"
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
             if (there := _text(path)) is not None and not is_ours(there):
                 return [f"{path.name}: is there and not ours"]
-            draft.write_text(text)
-            draft.replace(path)
+            write_whole(path, text.encode())
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink()
             return [f"{path.name}: {error.strerror}"]
         return []
 
