@@ -55,8 +55,8 @@ def test_an_error_leaves_the_old_content_and_no_draft(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_whole(path, b"old")
 
-    with pytest.raises(TypeError), replacing(path) as file:
-        file.write("new")  # type: ignore[arg-type]  # the error
+    with pytest.raises(ValueError, match="negative"), replacing(path) as file:
+        file.write(bytes(-1))
 
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
