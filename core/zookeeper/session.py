@@ -20,6 +20,7 @@ from kazoo.exceptions import (
     NoAuthError,
     NodeExistsError,
     NoNodeError,
+    UnimplementedError,
 )
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.interfaces import IAsyncResult
@@ -165,6 +166,8 @@ class ZooKeeper:
             raise UnavailableError(f"zookeeper: no answer in {seconds:g} s") from error
         except NoAuthError as error:
             raise _RefusedError(f"zookeeper: {words_of(error)}") from error
+        except UnimplementedError as error:
+            raise UnknownRequestError(f"zookeeper: {words_of(error)}") from error
         except (KazooException, KazooTimeoutError) as error:
             raise UnavailableError(f"zookeeper: {words_of(error)}") from error
 
@@ -197,6 +200,10 @@ class ZooKeeper:
 
 class _RefusedError(UnavailableError):
     """Servers answer, and asking again will not change what they say."""
+
+
+class UnknownRequestError(_RefusedError):
+    """The servers are too old for a request."""
 
 
 def words_of(error: Exception) -> str:

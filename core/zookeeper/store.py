@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from kazoo.exceptions import (
     BadVersionError,
@@ -15,11 +15,21 @@ from kazoo.exceptions import (
 from phalanx.core.error import InvalidError, UnavailableError
 from phalanx.core.store.group import Change, GroupCommit, Outcome
 from phalanx.core.store.store import ABSENT, Stored, conflict
-from phalanx.core.zookeeper.session import RETRY_SECONDS, ZooKeeper, words_of
+from phalanx.core.zookeeper.many import GetMany, ListMany, Node, Reads
+from phalanx.core.zookeeper.session import (
+    RETRY_SECONDS,
+    UnknownRequestError,
+    ZooKeeper,
+    words_of,
+)
+
+T = TypeVar("T")
 
 _Found = tuple[Stored | None, bool]  # a node's value, and whether it has children
 
 VALUE = b"="  # first byte of a node that holds a value; a node that is only a parent is empty
+MOST_READS = 64  # nodes in one request: a server holds the whole answer in memory
+PARTS_AT_ONCE = 4
 MOST_BYTES = 900 * 1024  # of one value; ZooKeeper ends connections that carry more than 1 MiB
 
 
@@ -56,13 +66,13 @@ class ZooKeeperStore:
         rows: dict[str, Stored] = {}
         parents = [prefix]
         while parents:
-            listed = await asyncio.gather(*(self._children(key) for key in parents))
+            listed = await self._children_of(parents)
             keys = [
                 f"{parent}/{child}"
                 for parent, names in zip(parents, listed, strict=True)
                 for child in names
             ]
-            found = await asyncio.gather(*(self._read(f"{self._path}/{key}") for key in keys))
+            found = await self._read_all(keys)
             parents = []
             for key, answer in zip(keys, found, strict=True):
                 if answer is None:
@@ -88,26 +98,49 @@ class ZooKeeperStore:
         """Finish what is being written; the session is its opener's to end."""
         await self._group.drain()
 
-    async def _read(self, node: str) -> tuple[Stored | None, bool] | None:
+    async def _read(self, node: str) -> _Found | None:
         """Return the value of a node and whether it has children; None without the node."""
         try:
-            data, stat = await self._session.persist(lambda: self._client.get_async(node))
+            return _found(await self._session.persist(lambda: self._client.get_async(node)))
         except NoNodeError:
             return None
-        has_children = stat.children_count > 0
-        if not data.startswith(VALUE):
-            return None, has_children
-        return Stored(data[len(VALUE) :], stat.version + 1), has_children
 
-    async def _children(self, key: str) -> Sequence[str]:
+    async def _read_all(self, keys: Sequence[str]) -> Sequence[_Found | None]:
+        """Return the same of many keys."""
+        nodes = await self._ask_many(GetMany, keys)
+        return [None if node is None else _found(node) for node in nodes]
+
+    async def _children_of(self, keys: Sequence[str]) -> Sequence[Sequence[str]]:
+        """Return the names of the nodes below each of *keys*."""
+        return [names or () for names in await self._ask_many(ListMany, keys)]
+
+    async def _ask_many(self, kind: type[Reads[T]], keys: Sequence[str]) -> Sequence[T | None]:
+        """Ask the same of many nodes, in as few requests as their answers allow."""
+        paths = [f"{self._path}/{key}" for key in keys]
+        parts = [paths[at : at + MOST_READS] for at in range(0, len(paths), MOST_READS)]
+        answers: list[T | None] = []
+        for at in range(0, len(parts), PARTS_AT_ONCE):
+            asked = [self._ask_part(kind, part) for part in parts[at : at + PARTS_AT_ONCE]]
+            for found in await asyncio.gather(*asked):
+                answers += found
+        return answers
+
+    async def _ask_part(self, kind: type[Reads[T]], paths: Sequence[str]) -> Sequence[T | None]:
         try:
-            return list(
-                await self._session.persist(
-                    lambda: self._client.get_children_async(f"{self._path}/{key}")
-                )
+            part: Sequence[T | None] = await self._session.persist(
+                lambda: kind(paths).ask(self._client)
             )
+        except UnknownRequestError:
+            asked = [self._ask_one(kind, path) for path in paths]
+            return await asyncio.gather(*asked)
+        return part
+
+    async def _ask_one(self, kind: type[Reads[T]], path: str) -> T | None:
+        try:
+            one: T = await self._session.persist(lambda: kind.ask_one(self._client, path))
         except NoNodeError:
-            return ()
+            return None
+        return one
 
     async def _commit(self, batch: Sequence[Change]) -> Sequence[Outcome]:
         """Write a batch in one transaction, again if somebody else was faster.
@@ -236,6 +269,12 @@ class ZooKeeperStore:
         missing = {node.rpartition("/")[0] for node in nodes} - self._parents
         await asyncio.gather(*(self._session.ensure(parent) for parent in missing))
         self._parents |= missing
+
+
+def _found(node: Node) -> _Found:
+    data, stat = node
+    row = Stored(data[len(VALUE) :], stat.version + 1) if data.startswith(VALUE) else None
+    return row, stat.children_count > 0
 
 
 class _Unsure(Exception):

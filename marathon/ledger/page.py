@@ -33,7 +33,7 @@ class Pages:
             instances = _read(key, row.value)
             for instance in instances:
                 found[instance.id] = instance
-                shelf = self._shelves.setdefault(instance.app_id, _Shelf(instance.app_id))
+                shelf = self._shelf(instance.app_id)
                 page = shelf.known(key)
                 page.kept[instance.id] = instance
                 self._lay(shelf, page, instance)
@@ -43,7 +43,7 @@ class Pages:
         """Keep *instance* as it is now."""
         page = self._of.get(instance.id)
         if page is None:
-            shelf = self._shelves.setdefault(instance.app_id, _Shelf(instance.app_id))
+            shelf = self._shelf(instance.app_id)
             page = shelf.with_room()
             self._lay(shelf, page, instance)
         await self._change(page, instance.id, instance)
@@ -59,6 +59,12 @@ class Pages:
             shelf.take_off(page, instance.id)
             if not shelf.pages:
                 del self._shelves[instance.app_id]
+
+    def _shelf(self, owner: str) -> "_Shelf":
+        shelf = self._shelves.get(owner)
+        if shelf is None:
+            shelf = self._shelves[owner] = _Shelf(owner)
+        return shelf
 
     def _lay(self, shelf: "_Shelf", page: "_Page", instance: Instance) -> None:
         self._of[instance.id] = page
@@ -111,7 +117,10 @@ class _Shelf:
 
     def known(self, key: str) -> _Page:
         """Return the page in the row *key*."""
-        return self.pages.setdefault(key, _Page(key))
+        page = self.pages.get(key)
+        if page is None:
+            page = self.pages[key] = _Page(key)
+        return page
 
     def with_room(self) -> _Page:
         """Return a page that takes one more instance."""

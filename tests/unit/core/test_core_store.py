@@ -14,6 +14,7 @@ from phalanx.core.store.memory import MemoryStore
 from phalanx.core.store.sqlite import SqliteStore
 from phalanx.core.store.store import ABSENT, Store, Stored
 from phalanx.core.zookeeper.election import ZooKeeperElection
+from phalanx.core.zookeeper.many import GetMany, ListMany
 from phalanx.core.zookeeper.session import ZooKeeper
 from phalanx.core.zookeeper.store import ZooKeeperStore
 
@@ -65,6 +66,45 @@ async def test_list_gives_what_is_below_and_nothing_beside(store: Store) -> None
         "net/a": b"net/a",
         "net/b": b"net/b",
     }
+
+
+async def test_list_gives_everything_below_however_much_and_deep_it_is(store: Store) -> None:
+    keys = [f"all/{n % 7}/{n}" for n in range(600)] + [f"all/{n}" for n in range(3, 9)]
+    await asyncio.gather(*(store.put(key, key.encode()) for key in keys))
+    await store.put("all/0/0/deep/er", b"")
+
+    found = await store.list("all")
+
+    assert {key: row.value for key, row in found.items()} == {
+        **{key: key.encode() for key in keys},
+        "all/0/0/deep/er": b"",
+    }
+
+
+async def test_what_goes_while_a_list_is_read_is_in_it_or_not(store: Store) -> None:
+    keys = [f"all/{n:03}" for n in range(300)]
+    await asyncio.gather(*(store.put(key, key.encode()) for key in keys))
+
+    listing = asyncio.gather(*(store.list("all") for _ in range(3)))
+    await asyncio.gather(*(store.remove(key) for key in keys[::2]))
+
+    for found in await listing:
+        assert {*keys[1::2]} <= found.keys() <= {*keys}
+        assert all(row.value == key.encode() for key, row in found.items())
+
+
+async def test_servers_that_read_one_node_at_a_time_do_too(
+    zookeeper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in (GetMany, ListMany):
+        monkeypatch.setattr(kind, "type", 99)  # which no server knows, as old ones do not 22
+    async with ZooKeeper(ZooKeeperAddress(zookeeper, "/x")) as session:
+        store = ZooKeeperStore(session, f"/{uuid4()}")
+        keys = [f"all/{n % 3}/{n}" for n in range(80)]
+        await asyncio.gather(*(store.put(key, key.encode()) for key in keys))
+
+        assert (await store.list("all")).keys() == {*keys}
+        assert await store.list("none") == {}
 
 
 async def test_removed_is_gone_and_removing_again_is_nothing(store: Store) -> None:
