@@ -3,7 +3,10 @@
 import ctypes
 import mmap
 import socket
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+
+from phalanx.dns.answer.ready import Ready
 
 SLOT_BYTES = 4096  # a longer datagram is cut, and answered FORMERR
 NAME_BYTES = 28  # of a sockaddr_in6; a sockaddr_in is shorter
@@ -42,6 +45,9 @@ class _Header(ctypes.Structure):
     )
 
 
+_HEADER_BYTES = ctypes.sizeof(_Header)
+
+
 class Batch:
     """Slots for datagrams of one address family, each with its peer's address.
 
@@ -68,28 +74,69 @@ class Batch:
         words = ctypes.sizeof(_Header) // 4
         self._sizes = memoryview(headers).cast("B").cast("I")[_Header.size.offset // 4 :: words]
         self._lengths = memoryview(vectors).cast("B").cast("Q")[1::2]
+        self._whole_lengths = memoryview(array("Q", [SLOT_BYTES] * slots))
 
-    def receive(self, fd: int) -> list[Datagram]:
-        """Return the datagrams that wait, each with its sender; at most as many as slots.
+    def receive(self, fd: int) -> int:
+        """Return how many datagrams were taken into the slots, as many as wait or there are slots.
 
         An error that an earlier reply's ICMP message left on the socket counts as none.
         """
-        count = _recvmmsg(fd, self._start, self.slots, socket.MSG_DONTWAIT, None)
-        if count <= 0:
-            return []
-        memory, names, name_size = self._memory, self._names, self._name_size
+        count: int = _recvmmsg(fd, self._start, self.slots, socket.MSG_DONTWAIT, None)
+        return max(0, count)
+
+    def datagrams(self, slots: Iterable[int]) -> list[Datagram]:
+        """Return what was received into these slots, each with its sender."""
+        memory, names, name_size, sizes = self._memory, self._names, self._name_size, self._sizes
         found = []
-        at = name_at = 0
-        for size in self._sizes[:count].tolist():
-            found.append((memory[at : at + size], names[name_at : name_at + name_size]))
-            at += SLOT_BYTES
-            name_at += NAME_BYTES
+        for slot in slots:
+            at, name_at = slot * SLOT_BYTES, slot * NAME_BYTES
+            found.append((memory[at : at + sizes[slot]], names[name_at : name_at + name_size]))
         return found
+
+    def reply(
+        self,
+        count: int,
+        usual: Mapping[bytes, Ready],
+        recent: Mapping[bytes, Ready],
+        now: float,
+    ) -> list[int]:
+        """Write ready replies over the *count* datagrams received; return the slots without one.
+
+        A reply is looked for in *usual*, then in *recent*, by all of the
+        datagram but its id. The id stays where it is, and so does its sender.
+        """
+        memory, lengths = self._memory, self._lengths
+        find, find_recent = usual.get, recent.get
+        left = []
+        at = 0
+        for slot, size in enumerate(self._sizes[:count].tolist()):
+            rest = memory[at + 2 : at + size]
+            ready = find(rest) or find_recent(rest)
+            if ready is None or now >= ready[0]:
+                left.append(slot)
+            else:
+                _, cell, turns, replies = ready
+                cell[0] += 1
+                reply = replies[memory[at + 1] % turns]
+                end = len(reply) + 2
+                memory[at + 2 : at + end] = reply
+                lengths[slot] = end
+            at += SLOT_BYTES
+        return left
+
+    def send_back(self, fd: int, count: int, left: Sequence[int]) -> None:
+        """Send what was written over the *count* datagrams received, but for the slots *left*."""
+        start = 0
+        for slot in left:
+            self._send_slots(fd, start, slot)
+            start = slot + 1
+        self._send_slots(fd, start, count)
+        self._lengths[:count] = self._whole_lengths[:count]
 
     def send(self, fd: int, datagrams: Sequence[Datagram]) -> None:
         """Send each, at most SLOT_BYTES; one that can't be sent is left out: its client asks again.
 
-        A batch that receives must not send: the kernel takes the slots' sizes from here.
+        A batch that receives must not send by this: the kernel takes the slots' sizes from here.
         """
         for first in range(0, len(datagrams), self.slots):
             self._send(fd, datagrams[first : first + self.slots])
@@ -107,11 +154,14 @@ class Batch:
             at += SLOT_BYTES
             name_at += NAME_BYTES
             number += 1
-        done = 0
-        while done < number:
-            start = self._start + done * ctypes.sizeof(_Header)
-            sent = _sendmmsg(fd, start, number - done, socket.MSG_DONTWAIT)
-            done += sent if sent > 0 else 1
+        self._send_slots(fd, 0, number)
+
+    def _send_slots(self, fd: int, first: int, last: int) -> None:
+        """Send the slots from *first* up to *last*; one that can't be sent is left out."""
+        while first < last:
+            start = self._start + first * _HEADER_BYTES
+            sent = _sendmmsg(fd, start, last - first, socket.MSG_DONTWAIT)
+            first += sent if sent > 0 else 1
 
 
 def packed_of(peer: bytes) -> bytes:

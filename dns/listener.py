@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
+from phalanx.dns.answer.ready import Ready
 from phalanx.dns.backlog import Backlog
 from phalanx.dns.batch import Batch, Datagram
 
@@ -13,10 +14,14 @@ MAX_READS = 16  # batches read in one wakeup while more waits in the kernel
 RECEIVE_BUFFER_BYTES = 1 << 20  # some 2,700 datagrams: a wait of about 20 ms behind a flood
 
 Serve = Callable[[list[Datagram], "Listener"], list[Datagram]]
+ReadyReplies = tuple[Mapping[bytes, Ready], Mapping[bytes, Ready]]  # those without end come first
 
 
 class Listener:
     """Hands datagrams to *serve* and sends what it returns.
+
+    Those that *ready* has a reply to need no serving; it returns None while
+    each datagram is to be looked at.
 
     As long as one batch holds all that waits, that is all. When it does not,
     everything is read at once and answered in fair turns (see Backlog): the
@@ -27,12 +32,14 @@ class Listener:
         self,
         sock: socket.socket,
         serve: Serve,
+        ready: Callable[[], ReadyReplies | None],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sock = sock
         self._fd = sock.fileno()
         self._serve = serve
+        self._ready = ready
         self.backlog = Backlog()  # of this socket: a reply leaves from where its query came to
         self._clock = clock
         self._inbox, self._outbox = (Batch(sock.family, BATCH) for _ in range(2))
@@ -45,7 +52,8 @@ class Listener:
     def close(self) -> None:
         """Answer what waits, as far as it is known at once, and close the socket."""
         self._loop.remove_reader(self.sock)
-        while waiting := self._inbox.receive(self._fd):
+        while count := self._inbox.receive(self._fd):
+            waiting = self._inbox.datagrams(range(count))
             self._outbox.send(self._fd, self._serve(waiting, self))
         while self.backlog:
             turn = self.backlog.take(BATCH, self._clock())
@@ -65,25 +73,39 @@ class Listener:
             self._outbox.send(self._fd, late)
 
     def _drain(self) -> None:
-        waiting = self._inbox.receive(self._fd)
-        if len(waiting) < BATCH and not self._is_catching_up:
-            replies = self._serve(waiting, self)
-            if replies:
-                self._outbox.send(self._fd, replies)
+        count = self._inbox.receive(self._fd)
+        if count < BATCH and not self._is_catching_up:
+            self._answer(count)
             return
-        self._put_aside(waiting)
+        self._put_aside(count)
         if not self._is_catching_up:
             self._is_catching_up = True
             self._catch_up()
 
-    def _put_aside(self, waiting: list[Datagram]) -> None:
+    def _answer(self, count: int) -> None:
+        """Answer what was received, in its place where the reply is ready."""
+        inbox, ready = self._inbox, self._ready()
+        left: Sequence[int] = range(count)
+        if ready is not None:
+            usual, recent = ready
+            left = inbox.reply(count, usual, recent, self._clock() if recent else 0.0)
+            waiting = inbox.datagrams(left)
+            inbox.send_back(self._fd, count, left)
+        else:
+            waiting = inbox.datagrams(left)
+        if waiting:
+            replies = self._serve(waiting, self)
+            if replies:
+                self._outbox.send(self._fd, replies)
+
+    def _put_aside(self, count: int) -> None:
         """Read on until nothing waits in the kernel."""
         backlog, now = self.backlog, self._clock()
         for _ in range(MAX_READS):
-            backlog.put(waiting, now)
-            if len(waiting) < BATCH:
+            backlog.put(self._inbox.datagrams(range(count)), now)
+            if count < BATCH:
                 return
-            waiting = self._inbox.receive(self._fd)
+            count = self._inbox.receive(self._fd)
 
     def _catch_up(self) -> None:
         """Answer one batch of those put aside, and come again while there are more."""

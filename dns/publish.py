@@ -1,12 +1,12 @@
 """The holder of what is published: the zones of the latest View and the table that answers."""
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Address
 
 import structlog
 
-from phalanx.dns.answer.table import AnswerTable, Counts, Foreign
+from phalanx.dns.answer.ready import Counts
+from phalanx.dns.answer.table import AnswerTable, Foreign
 from phalanx.dns.zones.desired import (
     Zones,
     static_zones,
@@ -42,7 +42,7 @@ class ZoneTable:
         forwards: bool = False,
         foreign: Foreign | None = None,
     ) -> None:
-        self.counts: Counts = defaultdict(int)
+        self.counts = Counts()
         self.settings = settings
         self.aliases = zone_aliases(settings.domain)
         self.ledger = Ledger(settings, servers, serial)

@@ -19,6 +19,11 @@ class QueryLog:
         self._every = every
         self._left = every - 1  # queries until the next to log
 
+    @property
+    def is_off(self) -> bool:
+        """Tell whether it logs nothing."""
+        return not self._every
+
     def note(self, asked: Sequence[Datagram], replies: Sequence[Datagram]) -> None:
         """Look at the datagrams of one moment and the replies that were known at once."""
         if not self._every:

@@ -23,7 +23,7 @@ from phalanx.dns.answer.reply import udp_limit
 from phalanx.dns.answer.transfer import Transfer
 from phalanx.dns.batch import Datagram, packed_of
 from phalanx.dns.forward.forwarder import Forwarder
-from phalanx.dns.listener import RECEIVE_BUFFER_BYTES, Listener
+from phalanx.dns.listener import RECEIVE_BUFFER_BYTES, Listener, ReadyReplies
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.querylog import QueryLog
 from phalanx.dns.stream import (
@@ -85,6 +85,7 @@ class DnsServer:
         self._port = port
         self._admission = admission
         self._query_log = query_log or QueryLog()
+        self._looks_at_none = admission.is_open and self._query_log.is_off
         self._cookies = cookies or Cookies(new_secret())
         self._clock = clock
         self._wall_clock = wall_clock
@@ -162,7 +163,7 @@ class DnsServer:
 
     def _listen(self, place: HostPort) -> None:
         sock = self._opened(socket.SOCK_DGRAM, place.host, place.port)
-        self._listeners[place] = Listener(sock, self._serve, clock=self._clock)
+        self._listeners[place] = Listener(sock, self._serve, self._ready, clock=self._clock)
 
     def _opened(self, kind: socket.SocketKind, address: str, port: int) -> socket.socket:
         """Return the socket that the process before us left, or a new one."""
@@ -205,6 +206,12 @@ class DnsServer:
             self._listen(place)
         except OSError as error:
             log.error("listener_not_restarted", on=str(place), error=str(error))
+
+    def _ready(self) -> ReadyReplies | None:
+        """Return the replies that are ready, unless each datagram is to be looked at."""
+        if not self._looks_at_none:
+            return None
+        return self._zones.answers.usual, self._forwarder.recent_replies
 
     def _serve(self, waiting: list[Datagram], listener: Listener) -> list[Datagram]:
         """Return the replies that are known at once; the others follow."""

@@ -38,8 +38,8 @@ class Tally(msgspec.Struct, frozen=True, tag="TALLY"):
 def tally_of(zones: ZoneTable, forwarder: Forwarder, server: DnsServer | None) -> Tally:
     """Return what these three have counted; *server* is None while there is none."""
     counted = Tally(
-        replies={**zones.counts, **forwarder.counts},
-        lookups=dict(forwarder.events),
+        replies={**zones.counts.totals(), **forwarder.replies},
+        lookups=dict(forwarder.lookups),
         failures={(str(place), reason): n for (place, reason), n in forwarder.failures.items()},
         under_way=forwarder.lookups_under_way,
         cached=forwarder.cached,

@@ -1,12 +1,14 @@
 """The answer table: from a message to the reply, for all zones of ours."""
 
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+import math
+from collections.abc import Callable, Collection, Mapping
 
 from phalanx.dns.admission import Verdict
 from phalanx.dns.answer.answer import OPT, OPT_DNSSEC_OK, Answer, compile_answer
 from phalanx.dns.answer.cookie import Shown
 from phalanx.dns.answer.lookup import Found, Place, lookup, place_of
 from phalanx.dns.answer.query import CLASSIC_BYTES, Query, Rcode, parse_query
+from phalanx.dns.answer.ready import Counts, Ready
 from phalanx.dns.answer.reply import (
     MAX_TCP_BYTES,
     RECURSION_AVAILABLE,
@@ -24,19 +26,14 @@ from phalanx.dns.zones.desired import Zones
 from phalanx.dns.zones.record import RecordType
 from phalanx.dns.zones.settings import DEFAULTS, ZoneSettings
 
-Counts = MutableMapping[tuple[str, int], int]  # replies by zone and rcode
-
 # A forwarder's ready reply to a datagram; it gets that, and all of it but the id.
 Foreign = Callable[[bytes, bytes], bytes | None]
-
-# What answers a query that came before: head and question, records in their orders, how many
-# orders, OPT record, label of the count.
-_Usual = tuple[bytes, tuple[bytes, ...], int, bytes, tuple[str, int]]
 
 NO_ZONE = ""  # the zone of what can't be read
 MAX_READY = 32768  # answers; when it is full it starts anew
 MAX_WITH_SOA = 2048  # of them denials, which every publishing ends
 MAX_USUAL = 8192  # queries met before, as bytes
+MAX_USUAL_BYTES = 16 << 20  # of replies to them
 
 _PLAIN = b"\0\1\0\0\0\0\0\0"  # one question and nothing else
 _WITH_OPT = b"\0\1\0\0\0\0\0\1"
@@ -73,13 +70,14 @@ class AnswerTable:
             _nothing  # ready replies of a forwarder
         )
         self._ready: dict[bytes, Answer] = {}
-        self._usual: dict[bytes, _Usual] = {}  # what answers a query, by all of it but the id
+        self.usual: dict[bytes, Ready] = {}  # replies to queries met before, by all but the id
+        self._usual_bytes = 0
         self._keys: dict[str, list[bytes]] = {}  # of ready answers, by the names they depend on
         self._with_soa: list[bytes] = []  # keys of those that the next serial changes
 
     def forget(self, names: Collection[str] | None) -> None:
         """Make the answers anew that depend on *names*, or all if None, and those with a serial."""
-        self._usual = {}
+        self._forget_usual()
         if names is None:
             self._clear()
             return
@@ -92,8 +90,12 @@ class AnswerTable:
             for key in keys_of.pop(name, ()):
                 ready.pop(key, None)
 
+    def _forget_usual(self) -> None:
+        self.usual = {}
+        self._usual_bytes = 0
+
     def _clear(self) -> None:
-        self._usual = {}
+        self._forget_usual()
         self._ready = {}
         self._keys = {}
         self._with_soa = []
@@ -105,11 +107,11 @@ class AnswerTable:
         answers it when its reply's cookie is known.
         """
         rest = message[2:]
-        usual = self._usual.get(rest)
+        usual = self.usual.get(rest)
         if usual is not None:
-            start, tails, turns, opt, label = usual
-            self._counts[label] += 1
-            return message[:2] + start + tails[message[1] % turns] + opt
+            _, cell, turns, replies = usual
+            cell[0] += 1
+            return message[:2] + replies[message[1] % turns]
         return self.foreign(message, rest) or self._reply_first(message)
 
     def _reply_first(self, message: bytes) -> bytes | Query | None:
@@ -142,11 +144,15 @@ class AnswerTable:
     ) -> bytes:
         """Reply from a ready answer, and remember how."""
         start = heads[message[2] & 1] + message[HEADER_BYTES:end]
-        if len(self._usual) >= MAX_USUAL:
-            self._usual = {}
-        self._usual[message[2:]] = (start, answer.tails, answer.turns, opt, answer.label)
-        self._counts[answer.label] += 1
-        return message[:2] + start + answer.tails[message[1] % answer.turns] + opt
+        replies = tuple([start + tail + opt for tail in answer.tails])
+        size = len(replies) * len(replies[0])
+        if len(self.usual) >= MAX_USUAL or self._usual_bytes + size > MAX_USUAL_BYTES:
+            self._forget_usual()
+        cell = self._counts.cell(answer.label)
+        self.usual[message[2:]] = (math.inf, cell, answer.turns, replies)
+        self._usual_bytes += size
+        cell[0] += 1
+        return message[:2] + replies[message[1] % answer.turns]
 
     def _reply_slowly(self, message: bytes) -> bytes | Query | None:
         reply = self._reply(message, None)
@@ -168,7 +174,7 @@ class AnswerTable:
         if query is None:
             return None
         if isinstance(query, Rcode):
-            self._counts[NO_ZONE, query] += 1
+            self._counts.add((NO_ZONE, query))
             return render_error(message, query, flags=self._forwards)
         edns = query.edns
         if edns is not None and (edns.cookie or (edns.wants_keepalive and limit is not None)):
@@ -209,7 +215,7 @@ class AnswerTable:
         answer = self._answer(query, name, place)
         if answer is None:
             return self._refuse(query, place.apex, Rcode.SERVFAIL)
-        self._counts[answer.label] += 1
+        self._counts.add(answer.label)
         body = answer.bodies[query.message[1] % answer.turns]
         return render_reply(query, answer.rcode, body, flags=answer.flags, limit=limit)
 
@@ -229,7 +235,7 @@ class AnswerTable:
             return self._refuse(query, place.apex, Rcode.SERVFAIL)
         if place.canonical(query.name) != place.apex or place.asked_apex != place.apex:
             return self._refuse(query, place.apex, Rcode.NOTAUTH)
-        self._counts[place.apex, Rcode.NOERROR] += 1
+        self._counts.add((place.apex, Rcode.NOERROR))
         return Transfer(query, zone, self._settings.ttl_seconds)
 
     def turn_away(self, message: bytes, verdict: Verdict) -> bytes | None:
@@ -238,22 +244,22 @@ class AnswerTable:
         if query is None:
             return None
         rcode = Rcode.REFUSED if verdict is Verdict.REFUSE else Rcode.NOERROR
-        self._counts[NO_ZONE, rcode] += 1
+        self._counts.add((NO_ZONE, rcode))
         if isinstance(query, Rcode):
             return render_error(message, query)
         return render_reply(query, rcode, Body(), flags=TRUNCATED if verdict is Verdict.CUT else 0)
 
     def ask_for_cookie(self, query: Query) -> bytes:
         """Return BADCOOKIE, with the cookie that *query*'s reply carries (RFC 7873 §5.2.3)."""
-        self._counts[NO_ZONE, Rcode.BADCOOKIE] += 1
+        self._counts.add((NO_ZONE, Rcode.BADCOOKIE))
         return render_reply(query, Rcode.BADCOOKIE, Body(), flags=self._forwards)
 
     def _refuse_version(self, query: Query) -> bytes:
-        self._counts[NO_ZONE, Rcode.BADVERS] += 1
+        self._counts.add((NO_ZONE, Rcode.BADVERS))
         return render_bad_version(query)
 
     def _refuse(self, query: Query, zone: str, rcode: Rcode) -> bytes:
-        self._counts[zone, rcode] += 1
+        self._counts.add((zone, rcode))
         return render_reply(query, rcode, Body(), flags=self._forwards)
 
     def _answer(self, query: Query, name: str, place: Place) -> Answer | None:

@@ -12,6 +12,7 @@ import structlog
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
 from phalanx.dns.answer.query import Query, Rcode
+from phalanx.dns.answer.ready import Label
 from phalanx.dns.forward.cache import MAX_ENTRIES, Cached
 from phalanx.dns.forward.flight import Done, Flight, Group, Upstream, bystander
 from phalanx.dns.forward.loop import LoopProbe, is_probe
@@ -65,7 +66,8 @@ class Forwarder:
         self.routes = parse_routes(upstreams, zones)
         self.asked_for = (tuple(upstreams), tuple(zones))  # as they were given
         self._memory = Memory(max_cached, clock=clock)
-        self.counts, self.events = self._memory.counts, self._memory.events
+        self.events = self._memory.events
+        self.recent_replies = self._memory.recent_replies
         self.recent = self._memory.recent
         self.failures: Counter[tuple[HostPort, str]] = Counter()
         self._upstreams: dict[HostPort, Upstream] = {}
@@ -97,6 +99,16 @@ class Forwarder:
     def cached(self) -> int:
         """Return how many answers are kept, stale ones included."""
         return len(self._memory)
+
+    @property
+    def replies(self) -> Mapping[Label, int]:
+        """Return how many replies there were, by zone and rcode."""
+        return self._memory.replies
+
+    @property
+    def lookups(self) -> Mapping[str, int]:
+        """Return how many queries there were, by how they were served."""
+        return self._memory.lookups
 
     @property
     def standings(self) -> Mapping[HostPort, Standing]:

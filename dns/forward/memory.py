@@ -1,11 +1,11 @@
 """Replies that take no asking: what is cached, and what was said in just these bytes."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from phalanx.dns.answer.query import Query, Rcode
+from phalanx.dns.answer.ready import Counts, Label, Ready
 from phalanx.dns.answer.reply import MAX_TCP_BYTES, Body, render_reply
-from phalanx.dns.answer.table import Counts
 from phalanx.dns.forward.cache import Cache, Cached
 from phalanx.dns.forward.message import Key, UpstreamReply, render_forwarded
 
@@ -17,30 +17,40 @@ class Memory:
     """Holds upstreams' answers and renders them for clients; counts what it renders."""
 
     def __init__(self, max_cached: int, *, clock: Callable[[], float]) -> None:
-        self.counts: Counts = defaultdict(int)
         self.events: Counter[str] = Counter()
         self._cache = Cache(max_cached)
-        self._recent: dict[bytes, tuple[float, tuple[str, int], bytes]] = {}  # by all but the id
+        self._counts = Counts()
+        self._hits = Counts()  # of recent replies; they are cache hits, too
+        self.recent_replies: dict[bytes, Ready] = {}  # by all but the id
         self._clock = clock
 
     def __len__(self) -> int:
         """Return how many answers are kept, stale ones included."""
         return len(self._cache)
 
+    @property
+    def replies(self) -> Mapping[Label, int]:
+        """Return how many replies there were, by zone and rcode."""
+        return Counter(self._counts.totals()) + Counter(self._hits.totals())
+
+    @property
+    def lookups(self) -> Mapping[str, int]:
+        """Return how many queries there were, by how they were served."""
+        return self.events + Counter(cache_hit=sum(self._hits.totals().values()))
+
     def recent(self, message: bytes, rest: bytes) -> bytes | None:
         """Return the reply to a datagram that asks as another did within the same second.
 
         *rest* is all of it but the id.
         """
-        found = self._recent.get(rest)
+        found = self.recent_replies.get(rest)
         if found is None:
             return None
-        until, label, reply = found
+        until, cell, _, [reply] = found
         if self._clock() >= until:
-            del self._recent[rest]
+            del self.recent_replies[rest]
             return None
-        self.counts[label] += 1
-        self.events["cache_hit"] += 1
+        cell[0] += 1
         return message[:2] + reply
 
     def find(self, key: Key) -> Cached | None:
@@ -60,10 +70,10 @@ class Memory:
         reply = self._aged(query, cached, limit)
         is_for_one = query.edns is not None and query.edns.echo
         if limit < MAX_TCP_BYTES and not is_for_one:
-            if len(self._recent) >= MAX_RECENT:
-                self._recent.clear()
-            label = (ZONE, cached.reply.rcode)
-            self._recent[query.message[2:]] = (cached.until, label, reply[2:])
+            if len(self.recent_replies) >= MAX_RECENT:
+                self.recent_replies.clear()
+            cell = self._hits.cell((ZONE, cached.reply.rcode))
+            self.recent_replies[query.message[2:]] = (cached.until, cell, 1, (reply[2:],))
         return reply
 
     def stale(self, query: Query, key: Key, limit: int) -> bytes | None:
@@ -76,11 +86,11 @@ class Memory:
 
     def fresh(self, query: Query, reply: UpstreamReply, limit: int) -> bytes:
         """Return the reply from what an upstream said just now."""
-        self.counts[ZONE, reply.rcode] += 1
+        self._counts.add((ZONE, reply.rcode))
         return render_forwarded(query, reply, age_seconds=0, limit=limit)
 
     def _aged(self, query: Query, cached: Cached, limit: int) -> bytes:
-        self.counts[ZONE, cached.reply.rcode] += 1
+        self._counts.add((ZONE, cached.reply.rcode))
         return render_forwarded(
             query,
             cached.reply,
@@ -91,5 +101,5 @@ class Memory:
 
     def error(self, query: Query, rcode: Rcode) -> bytes:
         """Return a reply without records."""
-        self.counts[ZONE, rcode] += 1
+        self._counts.add((ZONE, rcode))
         return render_reply(query, rcode, Body(), flags=0)

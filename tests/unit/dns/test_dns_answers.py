@@ -375,7 +375,7 @@ def test_replies_are_counted_by_zone_and_rcode(zones: ZoneTable) -> None:
         zones.answers.reply(message(name))
     zones.answers.reply(message("mesos")[:-1])
 
-    assert dict(zones.counts) == {("mesos.", 0): 2, ("mesos.", 3): 1, ("", 1): 1}
+    assert zones.counts.totals() == {("mesos.", 0): 2, ("mesos.", 3): 1, ("", 1): 1}
 
 
 def test_dnslib_clients_message_is_understood(zones: ZoneTable) -> None:

@@ -1,5 +1,6 @@
 """Many datagrams by one system call, on loopback sockets."""
 
+import math
 import socket
 
 import pytest
@@ -27,9 +28,8 @@ def test_what_comes_goes_back_to_who_sent_it(family: int, host: str) -> None:
 
         got: list[Datagram] = []
         for size in (3, 1, 0):
-            found = inbox.receive(server.fileno())
-            assert len(found) == size
-            got += found
+            assert inbox.receive(server.fileno()) == size
+            got += inbox.datagrams(range(size))
         outbox.send(server.fileno(), [(message + b"!", peer) for message, peer in got])
 
         for client, message in sent:
@@ -45,7 +45,8 @@ def test_too_long_a_datagram_is_cut(family: int, host: str) -> None:
         client.sendto(b"y" * (SLOT_BYTES + 1), server.getsockname())
         client.sendto(b"z", server.getsockname())
 
-        messages = [message for message, _ in batch.receive(server.fileno())]
+        count = batch.receive(server.fileno())
+        messages = [message for message, _ in batch.datagrams(range(count))]
 
     assert messages == [b"y" * SLOT_BYTES, b"z"]
 
@@ -54,9 +55,40 @@ def test_one_that_cannot_be_sent_does_not_hold_up_the_rest() -> None:
     batch = Batch(socket.AF_INET, 4)
     with opened(socket.AF_INET, "127.0.0.1") as server, opened(socket.AF_INET, "127.0.0.1") as peer:
         peer.sendto(b"q", server.getsockname())
-        [(_, good)] = Batch(socket.AF_INET, 1).receive(server.fileno())
+        inbox = Batch(socket.AF_INET, 1)
+        assert inbox.receive(server.fileno()) == 1
+        [(_, good)] = inbox.datagrams([0])
         bad = good[:2] + b"\0\0" + good[4:]  # nobody has port 0
 
         batch.send(server.fileno(), [(b"1", good), (b"2", bad), (b"3", good)])
 
         assert [peer.recv(9), peer.recv(9)] == [b"1", b"3"]
+
+
+@FAMILIES
+def test_ready_replies_go_out_from_where_their_queries_stand(family: int, host: str) -> None:
+    batch = Batch(family, 8)
+    own, foreign = [0], [0]
+    usual = {b"web": (math.inf, own, 2, (b"even", b"odd, and much longer than it was asked"))}
+    recent = {b"out": (5.0, foreign, 1, (b"kept",)), b"old": (4.0, foreign, 1, (b"gone",))}
+    with opened(family, host) as server, opened(family, host) as client:
+        asked = [b"\0\0web", b"\0\1new", b"\0\2out", b"\0\3old", b"\0\4", b"\0\7web", b"x"]
+        for _ in range(2):  # the second time finds the slots as they were
+            for message in asked:
+                client.sendto(message, server.getsockname())
+            count = batch.receive(server.fileno())
+            left = batch.reply(count, usual, recent, now=4.5)
+            rest = [message for message, _ in batch.datagrams(left)]
+            batch.send_back(server.fileno(), count, left)
+
+            assert rest == [b"\0\1new", b"\0\3old", b"\0\4", b"x"]
+            assert [client.recv(99) for _ in range(3)] == [
+                b"\0\0even",
+                b"\0\2kept",
+                b"\0\7odd, and much longer than it was asked",
+            ]
+
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(99)
+    assert (own, foreign) == ([4], [2])

@@ -227,7 +227,7 @@ async def test_when_all_fail_the_client_hears_servfail(
     lookup = forwarder(await upstream(fails(rcode)), await upstream(fails(rcode)))
 
     assert result(await lookup.resolve(query(), 512)) == ("SERVFAIL", [])
-    assert lookup.counts == {(".", 2): 1}
+    assert lookup.replies == {(".", 2): 1}
 
 
 async def test_when_all_stall_the_client_hears_servfail(upstream: Open, forwarder: Make) -> None:

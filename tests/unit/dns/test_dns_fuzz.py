@@ -1,12 +1,12 @@
 """Whatever arrives: nothing raises, and an answer belongs to its question."""
 
 import struct
-from collections import defaultdict
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from phalanx.dns.answer.query import Query, parse_query
+from phalanx.dns.answer.ready import Counts
 from phalanx.dns.answer.table import AnswerTable
 from phalanx.dns.forward.message import key_of, parse_reply, render_forwarded, render_query
 from phalanx.dns.publish import ZoneTable
@@ -68,7 +68,7 @@ def test_any_mangled_query_is_met(zones: ZoneTable, message: bytes) -> None:
 @given(mangled(QUERY))
 def test_ready_answer_is_the_one_made_from_scratch(zones: ZoneTable, message: bytes) -> None:
     zones.answers.reply(QUERY)
-    fresh = AnswerTable(zones.zones, zones.aliases, defaultdict(int), forwards=False)
+    fresh = AnswerTable(zones.zones, zones.aliases, Counts(), forwards=False)
 
     assert zones.answers.reply(message) == fresh.reply(message)
 

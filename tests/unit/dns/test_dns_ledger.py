@@ -1,6 +1,5 @@
 """The ledger holds after any sequence of Views what it would hold after the last one alone."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phalanx.dns.answer.ready import Counts
 from phalanx.dns.answer.table import AnswerTable
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.zones.desired import Zones, desired_zones, zones_of
@@ -135,7 +135,7 @@ def test_ready_answers_are_those_made_anew(
         view = view.changed(changed, removed)
         table.publish(view, held)
         asked |= {name for zone in table.zones.values() if zone for name in zone.names}
-        fresh = AnswerTable(table.zones, table.aliases, defaultdict(int), forwards=False)
+        fresh = AnswerTable(table.zones, table.aliases, Counts(), forwards=False)
         for name in asked:
             for type_ in (1, 12, 33):
                 query = question(name, type_)

@@ -452,7 +452,7 @@ async def test_kept_answer_is_given_again_with_its_ttl_running_down(
 
     assert ttls == [60, 60, 60, 60, 59, 29]
     asked = [each for each in server.asked if b"\x03www" in each]  # not the probe for loops
-    assert (len(asked), forwarder.counts) == (1, {(".", 0): 6})
+    assert (len(asked), forwarder.replies) == (1, {(".", 0): 6})
 
 
 async def test_listener_that_falls_silent_is_opened_anew(serve: Serve) -> None:
