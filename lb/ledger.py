@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import TypeVar
 
+from phalanx.core.layered import with_changes
 from phalanx.lb.desired import (
     Addresses,
     Candidate,
@@ -210,9 +211,9 @@ class ServiceLedger:
             if service != by_vip.get(vip):
                 fresh[vip] = service
         if fresh:
-            by_vip = _with(by_vip, fresh)
+            by_vip = with_changes(by_vip, fresh)
             apart = {vip: each for vip, each in fresh.items() if self._is_outside(vip)}
-            outside = _with(outside, apart) if apart else outside
+            outside = with_changes(outside, apart)
         for vip, service in fresh.items():
             if service is None:
                 self._ports[vip.address] -= 1
@@ -240,7 +241,7 @@ class ServiceLedger:
             found = tuple(each for each in lease if self._ports.get(each)) or None
             if found != before.names.get(key):
                 fresh[key] = found
-        return _with(before.names, fresh) if fresh else before.names
+        return with_changes(before.names, fresh)
 
     def _here(self, keys: Iterable[str], before: Services, view: View) -> Mapping[str, Task]:
         fresh: dict[str, Task | None] = {}
@@ -250,7 +251,7 @@ class ServiceLedger:
                 fresh[key] = task
             elif key in before.here:
                 fresh[key] = None
-        return _with(before.here, fresh) if fresh else before.here
+        return with_changes(before.here, fresh)
 
     def _is_outside(self, vip: Vip) -> bool:
         return not any(vip.address in pool for pool in self._pools)
@@ -268,17 +269,6 @@ def _addresses(lease: VipLease | None) -> tuple[IPAddress, ...]:
 
 def _flat(found: Iterable[Sequence[Candidate]]) -> list[Candidate]:
     return [each for some in found for each in some]
-
-
-def _with(before: Mapping[K, V], fresh: Mapping[K, V | None]) -> Mapping[K, V]:
-    """Return *before* with *fresh* in it; None removes."""
-    after = dict(before)
-    for key, value in fresh.items():
-        if value is None:
-            after.pop(key, None)
-        else:
-            after[key] = value
-    return after
 
 
 def _drop(keys_of: dict[K, dict[str, V]], owner: K, key: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from phalanx.core.layered import differing, with_changes
 from phalanx.net.model.objects import (
     Framework,
     Network,
@@ -50,18 +51,12 @@ class View(msgspec.Struct, frozen=True):
 
         Removing what is not there changes nothing.
         """
-        fresh: dict[str, dict[str, Any]] = {}
-
-        def of(kind: str) -> dict[str, Any]:
-            field = FIELD_OF[kind]
-            if field not in fresh:
-                fresh[field] = dict(getattr(self, field))
-            return fresh[field]
-
+        changes: dict[str, dict[str, Any]] = {}
         for kind, key in removals:
-            of(kind).pop(key, None)
+            changes.setdefault(FIELD_OF[kind], {})[key] = None
         for upsert in upserts:
-            of(upsert.kind)[upsert.key] = upsert
+            changes.setdefault(FIELD_OF[upsert.kind], {})[upsert.key] = upsert
+        fresh = {field: with_changes(getattr(self, field), each) for field, each in changes.items()}
         return msgspec.structs.replace(self, **fresh)
 
 
@@ -69,6 +64,8 @@ def touched(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the keys of objects that came, went or are others; unchanged ones are the same."""
     if before is after:
         return []
+    if (few := differing(before, after)) is not None:
+        return [key for key in few if before.get(key) is not after.get(key)]
     found = [key for key, item in after.items() if before.get(key) is not item]
     came = sum(key not in before for key in found)
     if len(before) + came != len(after):
@@ -84,6 +81,14 @@ def view_delta(old: View, new: View) -> tuple[tuple[Object, ...], tuple[Ref, ...
         before: Mapping[str, Object] = getattr(old, field)
         after: Mapping[str, Object] = getattr(new, field)
         if before is after:
+            continue
+        if (few := differing(before, after)) is not None:
+            for key in few:
+                item = after.get(key)
+                if item is None:
+                    removals += [(kind, key)] if key in before else []
+                elif before.get(key) != item:
+                    upserts.append(item)
             continue
         # Nearly all are the very same objects: to compare those by value would cost the most.
         fresh = [(key, item) for key, item in after.items() if before.get(key) is not item]
