@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from phalanx.agent.cni.dns import parse_defaults
 from phalanx.agent.offering import parse_attributes, parse_resources
-from phalanx.core.config import MasterAddress, check_port, fixed, rendered, setting
+from phalanx.core.config import MasterAddress, fixed, rendered, setting
 from phalanx.core.error import ConfigError, InvalidError
-from phalanx.core.log import check_level
-from phalanx.mesos.credential import parse_firewall
 from phalanx.mesos.duration import parse_duration
+from phalanx.mesos.server_config import (
+    BASIC_ALONE,
+    NO_AUTHENTICATION,
+    NO_MODULES,
+    ServerConfig,
+)
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import ContainerInfo, DomainInfo
 
-LOG_FILE = "phalanx-agent.log"
 LONGEST_REREGISTRATION = 15.0  # seconds
-NO_MODULES = "modules are libraries for another program"
-NO_AUTHENTICATION = "callers are authenticated over HTTP alone"
-BASIC_ALONE = "HTTP basic is the one way"
 CONTAINERIZERS = ("mesos", "docker")
 DURATIONS = (
     "disk_watch_interval",
@@ -54,8 +54,10 @@ ISOLATORS = (
 
 
 @dataclass(frozen=True, slots=True)
-class AgentConfig:
+class AgentConfig(ServerConfig):
     """What an agent is told at its start."""
+
+    ROLE: ClassVar[str] = "agent"
 
     master: MasterAddress = setting(
         "where masters are, whichever leads is found; or the ZooKeeper of their election",
@@ -69,24 +71,11 @@ class AgentConfig:
     ip6: IPv6Address | None = setting(
         "IPv6 address that tasks on the agent's own network are known by too", default=None
     )
-    ip_discovery_command: str = setting(
-        "command whose output is the address to listen on, instead of --ip", default=""
-    )
     ip6_discovery_command: str = setting(
         "command whose output is the IPv6 address, instead of --ip6", default=""
     )
     port: int = setting("port of the HTTP API", default=5051)
-    advertise_ip: IPv4Address | None = setting(
-        "address to be known by, where it is another than that to listen on", default=None
-    )
-    advertise_port: int | None = setting(
-        "port to be known by, where it is another than that to listen on", default=None
-    )
     hostname: str | None = setting("name to be known by instead of the address", default=None)
-    hostname_lookup: bool = setting(
-        "without --hostname, look up the name of the address; used if it leads back to it",
-        default=True,
-    )
     domain: str = setting("our fault domain, a DomainInfo as JSON", default="")
     default_role: str = setting("role of resources that name none", default="*")
     runtime_dir: Path | None = setting(
@@ -317,18 +306,6 @@ class AgentConfig:
     )
     runc: str = setting("OCI runtime", default="runc")
 
-    # Log
-    logging_level: str = setting(
-        "debug, info, warning or error", default="INFO", aliases=("log_level",)
-    )
-    log_dir: Path | None = setting("directory of a log file, beside standard error", default=None)
-    quiet: bool = setting("nothing below an error on standard error", default=False)
-    external_log_file: Path | None = setting(
-        "log file that somebody else writes, to be served instead of ours", default=None
-    )
-    logbufsecs: int = fixed("every line is written at once", default=0)
-    initialize_driver_logging: bool = fixed("there is no driver", default=True, also=(False,))
-
     # Timing that Mesos has a say in
     registration_backoff_factor: str = setting(
         "accepted for Mesos' sake: a lost master is looked for after 0.1 to 2 s", default="1secs"
@@ -371,35 +348,16 @@ class AgentConfig:
     systemd_runtime_directory: Path = setting(
         "accepted for Mesos' sake", default=Path("/run/systemd/system")
     )
-    memory_profiling: bool = fixed("memory is not profiled", default=False)
-    authenticate_http_readonly: bool = setting(
-        "ask who reads, by HTTP basic authentication", default=False
-    )
-    authenticate_http_readwrite: bool = setting(
-        "ask who makes v1 calls or changes something", default=False
-    )
     authenticate_http_executors: bool = fixed(NO_AUTHENTICATION, default=False)
     authenticatee: str = fixed(NO_AUTHENTICATION, default="crammd5")
     http_authenticators: str = fixed(BASIC_ALONE, default="", also=("basic",))
-    http_credentials: Path | None = setting(
-        "file of principals and secrets for what is asked: Mesos' JSON, or a pair on each line",
-        default=None,
-    )
     credential: str = fixed(NO_AUTHENTICATION, default="")
     jwt_secret_key: str = fixed(NO_AUTHENTICATION, default="")
-    acls: str = fixed("callers are not authorized", default="")
     authorizer: str = fixed("callers are not authorized", default="local")
-    firewall_rules: str = setting(
-        'pages to close, as JSON: {"disabled_endpoints":{"paths":["/files/browse"]}}', default=""
-    )
-    modules: str = fixed(NO_MODULES, default="")
-    modules_dir: str = fixed(NO_MODULES, default="")
-    hooks: str = fixed(NO_MODULES, default="")
     resource_estimator: str = fixed(NO_MODULES, default="")
     qos_controller: str = fixed(NO_MODULES, default="")
     secret_resolver: str = fixed(NO_MODULES, default="")
     container_logger: str = fixed(NO_MODULES, default="")
-    master_detector: str = fixed(NO_MODULES, default="")
     resource_provider_config_dir: str = fixed("there are no resource providers", default="")
     csi_plugin_config_dir: str = fixed("there are no resource providers", default="")
     ephemeral_ports_per_container: int = fixed(
@@ -419,20 +377,6 @@ class AgentConfig:
     xfs_project_range: str = setting(
         "accepted for Mesos' sake: disks are measured", default="[5000-10000]"
     )
-
-    @property
-    def closed(self) -> tuple[str, ...]:
-        """Return the paths of the pages that nobody may see."""
-        return parse_firewall(self.firewall_rules)
-
-    @property
-    def realms(self) -> Mapping[str, str]:
-        """Return the realms that ask who calls, by the name that pages give them."""
-        asked = {
-            "readonly": self.authenticate_http_readonly,
-            "readwrite": self.authenticate_http_readwrite,
-        }
-        return {name: f"mesos-agent-{name}" for name, is_asked in asked.items() if is_asked}
 
     @property
     def plugin_directories(self) -> tuple[Path, ...]:
@@ -524,31 +468,9 @@ class AgentConfig:
             )
         )
 
-    @property
-    def log_file(self) -> Path | None:
-        """Return the file that the log is to be read from, if there is one."""
-        if self.external_log_file is not None:
-            return self.external_log_file
-        return None if self.log_dir is None else self.log_dir / LOG_FILE
-
-    @property
-    def log_file_of_ours(self) -> Path | None:
-        """Return the file that we write our log to, if there is one."""
-        return None if self.log_dir is None else self.log_dir / LOG_FILE
-
-    def seconds(self, key: str) -> float:
-        """Return a duration among the settings; raise ConfigError if it is none."""
-        try:
-            return parse_duration(getattr(self, key))
-        except InvalidError as error:
-            raise ConfigError(f"--{key.replace('_', '-')}: {error}") from error
-
     def __post_init__(self) -> None:
         """Raise ConfigError for values that can't be used, alone or together."""
-        check_port("port", self.port)
-        check_port("advertise-port", self.advertise_port or 0)
-        check_level(self.logging_level)
-        self.closed  # noqa: B018 - raises when it can't be parsed
+        self.check_common(self.port)
         parse_resources(self.resources, self.default_role)
         parse_attributes(self.attributes)
         self.domain_info  # noqa: B018 - raises when it can't be parsed

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
-from phalanx.core.config import ZooKeeperAddress, check_port, fixed, rendered, setting
+from phalanx.core.config import ZooKeeperAddress, fixed, rendered, setting
 from phalanx.core.error import ConfigError, InvalidError
-from phalanx.core.log import check_level
 from phalanx.master.agents.domain import parse_domain
 from phalanx.master.agents.limit import Rate, parse_rate
 from phalanx.master.allocator.constraint import RegexLimits
@@ -18,9 +17,13 @@ from phalanx.master.identity import master_info
 from phalanx.master.network.definition import Ground, NetworkSpec
 from phalanx.master.roles.weight import parsed_weights
 from phalanx.master.scheduler.framework_info import Policy
-from phalanx.mesos.credential import parse_firewall
-from phalanx.mesos.duration import parse_duration
 from phalanx.mesos.role import DEFAULT
+from phalanx.mesos.server_config import (
+    BASIC_ALONE,
+    NO_AUTHENTICATION,
+    NO_MODULES,
+    ServerConfig,
+)
 from phalanx.mesos.size import parse_size
 from phalanx.mesos.v1.mesos import DomainInfo, MasterInfo
 from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
@@ -38,36 +41,21 @@ DURATIONS = (
     "registry_store_timeout",
     "zk_session_timeout",
 )
-LOG_FILE = "phalanx-master.log"
-NO_MODULES = "modules are libraries for another program"
-NO_AUTHENTICATION = "callers are authenticated over HTTP alone"
-BASIC_ALONE = "HTTP basic is the one way"
 
 
 @dataclass(frozen=True)
-class MasterConfig:
+class MasterConfig(ServerConfig):
     """Every setting, checked; durations are spelled as Mesos spells them."""
+
+    ROLE: ClassVar[str] = "master"
 
     # Who we are and where we keep things
     work_dir: Path = setting("directory of the registry")
     ip: IPv4Address = setting(
         "address to listen on and to be known by", default=IPv4Address("127.0.0.1")
     )
-    ip_discovery_command: str = setting(
-        "command whose output is the address to listen on, instead of --ip", default=""
-    )
     port: int = setting("port to listen on", default=5050)
-    advertise_ip: IPv4Address | None = setting(
-        "address to be known by, where it is another than that to listen on", default=None
-    )
-    advertise_port: int | None = setting(
-        "port to be known by, where it is another than that to listen on", default=None
-    )
     hostname: str = setting("name to be known by instead of the address", default="")
-    hostname_lookup: bool = setting(
-        "without --hostname, look up the name of the address; used if it leads back to it",
-        default=True,
-    )
     cluster: str = setting("name of the cluster", default="")
     zk: ZooKeeperAddress | None = setting(
         "ZooKeeper of the election and the registry; without it a master is alone",
@@ -190,29 +178,11 @@ class MasterConfig:
     )
     max_operator_event_stream_subscribers: int = setting("operator streams at most", default=1000)
 
-    # Log
-    logging_level: str = setting(
-        "debug, info, warning or error", default="INFO", aliases=("log_level",)
-    )
-    log_dir: Path | None = setting("directory of a log file, beside standard error", default=None)
-    quiet: bool = setting("nothing below an error on standard error", default=False)
-    external_log_file: Path | None = setting(
-        "log file that somebody else writes, to be served instead of ours", default=None
-    )
-    logbufsecs: int = fixed("every line is written at once", default=0)
-    initialize_driver_logging: bool = fixed("there is no driver", default=True, also=(False,))
-
     # What Mesos has and we have not
     webui_dir: str = setting("accepted for Mesos' sake: there is no web page", default="")
     authenticate_frameworks: bool = fixed(NO_AUTHENTICATION, default=False)
     authenticate_agents: bool = fixed(
         NO_AUTHENTICATION, default=False, aliases=("authenticate_slaves",)
-    )
-    authenticate_http_readonly: bool = setting(
-        "ask who reads, by HTTP basic authentication", default=False
-    )
-    authenticate_http_readwrite: bool = setting(
-        "ask who makes v1 calls or changes something", default=False
     )
     authenticate_http_frameworks: bool = setting("ask who frameworks are", default=False)
     authenticators: str = fixed(NO_AUTHENTICATION, default="crammd5")
@@ -224,15 +194,7 @@ class MasterConfig:
     credentials: Path | None = setting(
         "another name for --http-credentials, as Mesos' master has it", default=None
     )
-    http_credentials: Path | None = setting(
-        "file of principals and secrets for what is asked: Mesos' JSON, or a pair on each line",
-        default=None,
-    )
-    acls: str = fixed("callers are not authorized", default="")
     authorizers: str = fixed("callers are not authorized", default="local")
-    firewall_rules: str = setting(
-        'pages to close, as JSON: {"disabled_endpoints":{"paths":["/files/browse"]}}', default=""
-    )
     rate_limits: str = fixed("frameworks are not limited", default="")
     root_submissions: bool = setting("whether frameworks of the user root are taken", default=True)
     roles: str = setting(
@@ -241,19 +203,11 @@ class MasterConfig:
     weights: str = setting(
         "weights of roles, role=weight,role=weight; only while the registry has none", default=""
     )
-    modules: str = fixed(NO_MODULES, default="")
-    modules_dir: str = fixed(NO_MODULES, default="")
-    hooks: str = fixed(NO_MODULES, default="")
     master_contender: str = fixed(NO_MODULES, default="")
-    master_detector: str = fixed(NO_MODULES, default="")
-    memory_profiling: bool = fixed("memory is not profiled", default=False)
 
     def __post_init__(self) -> None:
         """Raise ConfigError for the first value that can't be used."""
-        check_port("port", self.port)
-        check_port("advertise-port", self.advertise_port or 0)
-        check_level(self.logging_level)
-        self.closed  # noqa: B018 - raises when it can't be parsed
+        self.check_common(self.port)
         for key in DURATIONS:
             self._seconds(key)
         self.offer_rules  # noqa: B018 - raises when it can't be parsed
@@ -278,10 +232,7 @@ class MasterConfig:
             raise ConfigError("--require-agent-domain: needs --domain")
 
     def _seconds(self, key: str) -> float:
-        try:
-            seconds = parse_duration(getattr(self, key))
-        except InvalidError as error:
-            raise ConfigError(f"--{key.replace('_', '-')}: {error}") from error
+        seconds = self.seconds(key)
         if seconds <= 0:
             raise ConfigError(f"--{key.replace('_', '-')}: {seconds:g}: must be more than zero")
         return seconds
@@ -322,26 +273,9 @@ class MasterConfig:
             raise ConfigError(f"--weights: {error}") from error
 
     @property
-    def closed(self) -> tuple[str, ...]:
-        """Return the paths of the pages that nobody may see."""
-        return parse_firewall(self.firewall_rules)
-
-    @property
-    def realms(self) -> Mapping[str, str]:
-        """Return the realms that ask who calls, by the name that pages give them."""
-        asked = {
-            "readonly": self.authenticate_http_readonly,
-            "readwrite": self.authenticate_http_readwrite,
-            "scheduler": self.authenticate_http_frameworks,
-        }
-        return {name: f"mesos-master-{name}" for name, is_asked in asked.items() if is_asked}
-
-    @property
-    def log_file(self) -> Path | None:
-        """Return the file that the log is to be read from, if there is one."""
-        if self.external_log_file is not None:
-            return self.external_log_file
-        return None if self.log_dir is None else self.log_dir / LOG_FILE
+    def asked(self) -> Mapping[str, bool]:
+        """Return of each realm whether it asks who calls; frameworks have one of their own."""
+        return {**super().asked, "scheduler": self.authenticate_http_frameworks}
 
     @property
     def zk_session_seconds(self) -> float:
