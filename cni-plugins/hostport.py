@@ -8,16 +8,20 @@ from phalanx.net.hostport.store import Elements, TakenError
 from phalanx.net.netlink.nft import Element
 from phalanx.net.netlink.route import packed_of, prefix_of
 
-UNSUPPORTED = ("conditionsV4", "conditionsV6")
+TYPE_CHECKING = False  # typing takes longer to load than a port to map
+if TYPE_CHECKING:
+    from phalanx.net.hostport.condition import Condition
+
+LARGEST_BIT = 31
 
 
 class Store(Elements):
     """The elements of a call's owner; a refusal says what is taken."""
 
-    def put(self, elements: list[Element]) -> None:
+    def put(self, elements: list[Element], conditions: "list[Condition] | None" = None) -> None:
         """Add the elements, all or none; raise Refusal when one is another's."""
         try:
-            super().put(elements)
+            super().put(elements, conditions)
         except TakenError as error:
             raise Refusal(EXISTS, str(error)) from error
 
@@ -30,7 +34,8 @@ def store(call: Call) -> Store:
 
 def mappings(call: Call) -> list[Mapping]:
     """Return the port mappings that the runtime asks for; raise Refusal for one that can't be."""
-    call.refuse(*UNSUPPORTED, why="a mapped port has no rule of its own that could have them")
+    check_marks(call)
+    conditions(call)
     found = []
     given = call.runtime.get("portMappings")
     if given is not None and not isinstance(given, list):
@@ -57,12 +62,43 @@ def mappings(call: Call) -> list[Mapping]:
     return found
 
 
+def check_marks(call: Call) -> None:
+    """Raise Refusal for a mark that can't be.
+
+    The reference marks what it will masquerade, by a bit or a chain of the
+    host's. Masquerade of ours goes by the container's address, so both are
+    taken and neither is needed.
+    """
+    bit, chain = call.config.get("markMasqBit"), call.text("externalSetMarkChain", "")
+    if bit is not None and chain:
+        raise Refusal(BAD_CONFIG, "cannot specify externalSetMarkChain and markMasqBit")
+    call.number("markMasqBit", LARGEST_BIT)
+
+
+def conditions(call: Call) -> "list[Condition]":
+    """Return what packets to mapped ports have to match beside, of each family at most one."""
+    given: dict[int, list[str]] = {}
+    for family in (4, 6):
+        words = call.config.get(key := f"conditionsV{family}")
+        if not words:
+            continue
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise Refusal(BAD_CONFIG, f"{key}: {words!r} is not a list of texts")
+        given[family] = words
+    if not given:
+        return []
+    from phalanx.net.hostport.condition import Condition
+
+    return [Condition(family, words) for family, words in given.items()]
+
+
 def elements(call: Call, ports: list[Mapping], result: Json) -> list[Element]:
     """Return the elements for the first address of each family of the container."""
     found: list[Element] = []
     if not ports:
         return found
     seen: set[int] = set()
+    tags = {4 if each.family == 4 else 16: each.tag for each in conditions(call)}
     links = objects(result, "interfaces")
     for ip in objects(result, "ips"):
         index = ip.get("interface")
@@ -71,8 +107,14 @@ def elements(call: Call, ports: list[Mapping], result: Json) -> list[Element]:
         packed, length = prefix_of(str(ip["address"]))
         if len(packed) not in seen:
             seen.add(len(packed))
-            returned, hidden = call.flag("snat", default=True), call.flag("masqAll")
-            found += mapping_elements(ports, packed, length, returned=returned, hidden=hidden)
+            found += mapping_elements(
+                ports,
+                packed,
+                length,
+                returned=call.flag("snat", default=True),
+                hidden=call.flag("masqAll"),
+                variant=tags.get(len(packed), ""),
+            )
     return found
 
 
@@ -98,7 +140,7 @@ class Portmap(Plugin):
         ports = mappings(call)
         if ports and not objects(previous, "ips"):
             raise Refusal(BAD_CONFIG, "got no IPs in prevResult, cannot map ports")
-        store(call).put(elements(call, ports, previous))
+        store(call).put(elements(call, ports, previous), conditions(call))
         links = objects(previous, "interfaces")
         open_loopback(ports, str(links[0].get("name", "")) if links else "")
         return previous

@@ -22,7 +22,7 @@ class Rules:
         elements = masquerade.elements(self._call, result) if self._masquerade else []
         elements += hostport.elements(self._call, self._ports, result)
         elements += fence.elements(self._call, result, is_guarded=self._guarded)
-        hostport.store(self._call).put(elements)
+        hostport.store(self._call).put(elements, hostport.conditions(self._call))
         bridge = str(objects(result, "interfaces")[0]["name"])
         hostport.open_loopback(self._ports, bridge)
         if self._call.config.get("ingressPolicy"):

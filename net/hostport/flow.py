@@ -43,10 +43,11 @@ def targets(elements: list[Element]) -> list[Target]:
     """Return the mappings of UDP among the elements of a container."""
     found = []
     for each in elements:
-        if each.set_name not in MAPS or not each.data:
+        name = each.set_name.partition("_")[0]  # after it: the condition
+        if name not in MAPS or not each.data:
             continue
-        size = 4 if each.set_name.endswith("4") else 16
-        host = each.key[:size] if each.set_name.startswith("own") else b""
+        size = 4 if name.endswith("4") else 16
+        host = each.key[:size] if name.startswith("own") else b""
         if each.key[len(host)] == UDP:
             port = each.key[len(host) + 4 : len(host) + 6]
             found.append(Target(host, port, each.data[:size]))

@@ -25,12 +25,13 @@ def mapping_elements(
     *,
     returned: bool = True,
     hidden: bool = False,
+    variant: str = "",
 ) -> list[Element]:
     """Return the elements that lead mapped ports to a container's address.
 
     *returned*: the node and neighbours on the container's subnet reach the
-    ports, too, with an address that the answer comes back by; *hidden*: every
-    client comes with one of the node's.
+    ports, too, with an address that the answer comes back by; *hidden* as well:
+    every client comes with one of the node's. *variant* is the tag of a condition.
     """
     size = len(address)
     family = 4 if size == 4 else 6
@@ -45,13 +46,13 @@ def mapping_elements(
         found.append(
             Element(
                 INET,
-                f"{'own' if host else 'any'}{family}",
+                f"{'own' if host else 'any'}{family}{variant and '_' + variant}",
                 host + protocol + port,
                 data=target,
                 what=f"host port {_address(host, each.host_port)}/{each.protocol}",
             )
         )
-    if found and hidden:
+    if found and hidden and returned:
         found.append(Element(INET, f"hidden{family}", address))
     elif found and returned:
         found += [Element(INET, f"returned{family}", address), near(address, length)]

@@ -10,16 +10,18 @@ import posix
 from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSSL
 from fcntl import LOCK_EX, flock
 
-from phalanx.net.hostport.exec import nft
+from phalanx.net.hostport.exec import nft, nft_says
 from phalanx.net.hostport.flow import forget
 from phalanx.net.hostport.layout import TABLE, TEXT
 from phalanx.net.netlink import file
-from phalanx.net.netlink.nft import Element, add, delete, is_there
+from phalanx.net.netlink.nft import INET, Element, add, delete, has_set, is_there
 from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, namespace_cookie, refusal
 
 TYPE_CHECKING = False  # typing takes longer to load than an element to write
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from phalanx.net.hostport.condition import Condition
 
 DIRECTORY = "/run/phalanx/cni"
 ENOENT, EEXIST = 2, 17
@@ -75,8 +77,12 @@ class Elements:
         self._place = f"{self._root}/{network}"
         self._file = f"{self._place}/{sha1(f'{owner} {plugin}'.encode()).hexdigest()}"
 
-    def put(self, elements: list[Element]) -> None:
-        """Add the elements, all or none; raise TakenError when one is another's, OSError."""
+    def put(self, elements: list[Element], conditions: "list[Condition] | None" = None) -> None:
+        """Add the elements, all or none; raise TakenError when one is another's, OSError.
+
+        *conditions* are those that some of the elements go with; a ValueError
+        is raised for one that can't be made.
+        """
         if not elements:
             return
         elements = list({(e.family, e.set_name, e.key): e for e in elements}.values())
@@ -97,6 +103,13 @@ class Elements:
             draft = f"{self._root}/.draft"
             file.write(draft, self._render(kept).encode())
             posix.rename(draft, self._file)
+            used = {each.set_name for each in elements}
+            try:
+                _make(talk, [each for each in conditions or [] if used & set(each.sets)])
+            except BaseException:
+                self._remove_conditions(talk, self._file, elements)
+                file.remove(self._file)
+                raise
             messages = [add(TABLE, each, self._owner) for each in elements]
             number = _number(talk.batch(messages))
             if number == ENOENT:
@@ -104,6 +117,7 @@ class Elements:
                     raise refusal(ENOENT, f"table {TABLE}: nft ended with status {status}")
                 number = _number(talk.batch(messages))
             if number:
+                self._remove_conditions(talk, self._file, elements)
                 file.remove(self._file)
                 raise refusal(number, f"table {TABLE}")
         forget(elements, mapped=True)
@@ -169,7 +183,25 @@ class Elements:
         ]
         _delete(talk, messages)
         forget(elements, mapped=False)
+        self._remove_conditions(talk, path, elements)
         file.remove(path)
+
+    def _remove_conditions(self, talk: Conversation, path: str, elements: list[Element]) -> None:
+        """Remove the maps and chains of conditions that no file but *path* has anything in."""
+        unused = {each.set_name[3:] for each in elements if "_" in each.set_name}
+        if not unused:
+            return
+        for folder in _folders(self._root):
+            for other, kept in self._files(folder):
+                if other != path:
+                    unused -= {each.set_name[3:] for each in _elements(kept)}
+        from phalanx.net.hostport.condition import removal
+
+        for variant in sorted(unused):
+            if has_set(talk, INET, TABLE, f"any{variant}") and (
+                words := nft_says(removal(f"any{variant}"))
+            ):
+                raise OSError(22, f"table {TABLE}: {words}")
 
     def _files(self, folder: str) -> "list[tuple[str, dict[str, object]]]":
         return [
@@ -182,6 +214,13 @@ class Elements:
         except ValueError:
             return {}
         return value if isinstance(value, dict) else {}
+
+
+def _make(talk: Conversation, conditions: "list[Condition]") -> None:
+    """Make the maps and chains of conditions that are not there."""
+    for each in conditions:
+        if not has_set(talk, INET, TABLE, each.sets[-1]) and (words := nft_says(each.script())):
+            raise ValueError(f"conditionsV{each.family}: {each.words!r}: nft says: {words}")
 
 
 def _delete(talk: Conversation, messages: list[Message]) -> None:

@@ -11,6 +11,7 @@ from phalanx.net.netlink.wire import (
     text,
 )
 
+GETSET = (10 << 8) + 10
 NEWSETELEM, GETSETELEM, DELSETELEM = (10 << 8) + 12, (10 << 8) + 13, (10 << 8) + 14
 INET, BRIDGE = 1, 7
 EXCL = 0x200
@@ -100,6 +101,18 @@ def is_there(talk: Conversation, table: str, element: Element) -> bool:
     """Tell whether a set holds an element's key; False, too, when there is no such set."""
     try:
         talk.ask(_message(GETSETELEM, 0, table, element))
+    except OSError as error:
+        if error.errno == 2:
+            return False
+        raise
+    return True
+
+
+def has_set(talk: Conversation, family: int, table: str, name: str) -> bool:
+    """Tell whether a table has a set, or map, of this name."""
+    head = pack("=BBH", family, 0, 0)
+    try:
+        talk.ask(Message(GETSET, 0, head + text(1, table) + text(2, name)))
     except OSError as error:
         if error.errno == 2:
             return False

@@ -136,6 +136,19 @@ IPAM = {"type": "phalanx-ipam", "subnet": "10.1.0.0/16"}
                 [{"hostPort": 1, "containerPort": 1, "hostIP": "x"}],
             )
         ),
+        *(
+            ("phalanx-portmap", {"prevResult": PREVIOUS, **options}, 7)
+            for options in (
+                {"conditionsV4": "-s 10.0.0.0/8"},
+                {"conditionsV4": [7]},
+                {"conditionsV6": ["ip6 saddr fd00::1 ; drop"]},
+                {"conditionsV6": ["ip6 saddr fd00::1\naccept"]},
+                {"markMasqBit": 32},
+                {"markMasqBit": "13"},
+                {"externalSetMarkChain": 7},
+                {"markMasqBit": 13, "externalSetMarkChain": "KUBE-MARK-MASQ"},
+            )
+        ),
         ("phalanx-bandwidth", {}, 7),
         *(
             ("phalanx-bandwidth", {"prevResult": PREVIOUS, **limit}, 7)
@@ -164,8 +177,6 @@ def test_codes_of_each(plugins: Path, plugin: str, config: dict[str, Any], code:
     [
         ("phalanx-bridge", "vlan", 5),
         ("phalanx-bridge", "vlanTrunk", [{"id": 7}]),
-        ("phalanx-portmap", "conditionsV4", ["-s", "10.0.0.0/8"]),
-        ("phalanx-portmap", "conditionsV6", ["-s", "fd00::/8"]),
     ],
 )
 def test_field_that_is_not_supported_is_named_with_its_value(
