@@ -57,10 +57,12 @@ async def through_zookeeper(
     """
     # Only here: whoever is alone need not pay for kazoo.
     from phalanx.core.zookeeper.election import ZooKeeperElection
+    from phalanx.core.zookeeper.exec import Witness
     from phalanx.core.zookeeper.session import ZooKeeper
     from phalanx.core.zookeeper.store import ZooKeeperStore
 
     session = ZooKeeper(address, session_seconds=session_seconds, store_seconds=store_seconds)
+    await stack.enter_async_context(Witness(session))
     await stack.enter_async_context(session)
     election = ZooKeeperElection(session)
     kept = ZooKeeperStore(session, f"{session.path}/{store}")

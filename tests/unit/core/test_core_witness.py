@@ -1,0 +1,158 @@
+"""What becomes of a session whose process dies, hangs, or ends in good order."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from phalanx.core.config import ZooKeeperAddress
+from phalanx.core.zookeeper.exec import Witness
+from phalanx.core.zookeeper.session import ZooKeeper, waker
+from phalanx.core.zookeeper.witness import Session, from_line, to_line
+from phalanx.labs.wait import wait_until
+
+SESSION_SECONDS = 50.0  # of the daemon: whatever is gone sooner did not wait for it
+SOON_SECONDS = 20.0
+DAEMON = """
+import asyncio, sys
+from contextlib import AsyncExitStack
+from phalanx.core.config import ZooKeeperAddress
+from phalanx.core.coordination import through_zookeeper
+from phalanx.core.daemon import run_daemon
+
+async def main():
+    async with AsyncExitStack() as stack:
+        address = ZooKeeperAddress(sys.argv[1], sys.argv[2])
+        found = await through_zookeeper(address, "state", stack, session_seconds=float(sys.argv[3]))
+        async for leader in found.election.watch(b"daemon"):
+            print(leader, flush=True)
+
+sys.exit(run_daemon(main))
+"""
+
+
+@pytest.fixture
+async def session(zookeeper: str) -> AsyncIterator[ZooKeeper]:
+    async with ZooKeeper(ZooKeeperAddress(zookeeper, f"/{uuid4()}")) as session:
+        assert await session.connected(SOON_SECONDS)
+        yield session
+
+
+@contextmanager
+def leading(zookeeper: str, path: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", DAEMON, zookeeper, path, str(SESSION_SECONDS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as daemon:
+        try:
+            assert daemon.stdout is not None
+            while daemon.stdout.readline() != b"b'daemon'\n":
+                assert daemon.poll() is None
+            yield daemon
+        finally:
+            daemon.kill()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def candidates(session: ZooKeeper) -> int:
+    return len(await session.ask(lambda: session.client.get_children_async(session.path)))
+
+
+async def none_is_left(session: ZooKeeper) -> bool:
+    changed = asyncio.Event()
+    wake = waker(asyncio.get_running_loop(), changed)
+    look = partial(session.client.get_children_async, session.path, watch=wake)
+    async with asyncio.timeout(SOON_SECONDS):
+        while await session.ask(look):
+            await changed.wait()
+            changed.clear()
+    return True
+
+
+async def test_the_candidacy_of_a_killed_process_ends_at_once(
+    zookeeper: str, session: ZooKeeper
+) -> None:
+    with leading(zookeeper, session.path) as daemon:
+        (witness,) = children_of(daemon.pid)
+        assert await candidates(session) == 1
+
+        daemon.kill()
+
+        assert await none_is_left(session)
+        assert await asyncio.to_thread(wait_until, lambda: is_gone(witness), seconds=SOON_SECONDS)
+
+
+async def test_a_process_that_hangs_keeps_its_session(zookeeper: str, session: ZooKeeper) -> None:
+    with leading(zookeeper, session.path) as daemon:
+        (witness,) = children_of(daemon.pid)
+        os.kill(daemon.pid, signal.SIGSTOP)
+        assert wait_until(lambda: ignores(witness, signal.SIGHUP), seconds=SOON_SECONDS)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(witness, number)  # as whoever ends a service does to all of it
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await none_is_left(session)
+        assert not is_gone(witness)
+
+        os.kill(daemon.pid, signal.SIGKILL)
+        assert await none_is_left(session)
+
+
+async def test_a_process_that_ends_takes_its_witness_along(
+    zookeeper: str, session: ZooKeeper
+) -> None:
+    with leading(zookeeper, session.path) as daemon:
+        (witness,) = children_of(daemon.pid)
+
+        daemon.terminate()
+        assert await asyncio.to_thread(daemon.wait, SOON_SECONDS) == 0
+
+        assert is_gone(witness)
+        assert await candidates(session) == 0
+
+
+async def test_a_witness_that_dies_is_missed_by_nobody_alive(zookeeper: str) -> None:
+    other = ZooKeeper(ZooKeeperAddress(zookeeper, f"/{uuid4()}"))
+    async with Witness(other) as witness, other:
+        assert witness.pid is not None
+        os.kill(witness.pid, signal.SIGKILL)
+
+        assert await other.connected(SOON_SECONDS)
+        await other.ensure(other.path)
+
+    assert witness.pid is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        Session(2**62, b"\x00\xff" * 8, 6000, [("127.0.0.1", 2181)]),
+        Session(-(2**62), bytes(16), 6000, [("zk.example", 1), ("fd01:d::1", 2181)]),
+    ],
+)
+def test_a_session_is_read_as_it_was_told(told: Session | None) -> None:
+    assert from_line(to_line(told)) == told
+
+
+def ignores(pid: int, number: signal.Signals) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigIgn:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
