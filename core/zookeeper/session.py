@@ -16,6 +16,7 @@ import structlog
 from kazoo.client import KazooClient
 from kazoo.exceptions import (
     BadVersionError,
+    ConnectionDropped,
     KazooException,
     NoAuthError,
     NodeExistsError,
@@ -29,6 +30,7 @@ from kazoo.security import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, make_acl
 
 from phalanx.core.config import ZooKeeperAddress
 from phalanx.core.error import UnavailableError
+from phalanx.core.zookeeper.many import ListMany
 
 log = structlog.get_logger()
 
@@ -36,6 +38,7 @@ SESSION_SECONDS = 10.0
 STORE_SECONDS = 20.0  # after which a read or write that nobody answers has failed
 RETRY = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
 RETRY_SECONDS = 0.1
+PROBE = (1 << 31) - 1  # number of a request that precedes those that kazoo counts
 SWITCH_SECONDS = 0.0005  # after which a thread makes way for another
 
 
@@ -70,26 +73,43 @@ class ZooKeeper:
             if address.credentials
             else OPEN_ACL_UNSAFE
         )
+        self.reads_many = True  # until a server has not known `Reads`
         self._granted = session_seconds
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="zookeeper")
-        self._learn_timeout()
+        self._learn_on_connect()
 
     @property
     def granted_seconds(self) -> float:
         """Return how long the servers keep a silent session: what we asked for, or less."""
         return min(self._granted, self.session_seconds)
 
-    def _learn_timeout(self) -> None:
-        """Note the timeout that a server grants: kazoo hears it and tells nobody."""
+    def _learn_on_connect(self) -> None:
+        """Note what a server grants and knows, before anything else is sent to it.
+
+        kazoo hears the timeout and tells nobody. A request that a server does not know is answered
+        before those that came earlier, and then the server ends the connection: it may not be
+        tried amid others, and is tried once.
+        """
         connection = self.client._connection
         connect = connection._connect
 
         def connect_and_note(*where: Any) -> Any:  # noqa: ANN401 - kazoo has no types
             read_milliseconds, connect_milliseconds = connect(*where)
             self._granted = read_milliseconds * 1.5 / 1000  # kazoo reads for two thirds of it
+            if self.reads_many:
+                with suppress(NoAuthError):
+                    self._probe(connect_milliseconds / 1000)
             return read_milliseconds, connect_milliseconds
 
         connection._connect = connect_and_note
+
+    def _probe(self, seconds: float) -> None:
+        """Learn whether the server knows `Reads`; if not, the connection is over."""
+        try:
+            self.client._connection._invoke(seconds, ListMany(["/"]), xid=PROBE)
+        except UnimplementedError as error:
+            self.reads_many = False
+            raise ConnectionDropped("the server does not read many nodes at once") from error
 
     async def __aenter__(self) -> Self:
         # Or each step of kazoo's threads waits 5 ms for a loop that is busy.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from kazoo.exceptions import (
@@ -126,14 +127,14 @@ class ZooKeeperStore:
         return answers
 
     async def _ask_part(self, kind: type[Reads[T]], paths: Sequence[str]) -> Sequence[T | None]:
-        try:
-            part: Sequence[T | None] = await self._session.persist(
-                lambda: kind(paths).ask(self._client)
-            )
-        except UnknownRequestError:
-            asked = [self._ask_one(kind, path) for path in paths]
-            return await asyncio.gather(*asked)
-        return part
+        if self._session.reads_many:
+            with suppress(UnknownRequestError):  # we may have come to an older server meanwhile
+                part: Sequence[T | None] = await self._session.persist(
+                    lambda: kind(paths).ask(self._client)
+                )
+                return part
+        asked = [self._ask_one(kind, path) for path in paths]
+        return await asyncio.gather(*asked)
 
     async def _ask_one(self, kind: type[Reads[T]], path: str) -> T | None:
         try:

@@ -103,6 +103,7 @@ async def test_servers_that_read_one_node_at_a_time_do_too(
         keys = [f"all/{n % 3}/{n}" for n in range(80)]
         await asyncio.gather(*(store.put(key, key.encode()) for key in keys))
 
+        assert not session.reads_many
         assert (await store.list("all")).keys() == {*keys}
         assert await store.list("none") == {}
 
