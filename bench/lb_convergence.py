@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from claim import Bound, Figure
-from lb_lab import app, clients, cluster, deployed, healthy_at, removed, vip_of
+from lb_lab import Clients, app, clients, cluster, deployed, healthy_at, removed, vip_of
 
 from phalanx.labs.demo.cluster import Cluster
 from phalanx.labs.simulated.framework import quantile
@@ -16,6 +16,7 @@ NODES = ("m1", *(f"a{number}" for number in range(1, AGENTS + 1)))
 ROUNDS = 20
 SPREAD = [["hostname", "UNIQUE"]]
 WATCH_SECONDS = 8.0
+ANSWER_SECONDS = 20.0
 
 Probes = Sequence[tuple[float, float, str]]
 
@@ -52,6 +53,7 @@ def _comes_and_goes(lab: Cluster) -> tuple[list[float], list[float]]:
             deployed(lab, app(name))
             task, at = healthy_at(lab, name)
             healthy[task] = at
+            _answers_everywhere(task, probing)
             killed[task] = time.time()
             lab.marathon("DELETE", f"/v2/apps/{name}")
             removed(lab, name)
@@ -60,11 +62,27 @@ def _comes_and_goes(lab: Cluster) -> tuple[list[float], list[float]]:
     for task, at in healthy.items():
         for found in probes.values():
             begun = [(began, ended) for began, ended, who in found if who == task]
-            if not begun:
-                raise SystemExit(f"{task} never answered on some node")
             up.append(max(begun[0][1] - at, 0.0))
             down.append(max(begun[-1][0] - killed[task], 0.0))
     return up, down
+
+
+def _answers_everywhere(task: str, probing: Clients) -> None:
+    """Wait until every node had an answer of *task*: one killed before would never give it."""
+    outputs = probing.outputs
+    seen = {node: path.open() for node, path in outputs.items()}
+    waiting = set(outputs)
+
+    def is_done() -> bool:
+        waiting.difference_update([node for node in waiting if task in seen[node].read()])
+        return not waiting
+
+    try:
+        if not wait_until(is_done, seconds=ANSWER_SECONDS):
+            raise SystemExit(f"{task} never answered on {', '.join(sorted(waiting))}")
+    finally:
+        for file in seen.values():
+            file.close()
 
 
 def _have_begun(outputs: Iterable[Path]) -> bool:

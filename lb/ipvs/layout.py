@@ -89,10 +89,14 @@ update @{SAME_LINK} {{ iif . iif }}
   chain lend {{
 {_lend(ranges, node)}
   }}
+  chain abroad {{
+    oifname "phx-vxlan" goto lend
+    oifname != "phx-*" goto lend
+  }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     iif . oif @{SAME_LINK} ct direction original goto hairpin
-    iifname != "phx-*" oifname "phx-vxlan" ct direction original fib saddr type != local goto lend
+    iifname != "phx-*" ct direction original fib saddr type != local jump abroad
   }}
 """,
     )

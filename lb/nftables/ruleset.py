@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 import msgspec
 
 from phalanx.lb.slots import LENGTHS
-from phalanx.net.model.objects import node6
+from phalanx.net.model.objects import Protocol, node6
 
 NAME = "phalanx_lb"
 TABLE = f"inet {NAME}"
@@ -65,7 +65,8 @@ def render_ruleset(pool: IPv4Network, pool6: IPv6Network, node: IPv4Address | No
     """Return the commands that put the empty table in place of whatever it was.
 
     With *node* this node lends its address to clients from outside of the
-    cluster whose backend is on another node: that one would answer past us.
+    cluster whose backend is on another node, whether a container behind the tunnel or
+    on that node's own network: that one would answer past us.
     """
     ipv4, ipv6 = FAMILIES
     is_hairpin = "ct state new ct status dnat fib daddr . iif oif exists"
@@ -75,6 +76,7 @@ def render_ruleset(pool: IPv4Network, pool6: IPv6Network, node: IPv4Address | No
         f"    {each.vip_key} @{each.named('refused')} goto refuse" for each in FAMILIES
     )
     lend = "" if node is None else _lend(node)
+    lenders = "" if node is None else _lend_chain(node)
     return f"""\
 add table {TABLE}
 delete table {TABLE}
@@ -114,6 +116,7 @@ table {TABLE} {{
     ct original ip daddr {pool} {is_hairpin} {set_mark}
     ct original ip6 daddr {pool6} {is_hairpin} {set_mark}
   }}
+{lenders}
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
     meta mark & {HAIRPIN_MARK:#010x} != 0 {clear_mark} masquerade
@@ -124,11 +127,26 @@ table {TABLE} {{
 
 
 def _lend(node: IPv4Address) -> str:
-    is_outside = 'iifname != "phx-*" oifname "phx-vxlan" ct status dnat fib saddr type != local'
+    is_outside = 'iifname != "phx-*" ct status dnat fib saddr type != local'
+    tunnel = 'oifname "phx-vxlan"'  # nothing but our VIPs leads the outside there
     return (
-        f"    meta nfproto ipv4 {is_outside} snat ip to {node}\n"
-        f"    meta nfproto ipv6 {is_outside} snat ip6 to {node6(node)}"
+        f"    meta nfproto ipv4 {tunnel} {is_outside} snat ip to {node}\n"
+        f"    meta nfproto ipv6 {tunnel} {is_outside} snat ip6 to {node6(node)}\n"
+        f'    meta nfproto ipv4 oifname != "phx-*" {is_outside} jump lend'
     )
+
+
+def _lend_chain(node: IPv4Address) -> str:
+    """Render a chain for what others may have translated, too; a node is reached by IPv4 only."""
+    ipv4, _ = FAMILIES
+    key = "ct original ip daddr . meta l4proto . ct original proto-dst"
+    # Without the protocol before it nft does not know what kind of number a port is.
+    rules = "\n".join(
+        f"    meta l4proto {protocol} {key} @{ipv4.set_of(length)} snat ip to {node}"
+        for protocol in Protocol
+        for length in LENGTHS
+    )
+    return f"  chain lend {{\n{rules}\n  }}"
 
 
 def _sets(family: Family) -> str:

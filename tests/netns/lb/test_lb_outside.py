@@ -11,6 +11,7 @@ import pytest
 from tests.netns.lb.lab import (
     NODE,
     NODE6,
+    OWN,
     PORT,
     WEB,
     WEB6,
@@ -24,8 +25,9 @@ from tests.netns.lb.lab import (
 )
 
 from phalanx.lb.nftables.services import NftablesServices
-from phalanx.lb.service import Backend, Service
+from phalanx.lb.service import Backend, Service, Vip
 
+PEER = "198.18.0.2"
 FAR, FAR6 = "9.0.7.7", "fd01:b::7:7"
 OUTSIDE, OUTSIDE6 = "192.0.2.20", "fd01:e::20"
 
@@ -68,6 +70,27 @@ async def far(lab: Lab) -> AsyncIterator[Lab]:
         run("ip", "netns", "delete", there)
 
 
+@pytest.fixture
+async def peer(far: Lab) -> AsyncIterator[Lab]:
+    """Put another node behind a link of the underlay; it knows the way to this node only."""
+    node, there = far.node, far.namespace("peer")
+    run("ip", "netns", "add", there)
+    try:
+        link = ("link", "add", "under0", "type", "veth", "peer", "name", "eth0", "netns", there)
+        run("ip", "-n", node, *link)
+        run("ip", "-n", node, "link", "set", "under0", "up")
+        run("ip", "-n", there, "link", "set", "eth0", "up")
+        run("ip", "-n", there, "address", "add", f"{PEER}/32", "dev", "eth0")
+        run("ip", "-n", there, "route", "add", f"{NODE}/32", "dev", "eth0")
+        run("ip", "-n", node, "route", "add", f"{PEER}/32", "dev", "under0", "src", NODE)
+        listening = open_socket(there, socket.SOCK_STREAM)
+        listening.bind((PEER, PORT))
+        async with await asyncio.start_server(answer_with("peer"), sock=listening):
+            yield far
+    finally:
+        run("ip", "netns", "delete", there)
+
+
 def far_service(address: str) -> Service:
     return Service.of([Backend(ip_address(address), PORT)])
 
@@ -88,6 +111,32 @@ async def test_node_lends_its_address_for_a_backend_of_another(
 
     assert await far.ask(far.namespace("client"), WEB) == ("far", NODE)
     assert await far.ask(far.namespace("client"), WEB6) == ("far", NODE6)
+
+
+@pytest.mark.parametrize("vip", [WEB, OWN], ids=["leased-address", "own-address"])
+async def test_node_lends_its_address_for_a_task_on_the_network_of_another(
+    peer: Lab, services: NftablesServices, vip: Vip
+) -> None:
+    await put(services, {vip: far_service(PEER)})
+
+    assert await peer.ask(peer.namespace("client"), vip) == ("peer", NODE)
+
+
+async def test_what_others_translate_keeps_its_source(
+    peer: Lab, services: NftablesServices
+) -> None:
+    await put(services, {WEB: far_service(PEER)})
+    chain = (
+        "chain c { type nat hook prerouting priority -90; ip daddr 192.0.2.1 dnat to 198.18.0.2; };"
+    )
+    run("ip", "netns", "exec", peer.node, "nft", f"table ip other {{ {chain} }}")
+    there = peer.namespace("peer")
+    run("ip", "-n", there, "route", "add", "192.0.2.0/24", "via", NODE, "dev", "eth0", "onlink")
+
+    assert await peer.ask(peer.namespace("client"), Vip(ip_address("192.0.2.1"), PORT)) == (
+        "peer",
+        OUTSIDE,
+    )
 
 
 async def test_container_keeps_its_address_at_a_backend_of_another_node(
