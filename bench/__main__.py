@@ -13,7 +13,7 @@ from claim import Figure, report
 HERE = Path(__file__).parent
 UNPACKED = HERE.parent / ".bench" / "usr"  # what scripts/setup-bench fetched
 FRAME = {
-    *("__main__", "claim", "daemons", "nameserver", "resolvers"),
+    *("__main__", "bench_netns", "claim", "daemons", "nameserver", "resolvers"),
     *("lb_client", "lb_follow", "lb_guest", "lb_lab", "lb_table"),
 }
 

@@ -1,11 +1,6 @@
 """Ten thousand nodes on three networks: what a node programs, and what a packet pays."""
 
 import asyncio
-import json
-import os
-import re
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
@@ -14,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import overlay_packets
+from bench_netns import made_netns, run_in
 from claim import Bound, Figure
 
 from phalanx.core.reconcile.incremental import IncrementalReconciler
@@ -40,16 +37,13 @@ from phalanx.net.rtnl.kernel import Rtnl
 
 REMOTES, NETWORKS = 10_000, 3
 CHANGES = 20
-ROUNDS, SECONDS, PINGS = 5, 2, 2000
 ME = IPv4Address("198.18.0.1")
 VTEP_MAC = "70:b3:d5:{:02x}:{:02x}:{:02x}"
 
 
 def measure() -> Sequence[Figure]:
     """Return the figures: tables first, then packets."""
-    if shutil.which("iperf3") is None:
-        raise SystemExit("iperf3 is not here: make setup-bench")
-    return [*_tables(), *_packets()]
+    return [*_tables(), *overlay_packets.measure()]
 
 
 # What a node programs
@@ -215,161 +209,3 @@ def _in_new(stack: ExitStack, work: Callable[[str], Coroutine[Any, Any, Any]]) -
             stack.callback(path.write_text, before)
             path.write_text(str(max(int(before), 8 * REMOTES)))
     return asyncio.run(work(netns))
-
-
-# What a packet pays
-
-
-def _packets() -> Sequence[Figure]:
-    with ExitStack() as stack:
-        names = _lay(stack)
-        asyncio.run(_carry(names))
-        plain, tunnel = "10.0.2.2", "9.0.2.2"
-        server = subprocess.Popen(
-            ["ip", "netns", "exec", names["c2"], "iperf3", "-s", "--forceflush"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        stack.callback(server.wait)
-        stack.callback(server.terminate)
-        assert server.stdout is not None
-        while "listening" not in server.stdout.readline():
-            if server.poll() is not None:
-                raise SystemExit("iperf3 does not serve")
-        rates: dict[str, list[float]] = {plain: [], tunnel: []}
-        trips: dict[str, list[float]] = {plain: [], tunnel: []}
-        for _ in range(ROUNDS):
-            for to in (plain, tunnel):
-                rates[to].append(_rate(names["c1"], to))
-                trips[to].append(_trip(names["c1"], to))
-    added = median(
-        there - without for there, without in zip(trips[tunnel], trips[plain], strict=True)
-    )
-    return [
-        Figure(
-            "TCP between containers on two nodes",
-            "Gbit/s",
-            median(rates[tunnel]),
-            Bound.RATIO_AT_LEAST,
-            0.9,
-            median(rates[plain]),
-        ),
-        Figure("added round trip", "µs", added, Bound.OURS_AT_MOST, 6.0),
-    ]
-
-
-def _lay(stack: ExitStack) -> dict[str, str]:
-    """Return two nodes on one wire, and a container on each; its addresses: 9.0.N.2 and 10.0.N.2.
-
-    To 10.0/16 the way is plain, by the same links and hops.
-    """
-    names = {short: made_netns(stack, short) for short in ("n1", "n2", "c1", "c2")}
-    run_in(
-        names["n1"],
-        "ip",
-        "link",
-        "add",
-        "eth0",
-        "type",
-        "veth",
-        "peer",
-        "eth0",
-        "netns",
-        names["n2"],
-    )
-    for number in (1, 2):
-        node, container = names[f"n{number}"], names[f"c{number}"]
-        other = 3 - number
-        run_in(node, "ip", "link", "add", "box", "type", "veth", "peer", "eth0", "netns", container)
-        run_in(node, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-        commands = f"""addr add 198.18.0.{number}/16 dev eth0
-            link set eth0 up
-            addr add 9.0.{number}.1/24 dev box
-            addr add 10.0.{number}.1/24 dev box
-            link set box mtu 1450 up
-            route add 10.0.{other}.0/24 via 198.18.0.{other} mtu 1450
-            """
-        run_in(node, "ip", "-batch", "-", stdin=commands)
-        commands = f"""addr add 9.0.{number}.2/24 dev eth0
-            addr add 10.0.{number}.2/24 dev eth0
-            link set eth0 mtu 1450 up
-            route add 9.0.{other}.0/24 via 9.0.{number}.1 src 9.0.{number}.2
-            route add 10.0.{other}.0/24 via 10.0.{number}.1 src 10.0.{number}.2
-            """
-        run_in(container, "ip", "-batch", "-", stdin=commands)
-    return names
-
-
-async def _carry(names: dict[str, str]) -> None:
-    """Make the overlay of both nodes."""
-    nodes = {1: IPv4Address("198.18.0.1"), 2: IPv4Address("198.18.0.2")}
-    dcos = Network("dcos", IPv4Network("9.0.0.0/8"), 24, 1024, 1450)
-    view = View().changed(
-        [
-            dcos,
-            *(Node(address, f"n{number}") for number, address in nodes.items()),
-            *(
-                SubnetLease("dcos", address, IPv4Network(f"9.0.{number}.0/24"))
-                for number, address in nodes.items()
-            ),
-        ]
-    )
-    for number, address in nodes.items():
-        place = Path("/run/netns", names[f"n{number}"])
-        rtnl, nft = Rtnl(netns=place), Nft(netns=place)
-        settings = desired_settings()
-        senders = desired_senders(view, node=address)
-        routes = desired_routes(view, node=address, has_ipv6=False)
-        for table in (
-            Reconciler(KernelSetTable(nft, SENDERS), lambda held=senders: held),
-            Reconciler(KernelLinks(rtnl), lambda: desired_links(view)),
-            Reconciler(ProcSettings(rtnl, settings), lambda held=settings: held),
-            Reconciler(KernelRules(rtnl), lambda: desired_rules(view)),
-            Reconciler(KernelRoutes(rtnl), lambda held=routes: held),
-        ):
-            if not await table.reconcile_once():
-                raise SystemExit(f"{table.name}: the kernel refused")
-        rtnl.close()
-        nft.close()
-
-
-def _rate(netns: str, to: str) -> float:
-    """Return the rate of one TCP stream, in Gbit/s."""
-    said = json.loads(run_in(netns, "iperf3", "-c", to, "-t", str(SECONDS), "-J"))
-    return float(said["end"]["sum_received"]["bits_per_second"]) / 1e9
-
-
-def _trip(netns: str, to: str) -> float:
-    """Return the mean round trip of a flood of echoes, in µs."""
-    said = run_in(netns, "ping", "-q", "-f", "-c", str(PINGS), to)
-    found = re.search(r"= [\d.]+/([\d.]+)/", said)
-    if found is None:
-        raise SystemExit(f"ping said: {said}")
-    return float(found[1]) * 1e3
-
-
-def made_netns(stack: ExitStack, short: str) -> str:
-    """Return the name of a namespace with lo up, which goes with *stack*."""
-    name = f"phxbench-{os.getpid()}-{short}"
-    subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    stack.callback(
-        subprocess.run, ["ip", "netns", "delete", name], check=False, capture_output=True
-    )
-    run_in(name, "ip", "link", "set", "lo", "up")
-    return name
-
-
-def run_in(netns: str, *command: str, stdin: str | None = None) -> str:
-    """Return what a command prints in a namespace; end when it fails."""
-    done = subprocess.run(
-        ["ip", "netns", "exec", netns, *command],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stderr or done.stdout}")
-    return done.stdout

@@ -18,6 +18,7 @@ from statistics import median
 import msgspec
 import overlay
 from aiohttp import ClientError, ClientSession, UnixConnector, web
+from bench_netns import made_netns, run_in
 from claim import Bound, Figure
 from dnslib import DNSRecord
 
@@ -45,8 +46,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 def measure() -> Sequence[Figure]:
     """Start a plane in a namespace, beside its source; change the View; ask for names meanwhile."""
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
-        netns = overlay.made_netns(stack, "scale")
-        overlay.run_in(netns, "ip", "addr", "add", f"{overlay.ME}/16", "dev", "lo")
+        netns = made_netns(stack, "scale")
+        run_in(netns, "ip", "addr", "add", f"{overlay.ME}/16", "dev", "lo")
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         asker = context.Process(target=_ask, args=(netns, theirs))
@@ -145,7 +146,7 @@ async def _measure(netns: str, place: Path, asker: Connection) -> Sequence[Figur
                 figures = await _changes(source, plane)
                 changing = _longest(asker)
                 remote = view.subnets[f"n0/{overlay.ME + 8}"]
-                overlay.run_in(netns, "ip", "route", "delete", str(remote.subnet))
+                run_in(netns, "ip", "route", "delete", str(remote.subnet))
                 await asyncio.sleep(QUIET_SECONDS)  # a resync for drift, which reads all back
                 resync = _longest(asker)
                 memory = plane.mebibytes

@@ -4,34 +4,49 @@ from phalanx.net.nft.layout import Layout
 from phalanx.net.overlay.mark import TUNNEL, VXLAN_MARK, VXLAN_PORT
 
 NODES = "nodes"  # underlay addresses of the other nodes
+_OF_A_PROCESS = "meta skuid != 4294967295"  # holds of no packet without a socket that is open
 
 # A packet to the port of the tunnel is taken from another node's address only, and never out of
-# the tunnel or from a bridge of ours, whatever address it claims. The tunnel speaks IPv4 alone.
+# the tunnel or from a bridge of ours, whatever address it claims.
 #
-# A process on a node has the node's address, but may not speak for its tunnel: what the tunnel
-# sends has come through its link and has our mark, which nobody without CAP_NET_ADMIN can set.
+# A process on a node has the node's address, but may not speak for its tunnel: what processes
+# send into the tunnel has come through its link and has our mark, which nobody without
+# CAP_NET_RAW or CAP_NET_ADMIN can set. What the tunnel sends for containers has no socket, and no
+# mark either: the kernel finds the way of a marked packet anew, of others it remembers it.
+#
+# No connection is tracked around the tunnel: each one inside would cost two more entries. Each
+# chain at a hook costs every packet that comes by, so there are few.
 SENDERS = Layout(
     table="phalanx_overlay",
     body=f"""
   set {NODES} {{ type ipv4_addr; }}
-  chain sender {{
+  chain received {{
+    type filter hook prerouting priority raw; policy accept;
+    udp dport {VXLAN_PORT} ip saddr @{NODES} iifname != "phx*" notrack
+  }}
+  chain refuse {{
     meta nfproto ipv6 counter drop comment "the tunnel speaks IPv4"
     iifname "phx*" counter drop comment "from a container"
-    ip saddr @{NODES} accept
     counter drop comment "from a stranger"
   }}
   chain input {{
     type filter hook input priority filter - 20; policy accept;
-    udp dport {VXLAN_PORT} jump sender
+    udp dport {VXLAN_PORT} ip saddr @{NODES} iifname != "phx*" accept
+    udp dport {VXLAN_PORT} goto refuse
   }}
-  chain into {{
-    type filter hook postrouting priority mangle - 10; policy accept;
-    oifname "{TUNNEL}" meta mark set meta mark | {VXLAN_MARK:#010x}
+  chain sent {{
+    type filter hook output priority raw; policy accept;
+    {_OF_A_PROCESS} return
+    udp dport {VXLAN_PORT} notrack
   }}
-  chain output {{
-    type filter hook output priority filter + 310; policy accept;
+  chain process {{
+    oifname "{TUNNEL}" meta mark set meta mark | {VXLAN_MARK:#010x} return
     udp dport {VXLAN_PORT} meta mark & {VXLAN_MARK:#010x} == 0 counter drop \
 comment "not by the tunnel"
+  }}
+  chain leaving {{
+    type filter hook postrouting priority mangle - 10; policy accept;
+    {_OF_A_PROCESS} jump process
   }}
 """,
 )

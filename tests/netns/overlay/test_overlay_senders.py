@@ -1,9 +1,11 @@
 """Who may speak for the tunnel: packets made by hand, sent to its port from all sides."""
 
+import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -96,3 +98,39 @@ async def test_node_that_left_is_heard_no_more(
 
     assert N2 not in run_in("n1", "nft", "list set inet phalanx_overlay nodes")
     assert M1 in run_in("n1", "nft", "list set inet phalanx_overlay nodes")
+
+
+TRACKED = """
+table inet phxtest_tracked {
+  counter tracked { }
+  counter untracked { }
+  chain output {
+    type filter hook output priority 400;
+    udp dport 64000 ct state untracked counter name untracked return
+    udp dport 64000 counter name tracked
+  }
+  chain input {
+    type filter hook input priority 400;
+    udp dport 64000 ct state untracked counter name untracked return
+    udp dport 64000 counter name tracked
+  }
+}
+"""
+
+
+def test_no_connection_is_tracked_around_those_of_containers(run_in: Run, tmp_path: Path) -> None:
+    file = tmp_path / "tracked.nft"
+    file.write_text(TRACKED)
+    run_in("n1", "nft", "-f", str(file))
+    try:
+        run_in("d1", "ping", "-c", "3", "-i", "0.01", D2)
+        counters = json.loads(run_in("n1", "nft", "-j", "list counters table inet phxtest_tracked"))
+    finally:
+        run_in("n1", "nft", "delete table inet phxtest_tracked")
+
+    packets = {
+        item["counter"]["name"]: item["counter"]["packets"]
+        for item in counters["nftables"]
+        if "counter" in item
+    }
+    assert packets == {"untracked": 6, "tracked": 0}
