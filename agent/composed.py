@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from phalanx.agent.bundle.request import ContainerRequest
 from phalanx.agent.container.containerizer import Containerizer, Exit, Found, Running
-from phalanx.agent.container.request import ContainerRequest
 from phalanx.agent.docker.containerizer import DockerContainerizer
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import structlog
 
-from phalanx.agent.container.environment import task_environment
-from phalanx.agent.container.request import ContainerRequest, id_message
+from phalanx.agent.bundle.environment import task_environment
+from phalanx.agent.bundle.request import ContainerRequest, id_message
 from phalanx.agent.health.target import Inside
 from phalanx.agent.health.watch import Word, first_check_status, watch_task
 from phalanx.agent.station import Station, hostname_of

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from aiohttp import HttpVersion11, web
 
+from phalanx.agent.bundle.request import id_message, id_text
 from phalanx.agent.container.containerizer import Exit
-from phalanx.agent.container.request import id_message, id_text
 from phalanx.agent.executor.executors import Executors
 from phalanx.agent.executor.hosts import Host, other_hosts, root_hosts
 from phalanx.agent.executor.nested import Nested, Wish

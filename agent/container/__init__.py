@@ -1,1 +1,1 @@
-"""Containers: what runc is told, and what the kernel says of them."""
+"""Containers: launched by runc, watched, and ended."""

@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from phalanx.agent.bundle.environment import searched
+from phalanx.agent.bundle.privilege import Granted, names_of
+from phalanx.agent.bundle.secret import Secrets
+from phalanx.agent.bundle.spec import Device, Terms
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.dns import parse_defaults
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.config import AgentConfig
 from phalanx.agent.container.cgroup import Cgroups
-from phalanx.agent.container.environment import searched
 from phalanx.agent.container.mesos import MesosContainerizer, Ways
-from phalanx.agent.container.privilege import Granted, names_of
 from phalanx.agent.container.runtime import Containers
-from phalanx.agent.container.secret import Secrets
 from phalanx.agent.container.spawner import Spawner
-from phalanx.agent.container.spec import Device, Terms
 from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
 from phalanx.agent.image.store import Images
 from phalanx.agent.layout import Layout

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from phalanx.agent.container.request import ContainerRequest
+from phalanx.agent.bundle.request import ContainerRequest
 from phalanx.agent.process import Process
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import (

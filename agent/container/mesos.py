@@ -13,15 +13,10 @@ from typing import Any
 import msgspec
 import structlog
 
-from phalanx.agent.cni.attach import Networks, named
-from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
-from phalanx.agent.container.disk import disk_quotas, rendered, used_bytes
-from phalanx.agent.container.environment import SEARCH_PATH, Surroundings, container_environment
-from phalanx.agent.container.mount import TEMPORARY, host_mounts
-from phalanx.agent.container.request import ContainerRequest, descendants, lineage
-from phalanx.agent.container.runtime import Containers, Ended, Ends
-from phalanx.agent.container.sandbox import link_latest
-from phalanx.agent.container.spec import (
+from phalanx.agent.bundle.environment import SEARCH_PATH, Surroundings, container_environment
+from phalanx.agent.bundle.mount import TEMPORARY, host_mounts
+from phalanx.agent.bundle.request import ContainerRequest, descendants, lineage
+from phalanx.agent.bundle.spec import (
     IMAGE_SANDBOX,
     ImageRoot,
     Place,
@@ -34,6 +29,11 @@ from phalanx.agent.container.spec import (
     oci_config,
     terminal_of,
 )
+from phalanx.agent.cni.attach import Networks, named
+from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
+from phalanx.agent.container.disk import disk_quotas, rendered, used_bytes
+from phalanx.agent.container.runtime import Containers, Ended, Ends
+from phalanx.agent.container.sandbox import link_latest
 from phalanx.agent.container.traffic import network_statistics
 from phalanx.agent.fetch.fetcher import Fetcher
 from phalanx.agent.files import read_json

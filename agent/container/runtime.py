@@ -14,9 +14,9 @@ from typing import Any
 import structlog
 
 from phalanx.agent import session
+from phalanx.agent.bundle.spec import Terms, command_line, resource_limits
 from phalanx.agent.container.cgroup import Cgroups
 from phalanx.agent.container.spawner import Spawner
-from phalanx.agent.container.spec import Terms, command_line, resource_limits
 from phalanx.agent.container.stray import strays
 from phalanx.agent.exec import run, supervise
 from phalanx.agent.files import read_json

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from phalanx.agent.bundle.request import ContainerRequest
+from phalanx.agent.bundle.spec import User, command_line
 from phalanx.agent.cni.attach import Networks, named
 from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
 from phalanx.agent.container.mesos import find_user, own_network
-from phalanx.agent.container.request import ContainerRequest
 from phalanx.agent.container.sandbox import link_latest
-from phalanx.agent.container.spec import User, command_line
 from phalanx.agent.docker import attendant
 from phalanx.agent.docker.request import (
     ENDED,

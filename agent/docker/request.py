@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phalanx.agent.container.request import ContainerRequest
+from phalanx.agent.bundle.request import ContainerRequest
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import (

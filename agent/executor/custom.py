@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from phalanx.agent.bundle.request import ContainerRequest, id_message
 from phalanx.agent.container.containerizer import Exit
-from phalanx.agent.container.request import ContainerRequest, id_message
 from phalanx.agent.executor.around import Around
 from phalanx.agent.executor.call import is_staging
 from phalanx.agent.executor.conversation import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from phalanx.agent.container.request import id_message
+from phalanx.agent.bundle.request import id_message
 from phalanx.agent.executor.executors import Executors
 from phalanx.mesos.v1.mesos import ContainerStatus
 

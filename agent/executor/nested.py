@@ -15,8 +15,7 @@ from typing import Literal
 import msgspec
 import structlog
 
-from phalanx.agent.container.containerizer import Containerizer, Exit, Limitation
-from phalanx.agent.container.request import (
+from phalanx.agent.bundle.request import (
     ContainerRequest,
     Kind,
     Stdio,
@@ -24,6 +23,7 @@ from phalanx.agent.container.request import (
     id_text,
     lineage,
 )
+from phalanx.agent.container.containerizer import Containerizer, Exit, Limitation
 from phalanx.core.error import ConflictError, ContainerError, InvalidError, NotFoundError
 from phalanx.core.files import write_whole
 from phalanx.mesos.resources import Resources

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from phalanx.agent.container.request import ContainerRequest, id_message
+from phalanx.agent.bundle.request import ContainerRequest, id_message
 from phalanx.agent.executor.around import Around
 from phalanx.agent.executor.ending import too_late
 from phalanx.agent.executor.holding import held_limits, held_resources

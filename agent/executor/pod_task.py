@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from phalanx.agent.container.request import ContainerRequest, id_message
+from phalanx.agent.bundle.request import ContainerRequest, id_message
 from phalanx.agent.executor.environment import group_task_environment
 from phalanx.agent.life import TaskLife
 from phalanx.agent.station import Station

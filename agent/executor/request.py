@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from phalanx.agent.container.request import ContainerRequest, id_message
+from phalanx.agent.bundle.request import ContainerRequest, id_message
 from phalanx.agent.executor.around import Around
 from phalanx.agent.executor.environment import Whereabouts, executor_environment
 from phalanx.agent.executor.holding import held_limits, held_resources

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from phalanx.agent.container.spec import User
+from phalanx.agent.bundle.spec import User
 from phalanx.agent.exec import run_worker
 from phalanx.agent.fetch.plan import Item, plan
 from phalanx.agent.fetch.shelf import Held, Key, Shelf

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phalanx.agent.container.mount import PRIVATE, is_below
-from phalanx.agent.container.secret import Secrets
-from phalanx.agent.container.spec import User, escaped
+from phalanx.agent.bundle.mount import PRIVATE, is_below
+from phalanx.agent.bundle.secret import Secrets
+from phalanx.agent.bundle.spec import User, escaped
 from phalanx.agent.image.store import Images
 from phalanx.agent.volume.plan import Wanted
 from phalanx.core.error import ContainerError

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from phalanx.agent.container.request import ContainerRequest
+from phalanx.agent.bundle.request import ContainerRequest
 from phalanx.agent.volume.persistent import path_of
 from phalanx.core.error import ContainerError
 from phalanx.mesos.v1.mesos import Resource, Secret, Volume

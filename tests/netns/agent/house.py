@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from phalanx.agent.bundle.request import ContainerRequest, Kind, id_message
+from phalanx.agent.bundle.secret import Secrets
 from phalanx.agent.cleanup import remove_all
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.container.cgroup import Cgroups
 from phalanx.agent.container.mesos import MesosContainerizer, Ways
-from phalanx.agent.container.request import ContainerRequest, Kind, id_message
 from phalanx.agent.container.runtime import Containers
-from phalanx.agent.container.secret import Secrets
 from phalanx.agent.container.spawner import Spawner
 from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
 from phalanx.agent.image.store import Images

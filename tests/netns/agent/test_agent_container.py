@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.netns.agent.house import House, eventually, living
 
-from phalanx.agent.container.request import Kind
+from phalanx.agent.bundle.request import Kind
 from phalanx.agent.process import start_time
 from phalanx.agent.session.attachment import attach
 from phalanx.agent.session.process_io import LISTEN, frame

@@ -19,9 +19,9 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
+from phalanx.agent.bundle.request import ContainerRequest
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
-from phalanx.agent.container.request import ContainerRequest
 from phalanx.agent.docker.containerizer import DockerContainerizer, DockerWays
 from phalanx.agent.docker.engine import Engine
 from phalanx.agent.fetch.fetcher import Fetcher, FetchWays

@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import pytest
 
+from phalanx.agent.bundle.request import ContainerRequest, id_message
+from phalanx.agent.bundle.spec import Place, oci_config
 from phalanx.agent.cleanup import remove_all
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.container.cgroup import Cgroups
-from phalanx.agent.container.request import ContainerRequest, id_message
 from phalanx.agent.container.runtime import Containers
-from phalanx.agent.container.spec import Place, oci_config
 from phalanx.agent.health.outcome import HttpProbe, TcpProbe
 from phalanx.agent.health.probe import probe
 from phalanx.agent.health.target import Inside

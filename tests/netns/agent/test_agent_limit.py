@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from tests.netns.agent.house import House, eventually, living
 
+from phalanx.agent.bundle.privilege import Granted
+from phalanx.agent.bundle.spec import Device, Terms
 from phalanx.agent.cleanup import remove_all
-from phalanx.agent.container.privilege import Granted
-from phalanx.agent.container.spec import Device, Terms
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import Scalar

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phalanx.agent.container.request import ContainerRequest
+from phalanx.agent.bundle.request import ContainerRequest
 from phalanx.agent.docker.pause import pause_image, pause_program
 from phalanx.agent.docker.request import (
     Amounts,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from phalanx.agent.container.privilege import (
+from phalanx.agent.bundle.privilege import (
     COMMON,
     Granted,
     capabilities,
@@ -13,7 +13,7 @@ from phalanx.agent.container.privilege import (
     rlimits,
     seccomp,
 )
-from phalanx.agent.container.secret import Secrets
+from phalanx.agent.bundle.secret import Secrets
 from phalanx.agent.container.traffic import summed
 from phalanx.core.error import ContainerError
 from phalanx.mesos.v1.codec import from_json

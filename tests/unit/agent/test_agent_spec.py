@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from phalanx.agent.container.environment import (
+from phalanx.agent.bundle.environment import (
     SEARCH_PATH,
     Surroundings,
     container_environment,
     searched,
     task_environment,
 )
-from phalanx.agent.container.mount import host_mounts, is_below
-from phalanx.agent.container.request import (
+from phalanx.agent.bundle.mount import host_mounts, is_below
+from phalanx.agent.bundle.request import (
     ContainerRequest,
     descendants,
     id_message,
     id_text,
     lineage,
 )
-from phalanx.agent.container.secret import Secrets
-from phalanx.agent.container.spec import (
+from phalanx.agent.bundle.secret import Secrets
+from phalanx.agent.bundle.spec import (
     INIT,
     ImageRoot,
     Place,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from phalanx.agent.bundle.request import ContainerRequest, Kind, id_message
 from phalanx.agent.container.disk import disk_quotas, rendered, used_bytes
-from phalanx.agent.container.request import ContainerRequest, Kind, id_message
 from phalanx.agent.volume.mounting import check_targets
 from phalanx.agent.volume.persistent import create_volume, destroy_volume, path_of
 from phalanx.agent.volume.plan import Wanted, wanted_volumes

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from phalanx.agent.container.privilege import (
+from phalanx.agent.bundle.privilege import (
     Granted,
     capabilities,
     oom_score,
     rlimits,
     seccomp,
 )
-from phalanx.agent.container.request import ContainerRequest
+from phalanx.agent.bundle.request import ContainerRequest
 from phalanx.agent.image.config import ImageConfig, image_command
 from phalanx.core.error import ContainerError
 from phalanx.mesos.resources import Resources
