@@ -6,11 +6,19 @@ what the standard library costs.
 """
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
-from phalanx.cni.phalanx_net import finish, parse
+from phalanx.cni.phalanx_net import finish, parse, write
+
+TYPE_CHECKING = False  # typing takes longer to load than a lease to write
+if TYPE_CHECKING:
+    from phalanx.net.attachment.bridge import LeasedNetwork
+    from phalanx.net.attachment.request import Request
+    from phalanx.net.attachment.standin import StandIn
 
 LEASES = "/var/lib/phalanx/ipam"  # unless the configuration says dataDir
+BARE = "--answer"  # print the plane's answer, not what a runtime reads
 
 
 def main() -> int:
@@ -19,11 +27,20 @@ def main() -> int:
     request = raw if isinstance(raw, dict) else {}
     config = request.get("config", {})
     version = str(config.get("cniVersion", "0.1.0"))
+    if BARE in sys.argv[1:]:
+        write(answer(request))
+        return 0
     return finish(request.get("command"), version, answer(request))
 
 
 def answer(raw: dict[str, object]) -> dict[str, object]:
-    """Carry out one request in this process's network namespace."""
+    """Carry out one request in this process's network namespace.
+
+    The network is the configuration's own, or else the one that the last plane
+    on *stand_in*, the path of its socket, left word of.
+    """
+    import structlog
+
     from phalanx.core.error import PhalanxError
     from phalanx.net.attachment.attachments import Attachments
     from phalanx.net.attachment.commands import carry_out
@@ -31,23 +48,65 @@ def answer(raw: dict[str, object]) -> dict[str, object]:
     from phalanx.net.attachment.kernel import KernelLinks
     from phalanx.net.attachment.ports import KernelHostPorts
     from phalanx.net.attachment.request import parse_network, parse_request
+    from phalanx.net.attachment.standin import load_stand_in, standing_in
     from phalanx.net.ipam.store import AddressStore, boot_id
 
+    # A runtime reads what goes to standard output.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         request = parse_request(raw)
         config = raw["config"] if isinstance(raw["config"], dict) else {}
-        network = parse_network(config)
-        if network is None:
+        own, socket = parse_network(config), Path(str(raw.get("stand_in") or ""))
+        left = None if own is not None or not socket.name else load_stand_in(socket)
+        if own is None and left is None:
             raise CniError(Code.BAD_CONFIG, "subnet or subnet6: is required without a plane")
-        leases = AddressStore(Path(str(config.get("dataDir", LEASES))), boot=boot_id())
-        links = KernelLinks()
-        try:
+        place = str(config.get("dataDir", LEASES)) if left is None else left.leases
+
+        def network() -> "LeasedNetwork":
+            return own if own is not None else _left(left, request)
+
+        with ExitStack() as stack:
+            if left is not None:
+                stack.enter_context(standing_in(socket))
+            links = KernelLinks()
+            stack.callback(links.close)
+            leases = AddressStore(Path(place), boot=boot_id())
             attachments = Attachments(links, leases, KernelHostPorts())
-            return {"result": links.run(lambda: carry_out(attachments, request, lambda: network))}
-        finally:
-            links.close()
+            return {"result": links.run(lambda: carry_out(attachments, request, network))}
     except PhalanxError as error:
         return {"error": cni_error(error).as_json()}
+
+
+def _left(left: "StandIn | None", request: "Request") -> "LeasedNetwork":
+    """Return a network as the last plane left it; raise CniError unless its walls still stand."""
+    from phalanx.net.attachment.error import CniError, Code
+    from phalanx.net.attachment.request import Command
+
+    code = Code.NOT_AVAILABLE if request.command is Command.STATUS else Code.TRY_LATER
+    network = None if left is None else left.networks.get(request.network)
+    if left is None or network is None:
+        raise CniError(
+            code, f"no plane listens, and the last one knew no network {request.network!r} here"
+        )
+    if not _is_walled(left.walls, network):
+        raise CniError(
+            code, f"no plane listens, and the walls of network {network.name!r} do not stand"
+        )
+    return network
+
+
+def _is_walled(table: str, network: "LeasedNetwork") -> bool:
+    from phalanx.net.nft.dump import dump_elements
+
+    names = {f"networks{each.prefix.version}": each.prefix for each in network.subnets}
+    found = dump_elements(table, names)
+    return found is not None and all(
+        any(
+            key[: len(prefix.network_address.packed)] == prefix.network_address.packed
+            for key, _ in found[name]
+        )
+        for name, prefix in names.items()
+    )
 
 
 if __name__ == "__main__":

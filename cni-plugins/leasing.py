@@ -1,19 +1,24 @@
 """Leases of a virtual network's addresses: the plane of the node gives them.
 
 They come out of the same subnet as those of containers that `phalanx-net`
-attaches, so the plane alone may give them; without one there are none.
+attaches, so they are where the plane's leases are. Where no plane listens a
+process stands in for it, if the last one left word of the network.
 """
 
 from phalanx.cni.phalanx_net import (
     BAD_CONFIG,
     TRY_LATER,
+    WORKER,
     NoPlaneError,
     Refusal,
     ask,
+    environment,
     parse,
     render,
+    stand_in_of,
 )
 from phalanx.cni.skeleton import INTERNAL, NOT_AVAILABLE, Call, Json
+from phalanx.net.hostport.exec import talk
 
 SOCKET = "/run/phalanx/cni.sock"  # where a plane listens unless it is told otherwise
 PASSED_ON = ("runtimeConfig", "args", "prevResult", "cni.dev/valid-attachments")
@@ -55,8 +60,17 @@ def ask_plane(call: Call, *, command: str = "", take_over: bool = False) -> Json
     try:
         answer = parse(ask(path, (render(request) + "\n").encode()))
     except NoPlaneError as error:
-        code = NOT_AVAILABLE if call.command == "STATUS" else TRY_LATER
-        raise Refusal(code, f"no plane listens: {error}") from error
+        interpreter = stand_in_of(path)
+        if not interpreter:
+            code = NOT_AVAILABLE if call.command == "STATUS" else TRY_LATER
+            raise Refusal(code, f"no plane listens: {error}") from error
+        raw = render({**request, "stand_in": path}).encode()
+        arguments = [interpreter, "-Im", WORKER, "--answer"]
+        output, status = talk(interpreter, arguments, environment(), raw)
+        try:
+            answer = parse(output)
+        except ValueError:
+            raise Refusal(INTERNAL, f"{WORKER}: status {status}, {output[:200]!r}") from error
     except ValueError as error:
         raise Refusal(TRY_LATER, f"{path}: the plane went away before it answered") from error
     found = answer if isinstance(answer, dict) else {}

@@ -1,8 +1,9 @@
 """phalanx-net: the CNI plugin that attaches a container to a virtual network.
 
 It frames the CNI protocol and asks the plane of its node, over a unix socket,
-to do the work. When no plane listens and the configuration carries ``subnet``
-or ``subnet6``, it does the work itself, through `phalanx.cni.direct`.
+to do the work. When no plane listens it does the work itself, through
+`phalanx.cni.direct`: on the network that the configuration describes by
+``subnet`` or ``subnet6``, or on the one that the last plane left word of.
 
 Most of an attachment's time would go by in imports, so there are few of them,
 and JSON goes through the C half of the json package where there is one.
@@ -16,6 +17,8 @@ from _socket import AF_UNIX, SOCK_STREAM, socket
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NEWEST = VERSIONS[-1]
 DIRECT = ""  # the interpreter that knows phalanx.cni.direct; the installed plugin sets it
+WORKER = "phalanx.cni.direct"
+LEFT = ".json"  # after a socket's name: what its last plane left for us
 ANSWER_SECONDS = 60.0
 ABOUT = f"phalanx-net: attaches a container to a virtual network\nCNI: {', '.join(VERSIONS)}\n"
 
@@ -203,9 +206,13 @@ def send(request: dict[str, object]) -> object:
             raise NoPlaneError("socket: not in the configuration")
         raw = ask(path, (render(request) + "\n").encode())
     except NoPlaneError as error:
+        interpreter, left = DIRECT, ""
         if not isinstance(config, dict) or config.get("subnet", config.get("subnet6")) is None:
-            raise Refusal(TRY_LATER, f"no plane listens: {error}") from error
-        work_directly(request)
+            left = str(path or "")
+            interpreter = stand_in_of(left)
+            if not interpreter:
+                raise Refusal(TRY_LATER, f"no plane listens: {error}") from error
+        work_directly({**request, "stand_in": left}, interpreter)
         raise Refusal(TRY_LATER, f"no plane listens: {error}; no interpreter set") from error
     try:
         return parse(raw)
@@ -238,16 +245,27 @@ def ask(path: str, line: bytes) -> bytes:
         peer.close()
 
 
-def work_directly(request: dict[str, object]) -> None:
+def stand_in_of(path: str) -> str:
+    """Return the interpreter that can do the work of the last plane on a socket, "" if none can."""
+    try:
+        with open(f"{path}{LEFT}", "rb") as file:
+            left = parse(file.read())
+    except (OSError, ValueError):
+        return ""
+    found = left.get("interpreter") if isinstance(left, dict) else None
+    return found if isinstance(found, str) and posix.access(found, posix.X_OK) else ""
+
+
+def work_directly(request: dict[str, object], interpreter: str) -> None:
     """Become the process that does the plane's work once; return if it can't be."""
-    if not DIRECT:
+    if not interpreter:
         return
     feed = posix.memfd_create("request")
     # The handle names an open file that won't be; the path is enough for ourselves.
     posix.write(feed, render({**request, "netns_handle": ""}).encode())
     posix.lseek(feed, 0, 0)
     posix.dup2(feed, 0)
-    posix.execv(DIRECT, [DIRECT, "-Im", "phalanx.cni.direct"])
+    posix.execv(interpreter, [interpreter, "-Im", WORKER])
 
 
 def finish(command: object, version: str, answer: object) -> int:

@@ -50,6 +50,7 @@ from phalanx.net.rtnl.kernel import Rtnl
 from phalanx.plane.api.node import Status, node_routes
 from phalanx.plane.api.overlay import overlay_route
 from phalanx.plane.api.trace import trace_route
+from phalanx.plane.cni.left import LeftBehind
 from phalanx.plane.cni.server import CniServer
 from phalanx.plane.config import LOADER, PlaneConfig
 from phalanx.plane.drift import drift_watched
@@ -124,6 +125,7 @@ class Plane:
         self._is_patient = True  # until the feed spoke, or for GRACE_SECONDS
         self._applied = 0
         self._walled: View | None = None  # what the isolation table holds
+        self._stand_in = LeftBehind(config)
         self._traced = Walls(config)  # what it should hold, for those who ask
         self._outcome: Mapping[str, bool] = {}
         self._served: Services | None = None  # what the load balancer held last
@@ -237,7 +239,9 @@ class Plane:
         addresses = AddressStore(self._config.state_dir / "ipam", boot=boot_id())
         attachments = Attachments(links, addresses, KernelHostPorts())
         try:
-            await asyncio.get_running_loop().run_in_executor(links.thread, attachments.sweep)
+            await asyncio.get_running_loop().run_in_executor(
+                links.thread, self._stand_in.alone(attachments.sweep)
+            )
         except (DataplaneError, OSError) as error:
             log.warning("leases_not_swept", error=str(error))
         return CniServer(
@@ -332,6 +336,7 @@ class Plane:
         view, held = self._pass.view, self._held
         if outcome[ISOLATION.table]:
             self._walled = view
+            self._stand_in.save(view)
         if self._balancer.held is not None:  # else: what was held before still is
             self._served = self._balancer.held
             held = self._served.names
