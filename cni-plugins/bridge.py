@@ -92,6 +92,11 @@ class Bridge(Plugin):
             undo.append("link")
             mtu, host_mac = settings.mtu, _any_mac()
             _make_veth(spaces, call, settings, bridge, veth, host_mac, mac)
+            if settings.vlan or settings.trunk:
+                from phalanx.cni import vlan
+
+                vlan.filter_vlans(spaces.node, bridge)
+                vlan.join(spaces.node, _found(spaces.node, veth), settings)
             if settings.ipam and plan is None:
                 undo.append("ipam")
                 result = upward(delegate(settings.ipam, call.path, "ADD", call.config))
@@ -107,7 +112,12 @@ class Bridge(Plugin):
                 ip["interface"] = 2
             _configure(spaces, call, settings, result)
             if settings.is_gateway:
-                _ensure_gateways(spaces.node, bridge, settings, result)
+                router = bridge
+                if settings.vlan:
+                    router = vlan.gateway(spaces.node, bridge, settings)
+                    link = _interface(router.name, nl.mac_of(router.mac), router.mtu)
+                    result["interfaces"] = [*objects(result, "interfaces"), link]
+                _ensure_gateways(spaces.node, router, settings, result)
             if rules is not None:
                 undo.append("rules")
                 rules.add(result)
@@ -226,6 +236,13 @@ def _make_veth(
             raise refusal(number, f"veth {veth}, {call.ifname}")
 
 
+def _found(talk: Conversation, name: str) -> nl.Link:
+    link = nl.find(talk, name)
+    if link is None:
+        raise refusal(ENODEV, name)
+    return link
+
+
 def _mac_for(result: Json) -> bytes:
     """Derive the MAC from the IPv4 address, so that neighbours' caches stay true; or draw one."""
     for ip in objects(result, "ips"):
@@ -260,9 +277,7 @@ def _fill_gateways(result: Json, settings: Settings) -> None:
 
 def _configure(spaces: Spaces, call: Call, settings: Settings, result: Json) -> None:
     """Set up the container's end: up, addresses, routes, in one go."""
-    link = nl.find(spaces.container, call.ifname)
-    if link is None:
-        raise refusal(ENODEV, call.ifname)
+    link = _found(spaces.container, call.ifname)
     if settings.disabled:
         return
     ips = [nl.prefix_of(str(ip["address"])) for ip in objects(result, "ips")]

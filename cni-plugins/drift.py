@@ -16,9 +16,12 @@ def differences(spaces: Spaces, call: Call, settings: Settings, previous: Json) 
     for item in objects(previous, "interfaces"):
         if item.get("sandbox") or item.get("name") == settings.bridge:
             continue
+        is_gateway = settings.vlan and item.get("name") == f"{settings.bridge}.{settings.vlan}"
         link = nl.find(spaces.node, str(item.get("name")))
         if link is None:
             faults.append(f"host interface {item.get('name')} is missing")
+        elif is_gateway:
+            continue
         elif bridge is not None and link.kind == "veth" and link.master != bridge.index:
             faults.append(f"host interface {link.name} is not on {settings.bridge}")
     inside = nl.find(spaces.container, call.ifname)

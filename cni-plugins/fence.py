@@ -1,7 +1,7 @@
 """phalanx-isolation: who may reach a container, and what it may send as its own."""
 
 from phalanx.cni.hostport import store
-from phalanx.cni.results import objects
+from phalanx.cni.results import objects, router_of
 from phalanx.cni.skeleton import BAD_CONFIG, DIFFERS, Call, Json, Plugin, Refusal
 from phalanx.net.hostport.forward import accept, missing
 from phalanx.net.hostport.guard import guard_elements, mac_elements
@@ -37,7 +37,7 @@ def elements(
     if policy in ("same-bridge", "isolated"):
         if not outside:
             raise Refusal(BAD_CONFIG, f"ingressPolicy {policy!r}: prevResult names no bridge")
-        bridge = outside[0]
+        bridge = router_of(result)
         found.append(Element(INET, "fenced", name(bridge), is_shared=True))
         if policy == "same-bridge":
             found.append(Element(INET, "same", name(bridge) + name(bridge), is_shared=True))
@@ -54,8 +54,8 @@ def elements(
 
 def bridges(result: Json) -> list[str]:
     """Return the bridge of a result, the first link of the node, if there is one."""
-    links = [each for each in objects(result, "interfaces") if not each.get("sandbox")]
-    return [str(links[0]["name"])] if links and links[0].get("name") else []
+    router = router_of(result)
+    return [router] if router else []
 
 
 def families(result: Json) -> set[int]:

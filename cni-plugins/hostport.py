@@ -1,7 +1,7 @@
 """phalanx-portmap: ports of the node that lead to a container; elements, never rules."""
 
 from phalanx.cni.phalanx_net import parse, render
-from phalanx.cni.results import objects
+from phalanx.cni.results import objects, router_of
 from phalanx.cni.skeleton import BAD_CONFIG, DIFFERS, EXISTS, Call, Json, Plugin, Refusal
 from phalanx.net.hostport.port import PROTOCOLS, Mapping, mapping_elements
 from phalanx.net.hostport.store import Elements, TakenError
@@ -141,8 +141,7 @@ class Portmap(Plugin):
         if ports and not objects(previous, "ips"):
             raise Refusal(BAD_CONFIG, "got no IPs in prevResult, cannot map ports")
         store(call).put(elements(call, ports, previous), conditions(call))
-        links = objects(previous, "interfaces")
-        open_loopback(ports, str(links[0].get("name", "")) if links else "")
+        open_loopback(ports, router_of(previous))
         return previous
 
     def delete(self, call: Call) -> None:

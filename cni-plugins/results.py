@@ -19,6 +19,22 @@ def objects(value: Json, key: str) -> list[Json]:
     return found
 
 
+def router_of(result: Json) -> str:
+    """Return the node's link that a container's packets are routed by, "" when none is named.
+
+    It is the bridge, or its gateway in a VLAN: BRIDGE.VLAN.
+    """
+    links = [each for each in objects(result, "interfaces") if not each.get("sandbox")]
+    names = [str(each.get("name") or "") for each in links]
+    if not names:
+        return ""
+    return next((name for name in names[1:] if _is_vlan_of(name, names[0])), names[0])
+
+
+def _is_vlan_of(name: str, bridge: str) -> bool:
+    return name[: len(bridge) + 1] == f"{bridge}." and name[len(bridge) + 1 :].isdecimal()
+
+
 def upward(result: Json) -> Json:
     """Return a result of any version in the newest form; raise Refusal if it is none."""
     newest: Json = {}

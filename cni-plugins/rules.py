@@ -1,7 +1,7 @@
 """The rules that phalanx-bridge makes itself, so that a chain is one process."""
 
 from phalanx.cni import fence, hostport, masquerade
-from phalanx.cni.results import objects
+from phalanx.cni.results import router_of
 from phalanx.cni.skeleton import Call, Json
 from phalanx.net.hostport.forward import accept
 
@@ -23,7 +23,7 @@ class Rules:
         elements += hostport.elements(self._call, self._ports, result)
         elements += fence.elements(self._call, result, is_guarded=self._guarded)
         hostport.store(self._call).put(elements, hostport.conditions(self._call))
-        bridge = str(objects(result, "interfaces")[0]["name"])
+        bridge = router_of(result)
         hostport.open_loopback(self._ports, bridge)
         if self._call.config.get("ingressPolicy"):
             accept(bridge, fence.families(result))

@@ -4,4 +4,4 @@ import os
 
 from phalanx.lb.ipvs.kernel import has_ipvs
 
-collect_ignore_glob = [] if os.geteuid() == 0 and has_ipvs() else ["lb/*", "lab/*"]
+collect_ignore_glob = [] if os.geteuid() == 0 and has_ipvs() else ["lb/*", "lab/*", "cni/*"]

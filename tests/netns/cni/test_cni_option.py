@@ -4,6 +4,7 @@ import json
 import subprocess
 from typing import Any
 
+import pytest
 from tests.netns.cni.host import Host, Json
 
 REFUSED_MAC = "02:00:00:00:00:77"
@@ -100,3 +101,22 @@ def test_port_of_sctp_is_mapped(host: Host) -> None:
     host.chain("CHECK", [settings], ns, previous=result)
     host.chain("DEL", [settings], ns, previous=result)
     assert host.elements() == []
+
+
+@pytest.mark.parametrize("wish", [{"vlan": 10}, {"vlanTrunk": [{"minID": 10, "maxID": 12}]}])
+def test_vlan_is_there_or_refused_in_the_words_of_the_kernel(host: Host, wish: Json) -> None:
+    """`tests/guest/cni` sends packets where the kernel's bridges have VLANs."""
+    ns = host.netns()
+    plain = ("link", "add", "phxtestvl", "type", "bridge", "vlan_filtering", "1")
+    has_vlans = subprocess.run(host.enter("ip", *plain), capture_output=True).returncode == 0
+
+    answer = host.call("ADD", bridge(host, **wish), ns)
+
+    assert (answer.status == 0) is has_vlans, answer.output
+    if not has_vlans:
+        assert answer.output["code"] == 100
+        assert "vlan: the kernel's bridges have no VLANs" in answer.output["msg"]
+        assert "Operation not supported" in answer.output["msg"]
+        assert host.held("testnet") == {}
+        assert "eth0" not in host.run("ip", "link", ns=ns)
+        assert json.loads(host.run("ip", "-j", "link", "show", "master", "phxtestbr")) == []
