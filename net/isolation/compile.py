@@ -9,7 +9,6 @@ same; and what a change of the View costs goes by what it changes.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address
 
 from phalanx.core.reconcile.delta import Delta, delta
 from phalanx.net.isolation.decide import decide
@@ -31,9 +30,9 @@ from phalanx.net.isolation.number import Numbers
 from phalanx.net.model.objects import Policy
 from phalanx.net.model.selector import Selector, parse_selector
 from phalanx.net.model.view import View
-from phalanx.net.nft.element import Element, render_addresses
+from phalanx.net.nft.element import Element, render_address, render_addresses
 
-VERSIONS: Mapping[int, type[IPv4Address] | type[IPv6Address]] = {4: IPv4Address, 6: IPv6Address}
+VERSIONS = (4, 6)
 Pair = tuple[Signature, Signature]
 Change = Delta[Element, None]
 Moved = tuple[Collection[int], Collection[int]]  # sources and destinations with other signatures
@@ -168,7 +167,7 @@ def _follow_family(
         chosen = Finder(fresh, new, version)
         more: Iterable[int] = ()
         if chosen.fine:
-            more = [a for a, tasks in containers.items() if any(map(chosen.selects, tasks))]
+            more = chosen.selected(containers)
         followed, others = follow_ends(
             ends, Finder(selectors, new, version), containers, touched.union(more)
         )
@@ -310,7 +309,7 @@ def _of_sources(compiled: Compiled, family: Family, part: _Part) -> Iterator[Ele
     for number in part.sources:
         signature = family.sources.hosts.get(number)
         if signature is not None:
-            address = str(VERSIONS[family.version](number))
+            address = render_address(number, version=family.version)
             yield Element(f"{FINE}{family.version}", (address,), compiled.classes.of[signature])
     if part.is_wide:
         for span, signature in family.sources.pieces:
@@ -327,7 +326,7 @@ def _of_row(
     for each in row.near if addresses is None else addresses:
         signature = row.at(each)
         if signature is not None:
-            fields = number, str(VERSIONS[version](each))
+            fields = number, render_address(each, version=version)
             yield Element(f"{NEAR}{version}", fields, compiled.pairs.of[source, signature])
     for span, signature in row.far if addresses is None else ():
         fields = number, render_addresses(*span, version=version)

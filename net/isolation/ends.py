@@ -16,6 +16,7 @@ from phalanx.net.model.view import View, touched
 
 Signature = tuple[str, ...]
 Span = tuple[int, int]  # first and last, both included
+Labels = tuple[tuple[str, str], ...]
 Pieces = Sequence[tuple[Span, Signature]]
 Containers = Mapping[int, tuple[Task, ...]]  # by address, all of one IP version
 Move = tuple[Task | None, Task | None]  # what a task was and is
@@ -64,12 +65,19 @@ class Finder:
         self.pieces: Pieces = _pieces(spans)
         self._firsts = [span[0] for span, _ in self.pieces]
         self._known: dict[tuple[frozenset[str], int], Signature] = {}
+        self._texts: dict[tuple[str, Labels], frozenset[str]] = {}
 
-    def selects(self, task: Task) -> bool:
-        """Tell whether a selector of tasks selects the task."""
-        return task.discovery_name in self._apps or any(
-            label in self._labels for label in task.labels
-        )
+    def selected(self, containers: Containers) -> list[int]:
+        """Return the addresses of the containers that a selector of tasks selects."""
+        found: list[int] = []
+        known = self._texts
+        for address, tasks in containers.items():
+            for task in tasks:
+                texts = known.get((task.discovery_name, task.labels))
+                if self._of_task(task) if texts is None else texts:
+                    found.append(address)
+                    break
+        return found
 
     def around(self, address: int) -> Signature:
         """Return the selectors of prefixes that select an address."""
@@ -78,19 +86,32 @@ class Finder:
 
     def signature(self, address: int, tasks: Iterable[Task]) -> Signature | None:
         """Return the signature of a container's address; None if nobody selects it as one."""
-        texts: set[str] = set()
+        texts: frozenset[str] = frozenset()
         for task in tasks:
-            texts.update(self._labels[label] for label in task.labels if label in self._labels)
-            if task.discovery_name in self._apps:
-                texts.update(self._apps[task.discovery_name])
+            found = self._of_task(task)
+            texts = texts | found if texts else found
         if not texts:
             return None
         place = self._place(address)
-        key = frozenset(texts), place
+        key = texts, place
         if key not in self._known:
             around = self.pieces[place][1] if place >= 0 else ()
             self._known[key] = tuple(sorted(texts.union(around)))
         return self._known[key]
+
+    def _of_task(self, task: Task) -> frozenset[str]:
+        """Return the selectors of tasks that select one; the instances of an app are alike."""
+        key = task.discovery_name, task.labels
+        found = self._texts.get(key)
+        if found is None:
+            found = frozenset(
+                [
+                    *(self._labels[label] for label in task.labels if label in self._labels),
+                    *self._apps.get(task.discovery_name, ()),
+                ]
+            )
+            self._texts[key] = found
+        return found
 
     def _place(self, address: int) -> int:
         place = bisect_right(self._firsts, address) - 1

@@ -50,6 +50,9 @@ _FAMILIES = {
 _BRIDGE = 'iifname "phx-*" iifname != "phx-vxlan"'
 _TO_BRIDGE = 'oifname "phx-*" oifname != "phx-vxlan"'
 _ANSWER = "ct state established ct direction reply"
+# The same two bits of the type of service as in `ip dscp & 0x06`, whatever the packet's family:
+# where they are 0 nothing is left to do, and in IPv6 they are of no weight.
+_TYPE_OF_SERVICE = "@nh,8,8 & 0x18"
 
 
 def _sets() -> str:
@@ -96,12 +99,9 @@ def _judge(version: str) -> str:
     What is judged of an answer is the question: taking a policy back also ends
     the flows that it had let in.
     """
-    word, _, errors = _FAMILIES[version]
+    word, _, _ = _FAMILIES[version]
     return f"""\
   chain judge{version} {{
-    {_ANSWER} goto answer{version}
-    ct state related {errors} return
-    meta priority set {word} saddr map @{FINE}{version} goto ends{version}
     meta priority set {word} saddr map @{WIDE}{version} goto ends{version}
     goto default
   }}
@@ -111,7 +111,6 @@ def _judge(version: str) -> str:
     goto default
   }}
   chain answer{version} {{
-    meta priority set {word} daddr map @{FINE}{version} goto swapped{version}
     meta priority set {word} daddr map @{WIDE}{version} goto swapped{version}
     goto default
   }}
@@ -121,6 +120,37 @@ def _judge(version: str) -> str:
     goto default
   }}
 """
+
+
+def _walls() -> str:
+    """Render the rules that every packet meets first.
+
+    A container that labels select is asked for before the networks: a hash costs less than a tree.
+    """
+    return "    ct direction reply goto answers\n" + _networks("saddr", "ends", "judge")
+
+
+def _answers() -> str:
+    """Render the same for packets that answer: what is judged of them is the question."""
+    return _networks("daddr", "swapped", "answer")
+
+
+def _networks(near: str, fine: str, other: str) -> str:
+    rules = [
+        f"meta priority set {word} {near} map @{FINE}{version} goto {fine}{version}"
+        for version, (word, _, _) in _FAMILIES.items()
+    ]
+    rules += [
+        f"{word} {end} @{NETWORKS}{version} goto {other}{version}"
+        for version, (word, _, _) in _FAMILIES.items()
+        for end in ("saddr", "daddr")
+    ]
+    return "".join(f"    {rule}\n" for rule in rules)
+
+
+def _errors() -> str:
+    """Render the rules that let errors about flows pass, whoever may say nothing else."""
+    return "".join(f"    ct state related {each} goto pass\n" for _, _, each in _FAMILIES.values())
 
 
 def _wall(near: str, far: str) -> str:
@@ -160,7 +190,10 @@ def _strays(verdict: str) -> str:
 # whatever VIP stands between them.
 #
 # Judging addresses is worth something only if they are true: what comes from a bridge is first
-# asked whether its source lies behind that bridge.
+# asked whether its source lies behind that bridge. The tunnel is no Ethernet link.
+#
+# What is in the direction of answers belongs to a flow, or is an error about one; errors pass
+# in `refuse`, so that other packets need not be asked whether they are one.
 #
 # A refused TCP connection is reset. Where bridged packets go through these hooks too (the sysctl
 # net.bridge.bridge-nf-call-iptables), the kernel sends resets past address translation, and a
@@ -174,12 +207,12 @@ ISOLATION = Layout(
     body=f"""
 {_sets()}\
   chain pass {{
-    ip dscp & 0x06 == 0 meta priority set none return
-    meta nfproto ipv4 meta priority set ip dscp & 0x06 map {{ \
-0 : 0:0, 2 : 0:2, 4 : 0:6, 6 : 0:4 }} return
     meta priority set none
+    {_TYPE_OF_SERVICE} != 0 meta nfproto ipv4 meta priority set ip dscp & 0x06 map {{ \
+0 : 0:0, 2 : 0:2, 4 : 0:6, 6 : 0:4 }}
   }}
   chain refuse {{
+{_errors()}\
 {_same()}\
     ct state new ct status dnat counter reject with icmpx admin-prohibited \
 comment "between networks, by a VIP"
@@ -220,22 +253,22 @@ comment "between networks, by a VIP"
 {_lookup("answered", "sport")}\
 {_judge("4")}\
 {_judge("6")}\
+  chain answers {{
+{_answers()}\
+  }}
   chain walls {{
-    ip saddr @{NETWORKS}4 goto judge4
-    ip daddr @{NETWORKS}4 goto judge4
-    ip6 saddr @{NETWORKS}6 goto judge6
-    ip6 daddr @{NETWORKS}6 goto judge6
+{_walls()}\
   }}
   chain borrowed {{
-    fib saddr . iif oif exists return
+    iifname "phx-vxlan" return
     ip daddr {{ 224.0.0.0/4, 255.255.255.255 }} return
     ip6 daddr ff00::/8 return
     counter drop comment "an address of somebody else"
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
-    {_BRIDGE} jump borrowed
-    goto walls
+    iiftype ether iifname "phx-*" fib saddr . iif oif missing jump borrowed
+{_walls()}\
   }}
   chain node {{
     ct state established,related accept

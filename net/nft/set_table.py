@@ -1,6 +1,5 @@
 """A table of constant rules over sets, as a Dataplane of the sets' elements."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from phalanx.net.nft.element import RULES, Element, parse_elements, render_chang
 from phalanx.net.nft.layout import Layout
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.staged import Staged
+from phalanx.net.nft.structure import read_structure
 
 KINDS = ("chain", "map", "set")
 _OBJECT = re.compile(r"^ *(chain|map|set) (\w+) ", re.MULTILINE)
@@ -20,9 +20,9 @@ class KernelSetTable:
     """A Dataplane of the elements of one table; RULES stands for all the rest of it.
 
     A table that is missing, or whose chains, rules or sets are not as the
-    kernel printed them after we made them, reads as empty; then its rules are
+    kernel had them after we made them, reads as empty; then its rules are
     made anew and its elements corrected in one transaction: there is never a
-    moment with half of it. This process knows how the kernel prints its rules
+    moment with half of it. This process knows how the kernel has its rules
     only once it has made them, so the first pass after a start makes them anew, too.
     """
 
@@ -30,14 +30,13 @@ class KernelSetTable:
         self.name = layout.table
         self._nft = nft
         self._body = layout.body
-        self._printed: str | None = None
+        self._made: int | None = None  # the structure of the table as we made it
 
     async def read(self) -> Mapping[Element, None]:
         """Return the elements and RULES; nothing if the rules are not as we make them."""
-        listing = await self._list()
-        if self._printed is None or _rules_of(listing) != self._printed:
+        if self._made is None or await self._structure() != self._made:
             return {}
-        return dict.fromkeys({RULES, *parse_elements(listing)})
+        return dict.fromkeys(await self.elements())
 
     async def elements(self) -> set[Element]:
         """Return what its sets hold and RULES, whatever its rules are like; nothing without it."""
@@ -57,7 +56,7 @@ class KernelSetTable:
         upserts = [each for each in change.upserts if each != RULES]
         if RULES in change.removals:
             await self._run(_absent(self.name))
-            self._printed = None
+            self._made = None
         elif RULES in change.upserts:
             await self._rebuild(upserts)
         else:
@@ -70,7 +69,7 @@ class KernelSetTable:
         are seen some moments after the rules that look them up, so sets made
         anew in a table that is in force would be a gap.
         """
-        self._printed = None
+        self._made = None
         rest: Sequence[Element] = ()
         try:
             await self._run(_corrected(self.name, self._body, await self._list(), elements))
@@ -81,7 +80,7 @@ class KernelSetTable:
             except DataplaneError:
                 await self._run(fresh)
                 rest = elements
-        self._printed = _rules_of(await self._list())
+        self._made = await self._structure()
         await self._change_singly((), rest)
 
     async def _change(self, removals: Sequence[Element], upserts: Sequence[Element]) -> None:
@@ -105,6 +104,12 @@ class KernelSetTable:
 
     async def _list(self) -> Sequence[dict[str, Any]]:
         return await self._nft.read(f"list table inet {self.name}", table=self.name)
+
+    async def _structure(self) -> int | None:
+        try:
+            return await self._nft.open(lambda: read_structure(self.name))
+        except OSError as error:
+            raise DataplaneError(f"reading the table: {error}", table=self.name) from error
 
     async def _run(self, script: str) -> None:
         await self._nft.run(script, table=self.name)
@@ -162,20 +167,3 @@ def _corrected(
         + render_change("delete", table, present - set(elements))
         + render_change("add", table, set(elements) - present)
     )
-
-
-def _rules_of(listing: Sequence[Mapping[str, Any]]) -> str:
-    """Return all of a listing but elements, counts and handles, to be compared."""
-    return json.dumps([_stripped(item) for item in listing], sort_keys=True)
-
-
-def _stripped(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    if isinstance(value, Mapping):
-        return {
-            key: _stripped(inner)
-            for key, inner in value.items()
-            if key not in ("handle", "elem", "packets", "bytes")
-        }
-    if isinstance(value, list):
-        return [_stripped(inner) for inner in value]
-    return value

@@ -1,13 +1,14 @@
 """Errors and deaths at every step of a change: the next pass makes the table right."""
 
 import asyncio
+import errno
 import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from tests.netns.isolation.test_isolation_matrix import CLUSTER
@@ -33,6 +34,8 @@ BEFORE = CLUSTER.changed(FIRST)
 AFTER = CLUSTER.changed(SECOND, [("task", "marathon/e1"), ("policy", "wide")])
 MOST_STEPS = 50
 
+T = TypeVar("T")
+
 
 class FailingNft(Nft):
     """Fails at one call: before the kernel hears of it, or after, when the answer is lost."""
@@ -53,6 +56,11 @@ class FailingNft(Nft):
         if self._is_due():
             raise DataplaneError("as the test wants it", table=table)
         return await super().read(command, table=table, with_elements=with_elements)
+
+    async def open(self, make: Callable[[], T]) -> T:
+        if self._is_due():
+            raise OSError(errno.ENOBUFS, "as the test wants it")
+        return await super().open(make)
 
     def _is_due(self) -> bool:
         if self.steps_left is None:

@@ -304,10 +304,10 @@ async def test_open_networks_reach_one_another(socket_in: Socket, reconcile: Rec
 @pytest.mark.parametrize(
     "damage",
     [
-        "flush chain inet phalanx_isolation walls",
         "flush chain inet phalanx_isolation forward",
+        "flush chain inet phalanx_isolation default",
         "flush set inet phalanx_isolation networks4",
-        "insert rule inet phalanx_isolation walls accept",
+        "insert rule inet phalanx_isolation forward accept",
         "delete element inet phalanx_isolation walled4 { 10.20.0.0/16, 9.0.0.0/8 }",
         "delete table inet phalanx_isolation",
     ],

@@ -1,5 +1,6 @@
 """The Dataplane of a table's elements: one contract on both backends, and the kernel's own part."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from phalanx.core.reconcile.delta import Delta, delta
 from phalanx.net.isolation import layout
 from phalanx.net.isolation.layout import ISOLATION, PASS, REFUSE
 from phalanx.net.nft.element import RULES, Element
+from phalanx.net.nft.layout import Layout
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable, MemorySetTable
 
@@ -46,12 +48,16 @@ ELEMENTS = dict.fromkeys(
 OPENING = Element(ALLOWED, (PAIR, "6", "5432-5433"), PASS)
 
 
-def nft(ns: str, command: str) -> str:
+def nft(ns: str, command: str, *options: str) -> str:
     done = subprocess.run(
-        ["ip", "netns", "exec", ns, "nft", command], capture_output=True, text=True
+        ["ip", "netns", "exec", ns, "nft", *options, command], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_in(ns: str, *command: str) -> None:
+    subprocess.run(["ip", "netns", "exec", ns, *command], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -176,6 +182,33 @@ async def test_table_that_was_altered_reads_as_empty_and_is_made_anew(
 
     assert await kernel.read() == ELEMENTS
     assert nft(ns, "list table inet phalanx_isolation") == whole
+
+
+async def test_a_rule_that_knows_other_values_is_another_rule(
+    kernel: KernelSetTable, ns: str
+) -> None:
+    await kernel.apply(Delta(ELEMENTS, frozenset()))
+    chain = nft(ns, "list chain inet phalanx_isolation node", "--handle")
+    (handle,) = re.findall(r"icmp type \{ .* # handle (\d+)", chain)
+
+    nft(
+        ns,
+        f"replace rule inet phalanx_isolation node handle {handle}"
+        " icmp type { echo-request, redirect, time-exceeded, parameter-problem } accept",
+    )
+
+    assert await kernel.read() == {}
+
+
+async def test_counting_alters_no_rule(handle: Nft, ns: str) -> None:
+    body = "chain output { type filter hook output priority filter; counter; }\n"
+    table = KernelSetTable(handle, Layout("counts", body))
+    await table.apply(Delta({RULES: None}, frozenset()))
+    run_in(ns, "ip", "link", "set", "lo", "up")
+    run_in(ns, "ping", "-c1", "127.0.0.1")
+    assert "packets 0" not in nft(ns, "list table inet counts")
+
+    assert await table.read() == {RULES: None}
 
 
 async def test_elements_altered_by_hand_are_put_right_one_by_one(
