@@ -3,13 +3,8 @@
 from collections.abc import Iterator
 
 from phalanx.marathon.definition.problem import Problem
-from phalanx.marathon.model.app import (
-    App,
-    HealthCheck,
-    HealthProtocol,
-    HttpCheck,
-    TcpCheck,
-)
+from phalanx.marathon.model.app import App
+from phalanx.marathon.model.check import HealthCheck, HealthProtocol, HttpCheck, TcpCheck
 
 MOST = 1e9
 
@@ -21,8 +16,6 @@ def health_problems(app: App) -> Iterator[Problem]:
         yield from _health_check(app, check, at)
     if sum(check.protocol.value.startswith("MESOS_") for check in app.health_checks) > 1:
         yield Problem("/healthChecks", "AppDefinition can contain at most one Mesos health check")
-    if sum(check.protocol.is_run_by_agent for check in app.health_checks) > 1:
-        yield Problem("/healthChecks", "an agent runs at most one health check of a task")
 
 
 def check_problems(app: App) -> Iterator[Problem]:

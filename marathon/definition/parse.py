@@ -12,15 +12,9 @@ from phalanx.marathon.definition.legacy import modernised
 from phalanx.marathon.definition.problem import DefinitionError, Problem
 from phalanx.marathon.definition.rule import violations
 from phalanx.marathon.definition.unsupported import unsupported
-from phalanx.marathon.model.app import (
-    App,
-    Container,
-    HealthCheck,
-    HealthProtocol,
-    NetworkMode,
-    PortDefinition,
-    PortMapping,
-)
+from phalanx.marathon.model.app import App, Container
+from phalanx.marathon.model.check import HealthCheck, HealthProtocol
+from phalanx.marathon.model.network import NetworkMode, PortDefinition, PortMapping
 from phalanx.marathon.model.path import absolute, parent_of
 
 _PLACE = re.compile(r"^(?P<error>.*?)(?: - at `\$(?P<place>.*)`)?$", re.DOTALL)
@@ -107,17 +101,29 @@ def _shape(raw: dict[str, Any]) -> None:
 
 
 def _resident(raw: dict[str, Any]) -> None:
-    """Give an app with persistent volumes its own defaults: its agents are not to be left."""
+    """Give an app with volumes that stay its own defaults: its agents are not to be left."""
     container = raw.get("container")
     volumes = container.get("volumes") if isinstance(container, dict) else None
-    if isinstance(volumes, list) and any(
-        isinstance(v, dict) and "persistent" in v for v in volumes
-    ):
-        strategy = raw.get("upgradeStrategy", {})
-        if isinstance(strategy, dict):
-            usual = {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.0}
-            raw["upgradeStrategy"] = {**usual, **strategy}
+    if not isinstance(container, dict) or not isinstance(volumes, list):
+        return
+    keys = {key for volume in volumes if isinstance(volume, dict) for key in volume}
+    if not keys & {"persistent", "external"}:
+        return
+    strategy = raw.get("upgradeStrategy", {})
+    if isinstance(strategy, dict):
+        usual = {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.0}
+        raw["upgradeStrategy"] = {**usual, **strategy}
+    if "persistent" in keys:
         raw.setdefault("unreachableStrategy", "disabled")
+        raw["container"] = {**container, "volumes": [with_disk_type(v) for v in volumes]}
+
+
+def with_disk_type(volume: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return a volume with the type of its disk: one that names a profile is a mount."""
+    kept = volume.get("persistent") if isinstance(volume, dict) else None
+    if not isinstance(kept, dict) or "profileName" not in kept:
+        return volume
+    return {**volume, "persistent": {"type": "mount", **kept}}
 
 
 @cache

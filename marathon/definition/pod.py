@@ -9,7 +9,7 @@ import msgspec
 from phalanx.marathon.definition.parse import as_object, problem_at, without_nulls
 from phalanx.marathon.definition.pod_rule import pod_violations
 from phalanx.marathon.definition.problem import DefinitionError, Problem
-from phalanx.marathon.model.app import Network, NetworkMode
+from phalanx.marathon.model.network import Network, NetworkMode
 from phalanx.marathon.model.path import absolute
 from phalanx.marathon.model.pod import Pod
 

@@ -1,13 +1,14 @@
 """The rules that a pod's definition must keep, each with its path (reference marathon §1.10)."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from phalanx.marathon.definition.check_rule import MOST
-from phalanx.marathon.definition.problem import Problem
+from phalanx.marathon.definition.problem import Problem, unique
 from phalanx.marathon.definition.rule import MOST_INSTANCES, constraint_errors
-from phalanx.marathon.model.app import EnvSecret, ExecCommand, NetworkMode, UnreachableStrategy
+from phalanx.marathon.model.app import EnvSecret, UnreachableStrategy
+from phalanx.marathon.model.check import ExecCommand
+from phalanx.marathon.model.network import NetworkMode
 from phalanx.marathon.model.path import errors_of, top_of
 from phalanx.marathon.model.pod import Pod, PodCheck, PodContainer, PodHealthCheck
 
@@ -20,7 +21,7 @@ def pod_violations(pod: Pod) -> Iterator[Problem]:
     yield from (Problem("/id", error) for error in errors_of(pod.id))
     if not pod.containers:
         yield Problem("/containers", "must not be empty")
-    yield from _unique("/containers", (c.name for c in pod.containers))
+    yield from unique("/containers", (c.name for c in pod.containers))
     for index, container in enumerate(pod.containers):
         yield from _container(pod, container, f"/containers({index})")
     yield from _networks(pod)
@@ -50,6 +51,10 @@ def _container(pod: Pod, container: PodContainer, at: str) -> Iterator[Problem]:
         yield Problem(f"{at}/image/kind", f"{image.kind!r}: only DOCKER is supported")
     if image is not None and not image.id:
         yield Problem(f"{at}/image/id", "must not be empty")
+    pull = None if image is None else image.pull_config
+    if pull is not None and pull.secret not in pod.secrets:
+        words = f"references the undeclared secret '{pull.secret}'"
+        yield Problem(f"{at}/image/pullConfig/secret", words)
     yield from _resources(container, at)
     yield from _environment(pod, container.environment, f"{at}/environment")
     checks = (("healthCheck", container.health_check), ("check", container.check))
@@ -135,7 +140,7 @@ def _networks(pod: Pod) -> Iterator[Problem]:
         elif not network.name:
             words = "Network name must be specified when container network is selected."
             yield Problem(at, words)
-    yield from _unique("/networks", (n.name for n in pod.networks if n.name))
+    yield from unique("/networks", (n.name for n in pod.networks if n.name))
 
 
 def _endpoints(pod: Pod) -> Iterator[Problem]:
@@ -161,16 +166,16 @@ def _endpoints(pod: Pod) -> Iterator[Problem]:
             has_choice = len(pod.networks) > 1 and endpoint.host_port is not None
             if has_choice and len(endpoint.network_names) != 1:
                 yield Problem(f"{at}/networkNames", "must name one network when hostPort is set")
-    yield from _unique("/containers/endpoints/name", (e.name for e in pod.endpoints))
+    yield from unique("/containers/endpoints/name", (e.name for e in pod.endpoints))
     at = "/containers/endpoints/containerPort"
-    yield from _unique(at, (e.container_port for e in pod.endpoints if e.container_port))
+    yield from unique(at, (e.container_port for e in pod.endpoints if e.container_port))
     at = "/containers/endpoints/hostPort"
-    yield from _unique(at, (e.host_port for e in pod.endpoints if e.host_port))
+    yield from unique(at, (e.host_port for e in pod.endpoints if e.host_port))
 
 
 def _volumes(pod: Pod) -> Iterator[Problem]:
     mounted = {mount.name for container in pod.containers for mount in container.volume_mounts}
-    yield from _unique("/volumes", (volume.name for volume in pod.volumes))
+    yield from unique("/volumes", (volume.name for volume in pod.volumes))
     for index, volume in enumerate(pod.volumes):
         at = f"/volumes({index})"
         if not _LABEL.fullmatch(volume.name):
@@ -238,9 +243,3 @@ def _environment(pod: Pod, environment: dict[str, str | EnvSecret], at: str) -> 
 def _bounded(path: str, value: float) -> Iterator[Problem]:
     if not 0 <= value <= MOST:
         yield Problem(path, f"got {value:g}, expected 0 to {MOST:g}")
-
-
-def _unique(path: str, values: Iterable[object]) -> Iterator[Problem]:
-    for value, count in Counter(values).items():
-        if count > 1:
-            yield Problem(path, f"elements must be unique: {value}")

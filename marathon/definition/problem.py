@@ -1,6 +1,7 @@
 """What is wrong with a definition, and where."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from phalanx.core.error import InvalidError
@@ -35,3 +36,10 @@ class DefinitionError(InvalidError):
             errors.setdefault(problem.path, []).append(problem.error)
         details = [{"path": path, "errors": texts} for path, texts in errors.items()]
         return {"message": self.message, "details": details}
+
+
+def unique(path: str, values: Iterable[object]) -> Iterator[Problem]:
+    """Yield a problem for every value that is there more than once."""
+    for value, count in Counter(values).items():
+        if count > 1:
+            yield Problem(path, f"elements must be unique: {value}")

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from phalanx.marathon.model.app import App, HealthCheck
+from phalanx.marathon.model.app import App
+from phalanx.marathon.model.check import HealthCheck
 
 # Keys that appear only with something in them, wherever they are.
 _ONLY_WHEN_SET = ("secrets", "networkNames")

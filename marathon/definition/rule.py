@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from phalanx.marathon.definition.check_rule import (
     MOST,
@@ -11,18 +11,15 @@ from phalanx.marathon.definition.check_rule import (
     in_range,
     readiness_problems,
 )
-from phalanx.marathon.definition.problem import Problem
-from phalanx.marathon.model.app import (
-    App,
-    EnvSecret,
-    NetworkMode,
-    PersistentVolume,
-    UnreachableStrategy,
-    Volume,
-)
+from phalanx.marathon.definition.container_rule import container_problems
+from phalanx.marathon.definition.problem import Problem, unique
+from phalanx.marathon.model.app import App, EnvSecret, UnreachableStrategy
+from phalanx.marathon.model.network import NetworkMode
 from phalanx.marathon.model.path import errors_of, top_of
 from phalanx.marathon.schedule.constraint import OPERATORS
 
+_EXECUTOR = r"^(//cmd)|(/?[^/]+(/[^/]+)*)|$"
+_EXECUTOR_PATTERN = re.compile(r"//cmd|/?[^/]+(/[^/]+)*|")
 _IS_VALUE = re.compile(r"[a-zA-Z0-9_/.-]*")
 MOST_INSTANCES = 100_000
 SINGLE_INSTANCE_LABEL = "MARATHON_SINGLE_INSTANCE_APP"
@@ -38,11 +35,10 @@ def violations(app: App) -> Iterator[Problem]:
     yield from _roles(app)
     yield from _secrets(app)
     yield from _limits(app)
-    yield from _container(app)
+    yield from container_problems(app)
     yield from check_problems(app)
     yield from readiness_problems(app)
     yield from _migration(app)
-    yield from _resident(app)
     for index, constraint in enumerate(app.constraints):
         yield from (Problem(f"/constraints({index})", e) for e in constraint_errors(constraint))
     yield from health_problems(app)
@@ -59,9 +55,8 @@ def _command(app: App) -> Iterator[Problem]:
         )
     if app.cmd == "":
         yield Problem("/cmd", "must not be empty")
-    image = None if app.container is None else app.container.docker
-    if image is not None and not image.image:
-        yield Problem("/container/docker/image", "must not be empty")
+    if not _EXECUTOR_PATTERN.fullmatch(app.executor):
+        yield Problem("/executor", f"must fully match regular expression '{_EXECUTOR}'")
 
 
 def _numbers(app: App) -> Iterator[Problem]:
@@ -74,6 +69,9 @@ def _numbers(app: App) -> Iterator[Problem]:
         "maxLaunchDelaySeconds": app.max_launch_delay_seconds,
         "taskKillGracePeriodSeconds": app.task_kill_grace_period_seconds or 0,
     }
+    if (extra := app.executor_resources) is not None:
+        amounts = {"cpus": extra.cpus, "mem": extra.mem, "disk": extra.disk}
+        least |= {f"executorResources/{key}": amount for key, amount in amounts.items()}
     for key, value in least.items():
         if not 0 <= value <= MOST:
             yield Problem(f"/{key}", f"got {value:g}, expected 0 to {MOST:g}")
@@ -123,7 +121,7 @@ def _networks(app: App) -> Iterator[Problem]:
             yield Problem(f"/networks({index})/name", "only a container network takes a name")
         if network.mode is NetworkMode.HOST and network.labels:
             yield Problem(f"/networks({index})/labels", "the host network takes no labels")
-    yield from _unique("/networks", [n.name for n in app.networks if n.name])
+    yield from unique("/networks", [n.name for n in app.networks if n.name])
 
 
 def _ports(app: App) -> Iterator[Problem]:
@@ -136,9 +134,9 @@ def _ports(app: App) -> Iterator[Problem]:
         yield Problem("/portDefinitions", "portDefinitions are only allowed with host-networking")
     for index, definition in enumerate(app.port_definitions or ()):
         yield from in_range(f"/portDefinitions({index})/port", definition.port)
-    yield from _unique("/portDefinitions", [d.name for d in app.port_definitions or () if d.name])
+    yield from unique("/portDefinitions", [d.name for d in app.port_definitions or () if d.name])
     fixed = [d.port for d in app.port_definitions or () if d.port]
-    yield from _unique("/portDefinitions", fixed)
+    yield from unique("/portDefinitions", fixed)
     names = {network.name for network in app.networks}
     for index, mapping in enumerate(app.mappings):
         at = f"/container/portMappings({index})"
@@ -152,9 +150,9 @@ def _ports(app: App) -> Iterator[Problem]:
         if has_choice and len(mapping.network_names) != 1:
             yield Problem(f"{at}/networkNames", "must name one network when hostPort is set")
     at = "/container/portMappings"
-    yield from _unique(at, [m.name for m in app.mappings if m.name])
-    yield from _unique(at, [m.host_port for m in app.mappings if m.host_port])
-    yield from _unique(
+    yield from unique(at, [m.name for m in app.mappings if m.name])
+    yield from unique(at, [m.host_port for m in app.mappings if m.host_port])
+    yield from unique(
         at,
         [(m.container_port, p) for m in app.mappings if m.container_port for p in m.protocol.each],
     )
@@ -195,67 +193,6 @@ def _limits(app: App) -> Iterator[Problem]:
                 yield Problem(at, "is neither a number nor 'unlimited'")
         elif limit is not None and not request <= limit <= MOST:
             yield Problem(at, f"got {limit:g}, expected {request:g} or more")
-
-
-def _container(app: App) -> Iterator[Problem]:
-    container = app.container
-    if container is None:
-        return
-    for index, volume in enumerate(container.volumes):
-        at = f"/container/volumes({index})"
-        if volume.mode not in ("RO", "RW"):
-            yield Problem(f"{at}/mode", "is neither RO nor RW")
-        if not volume.container_path:
-            yield Problem(f"{at}/containerPath", "must not be empty")
-        given = (volume.host_path, volume.secret, volume.persistent)
-        if sum(part is not None for part in given) != 1:
-            yield Problem(at, "must have either a hostPath, a secret or a persistent volume")
-        if volume.persistent is not None:
-            yield from _persistent(volume, volume.persistent, at)
-    if container.type not in ("DOCKER", "MESOS"):
-        yield Problem("/container/type", f"{container.type!r} is neither MESOS nor DOCKER")
-    image, linux = container.docker, container.linux_info
-    if container.is_docker:
-        if image is None:
-            yield Problem("/container/docker", "must be set for type DOCKER")
-        if len(app.networks) > 1:
-            yield Problem("/networks", "a Docker container can be on one network only")
-        if linux is not None:
-            yield Problem("/container/linuxInfo", "is only supported by the Mesos containerizer")
-    elif image is not None and (image.privileged or image.parameters):
-        at = "/container/docker"
-        yield Problem(at, "privileged and parameters are only supported for type DOCKER")
-    if linux is not None and linux.ipc_info is not None:
-        if linux.ipc_info.mode not in ("PRIVATE", "SHARE_PARENT"):
-            at = "/container/linuxInfo/ipcInfo/mode"
-            yield Problem(at, "is neither PRIVATE nor SHARE_PARENT")
-        elif linux.ipc_info.shm_size is not None and linux.ipc_info.mode != "PRIVATE":
-            yield Problem("/container/linuxInfo/ipcInfo/shmSize", "needs the mode PRIVATE")
-
-
-def _persistent(volume: Volume, kept: PersistentVolume, at: str) -> Iterator[Problem]:
-    if volume.mode != "RW":
-        yield Problem(f"{at}/mode", "must be RW for a persistent volume")
-    if "/" in volume.container_path:
-        yield Problem(f"{at}/containerPath", "must not contain / for a persistent volume")
-    if not 0 < kept.size <= MOST:
-        yield Problem(f"{at}/persistent/size", f"got {kept.size}, expected more than 0")
-    if kept.type != "root":
-        yield Problem(f"{at}/persistent/type", f"{kept.type!r}: only root is supported")
-
-
-def _resident(app: App) -> Iterator[Problem]:
-    if not app.is_resident:
-        return
-    if app.role == "*":
-        yield Problem("/role", "must not be '*' with persistent volumes, which are reserved")
-    if app.upgrade_strategy.maximum_over_capacity != 0:
-        yield Problem("/upgradeStrategy/maximumOverCapacity", "must be 0 for persistent volumes")
-    if len({*(app.accepted_resource_roles or ())}) > 1:
-        words = "must not mix reserved and unreserved resources with persistent volumes"
-        yield Problem("/acceptedResourceRoles", words)
-    if app.container is not None and app.container.is_docker:
-        yield Problem("/container/type", "persistent volumes need the Mesos containerizer")
 
 
 def _migration(app: App) -> Iterator[Problem]:
@@ -300,9 +237,3 @@ def constraint_errors(parts: tuple[str, ...]) -> Iterator[str]:
 
 def _is_positive(text: str | None) -> bool:
     return text is not None and text.isascii() and text.isdecimal() and int(text) > 0
-
-
-def _unique(path: str, values: Iterable[object]) -> Iterator[Problem]:
-    for value, count in Counter(values).items():
-        if count > 1:
-            yield Problem(path, f"elements must be unique: {value}")

@@ -7,40 +7,19 @@ from phalanx.marathon.definition.problem import Problem
 
 Json = Mapping[str, Any]
 
-# Keys whose presence, with anything but an empty value, asks for what is not here.
-_APP_KEYS = {
-    "executorResources": "custom executors are not supported",
-}
-_DOCKER_KEYS = {
-    "pullConfig": "images come from the agents' own directory; they need no credentials",
-    "credential": "is no longer supported",
-}
-_VOLUME_KEYS = {
-    "external": "feature external_volumes is not enabled: external volumes are not supported",
-}
+_CSI = "provider csi is not supported: agents here have no storage plug-ins"
 
 
 def unsupported(raw: Json) -> Iterator[Problem]:
     """Yield a problem for everything in *raw* that this build can't honour."""
-    yield from _present(raw, _APP_KEYS, "")
-    if raw.get("executor") not in (None, "", "//cmd"):
-        yield Problem("/executor", "custom executors are not supported")
     container = raw.get("container")
-    if isinstance(container, dict):
-        yield from _in_container(container)
-
-
-def _in_container(container: Json) -> Iterator[Problem]:
+    if not isinstance(container, dict):
+        return
     docker = container.get("docker")
-    if isinstance(docker, dict):
-        yield from _present(docker, _DOCKER_KEYS, "/container/docker")
+    if isinstance(docker, dict) and docker.get("credential"):
+        yield Problem("/container/docker/credential", "is no longer supported")
     volumes = container.get("volumes")
     for index, volume in enumerate(volumes if isinstance(volumes, list) else ()):
-        if isinstance(volume, dict):
-            yield from _present(volume, _VOLUME_KEYS, f"/container/volumes({index})")
-
-
-def _present(raw: Json, keys: Mapping[str, str], at: str) -> Iterator[Problem]:
-    for key, error in keys.items():
-        if raw.get(key):
-            yield Problem(f"{at}/{key}", error)
+        external = volume.get("external") if isinstance(volume, dict) else None
+        if isinstance(external, dict) and external.get("provider") == "csi":
+            yield Problem(f"/container/volumes({index})/external/provider", _CSI)

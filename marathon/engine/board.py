@@ -16,7 +16,7 @@ from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule import verdict
 from phalanx.marathon.schedule.backoff import Backoff
 from phalanx.marathon.schedule.constraint import Attributes
-from phalanx.marathon.schedule.health import Health, agent_run_check, is_healthy
+from phalanx.marathon.schedule.health import Health, agent_run_checks, is_healthy
 from phalanx.marathon.schedule.readiness import Readiness
 from phalanx.marathon.schedule.verdict import Verdict
 from phalanx.mesos.v1.mesos import CheckStatusInfo
@@ -188,8 +188,7 @@ def _recalled(ledger: Ledger) -> dict[str, dict[int, Health]]:
             members = {member.name: member.healthy for member in launched.members}
             told = {i: members.get(c.name) for i, c in enumerate(spec.containers)}
         else:
-            index = agent_run_check(spec)
-            told = {} if index is None else {index: launched.healthy}
+            told = dict.fromkeys(agent_run_checks(spec), launched.healthy)
         found = {index: Health(alive=alive) for index, alive in told.items() if alive is not None}
         if found:
             health[instance.task_id] = found

@@ -5,7 +5,8 @@ from typing import Any
 from phalanx.marathon.definition.pod_render import render_pod
 from phalanx.marathon.definition.render import render_app, render_check
 from phalanx.marathon.engine.bus import Bus
-from phalanx.marathon.model.app import App, HealthCheck
+from phalanx.marathon.model.app import App
+from phalanx.marathon.model.check import HealthCheck
 from phalanx.marathon.model.deployment import Action, Deployment
 from phalanx.marathon.model.instance import Instance, parse_task_id
 from phalanx.marathon.schedule.health import Health

@@ -9,13 +9,13 @@ import structlog
 from phalanx.marathon.engine.board import TERMINATIONS, Board, Termination
 from phalanx.marathon.engine.story import tell_health, tell_status, tell_unknown_end
 from phalanx.marathon.ledger.ledger import Failure
-from phalanx.marathon.model.app import HealthCheck
+from phalanx.marathon.model.check import HealthCheck
 from phalanx.marathon.model.instance import APP, Instance, parse_task_id
 from phalanx.marathon.model.moment import moment
 from phalanx.marathon.model.pod import Pod, PodHealthCheck
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.backoff import COUNTED, after_failure, is_drained
-from phalanx.marathon.schedule.health import Probe, after_probe, agent_run_check
+from phalanx.marathon.schedule.health import Probe, after_probe, agent_run_checks
 from phalanx.marathon.schedule.pod_status import after_member_update
 from phalanx.marathon.schedule.status import FAILURES, Outcome, after_update, state_of
 from phalanx.mesos.v1.mesos import TERMINAL, TaskState, TaskStatus
@@ -126,30 +126,33 @@ def _take_health(
     board: Board, spec: Spec, instance: Instance, container: str, *, passed: bool
 ) -> None:
     """Note what the agent's own check found; the agent also acts on it."""
-    check: HealthCheck | PodHealthCheck | None = None
-    index: int | None
-    if isinstance(spec, Pod):
-        names = [one.name for one in spec.containers]
-        index = names.index(container) if container in names else None
-        check = None if index is None else spec.containers[index].health_check
-    else:
-        index = agent_run_check(spec)
-        check = None if index is None else spec.health_checks[index]
-    if index is None or check is None or instance.launched is None:
+    if instance.launched is None:
         return
     results = board.health.setdefault(instance.task_id, {})
-    before = results.get(index)
-    after, _ = after_probe(
-        check,
-        before,
-        Probe(None if passed else "the agent's check failed"),
-        running_since=instance.launched.started_at or 0.0,
-        now=board.clock(),
-    )
-    results[index] = after
-    if before is None or before.alive != after.alive:
-        board.poke(instance.app_id)
-        tell_health(board.bus, instance, after)
+    for index, check in _agents_checks(spec, container):
+        before = results.get(index)
+        after, _ = after_probe(
+            check,
+            before,
+            Probe(None if passed else "the agent's check failed"),
+            running_since=instance.launched.started_at or 0.0,
+            now=board.clock(),
+        )
+        results[index] = after
+        if before is None or before.alive != after.alive:
+            board.poke(instance.app_id)
+            tell_health(board.bus, instance, after)
+
+
+def _agents_checks(spec: Spec, container: str) -> list[tuple[int, HealthCheck | PodHealthCheck]]:
+    """Return the checks that an update of a task speaks for, with their indices."""
+    if not isinstance(spec, Pod):
+        return [(index, spec.health_checks[index]) for index in agent_run_checks(spec)]
+    return [
+        (index, one.health_check)
+        for index, one in enumerate(spec.containers)
+        if one.name == container and one.health_check is not None
+    ]
 
 
 def _failure(instance: Instance, state: TaskState, message: str, now: float) -> Failure:

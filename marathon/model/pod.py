@@ -8,18 +8,20 @@ import msgspec
 
 from phalanx.marathon.model.app import (
     EnvSecret,
-    ExecCommand,
+    ExecutorResources,
+    Fetch,
     KillSelection,
     LinuxSettings,
-    Network,
-    NetworkMode,
-    PersistentVolume,
+    PullConfig,
     ResourceLimits,
     SecretSource,
     UnreachableStrategy,
     UpgradeStrategy,
     VersionInfo,
 )
+from phalanx.marathon.model.check import ExecCommand
+from phalanx.marathon.model.network import Network, Networked, NetworkMode
+from phalanx.marathon.model.volume import PersistentVolume
 
 
 class PodEndpoint(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -42,20 +44,13 @@ class PodResources(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     gpus: int = 0
 
 
-class ExecutorResources(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a pod takes beside its containers; *mem* and *disk* in MiB."""
-
-    cpus: float = 0.1
-    mem: float = 32.0
-    disk: float = 10.0
-
-
 class PodImage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The image of a container."""
 
     kind: str
     id: str
     force_pull: bool = False
+    pull_config: PullConfig | None = None
     labels: dict[str, str] = {}
 
 
@@ -118,16 +113,6 @@ class VolumeMount(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     read_only: bool = False
 
 
-class Artifact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A file that the agent fetches into a container's sandbox."""
-
-    uri: str
-    extract: bool = True
-    executable: bool = False
-    cache: bool = False
-    dest_path: str | None = None
-
-
 class Lifecycle(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How long a container may take to end by itself."""
 
@@ -148,7 +133,7 @@ class PodContainer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     health_check: PodHealthCheck | None = None
     check: PodCheck | None = None
     volume_mounts: tuple[VolumeMount, ...] = ()
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: tuple[Fetch, ...] = ()
     labels: dict[str, str] = {}
     lifecycle: Lifecycle | None = None
     tty: bool | None = None
@@ -204,7 +189,7 @@ class Scheduling(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     unreachable_strategy: UnreachableStrategy | str = UnreachableStrategy()
 
 
-class Pod(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Pod(Networked, msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One pod, with every default filled in."""
 
     id: str
@@ -296,16 +281,6 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def unreachable_strategy(self) -> UnreachableStrategy | str:
         """Return when an instance on a lost agent is replaced, and when it is forgotten."""
         return self.scheduling.unreachable_strategy
-
-    @property
-    def is_on_host_network(self) -> bool:
-        """Tell whether the containers share the agent's network."""
-        return all(network.mode is NetworkMode.HOST for network in self.networks)
-
-    @property
-    def is_bridged(self) -> bool:
-        """Tell whether the containers sit behind the agent's bridge."""
-        return any(network.mode is NetworkMode.BRIDGE for network in self.networks)
 
     @property
     def persistent_volumes(self) -> tuple[PodVolume, ...]:

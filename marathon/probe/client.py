@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import aiohttp
 
-from phalanx.marathon.model.app import HealthCheck, HealthProtocol, ReadinessCheck
+from phalanx.marathon.model.check import HealthCheck, HealthProtocol, ReadinessCheck
 from phalanx.marathon.schedule.health import Probe
 from phalanx.marathon.schedule.readiness import FAILED_STATUS, Reply
 

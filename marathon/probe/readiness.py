@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from phalanx.marathon.engine.board import Board, agenda_of
-from phalanx.marathon.model.app import App, ReadinessCheck
+from phalanx.marathon.model.app import App
+from phalanx.marathon.model.check import ReadinessCheck
 from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.probe.rounds import MAX_AT_ONCE, place_of
 from phalanx.marathon.schedule.readiness import Readiness, Reply, after_reply, port_index

@@ -10,7 +10,8 @@ import structlog
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.story import tell_failed_check, tell_health
 from phalanx.marathon.engine.updates import record_health_kill
-from phalanx.marathon.model.app import App, HealthCheck
+from phalanx.marathon.model.app import App
+from phalanx.marathon.model.check import HealthCheck
 from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.schedule.health import Probe, Step, after_probe, first_delay
 from phalanx.marathon.schedule.task import check_port

@@ -1,11 +1,13 @@
 """What one instance of an app or a pod takes of an agent."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from phalanx.marathon.model.app import App
-from phalanx.marathon.model.pod import Pod
+from phalanx.marathon.model.pod import Pod, PodResources
 from phalanx.marathon.model.spec import Spec
+from phalanx.marathon.model.volume import PersistentVolume
 
 DYNAMIC = 0
 
@@ -24,11 +26,39 @@ class Demand:
 
 
 def demand_of(spec: Spec) -> Demand:
-    """Return what one instance takes, all its tasks together."""
-    kept = sum(v.persistent.size for v in spec.persistent_volumes if v.persistent is not None)
-    disk = spec.disk + kept
-    amounts = {"cpus": spec.cpus, "mem": spec.mem, "disk": disk, "gpus": spec.gpus}
-    return Demand(thousandths(amounts), host_ports(spec), inner_ports(spec))
+    """Return what one instance takes, all its tasks and its executor together.
+
+    Volumes on disks of their own are left out: each asks for one disk.
+    """
+    scalars: Counter[str] = Counter()
+    parts = [part.resources for part in spec.containers] if isinstance(spec, Pod) else [spec]
+    for amounts in (executor_amounts(spec), *map(task_amounts, parts)):
+        scalars.update(amounts)
+    on_root = sum(kept.size for kept in kept_volumes(spec).values() if kept.type == "root")
+    scalars.update(thousandths({"disk": on_root}))
+    return Demand(dict(scalars), host_ports(spec), inner_ports(spec))
+
+
+def kept_volumes(spec: Spec) -> Mapping[str, PersistentVolume]:
+    """Return the volumes that outlive an instance's tasks by where its sandbox has them."""
+    if isinstance(spec, Pod):
+        return {v.name: v.persistent for v in spec.volumes if v.persistent is not None}
+    volumes = spec.persistent_volumes
+    return {v.container_path: v.persistent for v in volumes if v.persistent is not None}
+
+
+def executor_amounts(spec: Spec) -> Mapping[str, int]:
+    """Return what an instance's executor takes, in thousandths: a pod's, or one of the user's."""
+    extra = spec.executor_resources
+    if extra is None or (isinstance(spec, App) and not spec.has_own_executor):
+        return {}
+    return thousandths({"cpus": extra.cpus, "mem": extra.mem, "disk": extra.disk})
+
+
+def task_amounts(part: App | PodResources) -> Mapping[str, int]:
+    """Return what one task takes, in thousandths."""
+    amounts = {"cpus": part.cpus, "mem": part.mem, "disk": part.disk, "gpus": part.gpus}
+    return thousandths(amounts)
 
 
 def thousandths(amounts: Mapping[str, float]) -> dict[str, int]:

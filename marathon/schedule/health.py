@@ -4,7 +4,8 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from phalanx.marathon.model.app import App, HealthCheck
+from phalanx.marathon.model.app import App
+from phalanx.marathon.model.check import HealthCheck
 from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.model.pod import PodHealthCheck
 from phalanx.marathon.model.spec import Spec
@@ -98,6 +99,14 @@ def first_delay(check: HealthCheck) -> float:
 
 
 def agent_run_check(app: App) -> int | None:
-    """Return the index of the check that the agent runs; None if there is none."""
-    found = (i for i, check in enumerate(app.health_checks) if check.protocol.is_run_by_agent)
-    return next(found, None)
+    """Return the index of the check that the agent runs; None if there is none.
+
+    An agent runs one check of a task: the first. What it says goes for the others, too.
+    """
+    return next(iter(agent_run_checks(app)), None)
+
+
+def agent_run_checks(app: App) -> tuple[int, ...]:
+    """Return the indices of the checks that are the agent's business."""
+    checks = enumerate(app.health_checks)
+    return tuple(index for index, check in checks if check.protocol.is_run_by_agent)

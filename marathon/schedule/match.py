@@ -2,26 +2,26 @@
 
 import enum
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from itertools import groupby
 from random import Random
 
 import msgspec
 
-from phalanx.marathon.model.app import App
 from phalanx.marathon.model.instance import Instance, Reservation
 from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.constraint import HOSTNAME, REGION, ZONE, Attributes, is_met
-from phalanx.marathon.schedule.demand import Demand, demand_of
-from phalanx.marathon.schedule.pod_task import pod_launch
+from phalanx.marathon.schedule.demand import demand_of, executor_amounts, task_amounts
+from phalanx.marathon.schedule.pod_task import Take, pod_launch
 from phalanx.marathon.schedule.port import PortPlan, planned_ports
-from phalanx.marathon.schedule.residency import Circumstances, holds, kept_for
+from phalanx.marathon.schedule.residency import Circumstances, disks_for, divided, holds, kept_for
 from phalanx.marathon.schedule.stock import Stock
 from phalanx.marathon.schedule.task import task_info
-from phalanx.mesos.v1.mesos import ExecutorInfo, Offer, Operation, TaskInfo
+from phalanx.mesos.resources import Resources
+from phalanx.mesos.v1.mesos import ExecutorInfo, Offer, Operation, Resource, TaskInfo
 
 
 class Reason(enum.StrEnum):
@@ -135,8 +135,9 @@ class _Search:
         self._spec = spec
         self._demand = demand_of(spec)
         # What is reserved for one instance must be nobody's before.
-        is_resident = isinstance(spec, App) and spec.is_resident
-        self._roles = ("*",) if is_resident else spec.accepted_resource_roles or ("*", spec.role)
+        self._is_resident = spec.is_resident
+        accepted = spec.accepted_resource_roles or ("*", spec.role)
+        self._roles = ("*",) if self._is_resident else accepted
         self._stocks = stocks
         self._rng = rng
         self._circumstances = circumstances
@@ -170,12 +171,33 @@ class _Search:
 
     def _placement(self, instance: Instance, stock: Stock, ports: PortPlan) -> Placement:
         spec = self._spec
-        if isinstance(spec, App) and spec.is_resident:
+        if self._is_resident:
             operations, reservation = kept_for(spec, instance, stock, self._circumstances)
             return Placement(
                 instance, stock.offer, (), None, ports, stock.attributes, operations, reservation
             )
-        return _placement(spec, self._demand, instance, stock, ports, self._roles)
+        return _placement(spec, instance, stock, ports, self._taking(stock))
+
+    def _taking(self, stock: Stock) -> Take:
+        """Return what takes amounts and ports away from an offer, as messages."""
+
+        def take(scalars: Mapping[str, int], ports: Iterable[int]) -> tuple[Resource, ...]:
+            return stock.take(scalars, ports, self._roles).messages(role=stock.role)
+
+        return take
+
+    def _taking_kept(self, stock: Stock, kept: Resources) -> Take:
+        """Return the same for *kept*: the volumes go to who takes first, ports are the offer's."""
+        volumes, left = kept.volumes, kept - kept.volumes
+
+        def take(scalars: Mapping[str, int], ports: Iterable[int]) -> tuple[Resource, ...]:
+            nonlocal volumes, left
+            part, left = divided(left, scalars)
+            taken = volumes + part + stock.take({}, ports, self._roles)
+            volumes = Resources()
+            return taken.messages(role=stock.role)
+
+        return take
 
     def _resumed(self, instance: Instance, reservation: Reservation) -> Placement | None:
         """Return an instance's task on the resources that are kept for it."""
@@ -192,18 +214,11 @@ class _Search:
                 reason = Rejection(self._spec.id, offer, Reason.PORTS)
                 self.rejections[offer.id.value] = reason
                 continue
-            assert isinstance(self._spec, App)  # pods keep nothing
-            resources = kept + stock.take({}, ports.taken, self._roles)
             del stock.kept[instance.id]
-            task = task_info(
-                self._spec,
-                task_id=instance.task_id,
-                offer=offer,
-                resources=resources.messages(role=stock.role),
-                ports=ports,
-            )
+            take = self._taking_kept(stock, kept)
+            found = _placement(self._spec, instance, stock, ports, take)
             made = msgspec.structs.replace(reservation, is_made=True)
-            return Placement(instance, offer, (task,), None, ports, stock.attributes, (), made)
+            return replace(found, reservation=made)
         return None
 
     def _rank(self, index: int) -> tuple[int, int, int]:
@@ -228,6 +243,8 @@ class _Search:
         ports = planned_ports(wanted, inner, stock.ports(self._roles), self._rng)
         if ports is None:
             return Reason.PORTS
+        if self._is_resident and disks_for(spec, stock, self._roles) is None:
+            return Reason.DISK
         if stock.has_gpus and not spec.gpus and spec.labels.get(GPU_LABEL) != "unrestricted":
             return Reason.SCARCE
         return ports
@@ -250,23 +267,20 @@ def _is_in_maintenance(offer: Offer, now: float) -> bool:
 
 
 def _placement(
-    spec: Spec,
-    demand: Demand,
-    instance: Instance,
-    stock: Stock,
-    ports: PortPlan,
-    roles: Sequence[str],
+    spec: Spec, instance: Instance, stock: Stock, ports: PortPlan, take: Take
 ) -> Placement:
-    offer, role = stock.offer, stock.role
+    offer = stock.offer
     if isinstance(spec, Pod):
-        executor, tasks = pod_launch(
-            spec,
-            instance,
-            offer=offer,
-            ports=ports,
-            take=lambda scalars, own: stock.take(scalars, own, roles).messages(role=role),
-        )
+        executor, tasks = pod_launch(spec, instance, offer=offer, ports=ports, take=take)
         return Placement(instance, offer, tasks, executor, ports, stock.attributes)
-    resources = stock.take(demand.scalars, ports.taken, roles).messages(role=role)
-    task = task_info(spec, task_id=instance.task_id, offer=offer, resources=resources, ports=ports)
+    resources = take(task_amounts(spec), ports.taken)
+    extra = executor_amounts(spec)
+    task = task_info(
+        spec,
+        task_id=instance.task_id,
+        offer=offer,
+        resources=resources,
+        ports=ports,
+        executor_resources=take(extra, ()) if extra else (),
+    )
     return Placement(instance, offer, (task,), None, ports, stock.attributes)

@@ -12,6 +12,8 @@ from phalanx.marathon.model.app import App, VersionInfo, is_same_config
 from phalanx.marathon.model.deployment import Action, ActionKind, Change, Deployment, GroupChange
 from phalanx.marathon.model.group import Group, Root
 from phalanx.marathon.model.path import groups_above, top_of
+from phalanx.marathon.model.spec import Spec
+from phalanx.marathon.schedule.residency import reserved_of
 
 Apps = Mapping[str, App]
 
@@ -33,6 +35,7 @@ def planned(
         if ((old := before.apps.get(app_id)) is not app and old != app) or app_id in restart
     ]
     _refuse_clashes(before, edited, touched)
+    _refuse_second_use(edited.apps, touched)
     taken: set[int] = set()
     if not all(all(service_ports(edited.apps[app_id])) for app_id in touched):
         taken.update(p for root in (before, edited) for a in root.apps.values() for p in _ports(a))
@@ -42,7 +45,7 @@ def planned(
         app = edited.apps[app_id]
         app = _with_role(app, edited.groups) if old is None else app
         ported = with_service_ports(app, before=old, free=free)
-        _refuse_resident_change(old, ported)
+        refuse_resident_change(old, ported)
         taken.update(service_ports(ported))
         apps[app_id] = stamped(old, ported, version, restart=app_id in restart)
     changed = changes(before.apps, apps)
@@ -56,22 +59,26 @@ def planned(
     )
 
 
-def _refuse_resident_change(old: App | None, new: App) -> None:
+def refuse_resident_change(old: Spec | None, new: Spec) -> None:
     """Raise InvalidError for a change of what instances with volumes have reserved."""
     if old is None or not old.is_resident:
         return
-    if _reserved(old) != _reserved(new):
+    if reserved_of(old) != reserved_of(new):
         words = "resources, role, host ports and persistent volumes of it must stay as they are"
         raise InvalidError(f"{new.id}: {words}, since its instances have them reserved")
 
 
-def _reserved(app: App) -> tuple[object, ...]:
-    ports = tuple(definition.port for definition in app.port_definitions or ())
-    return (
-        *(app.cpus, app.mem, app.disk, app.gpus, app.persistent_volumes, app.role),
-        *(app.require_ports, ports if app.require_ports else None),
-        tuple(mapping.host_port for mapping in app.mappings),
-    )
+def _refuse_second_use(apps: Apps, touched: Collection[str]) -> None:
+    """Raise InvalidError for an external volume that two apps want and that is not shared."""
+    if not any(apps[app_id].external_volumes for app_id in touched):
+        return
+    users: dict[tuple[str, str], str] = {}
+    for app in apps.values():
+        for volume in app.external_volumes:
+            other = users.setdefault((volume.provider, volume.name), app.id)
+            if not volume.shared and other != app.id and {other, app.id} & {*touched}:
+                words = f"Requested volume {volume.name} is already in use by {other}"
+                raise InvalidError(f"{app.id}: {words}")
 
 
 def _ports(app: App) -> Iterator[int]:

@@ -16,6 +16,7 @@ from phalanx.marathon.model.deployment import (
 from phalanx.marathon.model.group import Group, Root
 from phalanx.marathon.model.path import groups_above
 from phalanx.marathon.model.pod import Pod, is_same_pod
+from phalanx.marathon.schedule.planning import refuse_resident_change
 
 Pods = Mapping[str, Pod]
 PodEdit = Callable[[Pods], Pods]
@@ -27,8 +28,8 @@ def with_pods(
     """Return *deployment* with what turns the pods *before* into *edited* beside it.
 
     *root* is what is defined before the deployment. Pods in *restart* get new
-    instances even if nothing differs. Raises ConflictError where a pod and an
-    app or a group would share an id.
+    instances even if nothing differs. Raises ConflictError where a pod and an app or a
+    group would share an id, InvalidError for a change of what instances have reserved.
     """
     if not before and not edited:
         return deployment
@@ -38,6 +39,9 @@ def with_pods(
         if (old := before.get(pod_id))
         != (new := _stamped(old, edited.get(pod_id), deployment.version, pod_id in restart))
     )
+    for change in changed:
+        if change.after is not None:
+            refuse_resident_change(change.before, change.after)
     _refuse_clashes(deployment, root, edited)
     if not changed:
         return deployment

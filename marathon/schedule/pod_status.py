@@ -13,8 +13,8 @@ from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.status import (
     Outcome,
     addresses_in,
+    after_end,
     forgets_unreachable,
-    next_incarnation,
     state_of,
 )
 from phalanx.mesos.v1.mesos import TERMINAL, TaskState, TaskStatus
@@ -35,13 +35,15 @@ def after_member_update(
     if launched is None:
         return Outcome(instance, ended=False)
     if state is TaskState.TASK_UNREACHABLE and (forgets_unreachable(pod) or not instance.is_wanted):
-        return _over(instance, now)
+        return _over(pod, instance, now)
+    if state is TaskState.TASK_GONE_BY_OPERATOR:  # and so are the volumes on that agent
+        instance = msgspec.structs.replace(instance, reservation=None)
     members = tuple(
         _updated(member, status, state, now) if member.name == container else member
         for member in launched.members
     )
     if all(member.state in ENDED for member in members):
-        return _over(instance, now)
+        return _over(pod, instance, now)
     has_failed = any(_has_failed(member) for member in members)
     condition = _condition(members)
     return Outcome(
@@ -61,8 +63,8 @@ def living(launched: Launched) -> Collection[str]:
     return [member.name for member in launched.members if member.state not in ENDED]
 
 
-def _over(instance: Instance, now: float) -> Outcome:
-    return Outcome(next_incarnation(instance, now) if instance.is_wanted else None, ended=True)
+def _over(pod: Spec | None, instance: Instance, now: float) -> Outcome:
+    return Outcome(after_end(pod, instance, now), ended=True)
 
 
 def _has_failed(member: Member) -> bool:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from phalanx.marathon.model.app import EnvSecret, ExecCommand, Network, NetworkMode
+from phalanx.marathon.model.app import EnvSecret
 from phalanx.marathon.model.instance import Instance
+from phalanx.marathon.model.network import Network, NetworkMode
 from phalanx.marathon.model.path import hostname_form
 from phalanx.marathon.model.pod import (
     Pod,
@@ -15,17 +16,28 @@ from phalanx.marathon.model.pod import (
     PodVolume,
     VolumeMount,
 )
-from phalanx.marathon.schedule.demand import thousandths
-from phalanx.marathon.schedule.port import PortPlan
-from phalanx.marathon.schedule.task import (
-    BRIDGE,
+from phalanx.marathon.schedule.demand import executor_amounts, task_amounts
+from phalanx.marathon.schedule.message import (
+    Connection,
+    Request,
+    Target,
+    check_message,
+    command_of,
+    health_message,
+    image_of,
     labels_of,
     limits_of,
     linux_of,
     policy_of,
     port_message,
+    scoped_ports,
     secret_of,
+    secret_volume,
+    uris_of,
+    variables_of,
 )
+from phalanx.marathon.schedule.port import PortPlan
+from phalanx.marathon.schedule.task import BRIDGE
 from phalanx.mesos.v1 import mesos
 
 Take = Callable[[Mapping[str, int], Iterable[int]], tuple[mesos.Resource, ...]]
@@ -55,14 +67,12 @@ def pod_launch(
     *take* takes thousandths of scalars, and ports, away from the offer.
     """
     bound = _Bound(pod, ports)
-    extra = pod.executor_resources
-    own = {"cpus": extra.cpus, "mem": extra.mem, "disk": extra.disk}
     executor = mesos.ExecutorInfo(
         type="DEFAULT",
         executor_id=mesos.ExecutorID(value=instance.executor_id),
         framework_id=offer.framework_id,
         name=hostname_form(pod.id),
-        resources=take(thousandths(own), ()),
+        resources=take(executor_amounts(pod), ()),
         container=_shared(pod, bound),
         labels=labels_of(pod.labels),
     )
@@ -80,13 +90,6 @@ def _task(
     bound: _Bound,
     take: Take,
 ) -> mesos.TaskInfo:
-    resources = container.resources
-    amounts = {
-        "cpus": resources.cpus,
-        "mem": resources.mem,
-        "disk": resources.disk,
-        "gpus": resources.gpus,
-    }
     taken = [port for e in container.endpoints if (port := bound.host[e.name]) is not None]
     task_id = instance.member_id(container.name)
     lifecycle = container.lifecycle
@@ -94,7 +97,7 @@ def _task(
         name=container.name,
         task_id=mesos.TaskID(value=task_id),
         agent_id=offer.agent_id,
-        resources=take(thousandths(amounts), taken),
+        resources=take(task_amounts(container.resources), taken),
         command=_command(pod, container, _environment(pod, container, instance, offer, bound)),
         container=_container(pod, container),
         health_check=_health_check(container.health_check, bound),
@@ -146,22 +149,7 @@ def _environment(
 def _command(
     pod: Pod, container: PodContainer, environment: Mapping[str, str | EnvSecret]
 ) -> mesos.CommandInfo:
-    variables = tuple(
-        mesos.Variable(name=name, type="SECRET", secret=secret_of(pod.secrets, value.secret))
-        if isinstance(value, EnvSecret)
-        else mesos.Variable(name=name, value=value)
-        for name, value in environment.items()
-    )
-    uris = tuple(
-        mesos.URI(
-            value=artifact.uri,
-            executable=artifact.executable,
-            extract=artifact.extract,
-            cache=artifact.cache,
-            output_file=artifact.dest_path,
-        )
-        for artifact in container.artifacts
-    )
+    variables = tuple(variables_of(environment, pod.secrets))
     given = None if container.exec is None else container.exec.command
     argv = () if given is None else given.argv
     keeps_entrypoint = (
@@ -173,7 +161,7 @@ def _command(
     if argv and not keeps_entrypoint:
         value = argv[0]
     return mesos.CommandInfo(
-        uris=uris,
+        uris=uris_of(container.artifacts),
         environment=mesos.Environment(variables=variables),
         shell=given is not None and given.shell is not None,
         value=value,
@@ -194,9 +182,13 @@ def _container(pod: Pod, container: PodContainer) -> mesos.ContainerInfo | None:
         return None
     info = None
     if image is not None:
-        docker = mesos.DockerImage(name=image.id)
         info = mesos.MesosInfo(
-            image=mesos.Image(type="DOCKER", docker=docker, cached=not image.force_pull)
+            image=image_of(
+                image.id,
+                is_cached=not image.force_pull,
+                pull=image.pull_config,
+                secrets=pod.secrets,
+            )
         )
     return mesos.ContainerInfo(
         type="MESOS",
@@ -208,15 +200,17 @@ def _container(pod: Pod, container: PodContainer) -> mesos.ContainerInfo | None:
 
 
 def _mount(pod: Pod, volume: PodVolume, mount: VolumeMount) -> mesos.Volume:
-    """Return where a container sees a volume: one of the pod's own lies in the pod's sandbox."""
+    """Return where a container sees a volume of its pod.
+
+    One of the pod's own lies in the pod's sandbox, and so does one that outlives the pod.
+    """
     mode = "RO" if mount.read_only else "RW"
     if volume.host is not None:
         return mesos.Volume(mode=mode, container_path=mount.mount_path, host_path=volume.host)
     if volume.secret is not None:
-        source = mesos.VolumeSource(type="SECRET", secret=secret_of(pod.secrets, volume.secret))
-    else:
-        path = mesos.SandboxPath(type="PARENT", path=volume.name)
-        source = mesos.VolumeSource(type="SANDBOX_PATH", sandbox_path=path)
+        return secret_volume(mount.mount_path, mode, secret_of(pod.secrets, volume.secret))
+    path = mesos.SandboxPath(type="PARENT", path=volume.name)
+    source = mesos.VolumeSource(type="SANDBOX_PATH", sandbox_path=path)
     return mesos.Volume(mode=mode, container_path=mount.mount_path, source=source)
 
 
@@ -243,77 +237,38 @@ def _network(pod: Pod, network: Network, bound: _Bound) -> mesos.NetworkInfo:
 
 
 def _discovered(pod: Pod, endpoints: Sequence[PodEndpoint], bound: _Bound) -> Iterator[mesos.Port]:
-    names = tuple(network.name for network in pod.networks if network.name)
     for endpoint in endpoints:
         host, inner = bound.host[endpoint.name], bound.inner[endpoint.name]
-        for protocol in endpoint.protocol:
-            if pod.is_on_host_network:
+        if pod.is_on_host_network:
+            for protocol in endpoint.protocol:
                 yield port_message(inner, endpoint.name, protocol, endpoint.labels)
-            elif host is not None:
-                labels = {**endpoint.labels, "network-scope": "host"}
-                yield port_message(host, endpoint.name, protocol, labels)
-            else:
-                for network in endpoint.network_names or names:
-                    scope = {"network-scope": "container", "network-name": network}
-                    labels = {**endpoint.labels, **scope}
-                    yield port_message(inner, endpoint.name, protocol, labels)
+            continue
+        yield from scoped_ports(
+            endpoint.name,
+            endpoint.protocol,
+            endpoint.labels,
+            host=host,
+            inner=inner,
+            networks=endpoint.network_names or pod.network_names,
+        )
 
 
 # Checks
 
 
-def _told(command: ExecCommand) -> mesos.CommandInfo:
-    if command.shell is not None:
-        return mesos.CommandInfo(value=command.shell)
-    return mesos.CommandInfo(shell=False, value=command.argv[0], arguments=command.argv)
-
-
 def _health_check(check: PodHealthCheck | None, bound: _Bound) -> mesos.HealthCheck | None:
-    if check is None:
-        return None
-    kinds = mesos.HealthCheckType
-    command, http, tcp, kind = None, None, None, kinds.TCP
-    if check.exec is not None:
-        kind, command = kinds.COMMAND, _told(check.exec.command)
-    elif check.http is not None:
-        kind = kinds.HTTP
-        http = mesos.CheckHttp(
-            scheme=check.http.scheme.lower(),
-            port=bound.inner[check.http.endpoint],
-            path=check.http.path or "/",
-        )
-    elif check.tcp is not None:
-        tcp = mesos.CheckTcp(port=bound.inner[check.tcp.endpoint])
-    return mesos.HealthCheck(
-        delay_seconds=check.delay_seconds,
-        interval_seconds=check.interval_seconds,
-        timeout_seconds=check.timeout_seconds,
-        consecutive_failures=check.max_consecutive_failures,
-        grace_period_seconds=check.grace_period_seconds,
-        type=kind,
-        command=command,
-        http=http,
-        tcp=tcp,
-    )
+    return None if check is None else health_message(check, _target(check, bound))
 
 
 def _check(check: PodCheck | None, bound: _Bound) -> mesos.CheckInfo | None:
-    if check is None:
-        return None
-    command, http, tcp = None, None, None
+    return None if check is None else check_message(check, _target(check, bound))
+
+
+def _target(check: PodHealthCheck | PodCheck, bound: _Bound) -> Target:
     if check.exec is not None:
-        command = mesos.CheckInfoCommand(command=_told(check.exec.command))
-    elif check.http is not None:
-        path = check.http.path or "/"
-        http = mesos.CheckInfoHttp(port=bound.inner[check.http.endpoint], path=path)
-    elif check.tcp is not None:
-        tcp = mesos.CheckInfoTcp(port=bound.inner[check.tcp.endpoint])
-    return mesos.CheckInfo(
-        type="COMMAND" if command else "HTTP" if http else "TCP",
-        command=command,
-        http=http,
-        tcp=tcp,
-        delay_seconds=check.delay_seconds,
-        interval_seconds=check.interval_seconds,
-        timeout_seconds=check.timeout_seconds,
-    )
+        return command_of(check.exec.command)
+    if check.http is not None:
+        port = bound.inner[check.http.endpoint]
+        return Request(port, check.http.path, check.http.scheme.lower())
+    assert check.tcp is not None  # the definition has one of the three
+    return Connection(bound.inner[check.tcp.endpoint])

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from phalanx.marathon.model.app import App, PortDefinition, PortMapping, ReadinessCheck
+from phalanx.marathon.model.app import App
+from phalanx.marathon.model.check import ReadinessCheck
+from phalanx.marathon.model.network import PortDefinition, PortMapping
 
 FAILED_STATUS = 504  # stands for a request that got no answer
 

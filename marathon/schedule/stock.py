@@ -25,7 +25,7 @@ class Stock:
     """An offer; ``take`` makes it smaller.
 
     ``kept`` has the resources that are reserved for an instance with volumes, by the instance's
-    id; they are nobody else's. Disks with a source of their own are left aside.
+    id; they are nobody else's. Disks with a source of their own are for volumes alone.
     """
 
     def __init__(self, offer: Offer) -> None:
@@ -35,6 +35,7 @@ class Stock:
         self.attributes = attributes_of(offer.hostname, offer.attributes, offer.domain)
         self.kept: dict[str, Resources] = {}
         self.has_gpus = False
+        self._disks: dict[Kind, int] = {}
         self._pools: dict[Reservations, _Pool] = {}
         plain = (r for r in offer.resources if r.type in (ValueType.SCALAR, ValueType.RANGES))
         for kind, amount in Resources.of(plain).items():
@@ -45,7 +46,11 @@ class Stock:
         if owner is not None:
             self.kept[owner] = self.kept.get(owner, Resources()) + Resources({kind: amount})
             return
-        if kind.is_revocable or kind.is_shared or kind.volume or kind.source:
+        if kind.is_revocable or kind.is_shared or kind.volume:
+            return
+        if kind.source is not None:
+            if isinstance(amount, int):
+                self._disks[kind] = self._disks.get(kind, 0) + amount
             return
         pool = self._pools.setdefault(kind.reservations, _Pool(kind.reservations))
         if isinstance(amount, int):
@@ -61,6 +66,15 @@ class Stock:
     def ports(self, roles: Sequence[str]) -> list[Span]:
         """Return the ports that are left for *roles*."""
         return [span for pool in self._open(roles) for span in pool.ports]
+
+    def disks(self, roles: Sequence[str]) -> dict[Kind, int]:
+        """Return the thousandths that are left of each disk of its own for *roles*."""
+        return {kind: amount for kind, amount in self._disks.items() if kind.role in roles}
+
+    def take_disk(self, kind: Kind, amount: int) -> Resources:
+        """Take so much of a disk away, and return it as what it is."""
+        self._disks[kind] -= amount
+        return Resources({kind: amount})
 
     def left(self, name: str) -> int:
         """Return the thousandths of a scalar that are left."""

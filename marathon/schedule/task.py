@@ -1,30 +1,39 @@
 """The TaskInfo of an instance (reference marathon §1.8, §4.1)."""
 
-import math
+import shlex
 from collections.abc import Iterator, Mapping
 
-from phalanx.marathon.model.app import (
-    App,
-    Container,
-    EnvSecret,
-    HealthCheck,
-    HealthProtocol,
-    HttpCheck,
-    LinuxSettings,
-    NetworkMode,
-    PortMapping,
-    ResourceLimits,
-    SecretSource,
-    TcpCheck,
-    Volume,
-)
+from phalanx.marathon.model.app import App, Container
+from phalanx.marathon.model.check import HealthCheck, HealthProtocol, HttpCheck, TcpCheck
+from phalanx.marathon.model.network import NetworkMode, PortMapping
 from phalanx.marathon.model.path import hostname_form
+from phalanx.marathon.model.volume import ExternalVolume, Volume
 from phalanx.marathon.schedule.environment import task_environment
 from phalanx.marathon.schedule.health import agent_run_check
+from phalanx.marathon.schedule.message import (
+    Connection,
+    Request,
+    check_message,
+    command_of,
+    health_message,
+    image_of,
+    labels_of,
+    limits_of,
+    linux_of,
+    policy_of,
+    port_message,
+    scoped_ports,
+    secret_of,
+    secret_volume,
+    uris_of,
+    variables_of,
+)
 from phalanx.marathon.schedule.port import PortPlan
 from phalanx.mesos.v1 import mesos
 
 BRIDGE = "mesos-bridge"
+DRIVER_OPTION = "dvdi/driver"
+_OPTION_PREFIX = "dvdi/"
 _DOCKER_NETWORKS: Mapping[NetworkMode, str] = {
     NetworkMode.HOST: "HOST",
     NetworkMode.BRIDGE: "BRIDGE",
@@ -39,16 +48,34 @@ def task_info(
     offer: mesos.Offer,
     resources: tuple[mesos.Resource, ...],
     ports: PortPlan,
+    executor_resources: tuple[mesos.Resource, ...] = (),
 ) -> mesos.TaskInfo:
-    """Build the task of one instance on the agent of *offer*."""
+    """Build the task of one instance on the agent of *offer*.
+
+    An app with an executor of its own gives it the command and the container;
+    *executor_resources* are what the executor itself takes.
+    """
     environment = task_environment(app, task_id=task_id, hostname=offer.hostname, ports=ports)
+    command, container = _command(app, environment), _container(app, ports, task_id)
+    executor = None
+    if app.has_own_executor:
+        executor = mesos.ExecutorInfo(
+            type="CUSTOM",
+            executor_id=mesos.ExecutorID(value=f"marathon-{task_id}"),
+            framework_id=offer.framework_id,
+            name=hostname_form(app.id),
+            command=command,
+            container=container,
+            resources=executor_resources,
+        )
     return mesos.TaskInfo(
         name=hostname_form(app.id),
         task_id=mesos.TaskID(value=task_id),
         agent_id=offer.agent_id,
         resources=resources,
-        command=_command(app, environment),
-        container=_container(app, ports, task_id),
+        executor=executor,
+        command=command if executor is None else None,
+        container=container if executor is None else None,
         health_check=_health_check(app, ports),
         check=_check(app, ports),
         limits=limits_of(app.resource_limits),
@@ -67,58 +94,30 @@ def kill_policy(app: App) -> mesos.KillPolicy | None:
     return policy_of(app.task_kill_grace_period_seconds)
 
 
-def policy_of(grace: float | None) -> mesos.KillPolicy | None:
-    """Return the policy of a grace in seconds; None for the agent's default."""
-    if grace is None:
-        return None
-    return mesos.KillPolicy(grace_period=mesos.DurationInfo(nanoseconds=round(grace * 1e9)))
-
-
 def _command(app: App, environment: Mapping[str, str]) -> mesos.CommandInfo:
-    plain = (mesos.Variable(name=k, value=v) for k, v in environment.items())
-    secret = (
-        mesos.Variable(name=name, type="SECRET", secret=secret_of(app.secrets, value.secret))
-        for name, value in app.env.items()
-        if isinstance(value, EnvSecret)
-    )
-    uris = tuple(
-        mesos.URI(
-            value=fetch.uri,
-            executable=fetch.executable,
-            extract=fetch.extract,
-            cache=fetch.cache,
-            output_file=fetch.dest_path,
-        )
-        for fetch in app.fetch
-    )
+    secret = {name: value for name, value in app.env.items() if not isinstance(value, str)}
+    variables = tuple(variables_of({**environment, **secret}, app.secrets))
     has_image = app.container is not None and app.container.docker is not None
-    value = app.cmd if app.cmd is not None else (None if has_image else app.args[0])
+    is_shell, value, arguments = app.cmd is not None, app.cmd, app.args
+    if app.has_own_executor:
+        is_shell, value, arguments = True, _executor_line(app), ()
+    elif value is None and not has_image:
+        value = app.args[0]
     return mesos.CommandInfo(
-        uris=uris,
-        environment=mesos.Environment(variables=(*plain, *secret)),
-        shell=app.cmd is not None,
+        uris=uris_of(app.fetch),
+        environment=mesos.Environment(variables=variables),
+        shell=is_shell,
         value=value,
-        arguments=app.args,
+        arguments=arguments,
         user=app.user,
     )
 
 
-def secret_of(secrets: Mapping[str, SecretSource], name: str) -> mesos.Secret:
-    """Return the secret that a definition calls *name*."""
-    source = secrets[name].source
-    return mesos.Secret(type="REFERENCE", reference=mesos.SecretReference(name=source))
-
-
-def limits_of(asked: ResourceLimits | None) -> dict[str, mesos.Scalar]:
-    """Return limits as a task has them."""
-    if asked is None:
-        return {}
-    pairs = {"cpus": asked.cpus, "mem": asked.mem}
-    return {
-        name: mesos.Scalar(value=math.inf if isinstance(value, str) else value)
-        for name, value in pairs.items()
-        if value is not None
-    }
+def _executor_line(app: App) -> str:
+    """Return the line that starts an app's own executor, with the app's command behind it."""
+    path = shlex.quote(app.executor)
+    words = app.cmd if app.cmd is not None else " ".join(app.args)
+    return f"chmod ug+rx {path} && exec {path} {words}".rstrip()
 
 
 def _container(app: App, ports: PortPlan, task_id: str) -> mesos.ContainerInfo | None:
@@ -134,7 +133,7 @@ def _container(app: App, ports: PortPlan, task_id: str) -> mesos.ContainerInfo |
     return mesos.ContainerInfo(
         type="DOCKER" if is_docker else "MESOS",
         docker=_docker(app, container, ports, task_id) if is_docker else None,
-        mesos=None if is_docker else mesos.MesosInfo(image=_image(container)),
+        mesos=None if is_docker else mesos.MesosInfo(image=_image(app, container)),
         # A persistent volume comes with its resource.
         volumes=tuple(_volume(app, v) for v in container.volumes if v.persistent is None),
         network_infos=tuple(_network_infos(app, ports)),
@@ -143,14 +142,15 @@ def _container(app: App, ports: PortPlan, task_id: str) -> mesos.ContainerInfo |
     )
 
 
-def _image(container: Container) -> mesos.Image | None:
+def _image(app: App, container: Container) -> mesos.Image | None:
     image = container.docker
     if image is None:
         return None
-    return mesos.Image(
-        type="DOCKER",
-        docker=mesos.DockerImage(name=image.image),
-        cached=not image.force_pull_image,
+    return image_of(
+        image.image,
+        is_cached=not image.force_pull_image,
+        pull=image.pull_config,
+        secrets=app.secrets,
     )
 
 
@@ -171,9 +171,10 @@ def _docker(app: App, container: Container, ports: PortPlan, task_id: str) -> me
 
 
 def _volume(app: App, volume: Volume) -> mesos.Volume:
-    source = None
     if volume.secret is not None:
-        source = mesos.VolumeSource(type="SECRET", secret=secret_of(app.secrets, volume.secret))
+        secret = secret_of(app.secrets, volume.secret)
+        return secret_volume(volume.container_path, volume.mode, secret)
+    source = None if volume.external is None else _external(volume.external)
     return mesos.Volume(
         mode=volume.mode,
         container_path=volume.container_path,
@@ -182,17 +183,23 @@ def _volume(app: App, volume: Volume) -> mesos.Volume:
     )
 
 
-def linux_of(settings: LinuxSettings | None) -> mesos.LinuxInfo | None:
-    """Return Linux settings as messages have them."""
-    if settings is None:
-        return None
-    seccomp, ipc = settings.seccomp, settings.ipc_info
-    return mesos.LinuxInfo(
-        seccomp=None
-        if seccomp is None
-        else mesos.SeccompInfo(profile_name=seccomp.profile_name, unconfined=seccomp.unconfined),
-        ipc_mode=None if ipc is None else ipc.mode,
-        shm_size=None if ipc is None else ipc.shm_size,
+def _external(volume: ExternalVolume) -> mesos.VolumeSource:
+    """Return a volume of a Docker volume driver; its options go to the driver."""
+    options = {
+        key.removeprefix(_OPTION_PREFIX): value
+        for key, value in volume.options.items()
+        if key.startswith(_OPTION_PREFIX) and key != DRIVER_OPTION
+    }
+    if volume.size is not None:
+        options["size"] = str(volume.size)
+    parameters = tuple(mesos.Parameter(key=k, value=v) for k, v in options.items())
+    return mesos.VolumeSource(
+        type="DOCKER_VOLUME",
+        docker_volume=mesos.DockerVolume(
+            driver=volume.options[DRIVER_OPTION],
+            name=volume.name,
+            driver_options=mesos.Parameters(parameter=parameters) if parameters else None,
+        ),
     )
 
 
@@ -227,33 +234,20 @@ def _discovered(app: App, ports: PortPlan) -> Iterator[mesos.Port]:
                 yield port_message(number, definition.name, protocol, definition.labels)
         return
     for mapping, host, told in zip(app.mappings, ports.host, ports.told, strict=True):
-        for protocol in mapping.protocol.each:
-            if host is not None:
-                labels = {**mapping.labels, "network-scope": "host"}
-                yield port_message(host, mapping.name, protocol, labels)
-                continue
-            for network in _networks_of(app, mapping):
-                scope = {"network-scope": "container", "network-name": network}
-                yield port_message(told, mapping.name, protocol, {**mapping.labels, **scope})
+        networks = _networks_of(app, mapping)
+        yield from scoped_ports(
+            mapping.name,
+            mapping.protocol.each,
+            mapping.labels,
+            host=host,
+            inner=told,
+            networks=networks,
+        )
 
 
 def _networks_of(app: App, mapping: PortMapping) -> tuple[str, ...]:
-    names = tuple(network.name for network in app.networks if network.name)
+    names = app.network_names
     return tuple(name for name in names if name in mapping.network_names) or names
-
-
-def port_message(
-    number: int, name: str | None, protocol: str, labels: Mapping[str, str]
-) -> mesos.Port:
-    """Return a port of a DiscoveryInfo."""
-    return mesos.Port(number=number, name=name, protocol=protocol, labels=labels_of(labels))
-
-
-def labels_of(labels: Mapping[str, str]) -> mesos.Labels | None:
-    """Return labels as messages have them; None for none."""
-    if not labels:
-        return None
-    return mesos.Labels(labels=tuple(mesos.Label(key=k, value=v) for k, v in labels.items()))
 
 
 def check_port(
@@ -277,56 +271,24 @@ def _health_check(app: App, ports: PortPlan) -> mesos.HealthCheck | None:
     if index is None:
         return None
     check = app.health_checks[index]
-    kinds = mesos.HealthCheckType
-    command, http, tcp = None, None, None
     if check.command is not None:
-        kind, command = kinds.COMMAND, mesos.CommandInfo(value=check.command.value)
-    elif check.protocol is HealthProtocol.MESOS_TCP:
-        kind = kinds.TCP
-        tcp = mesos.CheckTcp(port=check_port(app, check, ports.host, ports.told))
-    else:
-        kind = kinds.HTTP
-        http = mesos.CheckHttp(
-            scheme="https" if check.protocol is HealthProtocol.MESOS_HTTPS else "http",
-            port=check_port(app, check, ports.host, ports.told),
-            path=check.path or "/",
-        )
-    return mesos.HealthCheck(
-        delay_seconds=check.delay_seconds,
-        interval_seconds=check.interval_seconds,
-        timeout_seconds=check.timeout_seconds,
-        consecutive_failures=check.max_consecutive_failures,
-        grace_period_seconds=check.grace_period_seconds,
-        type=kind,
-        command=command,
-        http=http,
-        tcp=tcp,
-    )
+        given = check.command
+        return health_message(check, mesos.CommandInfo(value=given.value))
+    port = check_port(app, check, ports.host, ports.told)
+    if check.protocol is HealthProtocol.MESOS_TCP:
+        return health_message(check, Connection(port))
+    scheme = "https" if check.protocol is HealthProtocol.MESOS_HTTPS else "http"
+    return health_message(check, Request(port, check.path, scheme))
 
 
 def _check(app: App, ports: PortPlan) -> mesos.CheckInfo | None:
     check = app.check
     if check is None:
         return None
-    command, http, tcp = None, None, None
     if check.exec is not None:
-        given = check.exec.command
-        command = mesos.CheckInfoCommand(
-            command=mesos.CommandInfo(value=given.shell)
-            if given.shell is not None
-            else mesos.CommandInfo(shell=False, value=given.argv[0], arguments=given.argv)
-        )
-    elif check.http is not None:
+        return check_message(check, command_of(check.exec.command))
+    if check.http is not None:
         port = check_port(app, check.http, ports.host, ports.told)
-        http = mesos.CheckInfoHttp(port=port, path=check.http.path or "/")
-    elif check.tcp is not None:
-        tcp = mesos.CheckInfoTcp(port=check_port(app, check.tcp, ports.host, ports.told))
-    return mesos.CheckInfo(
-        type="COMMAND" if command else "HTTP" if http else "TCP",
-        command=command,
-        http=http,
-        tcp=tcp,
-        delay_seconds=check.delay_seconds,
-        interval_seconds=check.interval_seconds,
-        timeout_seconds=check.timeout_seconds,
-    )
+        return check_message(check, Request(port, check.http.path))
+    assert check.tcp is not None  # the definition has one of the three
+    return check_message(check, Connection(check_port(app, check.tcp, ports.host, ports.told)))

@@ -13,7 +13,8 @@ from phalanx.marathon.definition.service_port import (
     service_ports,
     with_service_ports,
 )
-from phalanx.marathon.model.app import App, NetworkMode, is_same_config
+from phalanx.marathon.model.app import App, is_same_config
+from phalanx.marathon.model.network import NetworkMode
 from phalanx.marathon.model.path import absolute, errors_of, hostname_form, parent_of, safe_form
 
 BASE: dict[str, Any] = {"id": "/web", "cmd": "x"}
@@ -243,9 +244,10 @@ def test_rule_is_kept(more: dict[str, Any], path: str, error: str) -> None:
 @pytest.mark.parametrize(
     ("more", "path"),
     [
-        ({"executor": "/bin/x"}, "/executor"),
-        ({"container": {"docker": {"image": "a", "pullConfig": {"secret": "b"}}}},
-         "/container/docker/pullConfig"),
+        ({"container": {"docker": {"image": "a", "credential": {"principal": "b"}}}},
+         "/container/docker/credential"),
+        ({"container": {"volumes": [{"containerPath": "a", "external": {"provider": "csi"}}]}},
+         "/container/volumes(0)/external/provider"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_honoured_is_refused(more: dict[str, Any], path: str) -> None:
@@ -429,7 +431,7 @@ def test_the_old_name_of_the_bridge_is_the_bridge() -> None:
                      id="labelled-host"),
         pytest.param({"labels": {"DCOS_MIGRATION_API_VERSION": "v1"}}, "/labels", id="migration"),
         pytest.param({"container": {"volumes": [{"containerPath": "a", "external": {"size": 1}}]}},
-                     "/container/volumes(0)/external", id="external"),
+                     "/container/volumes(0)/external/options", id="external"),
     ],
 )  # fmt: skip
 def test_more_that_is_refused(more: dict[str, Any], path: str) -> None:

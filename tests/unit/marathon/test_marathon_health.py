@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from phalanx.marathon.definition.parse import parse_app
-from phalanx.marathon.model.app import HealthCheck, HealthProtocol
+from phalanx.marathon.model.check import HealthCheck, HealthProtocol
 from phalanx.marathon.model.instance import Condition, Instance, Launched
 from phalanx.marathon.probe.client import Prober
 from phalanx.marathon.probe.rounds import where

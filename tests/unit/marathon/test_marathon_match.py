@@ -388,6 +388,14 @@ def test_agents_check_is_put_into_the_task(check: dict[str, Any], expected: dict
     assert found == {**times, **expected}
 
 
+def test_agents_check_without_limit_never_kills() -> None:
+    check = {"protocol": "COMMAND", "command": {"value": "true"}, "maxConsecutiveFailures": 0}
+
+    found = wire(app_of(healthChecks=[check]))["health_check"]
+
+    assert found["consecutive_failures"] == 2**32 - 1
+
+
 def test_marathons_own_check_stays_out_of_the_task() -> None:
     assert "health_check" not in wire(app_of(healthChecks=[{}]))
 

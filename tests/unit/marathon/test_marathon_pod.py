@@ -169,6 +169,14 @@ async def test_pod_is_launched_as_one_group(marathon: Marathon, master: FakeMast
     assert [r.scalar for r in executor.resources] == [mesos.Scalar(value=v) for v in (0.1, 32, 10)]
 
 
+async def test_pods_check_without_limit_never_kills(marathon: Marathon, master: FakeMaster) -> None:
+    check = {"tcp": {"endpoint": "web-1"}, "maxConsecutiveFailures": 0}
+
+    [front, _] = await running_pod(marathon, master, container(healthCheck=check))
+
+    assert front.health_check.consecutive_failures == 2**32 - 1
+
+
 async def test_pod_is_stable_once_every_container_runs_and_is_healthy(
     marathon: Marathon, master: FakeMaster
 ) -> None:
