@@ -54,11 +54,11 @@ def measure() -> Sequence[Figure]:
         memory, peak = _bytes_of(pid, "VmRSS") / MEBIBYTE, _bytes_of(pid, "VmHWM") / MEBIBYTE
         began = time.monotonic()
         leading.close()  # with SIGKILL
-        killed = _seconds_to_service(there, began)
+        killed = _seconds_to_service(there, began, APPS - 1)
         last, _ = stack.enter_context(marathon(place / "third", masters, *shared))
         began = time.monotonic()
         os.kill(next_pid, signal.SIGSTOP)
-        hung = _seconds_to_service(last, began)
+        hung = _seconds_to_service(last, began, APPS - 2)
     most = Bound.OURS_AT_MOST
     return [
         Figure(f"{APPS:,} apps of {EACH} instances to running", "s", deployed, most, 300.0),
@@ -77,25 +77,24 @@ def measure() -> Sequence[Figure]:
     ]
 
 
-def _seconds_to_service(port: int, began: float) -> float:
-    if not wait_until(lambda: _is_in_service(port), seconds=FAILOVER_SECONDS):
+def _seconds_to_service(port: int, began: float, app: int) -> float:
+    if not wait_until(lambda: _is_in_service(port, app), seconds=FAILOVER_SECONDS):
         raise SystemExit("nobody took over")
     return time.monotonic() - began
 
 
-def _is_in_service(port: int) -> bool:
-    """Tell whether a Marathon leads, knows the last app's tasks, and takes orders."""
+def _is_in_service(port: int, app: int) -> bool:
+    """Tell whether a Marathon leads, knows one app's tasks, and takes orders for it."""
     try:
         with urlopen(f"http://{HOST}:{port}/v2/leader", timeout=1.0) as answer:
             if f":{port}".encode() not in answer.read():
                 return False
     except (URLError, OSError):
         return False
-    client = Client(port)
-    status, answer = client.ask("GET", f"/v2/apps/many/app-{APPS - 1}")
+    client, path = Client(port), f"/v2/apps/many/app-{app}"
+    status, answer = client.ask("GET", path)
     if status != 200 or answer["app"]["tasksRunning"] != EACH:
         return False
-    path = f"/v2/apps/many/app-{APPS - 1}"
     return client.ask("PUT", path, {"labels": {"led": f"{port}"}})[0] in (200, 201)
 
 
