@@ -69,7 +69,6 @@ def render_ruleset(pool: IPv4Network, pool6: IPv6Network, node: IPv4Address | No
     on that node's own network: that one would answer past us.
     """
     ipv4, ipv6 = FAMILIES
-    is_hairpin = "ct state new ct status dnat fib daddr . iif oif exists"
     set_mark = f"meta mark set meta mark | {HAIRPIN_MARK:#010x}"
     clear_mark = f"meta mark set meta mark & {~HAIRPIN_MARK & 0xFFFFFFFF:#010x}"
     refused = "\n".join(
@@ -100,21 +99,30 @@ table {TABLE} {{
   }}
   chain refuse_input {{
     type filter hook input priority 0; policy accept;
+    ct state established accept
     ip daddr {pool} goto refuse
     ip6 daddr {pool6} goto refuse
 {refused}
   }}
   chain refuse_output {{
     type filter hook output priority 0; policy accept;
+    ct state established accept
     meta l4proto tcp {ipv4.vip_key} @refused reject with tcp reset
     meta l4proto tcp {ipv6.vip_key} @refused6 reject with tcp reset
   }}
   chain forward {{
     type filter hook forward priority 0; policy accept;
+    ct state established accept
+    ct state new ct status dnat goto begins
 {refused}
-    iifname "phx-*" {is_hairpin} {set_mark}
-    ct original ip daddr {pool} {is_hairpin} {set_mark}
-    ct original ip6 daddr {pool6} {is_hairpin} {set_mark}
+  }}
+  chain begins {{
+    iifname "phx-*" goto hairpin
+    ct original ip daddr {pool} goto hairpin
+    ct original ip6 daddr {pool6} goto hairpin
+  }}
+  chain hairpin {{
+    fib daddr . iif oif exists {set_mark}
   }}
 {lenders}
   chain postrouting {{

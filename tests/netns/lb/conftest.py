@@ -14,9 +14,11 @@ from tests.netns.lb.lab import (
     BACKENDS6,
     CLIENT,
     CLIENT6,
+    FAMILIES,
     NODE,
     NODE6,
     PORT,
+    Family,
     Lab,
     Named,
     answer_with,
@@ -27,6 +29,12 @@ from tests.netns.lb.lab import (
 from phalanx.lb.exec import Flows
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.net.nft.library import Nft
+
+
+@pytest.fixture(params=FAMILIES, ids=["ipv4", "ipv6"])
+def family(request: pytest.FixtureRequest) -> Family:
+    found: Family = request.param
+    return found
 
 
 @pytest.fixture

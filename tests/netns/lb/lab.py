@@ -5,15 +5,16 @@ import contextlib
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
 from phalanx.core.netns import call_in
 from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.nftables.services import NftablesServices
-from phalanx.lb.service import Backend, Service, Vip
+from phalanx.lb.service import Backend, IPAddress, Service, Vip
 from phalanx.net.model.objects import Protocol
 
 NODE = "198.18.0.1"
@@ -136,6 +137,60 @@ def service6(**weights: int) -> Service:
         Backend(IPv6Address(BACKENDS6[name]), PORT, weight) for name, weight in weights.items()
     )
 
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The lab by one version of IP."""
+
+    version: int
+    node: str
+    client: str
+    bridge: str
+    backends: Mapping[str, str]
+    web: Vip
+    dns: Vip
+    own: Vip  # by an address of its own
+    unused: IPAddress  # of the range, without a service
+    beyond: tuple[str, str]  # the node's and a client's addresses on a link of its own
+    behind_b3: str  # the prefix of *own*, routed to b3
+
+    def service(self, **weights: int) -> Service:
+        return Service.of(
+            Backend(ip_address(self.backends[name]), PORT, weight)
+            for name, weight in weights.items()
+        )
+
+    def all(self) -> Service:
+        return self.service(b1=1, b2=1, b3=1)
+
+
+IP4 = Family(
+    version=4,
+    node=NODE,
+    client=CLIENT,
+    bridge="9.0.1.1",
+    backends=BACKENDS,
+    web=WEB,
+    dns=DNS,
+    own=OWN,
+    unused=ip_address("11.0.0.9"),
+    beyond=("9.0.2.1/24", "9.0.2.20/24"),
+    behind_b3="203.0.113.0/24",
+)
+IP6 = Family(
+    version=6,
+    node=NODE6,
+    client=CLIENT6,
+    bridge="fd01:b::1",
+    backends=BACKENDS6,
+    web=WEB6,
+    dns=DNS6,
+    own=OWN6,
+    unused=ip_address("fd01:c::9"),
+    beyond=("fd01:e::1/64", "fd01:e::20/64"),
+    behind_b3="fd01:f::/64",
+)
+FAMILIES = (IP4, IP6)
 
 ALL = service(b1=1, b2=1, b3=1)
 ALL6 = service6(b1=1, b2=1, b3=1)
