@@ -1,7 +1,9 @@
 """Many datagrams by one system call: recvmmsg(2) and sendmmsg(2) over memory that is kept."""
 
 import ctypes
+import errno
 import mmap
+import os
 import socket
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +22,7 @@ _recvmmsg.argtypes = (
 )  # fmt: skip
 _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
 
+_NOTHING_THERE = (errno.EAGAIN, errno.EINTR)
 _NAME_SIZES = {socket.AF_INET: 16, socket.AF_INET6: NAME_BYTES}
 
 
@@ -55,9 +58,9 @@ class Batch:
     to the kernel and told apart from others (see ``packed_of``).
     """
 
-    def __init__(self, family: int, slots: int) -> None:
+    def __init__(self, family: int | None, slots: int) -> None:
         self.slots = slots
-        self._name_size = _NAME_SIZES[socket.AddressFamily(family)]
+        self._name_size = 0 if family is None else _NAME_SIZES[socket.AddressFamily(family)]
         self._memory = mmap.mmap(-1, slots * SLOT_BYTES)  # a slice of it is bytes at once
         self._names = mmap.mmap(-1, slots * NAME_BYTES)
         vectors, headers = (_Vector * slots)(), (_Header * slots)()
@@ -66,7 +69,8 @@ class Batch:
             vectors[number].base = memory + number * SLOT_BYTES
             vectors[number].length = SLOT_BYTES
             header = headers[number]
-            header.name = names + number * NAME_BYTES
+            if family is not None:
+                header.name = names + number * NAME_BYTES
             header.name_size = self._name_size
             header.vectors = first + number * ctypes.sizeof(_Vector)
             header.vector_count = 1
@@ -128,9 +132,11 @@ class Batch:
         """Send what was written over the *count* datagrams received, but for the slots *left*."""
         start = 0
         for slot in left:
-            self._send_slots(fd, start, slot)
+            if start < slot:
+                self._send_slots(fd, start, slot)
             start = slot + 1
-        self._send_slots(fd, start, count)
+        if start < count:
+            self._send_slots(fd, start, count)
         self._lengths[:count] = self._whole_lengths[:count]
 
     def send(self, fd: int, datagrams: Sequence[Datagram]) -> None:
@@ -156,12 +162,64 @@ class Batch:
             number += 1
         self._send_slots(fd, 0, number)
 
-    def _send_slots(self, fd: int, first: int, last: int) -> None:
-        """Send the slots from *first* up to *last*; one that can't be sent is left out."""
+    def _send_slots(self, fd: int, first: int, last: int) -> list[int]:
+        """Send the slots from *first* up to *last*; return those that can't be sent."""
+        failed = []
         while first < last:
             start = self._start + first * _HEADER_BYTES
             sent = _sendmmsg(fd, start, last - first, socket.MSG_DONTWAIT)
-            first += sent if sent > 0 else 1
+            if sent > 0:
+                first += sent
+            else:
+                failed.append(first)
+                first += 1
+        return failed
+
+
+class PeerBatch(Batch):
+    """Slots for datagrams of connected sockets, whose peer is known."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__(None, slots)
+
+    def messages(self, fd: int) -> list[bytes]:
+        """Return the datagrams that wait, at most as many as slots.
+
+        Raises OSError for what an ICMP message told.
+        """
+        count = _recvmmsg(fd, self._start, self.slots, socket.MSG_DONTWAIT, None)
+        if count < 0:
+            code = ctypes.get_errno()
+            if code in _NOTHING_THERE:
+                return []
+            raise OSError(code, os.strerror(code))
+        memory = self._memory
+        found = []
+        at = 0
+        for size in self._sizes[:count].tolist():
+            found.append(memory[at : at + size])
+            at += SLOT_BYTES
+        return found
+
+    def send_messages(self, fd: int, messages: Sequence[bytes]) -> list[int]:
+        """Send each, at most SLOT_BYTES; return the numbers of those that can't be sent."""
+        failed = []
+        slots = self.slots
+        for first in range(0, len(messages), slots):
+            some = messages[first : first + slots]
+            self._write(some)
+            failed += [first + slot for slot in self._send_slots(fd, 0, len(some))]
+            self._lengths[: len(some)] = self._whole_lengths[: len(some)]
+        return failed
+
+    def _write(self, messages: Sequence[bytes]) -> None:
+        memory, lengths = self._memory, self._lengths
+        at = 0
+        for slot, message in enumerate(messages):
+            size = len(message)
+            memory[at : at + size] = message
+            lengths[slot] = size
+            at += SLOT_BYTES
 
 
 def packed_of(peer: bytes) -> bytes:

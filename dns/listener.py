@@ -13,7 +13,7 @@ BATCH = 64  # datagrams of one system call, and answered before the rest of the 
 MAX_READS = 16  # batches read in one wakeup while more waits in the kernel
 RECEIVE_BUFFER_BYTES = 1 << 20  # some 2,700 datagrams: a wait of about 20 ms behind a flood
 
-Serve = Callable[[list[Datagram], "Listener"], list[Datagram]]
+Serve = Callable[[list[Datagram], "Listener", bool], list[Datagram]]  # are all of them new?
 ReadyReplies = tuple[Mapping[bytes, Ready], Mapping[bytes, Ready]]  # those without end come first
 
 
@@ -54,14 +54,14 @@ class Listener:
         self._loop.remove_reader(self.sock)
         while count := self._inbox.receive(self._fd):
             waiting = self._inbox.datagrams(range(count))
-            self._outbox.send(self._fd, self._serve(waiting, self))
+            self._outbox.send(self._fd, self._serve(waiting, self, False))
         while self.backlog:
             turn = self.backlog.take(BATCH, self._clock())
-            self._outbox.send(self._fd, self._serve(turn, self))
+            self._outbox.send(self._fd, self._serve(turn, self, False))
         self._is_closed = True
         self.sock.close()
 
-    def send_late(self, reply: bytes, peer: bytes) -> None:
+    def send_late(self, peer: bytes, reply: bytes) -> None:
         """Send a reply that took asking; those of one moment go together."""
         if not self._late:
             self._loop.call_soon(self._flush)
@@ -94,7 +94,7 @@ class Listener:
         else:
             waiting = inbox.datagrams(left)
         if waiting:
-            replies = self._serve(waiting, self)
+            replies = self._serve(waiting, self, ready is not None)
             if replies:
                 self._outbox.send(self._fd, replies)
 
@@ -112,7 +112,7 @@ class Listener:
         if self._is_closed:
             return
         turn = self.backlog.take(BATCH, self._clock())
-        self._outbox.send(self._fd, self._serve(turn, self))
+        self._outbox.send(self._fd, self._serve(turn, self, False))
         self._is_catching_up = bool(self.backlog)
         if self._is_catching_up:
             self._loop.call_soon(self._catch_up)

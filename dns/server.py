@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from enum import Enum
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -213,12 +214,16 @@ class DnsServer:
             return None
         return self._zones.answers.usual, self._forwarder.recent_replies
 
-    def _serve(self, waiting: list[Datagram], listener: Listener) -> list[Datagram]:
-        """Return the replies that are known at once; the others follow."""
+    def _serve(self, waiting: list[Datagram], listener: Listener, are_new: bool) -> list[Datagram]:
+        """Return the replies that are known at once; the others follow.
+
+        Datagrams that *are_new* have no ready reply.
+        """
         replies: list[Datagram] = []
         if not self._admission.is_open:
             waiting = self._admitted(waiting, replies)
-        reply_to = self._zones.answers.reply
+        table = self._zones.answers
+        reply_to = table.reply_first if are_new else table.reply
         for message, peer in waiting:
             reply = reply_to(message)
             if isinstance(reply, Query):
@@ -266,23 +271,13 @@ class DnsServer:
     def _answer(self, query: Query, listener: Listener, peer: bytes) -> bytes | None:
         """Return the reply if it is known at once; else it is sent later."""
         client, limit = packed_of(peer), udp_limit(query.edns)
-        reply = self._with_cookie(query, client, limit)
-        if isinstance(reply, bytes):
-            return reply
-        return self._forwarder.look_up(
-            query if reply is None else reply,
-            limit,
-            client,
-            lambda late: listener.send_late(late, peer),
-        )
-
-    def _with_cookie(self, query: Query, client: bytes, limit: int) -> bytes | Query | None:
-        """Return the reply, or the query for others, when *query* shows a cookie; else None."""
-        if query.edns is None or not query.edns.cookie:
-            return None
-        shown = self._cookies.shown(query, client, self._wall_clock())
-        reply = self._zones.answers.reply_shown(shown, limit)
-        return None if isinstance(reply, Transfer) else reply
+        if query.edns is not None and query.edns.cookie:
+            shown = self._cookies.shown(query, client, self._wall_clock())
+            reply = self._zones.answers.reply_shown(shown, limit)
+            if not isinstance(reply, Query):
+                return None if isinstance(reply, Transfer) else reply  # one is for TCP only
+            query = reply
+        return self._forwarder.look_up(query, limit, client, partial(listener.send_late, peer))
 
     @property
     def dropped(self) -> int:

@@ -24,6 +24,7 @@ CLASSIC_BYTES = 512  # the size of a reply to a client that names none
 
 _OPT = RecordType.OPT  # taking it out of its class costs 0.3 µs
 _HEADER = struct.Struct("!HHHHHH")
+_ONE_QUESTION = b"\0\1\0\0\0\0\0\0"
 _FIXED = struct.Struct("!HHIH")
 _OPTION = _QUESTION = struct.Struct("!HH")
 
@@ -102,6 +103,13 @@ def parse_query(message: bytes) -> Query | Rcode | None:
         return None
     if message[2] & 0x78:
         return Rcode.NOTIMP
+    if message[4:HEADER_BYTES] == _ONE_QUESTION:  # most are just that
+        end = len(message)
+        if _end_of_name(message) == end - 4:
+            type_, class_ = _QUESTION.unpack_from(message, end - 4)
+            if type_ != _OPT:
+                wire = message[HEADER_BYTES : end - 4].lower()
+                return Query(message, end, wire, type_, class_, None)
     _, _, questions, *others = _HEADER.unpack_from(message)
     if not questions:
         return _parse_cookie_only(message, *others)

@@ -63,6 +63,7 @@ class AnswerTable:
         self._zones = zones
         self._aliases = aliases
         self._apexes = frozenset(encode_name(apex) for apex in (*zones, *aliases))
+        self._endings = tuple(self._apexes)
         self._counts = counts
         self._settings = settings
         self._forwards = RECURSION_AVAILABLE if forwards else 0
@@ -112,14 +113,22 @@ class AnswerTable:
             _, cell, turns, replies = usual
             cell[0] += 1
             return message[:2] + replies[message[1] % turns]
-        return self.foreign(message, rest) or self._reply_first(message)
+        return self.foreign(message, rest) or self.reply_first(message)
 
-    def _reply_first(self, message: bytes) -> bytes | Query | None:
-        """Reply to a query that was not met before in just these bytes."""
+    def reply_first(self, message: bytes) -> bytes | Query | None:
+        """Return what reply does, for a query that was not met before in just these bytes."""
         name_end = message.find(b"\0", HEADER_BYTES)
         end = name_end + 5
         answer = self._ready.get(message[HEADER_BYTES:name_end].lower() + message[name_end:end])
         if answer is None or message[2] & 0xF8:
+            query = parse_query(message)
+            if (
+                isinstance(query, Query)
+                and query.edns is None
+                and query.class_ == IN
+                and self._is_foreign(query.wire)
+            ):
+                return query
             return self._reply_slowly(message)
         counts = message[4:HEADER_BYTES]
         if counts == _PLAIN and len(message) == end:
@@ -221,6 +230,8 @@ class AnswerTable:
 
     def _is_foreign(self, wire: bytes) -> bool:
         """Tell whether a name, as bytes in lower case, lies in no zone of ours."""
+        if not wire.endswith(self._endings):
+            return True  # nearly always; what ends like one may have the bytes within a label
         apexes, at = self._apexes, 0
         while wire[at]:
             if wire[at:] in apexes:

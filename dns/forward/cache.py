@@ -83,8 +83,9 @@ class Cache:
 
     def put(self, key: Key, reply: UpstreamReply, now: float) -> None:
         """Keep *reply* from *now* on, unless it must not be kept."""
-        self._forget(key)
-        size = _size(key, reply)
+        if key in self._entries:
+            self._forget(key)
+        size = len(key.question) + len(reply.records)
         if reply.lifetime_seconds <= 0 or size > self._max_bytes:
             return
         entries = self._entries

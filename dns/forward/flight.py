@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from phalanx.dns.answer.query import Query
 from phalanx.dns.forward.message import Key, render_query
 from phalanx.dns.forward.ports import Ports
-from phalanx.dns.forward.upstream import NEW, ranked
+from phalanx.dns.forward.upstream import ranked
 
 RANKED_SECONDS = 0.05  # for which an order of upstreams holds, unless one fails
 
@@ -13,9 +13,8 @@ Done = Callable[[bytes], None]
 
 
 class Upstream(Ports["Flight"]):
-    """A name server of others and what we remember of it."""
+    """A name server of others."""
 
-    standing = NEW
     leads_back = False  # what we ask it comes to us again
 
 
@@ -44,10 +43,10 @@ class Flight:
 
     __slots__ = ("is_over", "key", "left", "order", "rest", "turn", "waiting")
 
-    def __init__(self, key: Key, order: Sequence["Upstream"]) -> None:
+    def __init__(self, key: Key) -> None:
         self.key = key
         self.rest = render_query(key, 0)[2:]
-        self.order = order
+        self.order: Sequence[Upstream] = ()
         self.turn = 0
         self.left = 0  # racers of this turn that may still answer
         self.waiting: list[tuple[Query, int, bytes, Done]] = []
@@ -56,6 +55,6 @@ class Flight:
 
 def bystander(key: Key) -> Flight:
     """Return a flight that nobody waits for: it only counts for an upstream's standing."""
-    flight = Flight(key, ())
+    flight = Flight(key)
     flight.is_over = True
     return flight

@@ -10,14 +10,16 @@ from phalanx.dns.forward.ports import Draws
 from phalanx.dns.zones.record import RecordType
 
 _TYPE = struct.pack("!HH", RecordType.HINFO, IN)  # nothing of use to anybody else
-_BYTES = 2 * 17 + 1 + len(_TYPE)
+PROBE_BYTES = 2 * 17 + 1 + len(_TYPE)
 _RECURSION_DESIRED = 0x0100
 
 
 def is_probe(question: bytes) -> bool:
     """Tell whether somebody like us asks this to find a loop."""
     return (
-        len(question) == _BYTES and question[::17][:2] == b"\x10\x10" and question.endswith(_TYPE)
+        len(question) == PROBE_BYTES
+        and question[::17][:2] == b"\x10\x10"
+        and question.endswith(_TYPE)
     )
 
 
@@ -38,7 +40,7 @@ class LoopProbe:
         for upstream in upstreams:
             labels = (b"%016x" % (self._draws.next() << 32 | self._draws.next()) for _ in "ab")
             name = b"".join(b"\x10" + label for label in labels) + b"\0"
-            key = Key(name + _TYPE, _RECURSION_DESIRED, has_edns=False, is_dnssec_ok=False)
+            key = Key(name + _TYPE, _RECURSION_DESIRED)
             self._asked[key.question] = upstream
             yield upstream, key
 

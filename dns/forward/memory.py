@@ -18,15 +18,16 @@ class Memory:
 
     def __init__(self, max_cached: int, *, clock: Callable[[], float]) -> None:
         self.events: Counter[str] = Counter()
-        self._cache = Cache(max_cached)
+        self.cache = Cache(max_cached)
         self._counts = Counts()
+        self._good = self._counts.cell((ZONE, Rcode.NOERROR))  # most are
         self._hits = Counts()  # of recent replies; they are cache hits, too
         self.recent_replies: dict[bytes, Ready] = {}  # by all but the id
         self._clock = clock
 
     def __len__(self) -> int:
         """Return how many answers are kept, stale ones included."""
-        return len(self._cache)
+        return len(self.cache)
 
     @property
     def replies(self) -> Mapping[Label, int]:
@@ -55,14 +56,7 @@ class Memory:
 
     def find(self, key: Key) -> Cached | None:
         """Return what is kept, however old."""
-        return self._cache.find(key, self._clock())
-
-    def keep(self, key: Key, reply: UpstreamReply | None) -> None:
-        """Keep *reply*, unless it must not be kept; None: no upstream had one."""
-        if reply is None:
-            self._cache.fail(key, self._clock())
-        else:
-            self._cache.put(key, reply, self._clock())
+        return self.cache.find(key, self._clock())
 
     def answer(self, query: Query, cached: Cached, limit: int) -> bytes:
         """Return the reply from what is kept, at most *limit* bytes long."""
@@ -86,7 +80,10 @@ class Memory:
 
     def fresh(self, query: Query, reply: UpstreamReply, limit: int) -> bytes:
         """Return the reply from what an upstream said just now."""
-        self._counts.add((ZONE, reply.rcode))
+        if reply.rcode:
+            self._counts.add((ZONE, reply.rcode))
+        else:
+            self._good[0] += 1
         return render_forwarded(query, reply, age_seconds=0, limit=limit)
 
     def _aged(self, query: Query, cached: Cached, limit: int) -> bytes:

@@ -3,8 +3,9 @@
 import struct
 from typing import NamedTuple
 
+from phalanx.dns.answer.answer import OPT, OPT_DNSSEC_OK
 from phalanx.dns.answer.query import Query, Rcode
-from phalanx.dns.answer.reply import RECURSION_AVAILABLE, TRUNCATED, render_opt, render_opt_for
+from phalanx.dns.answer.reply import RECURSION_AVAILABLE, TRUNCATED, render_opt_for
 from phalanx.dns.answer.wire import HEADER_BYTES, skip_name
 from phalanx.dns.zones.record import RecordType
 
@@ -17,7 +18,9 @@ _AUTHENTIC = 0x0020
 _CHECKING_DISABLED = 0x0010
 _RECURSION_DESIRED = 0x0100
 _HEADER = struct.Struct("!HHHHHH")
+_COUNTS = struct.Struct("!HHHHH")  # a header without its id
 _FIXED = struct.Struct("!HHIH")
+_FIXED_BYTES = _FIXED.size
 _TTL = struct.Struct("!I")
 _GOOD = (Rcode.NOERROR, Rcode.NXDOMAIN)
 _OPT, _SOA = (
@@ -33,27 +36,23 @@ class Key(NamedTuple):
 
     question: bytes  # lower case name, type, class
     flags: int  # RD and CD
-    has_edns: bool
-    is_dnssec_ok: bool
+    opt: bytes = b""  # the OPT record, with EDNS
 
 
 def key_of(query: Query) -> Key:
     """Return what the query asks of an upstream."""
-    question = query.question
-    flags = _RECURSION_DESIRED if query.is_recursion_desired else 0
-    if query.is_checking_disabled:
-        flags |= _CHECKING_DISABLED
-    edns = query.edns
-    return Key(
-        query.wire + question[-4:], flags, edns is not None, edns is not None and edns.is_dnssec_ok
-    )
+    message, end, wire, _, _, edns = query
+    flags = (message[2] & 1) << 8 | message[3] & _CHECKING_DISABLED
+    question = wire + message[end - 4 : end]
+    if edns is None:
+        return Key(question, flags)
+    return Key(question, flags, OPT_DNSSEC_OK if edns.is_dnssec_ok else OPT)
 
 
 def render_query(key: Key, id_: int) -> bytes:
     """Return the message that asks an upstream; options of a client go no further than us."""
-    header = struct.pack("!HHHHHH", id_, key.flags, 1, 0, 0, int(key.has_edns))
-    opt = render_opt(is_dnssec_ok=key.is_dnssec_ok) if key.has_edns else b""
-    return header + key.question + opt
+    question, flags, opt = key
+    return _HEADER.pack(id_, flags, 1, 0, 0, 1 if opt else 0) + question + opt
 
 
 class UpstreamReply(NamedTuple):
@@ -82,28 +81,28 @@ def parse_reply(message: bytes, key: Key, id_: int) -> UpstreamReply | None:
     if len(message) < HEADER_BYTES:
         return None
     got, flags, questions, *counts = _HEADER.unpack_from(message)
-    if got != id_ or not flags & _RESPONSE or flags & 0x7800:
+    if got != id_ or flags & 0xF800 != _RESPONSE:
         return None
     rcode = flags & 0xF
     is_truncated = bool(flags & TRUNCATED)
     if questions == 0 and len(message) == HEADER_BYTES and rcode in _BARE:
         return UpstreamReply(rcode, 0, (0, 0, 0), b"", (), 0, is_truncated)
-    end = HEADER_BYTES + len(key.question)
+    question = key.question
+    end = HEADER_BYTES + len(question)
     asked = message[HEADER_BYTES:end]
-    if questions != 1 or asked[:-4].lower() + asked[-4:] != key.question:
+    if questions != 1 or (asked != question and asked[:-4].lower() + asked[-4:] != question):
         return None
     records = _parse_records(message, end, counts)
     if records is None:
         return None
-    return UpstreamReply(
-        rcode | records.extended_rcode,
-        flags & (_AUTHENTIC | _CHECKING_DISABLED),
-        records.counts,
-        message[end : records.end],
-        records.ttl_offsets,
-        0 if is_truncated else _lifetime(rcode, records),
-        is_truncated,
-    )
+    kept, last, ttl_offsets, least, negative, extended = records
+    if is_truncated or extended or rcode not in _GOOD:
+        least = 0  # not to be kept
+    elif rcode or not kept[0]:
+        least = min(negative, least, MAX_NEGATIVE_LIFETIME_SECONDS)
+    flags &= _AUTHENTIC | _CHECKING_DISABLED
+    rest = message[end:last]
+    return UpstreamReply(rcode | extended, flags, kept, rest, ttl_offsets, least, is_truncated)
 
 
 def is_good_reply(message: bytes, key: Key) -> bool | None:
@@ -116,20 +115,15 @@ def is_good_reply(message: bytes, key: Key) -> bool | None:
     rcode = message[3] & 0xF
     end = HEADER_BYTES + len(key.question)
     asked = message[HEADER_BYTES:end]
-    if asked[:-4].lower() + asked[-4:] == key.question:
+    if asked == key.question or asked[:-4].lower() + asked[-4:] == key.question:
         return rcode in _GOOD
     return False if len(message) == HEADER_BYTES and rcode in _BARE else None
 
 
-class _Records(NamedTuple):
-    """The records of a message up to its OPT record."""
-
-    counts: tuple[int, int, int]
-    end: int
-    ttl_offsets: tuple[int, ...]  # from where the records begin
-    least_ttl: int
-    negative_ttl: int  # of the SOA in the authority section; 0 without one
-    extended_rcode: int
+# The records of a message up to its OPT record: how many of each section; where they end; where
+# their TTLs are, from where the records begin; the least TTL; that of the SOA in the authority
+# section, 0 without one; the upper bits of the rcode.
+_Records = tuple[tuple[int, int, int], int, tuple[int, ...], int, int, int]
 
 
 def _parse_records(message: bytes, at: int, counts: list[int]) -> _Records | None:
@@ -139,16 +133,20 @@ def _parse_records(message: bytes, at: int, counts: list[int]) -> _Records | Non
     kept = [0, 0, 0]
     end: int | None = None
     begin, size = at, len(message)
+    unpack = _FIXED.unpack_from
     for section, count in enumerate(counts):
         for _ in range(count):
             start = at
             # Nearly all owners are a pointer alone, and a query of others waits for this loop.
-            is_pointer = at < size and message[at] >= 0xC0
-            after = at + 2 if is_pointer else skip_name(message, at)
-            if after is None or after + _FIXED.size > size:
+            after: int | None
+            if at < size and message[at] >= 0xC0:  # noqa: SIM108 - shorter is slower here
+                after = at + 2
+            else:
+                after = skip_name(message, at)
+            if after is None or after + _FIXED_BYTES > size:
                 return None
-            type_, _, ttl, length = _FIXED.unpack_from(message, after)
-            at = after + _FIXED.size + length
+            type_, _, ttl, length = unpack(message, after)
+            at = after + _FIXED_BYTES + length
             if at > size:
                 return None
             if type_ == _OPT and section == 2:
@@ -165,17 +163,7 @@ def _parse_records(message: bytes, at: int, counts: list[int]) -> _Records | Non
             if section == 1 and type_ == _SOA and length >= 22:
                 negative = min(ttl, _TTL.unpack_from(message, at - 4)[0])
     counted = (kept[0], kept[1], kept[2])
-    if end is None:
-        end = at
-    return _Records(counted, end, tuple(offsets), least, negative, extended)
-
-
-def _lifetime(rcode: int, records: _Records) -> int:
-    if rcode not in _GOOD or records.extended_rcode:
-        return 0
-    if rcode == _GOOD[0] and records.counts[0]:
-        return records.least_ttl
-    return min(records.negative_ttl, records.least_ttl, MAX_NEGATIVE_LIFETIME_SECONDS)
+    return counted, at if end is None else end, tuple(offsets), least, negative, extended
 
 
 def render_forwarded(
@@ -186,22 +174,24 @@ def render_forwarded(
     A stale one has TTLs of 30 s (RFC 8767 §4).
     """
     records = _aged(reply, age_seconds, is_stale=is_stale)
-    opt = b""
-    head = _RESPONSE | RECURSION_AVAILABLE | reply.flags & _CHECKING_DISABLED | reply.rcode & 0xF
-    if query.is_recursion_desired:
-        head |= _RECURSION_DESIRED
-    if query.edns is not None:
-        opt = render_opt_for(query.edns, reply.rcode)
-        if query.edns.is_dnssec_ok:
-            head |= reply.flags & _AUTHENTIC
+    message, end, _, _, _, edns = query
+    flags = reply.flags
+    head = _RESPONSE | RECURSION_AVAILABLE | flags & _CHECKING_DISABLED | reply.rcode & 0xF
+    head |= (message[2] & 1) << 8  # RD as it came
     answers, authorities, additional = reply.counts
-    question = query.question
-    if HEADER_BYTES + len(question) + len(records) + len(opt) > limit or reply.is_truncated:
+    opt = b""
+    if edns is not None:
+        opt = render_opt_for(edns, reply.rcode)
+        additional += 1
+        if edns.is_dnssec_ok:
+            head |= flags & _AUTHENTIC
+    if end + len(records) + len(opt) > limit or reply.is_truncated:
         head |= TRUNCATED
-        answers = authorities = additional = 0
+        answers = authorities = 0
+        additional = int(edns is not None)
         records = b""
-    counts = (1, answers, authorities, additional + (query.edns is not None))
-    return query.id + struct.pack("!HHHHH", head, *counts) + question + records + opt
+    counts = _COUNTS.pack(head, 1, answers, authorities, additional)
+    return message[:2] + counts + message[HEADER_BYTES:end] + records + opt
 
 
 def _aged(reply: UpstreamReply, age_seconds: int, *, is_stale: bool) -> bytes:

@@ -4,36 +4,36 @@ import asyncio
 import random
 import socket
 import struct
-from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from phalanx.core.config import HostPort
+from phalanx.dns.batch import PeerBatch
+from phalanx.dns.forward.upstream import NEW
 
-PORTS = 8  # that queries choose from, at random
+PORTS = 8  # that the queries of one moment choose from, at random
 USES = 128  # of one port, after which another takes its place
 LIFE_SECONDS = 2.0  # likewise
 MAX_RETIRED = 32  # ports that still wait for late answers
-MAX_MESSAGE_BYTES = 4096  # of a datagram; we tell upstreams that 1232 will do
+MAIL_SLOTS = 32  # datagrams of one system call
 
 Asker = TypeVar("Asker")
 
 _ID = struct.Struct("!H")
 
 
-class Asked(NamedTuple, Generic[Asker]):
-    """One question on its way: who asks, since when, until when; both of the caller's clocks."""
-
-    asker: Asker
-    since: float
-    until: float
+# One question on its way: who asks, since when, until when; both of the caller's clocks.
+Asked = tuple[Asker, float, float]
+Pending = dict[int, Asked[Asker]]  # by id, in the order of their ends
 
 
 class _Port(Generic[Asker]):
     def __init__(self, sock: socket.socket, until: float) -> None:
         self.sock = sock
+        self.fd = sock.fileno()
         self.until = until
         self.left = USES
-        self.pending: dict[int, Asked[Asker]] = {}
+        self.pending: Pending[Asker] = {}
 
 
 class Draws:
@@ -54,8 +54,9 @@ class Draws:
 class Ports(Generic[Asker]):
     """Asks one upstream over UDP; each question has a random id and a random port of several.
 
-    *heard* gets each message that carries the id of a question under way on
-    the port it came to, and tells whether it is the answer. *failed* gets the
+    The questions of one moment leave together, by one port.
+    *heard* gets the messages that came to a port, and the questions under way
+    on it, from which it takes those that are answered. *failed* gets the
     questions that came to nothing, and ``timeout`` or ``unreachable``. A
     connected socket hears nobody but the upstream.
     """
@@ -64,17 +65,23 @@ class Ports(Generic[Asker]):
         self,
         upstream: HostPort,
         draws: Draws,
+        mail: PeerBatch,
         *,
-        heard: Callable[["Ports[Asker]", Asked[Asker], bytes], bool],
+        heard: Callable[["Ports[Asker]", Pending[Asker], Sequence[bytes]], None],
         failed: Callable[["Ports[Asker]", Asked[Asker], str], None],
     ) -> None:
         self.upstream = upstream
+        self.standing = NEW  # what we remember of it
         self._draws = draws
+        self._mail = mail
         self._heard = heard
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._open: list[_Port[Asker] | None] = [None] * PORTS
         self._retired: list[_Port[Asker]] = []
+        self._leaving: _Port[Asker] | None = None  # by which the questions of this moment go
+        self._ids: list[int] = []  # of those, and they themselves
+        self._messages: list[bytes] = []
 
     @property
     def is_waiting(self) -> bool:
@@ -84,26 +91,48 @@ class Ports(Generic[Asker]):
     def ask(self, rest: bytes, asked: Asked[Asker], now: float) -> None:
         """Send the query whose bytes behind the id are *rest*; *now* is of the loop's clock.
 
-        Raises OSError when the upstream can't be reached.
+        It leaves with the others of this moment. Raises OSError when there is no way to the
+        upstream.
         """
-        draw = self._draws.next()
-        number = (draw >> 16) % PORTS
+        port = self._leaving
+        if port is None or not port.left:
+            self._send()
+            port = self._drawn(now)
+            self._loop.call_soon(self._send)
+            self._leaving = port
+        port.left -= 1
+        pending = port.pending
+        id_ = self._draws.next() & 0xFFFF
+        while id_ in pending:
+            id_ = self._draws.next() & 0xFFFF
+        pending[id_] = asked
+        self._ids.append(id_)
+        self._messages.append(_ID.pack(id_) + rest)
+
+    def _send(self) -> None:
+        port, self._leaving = self._leaving, None
+        if port is None:
+            return
+        ids, self._ids = self._ids, []
+        messages, self._messages = self._messages, []
+        for number in self._mail.send_messages(port.fd, messages):
+            asked = port.pending.pop(ids[number], None)
+            if asked is not None:
+                self._failed(self, asked, "unreachable")
+
+    def _drawn(self, now: float) -> _Port[Asker]:
+        number = self._draws.next() % PORTS
         port = self._open[number]
         if port is None or not port.left or now >= port.until:
             port = self._drawn_anew(number, now)
-        port.left -= 1
-        id_ = draw & 0xFFFF
-        while id_ in port.pending:
-            id_ = self._draws.next() & 0xFFFF
-        port.sock.send(_ID.pack(id_) + rest)
-        port.pending[id_] = asked
+        return port
 
     def expire(self, now: float) -> None:
         """Fail the questions whose time is over at *now*, by the clock of their ``until``."""
         for port in self._all():
             over = []
-            for id_, asked in port.pending.items():
-                if asked.until > now:
+            for id_, (_, __, until) in port.pending.items():
+                if until > now:
                     break  # they stand in the order of their times
                 over.append(id_)
             for id_ in over:
@@ -119,6 +148,8 @@ class Ports(Generic[Asker]):
             self._close_port(port)
         self._open = [None] * PORTS
         self._retired.clear()
+        self._leaving = None
+        self._ids, self._messages = [], []
 
     def _all(self) -> list[_Port[Asker]]:
         return [*(port for port in self._open if port is not None), *self._retired]
@@ -152,22 +183,13 @@ class Ports(Generic[Asker]):
 
     def _read(self, port: _Port[Asker]) -> None:
         pending = port.pending
-        while True:
-            try:
-                message = port.sock.recv(MAX_MESSAGE_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:  # an ICMP error: nobody is there
-                while pending:
-                    self._failed(self, pending.popitem()[1], "unreachable")
-                return
-            if len(message) >= _ID.size:
-                id_ = message[0] << 8 | message[1]
-                asked = pending.get(id_)
-                if asked is not None and self._heard(self, asked, message):
-                    pending.pop(id_, None)
-            if not pending:
-                return
+        try:
+            messages = self._mail.messages(port.fd)
+        except OSError:  # an ICMP error: nobody is there
+            while pending:
+                self._failed(self, pending.popitem()[1], "unreachable")
+            return
+        self._heard(self, pending, messages)
 
     def _close_port(self, port: _Port[Asker]) -> None:
         if port.sock.fileno() >= 0:

@@ -10,6 +10,7 @@ class Share:
     def __init__(self, max_flights: int, max_waiting: int) -> None:
         self._max_flights = max_flights
         self._max_waiting = max_waiting
+        self._half_flights, self._half_waiting = max_flights // 2, max_waiting // 2
         self._waiting: dict[bytes, int] = {}  # queries, by the address of who asks
         self._total = 0
 
@@ -30,7 +31,7 @@ class Share:
     def is_too_much(self, client: bytes, flights: int, *, is_new: bool) -> bool:
         """Tell whether to turn a query away; a new one would begin one more of *flights*."""
         waiting = self._total
-        if waiting < self._max_waiting // 2 and flights < self._max_flights // 2:
+        if waiting < self._half_waiting and flights < self._half_flights:
             return False
         if waiting >= self._max_waiting or (is_new and flights >= self._max_flights):
             return True

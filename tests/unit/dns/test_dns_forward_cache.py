@@ -18,7 +18,7 @@ def kept(lifetime_seconds: int) -> UpstreamReply:
 
 
 def key(number: int) -> Key:
-    return Key(bytes([number]), 0, has_edns=False, is_dnssec_ok=False)
+    return Key(bytes([number]), 0)
 
 
 actions = st.lists(

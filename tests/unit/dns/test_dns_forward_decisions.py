@@ -13,7 +13,7 @@ from phalanx.dns.forward.upstream import HALF_LIFE_SECONDS, NEW, parse_upstream,
 
 A, B, C = (HostPort(f"192.0.2.{n}", 53) for n in (1, 2, 3))
 QUESTION = b"\x03www\x07example\x03com\x00\0\1\0\1"
-KEY = Key(QUESTION, 0x0100, has_edns=False, is_dnssec_ok=False)
+KEY = Key(QUESTION, 0x0100)
 OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
 
 
@@ -90,7 +90,7 @@ def kept(lifetime_seconds: int) -> UpstreamReply:
 
 
 def key(number: int) -> Key:
-    return Key(bytes([number]), 0, has_edns=False, is_dnssec_ok=False)
+    return Key(bytes([number]), 0)
 
 
 def test_cache_keeps_an_answer_for_its_lifetime_and_ages_it() -> None:
