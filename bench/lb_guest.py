@@ -31,7 +31,10 @@ def measure(size: int) -> Mapping[str, float]:
         services = IpvsServices(nft, flows=Flows(netns=netns))
         write = reconciled(services, wanted)
         change, whole = changed(services, wanted, passes=PASSES)
-        again = reconciled(IpvsServices(nft, flows=Flows(netns=netns)), wanted)
+        services.close()
+        services = IpvsServices(nft, flows=Flows(netns=netns))
+        again = reconciled(services, wanted)
+        services.close()
         nft.close()
     return {
         "restore": restore, "write": write, "change": change, "pass": whole, "again": again

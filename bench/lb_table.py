@@ -61,6 +61,7 @@ def changed(
 
 async def _applied(services: Services, wanted: Table, vips: Sequence[Vip]) -> list[float]:
     seconds = []
+    await services.read()  # as a plane has done
     for vip in vips:
         for service in (_drained(wanted[vip]), wanted[vip]):
             began = time.perf_counter()

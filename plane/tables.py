@@ -9,11 +9,11 @@ from phalanx.core.reconcile.delta import Delta, delta, only
 from phalanx.core.reconcile.incremental import IncrementalReconciler
 from phalanx.core.reconcile.reconciler import Reconciler, Table
 from phalanx.lb.choose import choose_services
+from phalanx.lb.exec import Flows
 from phalanx.lb.ipvs.layout import NAME as IPVS_TABLE
 from phalanx.lb.ipvs.services import IpvsServices
 from phalanx.lb.ledger import Services
 from phalanx.lb.nftables.ruleset import NAME as LB_TABLE
-from phalanx.lb.nftables.services import NftablesServices
 from phalanx.lb.nftables.traffic import NAME as TRAFFIC_TABLE
 from phalanx.lb.nftables.traffic import RULES as RULES_OF_TRAFFIC
 from phalanx.lb.nftables.traffic import NftablesTraffic
@@ -96,8 +96,7 @@ def build_tables(
         services,
         lambda each: each.by_vip,
         changed_services,
-        # IPVS sends no news: it is read whole in any case, and repaired then.
-        is_known=balancer.is_known if isinstance(balancer, NftablesServices) else lambda: False,
+        is_known=balancer.is_known,
     )
     walls = Walls(config)
 
@@ -170,7 +169,7 @@ def build_tables(
         ]
     if isinstance(balancer, IpvsServices):
         return tables, held, traffic_of_ipvs(balancer)
-    return tables, held, traffic_of_nftables(counts)
+    return tables, held, traffic_of_nftables(counts, Flows())
 
 
 def changed_services(before: Services, after: Services) -> Delta[Vip, Service] | None:

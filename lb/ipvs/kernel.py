@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import msgspec
 
 from phalanx.lb.ipvs.commands import commands
 from phalanx.lb.ipvs.message import (
-    CTRL_CMD_GETFAMILY,
     GENL_ID_CTRL,
     GET_DEST,
     GET_SERVICE,
@@ -22,7 +22,6 @@ from phalanx.lb.ipvs.message import (
     encode_family_question,
     encode_question,
     encode_service,
-    is_family,
 )
 from phalanx.lb.ipvs.proc import parse_table
 from phalanx.lb.service import Service, Vip
@@ -38,6 +37,8 @@ SETTINGS: Mapping[str, str] = {
 SETTINGS_ROOT = Path("/proc/sys/net/ipv4/vs")
 NETLINK_GENERIC = 16
 GONE = (errno.ENOENT, errno.ESRCH)
+GET_INFO = 64 + 1024 + 64 + 1  # a socket option of IPVS (IP_VS_SO_GET_INFO)
+_INFO = struct.Struct("=III")  # version, buckets for connections, services of IPv4
 
 Change = tuple[Vip, Service | None, Service | None]  # before and after
 
@@ -58,6 +59,22 @@ def has_ipvs() -> bool:
 def is_loaded() -> bool:
     """Tell whether IPVS is in the kernel now."""
     return TABLE.exists()
+
+
+def open_count() -> socket.socket:
+    """Return what `count` asks, in the calling thread's network namespace."""
+    return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+
+def count(opened: socket.socket) -> int:
+    """Return how many services of IPv4 there are, ours or not, at the cost of one call."""
+    try:
+        answer = opened.getsockopt(socket.IPPROTO_IP, GET_INFO, _INFO.size)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        return 0
+    return int(_INFO.unpack(answer)[2])
 
 
 def listing() -> dict[Vip, Kept]:
@@ -186,6 +203,10 @@ def _backends(conversation: Conversation, family: int, vip: Vip) -> list[Destina
 
 def _family(conversation: Conversation) -> int | None:
     """Return the number of the family; to ask for it by name makes the kernel load the module."""
-    conversation.ask([Request(GENL_ID_CTRL, 0, encode_family_question())])
-    families = conversation.dump(GENL_ID_CTRL, encode_question(CTRL_CMD_GETFAMILY))
-    return next((decode_family(each) for each in families if is_family(each)), None)
+    try:
+        [answer] = conversation.answers(GENL_ID_CTRL, encode_family_question())
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return None
+    return decode_family(answer)

@@ -40,7 +40,7 @@ def layout_of(pools: Pools, node: IPv4Address | None = None) -> Layout:
         for name in (CLAIMED, REFUSED)
         for version, (kind, _) in _KEYS.items()
     )
-    outside = "\n".join(
+    addresses = "\n".join(
         f"  set {OUTSIDE}{version} {{ type {kind}; }}" for version, (kind, _) in _KEYS.items()
     )
     refused = "\n".join(
@@ -60,7 +60,7 @@ def layout_of(pools: Pools, node: IPv4Address | None = None) -> Layout:
         NAME,
         f"""
 {sets}
-{outside}
+{addresses}
   set {SAME_LINK} {{ type iface_index . iface_index; size 4096; flags dynamic; }}
   chain refuse {{
     meta l4proto tcp reject with tcp reset
@@ -119,7 +119,7 @@ def elements(services: Mapping[Vip, Service], pools: Pools) -> set[Element]:
     for vip, service in services.items():
         if not is_in(vip, pools):
             found.add(element(CLAIMED, vip))
-            found.add(Element(f"{OUTSIDE}{vip.address.version}", (str(vip.address),)))
+            found.add(outside(vip.address))
         if service.is_refused:
             found.add(element(REFUSED, vip))
     return found
@@ -141,7 +141,7 @@ def elements_after(
     }
     return {
         *(element(CLAIMED, vip) for vip in claimed),
-        *(Element(f"{OUTSIDE}{vip.address.version}", (str(vip.address),)) for vip in claimed),
+        *(outside(vip.address) for vip in claimed),
         *(element(REFUSED, vip) for vip in refused),
     }
 
@@ -150,6 +150,11 @@ def element(name: str, vip: Vip) -> Element:
     """Return the element that a VIP has in the set *name* of its address family."""
     fields = (str(vip.address), str(vip.protocol.number), str(vip.port))
     return Element(f"{name}{vip.address.version}", fields)
+
+
+def outside(address: IPAddress) -> Element:
+    """Return the element of an address that is in none of the ranges."""
+    return Element(f"{OUTSIDE}{address.version}", (str(address),))
 
 
 def vips_of(present: Iterable[Element], name: str) -> set[Vip]:

@@ -81,12 +81,6 @@ def encode_question(command: int) -> bytes:
     return _GENL.pack(command, 1, 0)
 
 
-def is_family(payload: bytes) -> bool:
-    """Tell whether an answer about families is about IPVS."""
-    name = dict(decode_attributes(payload[4:])).get(CTRL_ATTR_FAMILY_NAME, b"")
-    return name.rstrip(b"\0") == FAMILY_NAME.encode()
-
-
 def decode_family(payload: bytes) -> int:
     """Return the number of the family from the answer; raises KeyError if it has none."""
     return int(_U16.unpack(dict(decode_attributes(payload[4:]))[CTRL_ATTR_FAMILY_ID])[0])

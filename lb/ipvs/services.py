@@ -1,6 +1,6 @@
 """Services in the kernel's IPVS, and the table that goes with them."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
@@ -11,6 +11,7 @@ from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta, delta
 from phalanx.lb.exec import Flows
 from phalanx.lb.ipvs import kernel
+from phalanx.lb.ipvs.known import Known
 from phalanx.lb.ipvs.layout import (
     CLAIMED,
     NAME,
@@ -23,7 +24,8 @@ from phalanx.lb.ipvs.layout import (
     vips_of,
 )
 from phalanx.lb.ipvs.message import service_of
-from phalanx.lb.service import Service, Vip
+from phalanx.lb.ipvs.signs import Signs
+from phalanx.lb.service import Endpoint, Service, Vip
 from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
 from phalanx.net.model.objects import Protocol
 from phalanx.net.nft.element import RULES, Element, parse_elements
@@ -41,6 +43,7 @@ class Found(msgspec.Struct, frozen=True):
     held: Mapping[Vip, Service]  # in IPVS
     services: Mapping[Vip, Service]  # what they make together with the table
     marks: Set[Element]  # the table's elements
+    is_sound: bool  # rules and settings are as we want them
 
 
 class IpvsServices:
@@ -49,6 +52,11 @@ class IpvsServices:
     Ours is what lies in *pool* and *pool6*, and what our table claims. *node* lends its
     address to clients from outside whose backend is elsewhere. A removed
     backend's connections end at once; a drained one's go on.
+
+    `read` looks at everything. A change after it looks at the services that it
+    is about and at nothing else, as long as nobody else changed the table, and
+    IPVS has as many services as it should. What it does not find as it was left
+    makes the next pass read everything.
     """
 
     name = "services"
@@ -67,10 +75,22 @@ class IpvsServices:
         self._pools = pool, pool6
         self._table = KernelSetTable(nft, layout_of(self._pools, node))
         self._claimed: frozenset[Vip] = frozenset()  # by us; the table may have been deleted
+        self._signs: Signs | None = None
+        self._known: Known | None = None  # None when all is to be read
 
     async def read(self) -> Mapping[Vip, Service]:
         """Return the services; none of them is whole when table or settings are not as we want."""
-        return (await self._look()).services
+        await self._settle()
+        found = await self._look()
+        if all(each.is_whole for each in found.services.values()):
+            self._know(found)
+        return found.services
+
+    def is_known(self) -> bool:
+        """Tell whether the kernel is taken to hold what was read or written last."""
+        if self._signs is None or (self._known is not None and not self._signs.are_quiet()):
+            self._known = None
+        return self._known is not None
 
     async def apply(self, change: Delta[Vip, Service]) -> None:
         """Claim, change IPVS, then refuse what has no backend; connections of the others go on.
@@ -79,6 +99,10 @@ class IpvsServices:
         back before it: the read that it follows from may be long ago.
         """
         touched = change.removals | change.upserts.keys()
+        if len(touched) <= FEW and self.is_known():
+            await self._follow(change)
+            return
+        await self._settle()
         found = await self._look(touched if len(touched) <= FEW else None)
         if not change.upserts and not found.services:
             return
@@ -86,26 +110,91 @@ class IpvsServices:
         claims = {each for each in wanted if not each.set_name.startswith(REFUSED)}
         self._claimed |= vips_of(claims, CLAIMED)
         await self._correct(claims, is_removing=False)
-        changes = [
-            *((vip, found.held.get(vip), None) for vip in change.removals),
-            *((vip, found.held.get(vip), new) for vip, new in change.upserts.items()),
+        refusals = await self._change(change, found.held)
+        await self._correct(wanted, is_removing=not refusals)
+        if refusals:
+            raise DataplaneError("; ".join(refusals), table=self.name)
+        self._claimed = frozenset(vips_of(wanted, CLAIMED))
+        untouched = found.services.keys() - touched
+        if len(touched) > FEW and all(found.services[vip].is_whole for vip in untouched):
+            await self._settle()
+            held = {vip: each for vip, each in found.held.items() if vip not in change.removals}
+            held |= change.upserts
+            is_sound = RULES in await self._table.read()
+            self._know(Found(held, held, await self._list(), is_sound))
+
+    def close(self) -> None:
+        """Stop watching; the services stay and go on balancing."""
+        if self._signs is not None:
+            self._signs.close()
+            self._signs = None
+
+    async def _follow(self, change: Delta[Vip, Service]) -> None:
+        """Apply *change* to what is known, with a look at nothing but what it is about."""
+        known, signs = self._known, self._signs
+        assert known is not None
+        assert signs is not None
+        self._known = None
+        touched = change.removals | change.upserts.keys()
+        held = await self._held(partial(kernel.find, touched), self._claimed)
+        is_as_left = held == {vip: each for vip in touched if (each := known.services.get(vip))}
+        marks = known.marked_by(change)
+        refused = {each: None for each in marks.upserts if each.set_name.startswith(REFUSED)}
+        claims = {each: None for each in marks.upserts if each not in refused}
+        self._claimed |= vips_of(claims, CLAIMED)
+        if claims:
+            await self._table.apply(Delta(claims, frozenset()))
+        refusals = await self._change(change, held)
+        late = Delta(refused, marks.removals if not refusals else frozenset())
+        if late:
+            await self._table.apply(late)
+        if refusals:
+            raise DataplaneError("; ".join(refusals), table=self.name)
+        self._claimed -= vips_of(marks.removals, CLAIMED)
+        signs.expect(known.growth(change))
+        known.follow(change)
+        if is_as_left and signs.are_quiet(has_written=bool(claims or late)):
+            self._known = known
+
+    async def _settle(self) -> None:
+        """Forget what is known: all that is told from now on is news."""
+        self._known = None
+        try:
+            if self._signs is None:
+                self._signs = await self._nft.open(Signs)
+            self._signs.settle()
+        except OSError as error:
+            raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
+
+    def _know(self, found: Found) -> None:
+        """Take what was found for what there is, if it is all our own work."""
+        known = Known(found.held, self._pools)
+        if found.is_sound and _ours(found.marks) == known.marks:
+            self._known = known
+            self._claimed = frozenset(vips_of(found.marks, CLAIMED))
+
+    async def _change(
+        self, change: Delta[Vip, Service], held: Mapping[Vip, Service]
+    ) -> Sequence[str]:
+        """Make of what is *held* what *change* wants; return what was refused."""
+        changes: list[kernel.Change] = [
+            *((vip, held.get(vip), None) for vip in change.removals),
+            *((vip, held.get(vip), new) for vip, new in change.upserts.items()),
         ]
         try:
             refusals = await self._nft.open(lambda: kernel.change(changes))
             await self._nft.open(kernel.set_settings)
         except OSError as error:
             raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
-        await self._correct(wanted, is_removing=not refusals)
-        if not refusals:
-            self._claimed = frozenset(vips_of(wanted, CLAIMED))
-        for vip, before, new in changes:
-            if vip.protocol is Protocol.UDP and before is not None:
-                left = {each.endpoint for each in new.backends} if new is not None else set()
-                for backend in before.backends:
-                    if backend.endpoint not in left:
-                        await self._flows.forget(vip, backend.endpoint)
-        if refusals:
-            raise DataplaneError("; ".join(refusals), table=self.name)
+        await self._flows.forget_all(
+            [
+                (vip, endpoint)
+                for vip, before, new in changes
+                if vip.protocol is Protocol.UDP
+                for endpoint in _endpoints(before) - _endpoints(new)
+            ]
+        )
+        return refusals
 
     async def is_there(self) -> bool:
         """Tell whether anything of ours is in the kernel."""
@@ -126,7 +215,7 @@ class IpvsServices:
             raise DataplaneError("; ".join(refusals), table=self.name)
         script = f"add table inet {NAME}\ndelete table inet {NAME}\n"
         await self._nft.run(script, table=self.name)
-        self._claimed = frozenset()
+        self._claimed, self._known = frozenset(), None
         log.info("services_left", table=self.name, services=len(found.held))
 
     async def traffic(self) -> Mapping[Vip, kernel.Kept]:
@@ -141,11 +230,7 @@ class IpvsServices:
         is_sound = RULES in await self._table.read()
         claimed, refused = vips_of(present, CLAIMED) | self._claimed, vips_of(present, REFUSED)
         question = kernel.listing if about is None else partial(kernel.find, about)
-        held = {
-            vip: service_of(each.held, each.destinations)
-            for vip, each in (await self._ask(question)).items()
-            if self._is_ours(vip, claimed)
-        }
+        held = await self._held(question, claimed)
         settings = await self._nft.open(kernel.settings)
         is_sound &= all(kernel.SETTINGS[name] == value for name, value in settings.items())
         marked = claimed | refused if about is None else (claimed | refused) & about
@@ -155,14 +240,23 @@ class IpvsServices:
             is_marked &= (vip in refused) == service.is_refused
             is_whole = is_sound and service.is_whole and is_marked
             services[vip] = msgspec.structs.replace(service, is_whole=is_whole)
-        return Found(held, services, present)
+        return Found(held, services, present, is_sound)
+
+    async def _held(
+        self, question: Callable[[], Mapping[Vip, kernel.Kept]], claimed: Set[Vip]
+    ) -> dict[Vip, Service]:
+        """Return the services of IPVS that are ours."""
+        return {
+            vip: service_of(each.held, each.destinations)
+            for vip, each in (await self._ask(question)).items()
+            if self._is_ours(vip, claimed)
+        }
 
     async def _correct(self, wanted: set[Element], *, is_removing: bool) -> None:
         """Bring the table's elements to *wanted*, or at least add those."""
         there = await self._table.read()
-        ours = {each: None for each in there if each.set_name != SAME_LINK}
-        kept: set[Element] = set() if is_removing else await self._list()
-        kept = {each for each in kept if each.set_name != SAME_LINK}
+        ours = dict.fromkeys(_ours(there))
+        kept: set[Element] = set() if is_removing else _ours(await self._list())
         if change := delta(dict.fromkeys(wanted | kept | {RULES}), ours):
             await self._table.apply(change)
 
@@ -178,5 +272,14 @@ class IpvsServices:
         except OSError as error:
             raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
 
-    def _is_ours(self, vip: Vip, claimed: set[Vip]) -> bool:
+    def _is_ours(self, vip: Vip, claimed: Set[Vip]) -> bool:
         return is_in(vip, self._pools) or vip in claimed
+
+
+def _ours(marks: Iterable[Element]) -> set[Element]:
+    """Return the elements but those that the packet path writes."""
+    return {each for each in marks if each.set_name != SAME_LINK}
+
+
+def _endpoints(service: Service | None) -> set[Endpoint]:
+    return set() if service is None else {each.endpoint for each in service.backends}

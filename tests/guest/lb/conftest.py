@@ -24,4 +24,4 @@ def lab(built: Lab) -> Iterator[Lab]:
     """Yield the lab; nothing of ours is left in it for the next test."""
     yield built
     wait(built.services.clear())
-    built.services = built.fresh()
+    built.restart()

@@ -63,10 +63,14 @@ class Lab:
     def __init__(self, node: str, nft: Nft) -> None:
         self.node = node
         self.nft = nft
-        self.services = self.fresh()
+        self.services = self._fresh()
 
-    def fresh(self) -> IpvsServices:
-        """Return the data plane of a plane that has just started."""
+    def restart(self) -> None:
+        """Go on with the data plane of a plane that has just started."""
+        self.services.close()
+        self.services = self._fresh()
+
+    def _fresh(self) -> IpvsServices:
         return IpvsServices(self.nft, node=IPv4Address(NODE), flows=Flows(netns=self.path("node")))
 
     def namespace(self, name: str) -> str:
@@ -158,7 +162,9 @@ def made_lab(node: str) -> Iterator[Lab]:
             stack.enter_context(answering(Path("/run/netns") / f"{node}-{name}", name))
         nft = Nft(netns=Path("/run/netns") / node)
         stack.callback(nft.close)
-        yield Lab(node, nft)
+        lab = Lab(node, nft)
+        stack.callback(lambda: lab.services.close())
+        yield lab
 
 
 SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")

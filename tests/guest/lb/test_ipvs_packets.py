@@ -273,7 +273,7 @@ def test_restarted_plane_finds_all_as_it_was(lab: Lab) -> None:
     with lab.connect("client", WEB) as opened:
         before = say(opened)
 
-        lab.services = lab.fresh()
+        lab.restart()
         is_done = wait(Reconciler(lab.services, lambda: wanted).reconcile_once())
         held = wait(lab.services.read())
 
@@ -285,7 +285,7 @@ def test_restarted_plane_finds_all_as_it_was(lab: Lab) -> None:
 def test_restarted_plane_removes_what_is_not_wanted_any_more(lab: Lab) -> None:
     lab.put({WEB: ALL, OWN: ALL, DNS: ALL})
 
-    lab.services = lab.fresh()
+    lab.restart()
     is_done = wait(Reconciler(lab.services, lambda: {WEB: ALL}).reconcile_once())
 
     assert is_done

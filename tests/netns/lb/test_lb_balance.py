@@ -95,8 +95,7 @@ def node(request: pytest.FixtureRequest, ns: str) -> Iterator[Node]:
         yield made
     finally:
         made.listener.close()
-        if isinstance(services, NftablesServices):
-            services.close()
+        services.close()
         nft.close()
 
 

@@ -57,14 +57,12 @@ def services(request: pytest.FixtureRequest) -> Iterator[Services]:
     netns = Path("/run/netns") / request.getfixturevalue("ns")
     nft = Nft(netns=netns)
     flows = Flows(netns=netns)
+    kind = IpvsServices if request.param == "ipvs" else NftablesServices
+    services = kind(nft, flows=flows)
     try:
-        if request.param == "ipvs":
-            yield IpvsServices(nft, flows=flows)
-            return
-        services = NftablesServices(nft, flows=flows)
         yield services
-        services.close()
     finally:
+        services.close()
         nft.close()
 
 
