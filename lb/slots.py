@@ -59,6 +59,12 @@ def _kept(eligible: Sequence[Backend], kept: Table, length: int, *, is_full: boo
     weights = [backend.weight for backend in eligible]
     held = Counter(kept)
     shares = _shares(weights, [held[endpoint] for endpoint in endpoints], length, is_full=is_full)
+    if (
+        len(kept) == length == held[None] + sum(shares)
+        and kept[0] is not None
+        and all(held[endpoint] == share for endpoint, share in zip(endpoints, shares, strict=True))
+    ):
+        return tuple(kept)  # as it is in nearly every service that a restart finds
     room = dict(zip(endpoints, shares, strict=True))
     table: list[Endpoint | None] = [None] * length
     for slot, endpoint in enumerate(kept):

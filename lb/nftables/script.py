@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from phalanx.lb.nftables.entry import Entry
+from phalanx.lb.nftables.entry import EMPTY, Entry
 from phalanx.lb.nftables.ruleset import FAMILIES, FAMILY_OF, TABLE, Family
 from phalanx.lb.service import Vip
 from phalanx.lb.slots import LENGTHS
@@ -36,10 +36,12 @@ def render_batches(changes: Iterable[Change], *, batch: int = BATCH) -> Iterator
     added: dict[str, list[str]] = {name: [] for name in SETS}
     size = 0
     for change in changes:
-        before = elements(change.vip, change.before)
+        before = elements(change.vip, change.before) if change.before is not EMPTY else {}
         after = elements(change.vip, change.after)
         for name in SETS_OF[change.vip.address.version]:
-            old, new = before[name], after[name]
+            old, new = before.get(name, {}), after[name]
+            if not old and not new:
+                continue
             removed[name] += [key for key, value in old.items() if new.get(key) != value]
             fresh = [key + value for key, value in new.items() if old.get(key) != value]
             added[name] += fresh
