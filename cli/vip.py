@@ -86,7 +86,9 @@ def _options(vip: Mapping[str, Any]) -> str:
 
 
 def _vips(services: Iterable[Mapping[str, Any]]) -> Table:
-    table = Table("VIP", "protocol", "address", "backends", "scheduler", "connections", "state")
+    table = Table(
+        "VIP", "protocol", "address", "backends", "scheduler", "connections", "open", "state"
+    )
     for vip in services:
         serving = sum(backend["weight"] > 0 for backend in vip["backends"])
         table.add_row(
@@ -96,14 +98,18 @@ def _vips(services: Iterable[Mapping[str, Any]]) -> Table:
             f"{serving}/{len(vip['backends'])}",
             _options(vip),
             str(vip["connections"]),
+            str(vip["active"]),
             vip["state"],
         )
     return table
 
 
 def _backends(vip: Mapping[str, Any]) -> Table:
+    has_bytes = any(backend["bytes_in"] is not None for backend in vip["backends"])
     table = Table(
-        *("backend", "weight", "connections", "open", "task", "node", "why"),
+        *("backend", "weight", "connections", "open"),
+        *(("bytes in", "bytes out") if has_bytes else ()),
+        *("task", "node", "why"),
         title=f"{_title(vip)}: {vip['state']}, {_options(vip)}",
         title_justify="left",
     )
@@ -113,6 +119,7 @@ def _backends(vip: Mapping[str, Any]) -> Table:
             str(backend["weight"]),
             _number(backend["connections"]),
             _number(backend["active"]),
+            *((_number(backend[way]) for way in ("bytes_in", "bytes_out")) if has_bytes else ()),
             backend["task"],
             backend["hostname"] or backend["node"],
             _why(backend),

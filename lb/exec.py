@@ -1,11 +1,11 @@
-"""Forget UDP flows: a flow would go on to a backend that has left.
+"""Count flows, and forget those of UDP: one would go on to a backend that has left.
 
-A few of them with conntrack(8), which looks through all flows in C for each;
+A few of them are forgotten with conntrack(8), which looks through all flows in C for each;
 many with one look of our own.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import structlog
@@ -27,6 +27,16 @@ class Flows:
     def __init__(self, *, netns: Path | None = None) -> None:
         self._netns = netns
         self._prefix = () if netns is None else ("nsenter", f"--net={netns}")
+
+    async def count_open(self) -> Mapping[tuple[Vip, Endpoint], int] | None:
+        """Return the open connections of each VIP and backend, None if the kernel does not tell."""
+        try:
+            if self._netns is None:
+                return await asyncio.to_thread(conntrack.count_open)
+            return await asyncio.to_thread(call_in, self._netns, conntrack.count_open)
+        except OSError as error:
+            log.warning("flows_not_counted", error=str(error))
+            return None
 
     async def forget_all(self, pairs: Collection[tuple[Vip, Endpoint]]) -> None:
         """Delete the flows to each VIP that were sent to the endpoint beside it; as `forget`."""

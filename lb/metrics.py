@@ -1,23 +1,31 @@
-"""Metrics of the load balancer, gathered at a scrape."""
+"""Metrics of the load balancer, in Prometheus' text, rendered beside the event loop."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import suppress
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from phalanx.core.error import DataplaneError
 from phalanx.lb.problem import names_by_address
-from phalanx.lb.service import Service, Vip, spell
+from phalanx.lb.service import Endpoint, Service, Vip, spell
 from phalanx.lb.traffic import ReadTraffic, Traffic
+from phalanx.net.model.objects import VipLease
 from phalanx.net.model.view import View
 
+CONNECTIONS = "phalanx_lb_connections"
 
-class LbCollector(Collector):
-    """Turns what the data plane holds, and what the kernel counted, into metrics.
 
-    The kernel is asked by ``refresh``, which is to be awaited before a scrape.
+class LbMetrics:
+    """Turns what the data plane holds, and what the kernel counted, into text.
+
+    With 10,000 VIPs the library takes most of a second for the samples of their
+    backends, in which names must be answered: a thread writes them, and remembers
+    all of a sample but its number.
     """
 
     def __init__(
@@ -32,18 +40,58 @@ class LbCollector(Collector):
         self._problems = problems
         self._read_traffic = traffic
         self._traffic: Traffic = {}
+        self._named: Mapping[str, VipLease] = {}
+        self._samples: dict[tuple[Vip, Endpoint], str] = {}  # up to the number, with that naming
+        self._writing = asyncio.Lock()
 
-    async def refresh(self) -> None:
-        """Ask the kernel for its counters; when it refuses, the last ones stay."""
-        try:
-            self._traffic = await self._read_traffic()
-        except DataplaneError:  # logged by the pass that repairs it
-            return
+    async def text(self) -> bytes:
+        """Return VIPs and backends by state, label problems, connections by VIP and backend.
+
+        When the kernel refuses to tell its counters, the last ones stay.
+        """
+        async with self._writing:
+            with suppress(DataplaneError):  # logged by the pass that repairs it
+                self._traffic = await self._read_traffic()
+            view, services, problems = self._view(), self._services(), len(self._problems())
+            return await asyncio.to_thread(self._render, view, services, problems)
+
+    def _render(self, view: View, services: Mapping[Vip, Service], problems: int) -> bytes:
+        registry = CollectorRegistry()
+        registry.register(_States(services, problems))
+        return generate_latest(registry) + "".join(self._connections(view, services)).encode()
+
+    def _connections(self, view: View, services: Mapping[Vip, Service]) -> Iterator[str]:
+        if view.vips is not self._named:
+            self._named, self._samples = view.vips, {}
+        names = names_by_address(view)
+        before, self._samples = self._samples, {}
+        yield f"# HELP {CONNECTIONS}_total Connections begun on this node, by VIP and backend.\n"
+        yield f"# TYPE {CONNECTIONS}_total counter\n"
+        for key, counted in self._traffic.items():
+            vip, endpoint = key
+            if vip in services:  # others' address translations are counted, too
+                sample = before.get(key) or _sample(names.get(vip.address), vip, endpoint)
+                self._samples[key] = sample
+                yield f"{sample} {counted.connections}.0\n"
+
+
+def _sample(name: str | None, vip: Vip, endpoint: Endpoint) -> str:
+    """Return a sample without its number; nothing in it needs an escape."""
+    host = f"{name or spell(vip.address)}:{vip.port}"
+    labels = f'address="{vip.address}",backend="{endpoint}",protocol="{vip.protocol}",vip="{host}"'
+    return f"{CONNECTIONS}_total{{{labels}}}"
+
+
+class _States(Collector):
+    """VIPs and backends by state, and label problems."""
+
+    def __init__(self, services: Mapping[Vip, Service], problems: int) -> None:
+        self._services = services
+        self._problems = problems
 
     def collect(self) -> Iterable[Metric]:
-        """Return VIPs and backends by state, label problems, connections by VIP and backend."""
-        services = self._services()
-        states = Counter("refusing" if each.is_refused else "serving" for each in services.values())
+        services = self._services.values()
+        states = Counter("refusing" if each.is_refused else "serving" for each in services)
         vips = GaugeMetricFamily(
             "phalanx_lb_vips", "VIPs, by whether anybody serves them.", labels=("state",)
         )
@@ -52,7 +100,7 @@ class LbCollector(Collector):
         yield vips
         weights = Counter(
             "drained" if backend.weight == 0 else "eligible"
-            for each in services.values()
+            for each in services
             for backend in each.backends
         )
         backends = GaugeMetricFamily(
@@ -66,20 +114,5 @@ class LbCollector(Collector):
         yield GaugeMetricFamily(
             "phalanx_lb_label_problems",
             "Faults of VIP labels, one for each app that has it.",
-            len(self._problems()),
+            self._problems,
         )
-        yield self._connections(services)
-
-    def _connections(self, services: Mapping[Vip, Service]) -> Metric:
-        connections = CounterMetricFamily(
-            "phalanx_lb_connections",
-            "Connections begun on this node, by VIP and backend.",
-            labels=("vip", "address", "protocol", "backend"),
-        )
-        names = names_by_address(self._view())
-        for (vip, endpoint), counted in self._traffic.items():
-            if vip in services:  # others' address translations are counted, too
-                host = names.get(vip.address, spell(vip.address))
-                words = (f"{host}:{vip.port}", str(vip.address), str(vip.protocol), str(endpoint))
-                connections.add_metric(words, counted.connections)
-        return connections

@@ -1,9 +1,11 @@
 """What the kernel counted, whichever data plane asked it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
+from phalanx.lb.exec import Flows
 from phalanx.lb.ipvs.services import IpvsServices
 from phalanx.lb.nftables.traffic import NftablesTraffic
 from phalanx.lb.service import Endpoint, Vip
@@ -19,13 +21,23 @@ class Counted(msgspec.Struct, frozen=True):
 
 
 Traffic = Mapping[tuple[Vip, Endpoint], Counted]
-ReadTraffic = Callable[[], Awaitable[Traffic]]
+
+
+class ReadTraffic(Protocol):
+    """What asks the kernel for its counters."""
+
+    async def __call__(self, *, with_open: bool = False) -> Traffic:
+        """Return them, *with_open* also how many connections are open; raise DataplaneError.
+
+        That may cost a look at all flows of the node: ask for it when somebody wants to know.
+        """
+        ...
 
 
 def traffic_of_ipvs(services: IpvsServices) -> ReadTraffic:
     """Return what asks IPVS for its counters; they end with the backend."""
 
-    async def read() -> Traffic:
+    async def read(*, with_open: bool = False) -> Traffic:
         return {
             (vip, each.backend.endpoint): Counted(
                 each.connections, each.active, each.bytes_in, each.bytes_out
@@ -37,16 +49,22 @@ def traffic_of_ipvs(services: IpvsServices) -> ReadTraffic:
     return read
 
 
-def traffic_of_nftables(table: NftablesTraffic) -> ReadTraffic:
-    """Return what asks the counting table."""
+def traffic_of_nftables(table: NftablesTraffic, flows: Flows) -> ReadTraffic:
+    """Return what asks the counting table, and tracked flows for what is open."""
 
-    async def read() -> Traffic:
+    async def read(*, with_open: bool = False) -> Traffic:
         counted = await table.connections()
-        return {key: Counted(connections) for key, connections in counted.items()}
+        active = await flows.count_open() if with_open else None
+        if active is None:
+            return {key: Counted(connections) for key, connections in counted.items()}
+        return {
+            key: Counted(counted.get(key, 0), active.get(key, 0))
+            for key in counted.keys() | active.keys()
+        }
 
     return read
 
 
-async def no_traffic() -> Traffic:
+async def no_traffic(*, with_open: bool = False) -> Traffic:
     """Return nothing: nobody counts."""
     return {}

@@ -32,7 +32,7 @@ from phalanx.dns.zones.ledger import HeldVips
 from phalanx.lb.api.services import service_routes
 from phalanx.lb.api.vips import vips_route
 from phalanx.lb.ledger import ServiceLedger, Services
-from phalanx.lb.metrics import LbCollector
+from phalanx.lb.metrics import LbMetrics
 from phalanx.lb.traffic import ReadTraffic
 from phalanx.lb.watch import ProblemWatch
 from phalanx.net.address.here import is_here
@@ -145,13 +145,12 @@ class Plane:
                 config, self._view_of_pass, self._services_of_pass, rtnl=rtnl, nft=nft, links=links
             )
             self._problems = ProblemWatch(lambda: self._mirror.view)
-            self._traffic = LbCollector(
+            self._balancing = LbMetrics(
                 self._known,
                 lambda: {} if self._served is None else self._served.by_vip,
                 lambda: self._problems.problems,
                 traffic,
             )
-            self._registry.register(self._traffic)
             self._sequence = TableSequence(
                 tables,
                 begin=self._begin,
@@ -259,7 +258,7 @@ class Plane:
         app = web.Application(middlewares=[errors_as_json])
         app.add_routes(
             [
-                *node_routes(self._status, self._registry, self._traffic.refresh),
+                *node_routes(self._status, self._registry, self._balancing.text),
                 *self._dns_routes(),
                 resolve_route(self._zones, self._forwarder),
                 vips_route(self._known),

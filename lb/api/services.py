@@ -18,7 +18,7 @@ from phalanx.lb.traffic import Counted, ReadTraffic, Traffic
 from phalanx.net.model.view import View
 
 PATH = "/v1/services"
-NOTHING = Counted(0)
+NOTHING = Counted(0, 0)
 PROBLEMS_PATH = "/v1/vip-problems"
 
 
@@ -36,7 +36,7 @@ def service_routes(
             raise NotFoundError(f"no task declares a VIP {query!r}")
         counted: Traffic | None
         try:
-            counted = await traffic()
+            counted = await traffic(with_open=True)
         except DataplaneError:  # logged by the pass that repairs it
             counted = None
         return web.json_response({"services": [shown(each, known, counted) for each in found]})
@@ -63,6 +63,7 @@ def shown(each: Explained, view: View, traffic: Traffic | None) -> dict[str, Any
         "scheduler": str(each.scheduler),
         "affinity_seconds": each.affinity_seconds,
         "connections": sum(counted.connections for _, counted in behind if counted is not None),
+        "active": sum(counted.active or 0 for _, counted in behind if counted is not None),
         "backends": [_shown_backend(one, view, counted) for one, counted in behind],
     }
 

@@ -24,16 +24,19 @@ class Status:
     tables: Mapping[str, bool]
 
 
-async def _nothing() -> None:
-    pass
+async def _nothing() -> bytes:
+    return b""
 
 
 def node_routes(
     status: Callable[[], Status],
     registry: CollectorRegistry,
-    refresh: Callable[[], Awaitable[None]] = _nothing,
+    more: Callable[[], Awaitable[bytes]] = _nothing,
 ) -> list[web.RouteDef]:
-    """Return ``/v1/status``, ``/v1/health`` and ``/metrics``; *refresh* comes before metrics."""
+    """Return ``/v1/status``, ``/v1/health`` and ``/metrics``.
+
+    *more* returns metrics that are too many to be rendered on the event loop.
+    """
 
     async def get_status(_request: web.Request) -> web.Response:
         return web.json_response(asdict(status()))
@@ -42,10 +45,8 @@ def node_routes(
         return web.json_response({"healthy": True})
 
     async def get_metrics(_request: web.Request) -> web.Response:
-        await refresh()
-        return web.Response(
-            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        body = await more() + generate_latest(registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [
         web.get("/v1/status", get_status),

@@ -28,9 +28,11 @@ from tests.netns.lb.lab import (
 )
 
 from phalanx.core.reconcile.reconciler import Reconciler
+from phalanx.lb.exec import Flows
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.lb.nftables.traffic import OTHER_RULES, RULES, NftablesTraffic
 from phalanx.lb.service import Backend, Endpoint, Service, Vip
+from phalanx.lb.traffic import Counted, traffic_of_nftables
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.watch import TableWatch
 
@@ -205,3 +207,42 @@ async def test_next_process_keeps_the_counters(
     nft.close()
 
     assert counted == {(WEB, B1): 1}
+
+
+async def test_open_connections_are_told_until_they_are_closed(
+    lab: Lab, services: NftablesServices, traffic: NftablesTraffic
+) -> None:
+    await keep(traffic)
+    await put(services, {WEB: service(b1=1), WEB6: service6(b1=1), DNS: service(b2=1)})
+    read = traffic_of_nftables(traffic, Flows(netns=Path("/run/netns") / lab.node))
+    client = lab.namespace("client")
+    kept = [await lab.connect(where, vip) for where in (client, lab.node) for vip in (WEB, WEB6)]
+    with open_socket(client, socket.SOCK_DGRAM) as opened:
+        opened.connect((str(DNS.address), DNS.port))
+        await ask_udp(opened)
+    for reader, writer in kept:
+        await exchange(reader, writer)
+
+    unasked = await read()
+    before = await read(with_open=True)
+    for _, writer in kept[1:]:
+        writer.close()
+        await writer.wait_closed()
+    async with asyncio.timeout(10):
+        while (  # noqa: ASYNC110 - nobody is told when a connection ends
+            after := await read(with_open=True)
+        )[WEB, B1].active != 1:
+            await asyncio.sleep(0.02)  # waits: for the backend's half of the end
+    kept[0][1].close()
+
+    assert unasked[WEB, B1] == Counted(2)
+    assert before == {
+        (WEB, B1): Counted(2, 2),
+        (WEB6, B1_SIX): Counted(2, 2),
+        (DNS, B2): Counted(1, 1),
+    }
+    assert after == {
+        (WEB, B1): Counted(2, 1),
+        (WEB6, B1_SIX): Counted(2, 0),
+        (DNS, B2): Counted(1, 1),
+    }

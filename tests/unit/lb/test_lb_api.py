@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import structlog
 from aiohttp import ClientSession, web
+from prometheus_client.parser import text_string_to_metric_families
 
 from phalanx.core.api.error import errors_as_json
 from phalanx.core.api.serve import Listener, serve
@@ -14,7 +15,7 @@ from phalanx.core.error import DataplaneError, UnavailableError
 from phalanx.lb.api.services import service_routes
 from phalanx.lb.api.vips import vips_route
 from phalanx.lb.desired import desired_services
-from phalanx.lb.metrics import LbCollector
+from phalanx.lb.metrics import LbMetrics
 from phalanx.lb.service import Endpoint, Vip
 from phalanx.lb.traffic import Counted, ReadTraffic, Traffic, no_traffic
 from phalanx.lb.watch import ProblemWatch
@@ -137,10 +138,11 @@ async def test_answer_that_has_not_changed_is_not_sent_again() -> None:
     assert (unchanged, changed) == (304, 200)
 
 
-WEB = Vip(IPv4Address("11.225.37.143"), 80)
+WEB_ADDRESS = IPv4Address("11.225.37.143")
+WEB = Vip(WEB_ADDRESS, 80)
 
 
-async def counted() -> Traffic:
+async def counted(*, with_open: bool = False) -> Traffic:
     return {
         (WEB, Endpoint(NODE, 31000)): Counted(7),
         (WEB, Endpoint(NODE, 31001)): Counted(2, 1, 30, 40),
@@ -156,7 +158,7 @@ async def test_service_is_shown_with_tasks_reasons_and_counters() -> None:
     [web_service] = body["services"]
     assert web_service["vip"] == "web.marathon.l4lb.thisdcos.directory:80"
     assert (web_service["state"], web_service["scheduler"]) == ("serving", "wlc")
-    assert web_service["connections"] == 9
+    assert (web_service["connections"], web_service["active"]) == (9, 1)
     first, second = web_service["backends"]
     assert (first["task"], first["weight"], first["reason"], first["connections"]) == (
         *("t0", 1, None, 7),
@@ -181,7 +183,7 @@ async def test_name_that_nobody_declares_is_not_found() -> None:
 
 
 async def test_kernel_that_can_not_be_asked_costs_the_counters_only() -> None:
-    async def refused() -> Traffic:
+    async def refused(*, with_open: bool = False) -> Traffic:
         raise DataplaneError("busy", table="phalanx_lb_traffic")
 
     status, body = await service_answer("/v1/services?name=web", traffic=refused)
@@ -217,24 +219,37 @@ async def test_problem_is_logged_once() -> None:
 
 
 async def test_metrics_say_states_and_connections_of_vips_only() -> None:
-    collector = LbCollector(lambda: VIEW, lambda: desired_services(VIEW), lambda: (1,), counted)
+    metrics = LbMetrics(lambda: VIEW, lambda: desired_services(VIEW), lambda: (1,), counted)
 
-    await collector.refresh()
+    first, second = await metrics.text(), await metrics.text()
     samples = {
         (sample.name, *sample.labels.values()): sample.value
-        for metric in collector.collect()
+        for metric in text_string_to_metric_families(first.decode())
         for sample in metric.samples
     }
 
     named = "web.marathon:80"
-    words = ("11.225.37.143", "tcp")
+    address = "11.225.37.143"
     assert samples == {
         ("phalanx_lb_vips", "serving"): 2,
         ("phalanx_lb_vips", "refusing"): 0,
         ("phalanx_lb_backends", "eligible"): 2,
         ("phalanx_lb_backends", "drained"): 2,
         ("phalanx_lb_label_problems",): 1,
-        ("phalanx_lb_connections_total", named, *words, "198.18.0.11:31000"): 7,
-        ("phalanx_lb_connections_total", named, *words, "198.18.0.11:31001"): 2,
-        ("phalanx_lb_connections_total", named, *words, "198.18.0.11:9"): 99,
+        ("phalanx_lb_connections_total", address, "198.18.0.11:31000", "tcp", named): 7,
+        ("phalanx_lb_connections_total", address, "198.18.0.11:31001", "tcp", named): 2,
+        ("phalanx_lb_connections_total", address, "198.18.0.11:9", "tcp", named): 99,
     }
+    assert second == first
+
+
+async def test_metrics_name_a_vip_as_it_is_named_now() -> None:
+    renamed = VIEW.changed([VipLease("shop.marathon", WEB_ADDRESS)], [("vip", "web.marathon")])
+    views = [VIEW, renamed]
+    metrics = LbMetrics(lambda: views.pop(0), lambda: desired_services(VIEW), lambda: (), counted)
+
+    first, second = await metrics.text(), await metrics.text()
+
+    assert b'vip="web.marathon:80"' in first
+    assert b'vip="shop.marathon:80"' in second
+    assert b"web.marathon" not in second
