@@ -9,10 +9,17 @@ def guard_elements(port: str, mac: bytes, addresses: "list[bytes]") -> "list[Ele
     """Return the elements that hold a bridge's port to a MAC and some addresses.
 
     With them go the address that IPv6 makes of the MAC, and none at all, which
-    IPv6 asks with whether an address is taken.
+    IPv6 asks with whether an address is taken. What neighbour discovery may
+    say of an address is what the address' own container says.
     """
     link, own, what = name(port), field(mac), f"guard of {port}"
-    found = [*mac_elements(port, mac), Element(BRIDGE, "guarded", link, what=what)]
+    found = [
+        *mac_elements(port, mac),
+        Element(BRIDGE, "guarded", link, what=what),
+        Element(BRIDGE, "linked", link + own, what=what),
+    ]
+    for packed in sorted({*(each for each in addresses if len(each) == 16), link_local(mac)}):
+        found.append(Element(BRIDGE, "target", link + packed, what=what))
     for packed in sorted({*addresses, UNSPECIFIED, link_local(mac)}):
         set_name = "own4" if len(packed) == 4 else "own6"
         found.append(Element(BRIDGE, set_name, link + own + packed, what=what))

@@ -1,12 +1,35 @@
 """The constant part of the tables ``phalanx_cni``: sets, maps, chains and rules.
 
 A container is some elements; no rule is of one container alone, so a packet
-meets as many rules with ten thousand containers as with one.
+meets as many rules with ten thousand containers as with one. It is all written
+anew when a set is missing: rules of an older version go, sets and what they
+hold stay, and so do the chains of ports with conditions, which are not here.
 """
 
 TABLE = "phalanx_cni"  # listed in docs/reference/marks.md
 
+# The target of a neighbour solicitation or advertisement, and the MAC in the one option that it has
+# (RFC 4861, 4.3, 4.4, 4.6.1); of a router solicitation, which has no target (4.1). nft 1.0.6 knows
+# no names for them.
+TARGET, OPTION, OPTION_MAC = "@th,64,128", "@th,192,8", "@th,208,48"
+ROUTERS_OPTION_MAC = "@th,80,48"
+NONCE = 14  # the option of RFC 7527, 4
+
 TEXT = f"""
+table inet {TABLE} {{
+  chain translate {{ }}
+  chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}
+  chain output {{ type nat hook output priority -100; policy accept; }}
+  chain postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}
+  chain forward {{ type filter hook forward priority filter; policy accept; }}
+}}
+flush chain inet {TABLE} translate
+flush chain inet {TABLE} prerouting
+flush chain inet {TABLE} output
+flush chain inet {TABLE} postrouting
+flush chain inet {TABLE} forward
+table bridge {TABLE} {{ }}
+flush table bridge {TABLE}
 table inet {TABLE} {{
   map any4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
   map any6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
@@ -59,17 +82,37 @@ table bridge {TABLE} {{
   set mac {{ type ifname . ether_addr; }}
   set own4 {{ type ifname . ether_addr . ipv4_addr; }}
   set own6 {{ type ifname . ether_addr . ipv6_addr; }}
+  set target {{ typeof iifname . {TARGET}; }}
+  set linked {{ typeof iifname . {OPTION_MAC}; }}
+  chain neighbour {{
+    ip6 nexthdr != icmpv6 counter drop comment "neighbour discovery is never behind a header"
+    icmpv6 type {{ nd-router-advert, nd-redirect }} counter drop comment "no router of ours"
+    icmpv6 type nd-router-solicit ip6 length <= 8 return
+    icmpv6 type nd-router-solicit ip6 length <= 16 iifname . {ROUTERS_OPTION_MAC} @linked return
+    icmpv6 type nd-router-solicit counter drop comment "another's MAC told"
+    icmpv6 type nd-neighbor-advert iifname . {TARGET} != @target counter drop \
+comment "another's address told"
+    ip6 saddr :: iifname . {TARGET} != @target counter drop comment "another's address asked for"
+    ip6 length <= 24 return
+    ip6 length <= 32 iifname . {OPTION_MAC} @linked return
+    ip6 length <= 32 {OPTION} {NONCE} return
+    counter drop comment "another's MAC told"
+  }}
   chain guard {{
     iifname . ether saddr . ip saddr @own4 accept
     iifname . ether saddr . ip6 saddr @own6 accept
     ether type arp iifname . arp saddr ether . arp saddr ip @own4 iifname . ether saddr @mac accept
+    ether type arp arp saddr ip 0.0.0.0 iifname . arp saddr ether . arp daddr ip @own4 \
+iifname . ether saddr @mac accept comment "asks whether its address is taken"
     counter drop comment "not the container's own address"
   }}
   chain prerouting {{
     type filter hook prerouting priority -300; policy accept;
     iifname @tagged iifname . ether saddr != @mac counter drop comment "not the container's own MAC"
-    iifname @guarded icmpv6 type {{ nd-router-advert, nd-redirect }} counter drop \
-comment "no router of ours"
+    iifname @guarded icmpv6 type {{ nd-router-solicit, nd-router-advert, nd-neighbor-solicit, \
+nd-neighbor-advert, nd-redirect }} jump neighbour
+    iifname @guarded meta l4proto udp th sport . th dport {{ 67 . 68, 547 . 546 }} counter drop \
+comment "no DHCP server of ours"
     iifname @guarded jump guard
   }}
   chain forward {{

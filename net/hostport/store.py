@@ -93,7 +93,9 @@ class Elements:
             if file.exists(self._file):
                 self._remove(talk, self._file)
             for element in elements:
-                if not element.is_shared and is_there(talk, TABLE, element):
+                # What has data is a host port, which may be another's; all else bears a name or
+                # an address of the owner's, and if it is there nevertheless, the kernel says so.
+                if element.data and is_there(talk, TABLE, element):
                     raise TakenError(f"{element.what or element.set_name} is taken already")
             kept = {
                 "owner": self._owner,
@@ -119,6 +121,14 @@ class Elements:
             if number:
                 self._remove_conditions(talk, self._file, elements)
                 file.remove(self._file)
+                if number == EEXIST:
+                    taken = [
+                        each
+                        for each in elements
+                        if not each.is_shared and is_there(talk, TABLE, each)
+                    ]
+                    what = ", ".join(each.what or each.set_name for each in taken)
+                    raise TakenError(f"{what} is taken already")
                 raise refusal(number, f"table {TABLE}")
         forget(elements, mapped=True)
 
