@@ -18,6 +18,7 @@ PREFETCH_HITS = 2
 class _Entry:
     reply: UpstreamReply
     since: float
+    size: int
     hits: int = 0
     retry_at: float = 0.0
 
@@ -85,15 +86,15 @@ class Cache:
         """Keep *reply* from *now* on, unless it must not be kept."""
         if key in self._entries:
             self._forget(key)
-        size = len(key.question) + len(reply.records)
+        size = len(key) + len(reply.records)
         if reply.lifetime_seconds <= 0 or size > self._max_bytes:
             return
         entries = self._entries
         while entries and (
             len(entries) >= self._max_entries or self._bytes + size > self._max_bytes
         ):
-            self._forget(next(iter(entries)))
-        entries[key] = _Entry(reply, now)
+            self._bytes -= entries.popitem(last=False)[1].size
+        entries[key] = _Entry(reply, now, size)
         self._bytes += size
 
     def fail(self, key: Key, now: float) -> None:
@@ -105,8 +106,4 @@ class Cache:
     def _forget(self, key: Key) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._bytes -= _size(key, entry.reply)
-
-
-def _size(key: Key, reply: UpstreamReply) -> int:
-    return len(key.question) + len(reply.records)
+            self._bytes -= entry.size

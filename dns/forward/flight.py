@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from phalanx.dns.answer.query import Query
-from phalanx.dns.forward.message import Key, render_query
+from phalanx.dns.forward.message import Key, question_of
 from phalanx.dns.forward.ports import Ports
 from phalanx.dns.forward.upstream import ranked
 
@@ -41,11 +41,11 @@ class Group:
 class Flight:
     """One question under way to upstreams, and whoever waits for it."""
 
-    __slots__ = ("is_over", "key", "left", "order", "rest", "turn", "waiting")
+    __slots__ = ("is_over", "key", "left", "order", "question", "turn", "waiting")
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, question: bytes) -> None:
         self.key = key
-        self.rest = render_query(key, 0)[2:]
+        self.question = question
         self.order: Sequence[Upstream] = ()
         self.turn = 0
         self.left = 0  # racers of this turn that may still answer
@@ -55,6 +55,6 @@ class Flight:
 
 def bystander(key: Key) -> Flight:
     """Return a flight that nobody waits for: it only counts for an upstream's standing."""
-    flight = Flight(key)
+    flight = Flight(key, question_of(key))
     flight.is_over = True
     return flight

@@ -20,6 +20,7 @@ from phalanx.dns.forward.message import (
     Key,
     UpstreamReply,
     key_of,
+    question_of,
 )
 from phalanx.dns.forward.ports import Draws
 from phalanx.dns.forward.race import Race
@@ -160,7 +161,7 @@ class Forwarder:
     def known(self, query: Query, limit: int) -> bytes | None:
         """Return the reply if it takes no asking: from the cache, or a refusal."""
         key = key_of(query)
-        if not self.routes.upstreams_of(key.question):
+        if not self.routes.upstreams_of(question_of(key)):
             return self._memory.error(query, Rcode.REFUSED)
         cached = self._memory.find(key)
         return self._from_cache(query, key, cached, limit) if _is_usable(cached) else None
@@ -172,7 +173,7 @@ class Forwarder:
         asks. An answer whose time is over is given when upstreams fail, or take long.
         """
         key = key_of(query)
-        question = key.question
+        question = question_of(key)
         upstreams = self.routes.upstreams_of(question)
         if not upstreams or (len(question) == PROBE_BYTES and self.is_own_probe(question)):
             return self._memory.error(query, Rcode.REFUSED)
@@ -188,7 +189,7 @@ class Forwarder:
             )
         self.events["forwarded" if flight is None else "coalesced"] += 1
         if flight is None:
-            flight = self._start(key, upstreams, now)
+            flight = self._start(key, question, upstreams, now)
         flight.waiting.append((query, limit, client, done))
         self._share.enter(client)
         if cached is not None:
@@ -217,15 +218,18 @@ class Forwarder:
     def _from_cache(self, query: Query, key: Key, cached: Cached, limit: int) -> bytes:
         if cached.is_prefetch_due and key not in self._flights and self._has_spare_flights:
             self.events["prefetch"] += 1
-            self._start(key, self.routes.upstreams_of(key.question), self._clock())
+            question = question_of(key)
+            self._start(key, question, self.routes.upstreams_of(question), self._clock())
         return self._memory.answer(query, cached, limit)
 
     @property
     def _has_spare_flights(self) -> bool:
         return len(self._flights) < self._max_flights // 2
 
-    def _start(self, key: Key, upstreams: Sequence[HostPort], now: float) -> Flight:
-        flight = self._flights[key] = Flight(key)
+    def _start(
+        self, key: Key, question: bytes, upstreams: Sequence[HostPort], now: float
+    ) -> Flight:
+        flight = self._flights[key] = Flight(key, question)
         self._race.start(flight, upstreams, now)
         return flight
 

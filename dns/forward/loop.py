@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator
 
 from phalanx.dns.answer.wire import IN
 from phalanx.dns.forward.flight import Upstream
-from phalanx.dns.forward.message import Key
+from phalanx.dns.forward.message import Key, make_key
 from phalanx.dns.forward.ports import Draws
 from phalanx.dns.zones.record import RecordType
 
 _TYPE = struct.pack("!HH", RecordType.HINFO, IN)  # nothing of use to anybody else
 PROBE_BYTES = 2 * 17 + 1 + len(_TYPE)
-_RECURSION_DESIRED = 0x0100
 
 
 def is_probe(question: bytes) -> bool:
@@ -40,9 +39,9 @@ class LoopProbe:
         for upstream in upstreams:
             labels = (b"%016x" % (self._draws.next() << 32 | self._draws.next()) for _ in "ab")
             name = b"".join(b"\x10" + label for label in labels) + b"\0"
-            key = Key(name + _TYPE, _RECURSION_DESIRED)
-            self._asked[key.question] = upstream
-            yield upstream, key
+            question = name + _TYPE
+            self._asked[question] = upstream
+            yield upstream, make_key(question)
 
     def recognised(self, question: bytes) -> Upstream | None:
         """Return the upstream that alone was asked this, if one was; it leads back to us."""

@@ -22,6 +22,7 @@ _COUNTS = struct.Struct("!HHHHH")  # a header without its id
 _FIXED = struct.Struct("!HHIH")
 _FIXED_BYTES = _FIXED.size
 _TTL = struct.Struct("!I")
+_TTL_AND_LENGTH = struct.Struct("!IH")
 _GOOD = (Rcode.NOERROR, Rcode.NXDOMAIN)
 _OPT, _SOA = (
     RecordType.OPT,
@@ -31,28 +32,38 @@ _OPT, _SOA = (
 _BARE = (Rcode.FORMERR, Rcode.SERVFAIL, Rcode.NOTIMP, Rcode.REFUSED)
 
 
-class Key(NamedTuple):
-    """What makes two queries the same for an upstream, whatever their ids and case."""
+# What makes two queries the same for an upstream, whatever their ids and case: the query itself
+# without its id, its name in lower case, and of a client's flags and EDNS only RD, CD and DO.
+Key = bytes
 
-    question: bytes  # lower case name, type, class
-    flags: int  # RD and CD
-    opt: bytes = b""  # the OPT record, with EDNS
+_FLAGS_END, _START_BYTES = 2, 10  # of a key: its flags, and all that comes before the question
+
+
+def make_key(question: bytes, *, flags: int = _RECURSION_DESIRED, opt: bytes = b"") -> Key:
+    """Return the key of a question in lower case."""
+    return _COUNTS.pack(flags, 1, 0, 0, 1 if opt else 0) + question + opt
+
+
+_STARTS = {
+    (rd, cd): (make_key(b"", flags=rd << 8 | cd), make_key(b"", flags=rd << 8 | cd, opt=OPT)[:-11])
+    for rd in (0, 1)
+    for cd in (0, _CHECKING_DISABLED)
+}
 
 
 def key_of(query: Query) -> Key:
-    """Return what the query asks of an upstream."""
+    """Return what the query asks of an upstream; a client's EDNS options go no further than us."""
     message, end, wire, _, _, edns = query
-    flags = (message[2] & 1) << 8 | message[3] & _CHECKING_DISABLED
-    question = wire + message[end - 4 : end]
+    plain, with_opt = _STARTS[message[2] & 1, message[3] & _CHECKING_DISABLED]
     if edns is None:
-        return Key(question, flags)
-    return Key(question, flags, OPT_DNSSEC_OK if edns.is_dnssec_ok else OPT)
+        return plain + wire + message[end - 4 : end]
+    opt = OPT_DNSSEC_OK if edns.is_dnssec_ok else OPT
+    return with_opt + wire + message[end - 4 : end] + opt
 
 
-def render_query(key: Key, id_: int) -> bytes:
-    """Return the message that asks an upstream; options of a client go no further than us."""
-    question, flags, opt = key
-    return _HEADER.pack(id_, flags, 1, 0, 0, 1 if opt else 0) + question + opt
+def question_of(key: Key) -> bytes:
+    """Return the name, type and class in *key*."""
+    return key[_START_BYTES : -len(OPT)] if key[_START_BYTES - 1] else key[_START_BYTES:]
 
 
 class UpstreamReply(NamedTuple):
@@ -76,8 +87,8 @@ class UpstreamReply(NamedTuple):
         return self.rcode in _GOOD
 
 
-def parse_reply(message: bytes, key: Key, id_: int) -> UpstreamReply | None:
-    """Return the answer in *message*, or None when it is no whole answer to what was asked."""
+def parse_reply(message: bytes, question: bytes, id_: int) -> UpstreamReply | None:
+    """Return the answer in *message*, or None when it is no whole answer to *question*."""
     if len(message) < HEADER_BYTES:
         return None
     got, flags, questions, *counts = _HEADER.unpack_from(message)
@@ -87,12 +98,15 @@ def parse_reply(message: bytes, key: Key, id_: int) -> UpstreamReply | None:
     is_truncated = bool(flags & TRUNCATED)
     if questions == 0 and len(message) == HEADER_BYTES and rcode in _BARE:
         return UpstreamReply(rcode, 0, (0, 0, 0), b"", (), 0, is_truncated)
-    question = key.question
     end = HEADER_BYTES + len(question)
     asked = message[HEADER_BYTES:end]
     if questions != 1 or (asked != question and asked[:-4].lower() + asked[-4:] != question):
         return None
-    records = _parse_records(message, end, counts)
+    records = None
+    if not (counts[1] or counts[2]):
+        records = _parse_answers(message, end, counts[0])
+    if records is None:
+        records = _parse_records(message, end, counts)
     if records is None:
         return None
     kept, last, ttl_offsets, least, negative, extended = records
@@ -105,7 +119,7 @@ def parse_reply(message: bytes, key: Key, id_: int) -> UpstreamReply | None:
     return UpstreamReply(rcode | extended, flags, kept, rest, ttl_offsets, least, is_truncated)
 
 
-def is_good_reply(message: bytes, key: Key) -> bool | None:
+def is_good_reply(message: bytes, question: bytes) -> bool | None:
     """Tell whether *message*, whose id is right, is a good answer; None if it is none at all.
 
     Its records are not looked at: nobody will have them.
@@ -113,9 +127,9 @@ def is_good_reply(message: bytes, key: Key) -> bool | None:
     if len(message) < HEADER_BYTES or (message[2] & 0xF8) != 0x80:
         return None
     rcode = message[3] & 0xF
-    end = HEADER_BYTES + len(key.question)
+    end = HEADER_BYTES + len(question)
     asked = message[HEADER_BYTES:end]
-    if asked == key.question or asked[:-4].lower() + asked[-4:] == key.question:
+    if asked == question or asked[:-4].lower() + asked[-4:] == question:
         return rcode in _GOOD
     return False if len(message) == HEADER_BYTES and rcode in _BARE else None
 
@@ -124,6 +138,23 @@ def is_good_reply(message: bytes, key: Key) -> bool | None:
 # their TTLs are, from where the records begin; the least TTL; that of the SOA in the authority
 # section, 0 without one; the upper bits of the rcode.
 _Records = tuple[tuple[int, int, int], int, tuple[int, ...], int, int, int]
+
+
+def _parse_answers(message: bytes, at: int, count: int) -> _Records | None:
+    """Walk answers whose owners are pointers alone, as they nearly always are; None for others."""
+    offsets = []
+    least, begin, size = MAX_LIFETIME_SECONDS, at, len(message)
+    for _ in range(count):
+        if at + 2 + _FIXED_BYTES > size or message[at] < 0xC0:
+            return None
+        ttl, length = _TTL_AND_LENGTH.unpack_from(message, at + 6)
+        offsets.append(at + 6 - begin)
+        if ttl < least:
+            least = ttl
+        elif ttl & 0x80000000:  # RFC 2181 §8
+            least = 0
+        at += 2 + _FIXED_BYTES + length
+    return ((count, 0, 0), at, tuple(offsets), least, 0, 0) if at <= size else None
 
 
 def _parse_records(message: bytes, at: int, counts: list[int]) -> _Records | None:

@@ -38,7 +38,7 @@ class Race:
         self._landed = landed
         self._clock = clock
         self._try_seconds = try_seconds
-        self._mail = PeerBatch(MAIL_SLOTS)
+        self._mail = PeerBatch(MAIL_SLOTS)  # of all ports: nothing stays in it
         self._groups: dict[int, Group] = {}  # by the identity of the route's upstreams
         self._tick: asyncio.TimerHandle | None = None  # while a question is under way
         self._connections: set[asyncio.Task[None]] = set()
@@ -117,10 +117,10 @@ class Race:
         loop = asyncio.get_running_loop()
         loop_now = loop.time()
         asked = (flight, now, loop_now + self._try_seconds)
-        rest = flight.rest
+        key = flight.key
         for upstream in upstreams:
             try:
-                upstream.ask(rest, asked, loop_now)
+                upstream.ask(key, asked, loop_now)
             except OSError:
                 loop.call_soon(self._failed, upstream, asked, "unreachable")
         if self._tick is None:
@@ -153,7 +153,7 @@ class Race:
                 continue
             flight, since, _ = asked
             if flight.is_over:
-                is_good = is_good_reply(message, flight.key)
+                is_good = is_good_reply(message, flight.question)
                 if is_good is None:
                     continue
                 del pending[id_]
@@ -162,7 +162,7 @@ class Race:
                 else:
                     self._failed(upstream, asked, "rcode")
                 continue
-            reply = parse_reply(message, flight.key, id_)
+            reply = parse_reply(message, flight.question, id_)
             if reply is None:
                 continue
             del pending[id_]

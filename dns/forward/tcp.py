@@ -4,7 +4,7 @@ import asyncio
 import struct
 
 from phalanx.core.config import HostPort
-from phalanx.dns.forward.message import Key, UpstreamReply, parse_reply, render_query
+from phalanx.dns.forward.message import Key, UpstreamReply, parse_reply, question_of
 
 _LENGTH = struct.Struct("!H")
 
@@ -27,11 +27,12 @@ async def ask_tcp(upstream: HostPort, key: Key, id_: int, *, seconds: float) -> 
 async def _exchange(upstream: HostPort, key: Key, id_: int) -> UpstreamReply:
     reader, writer = await asyncio.open_connection(upstream.host, upstream.port)
     try:
-        message = render_query(key, id_)
+        message = _LENGTH.pack(id_) + key
         writer.write(_LENGTH.pack(len(message)) + message)
+        question = question_of(key)
         while True:
             (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-            reply = parse_reply(await reader.readexactly(length), key, id_)
+            reply = parse_reply(await reader.readexactly(length), question, id_)
             if reply is not None:
                 return reply
     finally:

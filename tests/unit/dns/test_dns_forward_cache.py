@@ -10,7 +10,7 @@ from phalanx.dns.forward.cache import (
     STALE_SECONDS,
     Cache,
 )
-from phalanx.dns.forward.message import Key, UpstreamReply
+from phalanx.dns.forward.message import Key, UpstreamReply, make_key
 
 
 def kept(lifetime_seconds: int) -> UpstreamReply:
@@ -18,7 +18,7 @@ def kept(lifetime_seconds: int) -> UpstreamReply:
 
 
 def key(number: int) -> Key:
-    return Key(bytes([number]), 0)
+    return make_key(bytes([number]))
 
 
 actions = st.lists(

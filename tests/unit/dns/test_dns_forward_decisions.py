@@ -8,12 +8,18 @@ from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
 from phalanx.dns.answer.query import Query, parse_query
 from phalanx.dns.forward.cache import Cache
-from phalanx.dns.forward.message import Key, UpstreamReply, key_of, parse_reply, render_forwarded
+from phalanx.dns.forward.message import (
+    Key,
+    UpstreamReply,
+    key_of,
+    make_key,
+    parse_reply,
+    render_forwarded,
+)
 from phalanx.dns.forward.upstream import HALF_LIFE_SECONDS, NEW, parse_upstream, ranked
 
 A, B, C = (HostPort(f"192.0.2.{n}", 53) for n in (1, 2, 3))
 QUESTION = b"\x03www\x07example\x03com\x00\0\1\0\1"
-KEY = Key(QUESTION, 0x0100)
 OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
 
 
@@ -33,7 +39,7 @@ def answer(
 
 
 def parsed(message: bytes) -> UpstreamReply:
-    reply = parse_reply(message, KEY, 9)
+    reply = parse_reply(message, QUESTION, 9)
     assert reply is not None
     return reply
 
@@ -90,7 +96,7 @@ def kept(lifetime_seconds: int) -> UpstreamReply:
 
 
 def key(number: int) -> Key:
-    return Key(bytes([number]), 0)
+    return make_key(bytes([number]))
 
 
 def test_cache_keeps_an_answer_for_its_lifetime_and_ages_it() -> None:
@@ -164,7 +170,7 @@ def test_lifetime_follows_from_the_message(message: bytes, lifetime: int) -> Non
     ],
 )
 def test_what_is_not_the_answer_is_no_answer(message: bytes) -> None:
-    assert parse_reply(message, KEY, 9) is None
+    assert parse_reply(message, QUESTION, 9) is None
 
 
 def test_bare_refusal_is_an_answer_that_is_not_good() -> None:

@@ -5,7 +5,13 @@ import struct
 from dnslib import DNSRecord
 
 from phalanx.dns.answer.query import Query, parse_query
-from phalanx.dns.forward.message import UpstreamReply, key_of, parse_reply, render_forwarded
+from phalanx.dns.forward.message import (
+    UpstreamReply,
+    key_of,
+    parse_reply,
+    question_of,
+    render_forwarded,
+)
 from phalanx.dns.publish import ZoneTable
 
 SIZES = [0, 1, *range(500, 1300), 4096, 65535]
@@ -60,6 +66,8 @@ def test_foreign_answer_is_whole_or_empty() -> None:
 def _fetched(query: Query, *, answers: int) -> UpstreamReply:
     address = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\1\2\3\4"
     head = b"\x12\x34\x81\x80\0\1" + struct.pack("!HHH", answers, 0, 0)
-    reply = parse_reply(head + query.question + address * answers, key_of(query), 0x1234)
+    reply = parse_reply(
+        head + query.question + address * answers, question_of(key_of(query)), 0x1234
+    )
     assert reply is not None
     return reply
