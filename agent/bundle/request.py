@@ -23,7 +23,8 @@ class ContainerRequest:
     others. *environment* is whatever the asker adds; what the containerizer finds
     out by itself (`container.environment`) lies below it, the variables of
     *command* above. *user* is a name of this machine, None for the agent's own.
-    *hostname* counts where the ContainerInfo has none.
+    *hostname* counts where the ContainerInfo has none. *parent_volumes* are the persistent
+    volumes of its parent: a path of the parent's sandbox that is one of them is that volume.
     """
 
     container_id: ContainerID
@@ -41,6 +42,7 @@ class ContainerRequest:
     has_own_cgroup: bool = True
     stdio: Stdio = "files"
     hostname: str | None = None
+    parent_volumes: Resources = field(default_factory=Resources)
 
     @property
     def id(self) -> str:

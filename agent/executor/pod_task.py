@@ -93,4 +93,5 @@ class PodTask(TaskLife):
             executor_id=self.executor_id,
             task_id=self.record.task_id,
             has_own_cgroup=linux is not None and not linux.share_cgroups,
+            parent_volumes=Resources.of(self._executor.resources).volumes,
         )

@@ -39,11 +39,30 @@ def wanted_volumes(request: ContainerRequest, inside: str, work: str) -> tuple[W
     *inside* is the sandbox as the container sees it, *work* the agent's directory.
     """
     asked = request.container.volumes if request.container else ()
-    found = [_wanted(volume, request, inside) for volume in asked]
+    found = [
+        _of_parent(volume, request, inside, work) or _wanted(volume, request, inside)
+        for volume in asked
+    ]
     found += [
         _persistent(resource, inside, work) for resource in request.resources.volumes.messages()
     ]
     return tuple(found)
+
+
+def _of_parent(volume: Volume, request: ContainerRequest, inside: str, work: str) -> Wanted | None:
+    """Return a persistent volume of the parent that a path of its sandbox names; None for others.
+
+    It is mounted only in the parent, so that the sandbox itself has an empty directory there.
+    """
+    own = volume.source.sandbox_path if volume.source is not None else None
+    if own is None or own.type != "PARENT":
+        return None
+    for resource in request.parent_volumes.messages():
+        kept = resource.disk.volume if resource.disk else None
+        if kept is not None and PurePosixPath(kept.container_path) == PurePosixPath(own.path):
+            mode = _mode(volume) if kept.mode == "RW" else "ro"
+            return Wanted("persistent", _target(volume, inside), mode, path_of(resource, work))
+    return None
 
 
 def _wanted(volume: Volume, request: ContainerRequest, inside: str) -> Wanted:
@@ -82,6 +101,10 @@ def _wanted(volume: Volume, request: ContainerRequest, inside: str) -> Wanted:
         return Wanted("sandbox", target, mode, str(PurePosixPath(sandbox, own.path)), top=sandbox)
     if source is not None and source.secret is not None:
         return Wanted("secret", target, "ro", secret=source.secret)
+    if source is not None and source.docker_volume is not None:
+        driver = source.docker_volume.driver
+        words = "only the Docker containerizer mounts volumes of drivers"
+        raise _refusal(volume, f"source.docker_volume: driver {driver!r}: {words}")
     kind = source.type if source is not None else None
     raise _refusal(volume, f"source: {kind!r}: is not supported")
 

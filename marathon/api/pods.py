@@ -13,7 +13,7 @@ from phalanx.marathon.api.answer import (
 from phalanx.marathon.api.desk import Desk, desk_of
 from phalanx.marathon.definition.parse import as_object
 from phalanx.marathon.definition.pod import parse_pod
-from phalanx.marathon.definition.pod_render import render_pod
+from phalanx.marathon.definition.render import render_pod
 from phalanx.marathon.engine.pod_view import instance_view, pod_status_view
 from phalanx.marathon.model.deployment import Deployment
 from phalanx.marathon.model.group import Root

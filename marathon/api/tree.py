@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from phalanx.marathon.definition.pod_render import render_pod
+from phalanx.marathon.definition.render import render_pod
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.group import Past, Root, root_before
 from phalanx.marathon.model.path import ROOT, groups_above, parent_of

@@ -20,6 +20,7 @@ from phalanx.marathon.model.path import absolute, parent_of
 _PLACE = re.compile(r"^(?P<error>.*?)(?: - at `\$(?P<place>.*)`)?$", re.DOTALL)
 _INDEX = re.compile(r"\[(\d+|\.\.\.)\]")
 _READ_ONLY = ("version", "versionInfo")
+RESIDENT_UPGRADE = {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.0}
 _DEFAULT_DEFINITION = PortDefinition(name="default")
 _DEFAULT_MAPPING = PortMapping(name="default")
 
@@ -111,8 +112,7 @@ def _resident(raw: dict[str, Any]) -> None:
         return
     strategy = raw.get("upgradeStrategy", {})
     if isinstance(strategy, dict):
-        usual = {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.0}
-        raw["upgradeStrategy"] = {**usual, **strategy}
+        raw["upgradeStrategy"] = {**RESIDENT_UPGRADE, **strategy}
     if "persistent" in keys:
         raw.setdefault("unreachableStrategy", "disabled")
         raw["container"] = {**container, "volumes": [with_disk_type(v) for v in volumes]}

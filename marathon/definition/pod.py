@@ -6,7 +6,13 @@ from typing import Any
 
 import msgspec
 
-from phalanx.marathon.definition.parse import as_object, problem_at, without_nulls
+from phalanx.marathon.definition.parse import (
+    RESIDENT_UPGRADE,
+    as_object,
+    problem_at,
+    with_disk_type,
+    without_nulls,
+)
 from phalanx.marathon.definition.pod_rule import pod_violations
 from phalanx.marathon.definition.problem import DefinitionError, Problem
 from phalanx.marathon.model.network import Network, NetworkMode
@@ -26,6 +32,7 @@ def parse_pod(raw: object, *, default_network: str | None = None) -> Pod:
         key: value for key, value in without_nulls(as_object(raw)).items() if key not in _READ_ONLY
     }
     _shape(given)
+    _resident(given)
     pod = _canonical(_convert(given), default_network)
     if problems := list(pod_violations(pod)):
         raise DefinitionError(problems)
@@ -66,6 +73,22 @@ def _shape(raw: dict[str, Any]) -> None:
         value = constraint.get("value") if isinstance(constraint, dict) else None
         if isinstance(value, int) and not isinstance(value, bool):
             constraint["value"] = str(value)
+
+
+def _resident(raw: dict[str, Any]) -> None:
+    """Give a pod with volumes that stay its own defaults: its agents are not to be left."""
+    volumes = raw.get("volumes")
+    if not isinstance(volumes, list) or not any(
+        isinstance(volume, dict) and "persistent" in volume for volume in volumes
+    ):
+        return
+    raw["volumes"] = [with_disk_type(volume) for volume in volumes]
+    scheduling = raw.get("scheduling", {})
+    if isinstance(scheduling, dict):
+        upgrade = scheduling.get("upgrade", {})
+        if isinstance(upgrade, dict):
+            upgrade = {**RESIDENT_UPGRADE, **upgrade}
+        raw["scheduling"] = {"unreachableStrategy": "disabled", **scheduling, "upgrade": upgrade}
 
 
 def _canonical(pod: Pod, default_network: str | None) -> Pod:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from phalanx.marathon.definition.check_rule import MOST
+from phalanx.marathon.definition.container_rule import persistent_problems
 from phalanx.marathon.definition.problem import Problem, unique
 from phalanx.marathon.definition.rule import MOST_INSTANCES, constraint_errors
 from phalanx.marathon.model.app import EnvSecret, UnreachableStrategy
@@ -28,6 +29,8 @@ def pod_violations(pod: Pod) -> Iterator[Problem]:
     yield from _endpoints(pod)
     yield from _volumes(pod)
     yield from _scheduling(pod)
+    if pod.is_resident:
+        yield from _resident(pod)
     yield from _environment(pod, pod.environment, "/environment")
     for name, secret in pod.secrets.items():
         if not name or not secret.source:
@@ -186,11 +189,22 @@ def _volumes(pod: Pod) -> Iterator[Problem]:
         if sum(part is not None for part in given) > 1:
             yield Problem(at, "must have at most one of host, secret and persistent")
         if volume.persistent is not None:
-            yield Problem(f"{at}/persistent", "persistent volumes of pods are not supported")
+            yield from persistent_problems(volume.persistent, f"{at}/persistent")
         if volume.host is not None and not volume.host:
             yield Problem(f"{at}/host", "must not be empty")
         if volume.secret is not None and volume.secret not in pod.secrets:
             yield Problem(at, f"references the undeclared secret '{volume.secret}'")
+
+
+def _resident(pod: Pod) -> Iterator[Problem]:
+    if pod.role == "*":
+        yield Problem("/role", "must not be '*' with persistent volumes, which are reserved")
+    if pod.upgrade_strategy.maximum_over_capacity != 0:
+        at = "/scheduling/upgrade/maximumOverCapacity"
+        yield Problem(at, "must be 0 for persistent volumes")
+    if len({*(pod.accepted_resource_roles or ())}) > 1:
+        words = "must not mix reserved and unreserved resources with persistent volumes"
+        yield Problem("/scheduling/placement/acceptedResourceRoles", words)
 
 
 def _scheduling(pod: Pod) -> Iterator[Problem]:

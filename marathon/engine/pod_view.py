@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from phalanx.marathon.definition.pod_render import render_pod
+from phalanx.marathon.definition.render import render_pod
 from phalanx.marathon.engine.board import Board, Termination
+from phalanx.marathon.engine.view import local_volumes
 from phalanx.marathon.model.instance import Condition, Instance, Launched, Member
 from phalanx.marathon.model.moment import moment
 from phalanx.marathon.model.pod import Pod, PodContainer
@@ -60,7 +61,7 @@ def instance_view(board: Board, pod: Pod, instance: Instance) -> dict[str, Any]:
             for container, member in _members(pod, launched)
         ],
         "specReference": f"/v2/pods{pod.id}::versions/{instance.version}",
-        "localVolumes": [],
+        "localVolumes": local_volumes(instance),
         "lastUpdated": since,
         "lastChanged": since,
         "role": pod.role if launched is None else launched.role,

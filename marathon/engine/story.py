@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from phalanx.marathon.definition.pod_render import render_pod
-from phalanx.marathon.definition.render import render_app, render_check
+from phalanx.marathon.definition.render import render_app, render_check, render_pod
 from phalanx.marathon.engine.bus import Bus
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.check import HealthCheck

@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from phalanx.marathon.definition.pod_render import render_pod
-from phalanx.marathon.definition.render import render_app
+from phalanx.marathon.definition.render import render_app, render_pod
 from phalanx.marathon.definition.service_port import service_ports
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.story import action_view, addresses_of, steps_of
@@ -121,7 +120,7 @@ def task_view(board: Board, instance: Instance) -> dict[str, Any]:
         "slaveId": launched.agent_id,
         "stagedAt": moment(launched.staged_at),
         "version": instance.version,
-        "localVolumes": _local_volumes(instance),
+        "localVolumes": local_volumes(instance),
         "healthCheckResults": [_health_view(instance, results[i]) for i in sorted(results)],
         "role": launched.role,
     }
@@ -136,7 +135,8 @@ def task_view(board: Board, instance: Instance) -> dict[str, Any]:
     return view
 
 
-def _local_volumes(instance: Instance) -> list[dict[str, Any]]:
+def local_volumes(instance: Instance) -> list[dict[str, Any]]:
+    """Return the volumes that an instance keeps."""
     kept = () if instance.reservation is None else instance.reservation.volumes
     return [
         {

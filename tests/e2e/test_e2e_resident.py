@@ -82,3 +82,62 @@ def test_a_volume_outlives_its_task_until_it_is_wiped(cluster: Cluster) -> None:
         seconds=30,
         what="the wiped volume is gone",
     )
+
+
+POD: dict[str, Any] = {
+    "id": "/prod/pair",
+    "role": "prod",
+    "volumes": [{"name": "kept", "persistent": {"size": 16}}],
+    "scheduling": {"backoff": {"backoff": 0.1}},
+    "containers": [
+        {
+            "name": "writer",
+            "exec": {"command": {"shell": "echo life >> mine/lives; exec sleep 600"}},
+            "resources": {"cpus": 0.05, "mem": 32},
+            "volumeMounts": [{"name": "kept", "mountPath": "mine"}],
+        },
+        {
+            "name": "reader",
+            "exec": {"command": {"shell": "exec sleep 600"}},
+            "resources": {"cpus": 0.05, "mem": 32},
+            "volumeMounts": [{"name": "kept", "mountPath": "theirs", "readOnly": True}],
+            "healthCheck": {
+                "exec": {"command": {"shell": "test -s theirs/lives && ! touch theirs/x"}},
+                "intervalSeconds": 1,
+                "timeoutSeconds": 0.9,
+                "delaySeconds": 0,
+            },
+        },
+    ],
+}
+
+
+def stable_pod(cluster: Cluster, *, other_than: str = "") -> dict[str, Any]:
+    """Wait for an instance of the pod that is stable."""
+    found: list[dict[str, Any]] = []
+
+    def look() -> str | None:
+        status = ask(cluster, "GET", "/v2/pods/prod/pair::status")
+        found[:] = [
+            instance
+            for instance in status["instances"]
+            if instance["status"] == "STABLE"
+            and instance["containers"][0]["containerId"] != other_than
+        ]
+        return "stable" if found else None
+
+    until(look, seconds=30, what="the pod is stable")
+    return found[0]
+
+
+def test_containers_of_a_pod_share_a_volume_that_outlives_them(cluster: Cluster) -> None:
+    answer = ask(cluster, "POST", "/v2/pods", POD)
+    assert answer.get("id") == "/prod/pair", answer
+    first = stable_pod(cluster)
+    assert lives(cluster, first) == 1
+
+    ask(cluster, "DELETE", f"/v2/pods/prod/pair::instances/{first['id']}")
+    second = stable_pod(cluster, other_than=first["containers"][0]["containerId"])
+
+    assert second["localVolumes"] == first["localVolumes"]
+    assert lives(cluster, second) == 2

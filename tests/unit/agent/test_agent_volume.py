@@ -1,6 +1,7 @@
 """Volumes: what is asked for and where it comes from, as tables; and where persistent ones lie."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,8 @@ def test_a_nested_container_may_have_a_part_of_its_parents_sandbox() -> None:
             id="no-parent",
         ),
         pytest.param(
-            {"source": {"type": "DOCKER_VOLUME", "docker_volume": {"name": "v"}}},
-            "'DOCKER_VOLUME': is not supported",
+            {"source": {"type": "DOCKER_VOLUME", "docker_volume": {"name": "v", "driver": "nfs"}}},
+            "driver 'nfs': only the Docker containerizer mounts",
             id="docker-volume",
         ),
         pytest.param({"image": {"type": "APPC", "appc": {"name": "x"}}}, "only DOCKER", id="appc"),
@@ -172,6 +173,27 @@ def test_a_persistent_volume_is_mounted_where_its_disk_says() -> None:
     [found] = wanted_volumes(request, INSIDE, "/w")
 
     assert found == Wanted("persistent", DATA, "rw", "/w/volumes/roles/eng db/v1")
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "expected"),
+    [
+        ("data", "RW", Wanted("persistent", DATA, "rw", "/w/volumes/roles/eng db/v1")),
+        ("data/", "RO", Wanted("persistent", DATA, "ro", "/w/volumes/roles/eng db/v1")),
+        ("other", "RW", Wanted("sandbox", DATA, "rw", "/sandboxes/pod/other",
+                               top="/sandboxes/pod")),
+    ],
+)  # fmt: skip
+def test_a_parents_persistent_volume_is_had_by_its_place_in_the_parents_sandbox(
+    path: str, mode: str, expected: Wanted
+) -> None:
+    source = {"type": "SANDBOX_PATH", "sandbox_path": {"type": "PARENT", "path": path}}
+    request = replace(
+        asked({"source": source, "mode": mode}, "pod.a", "nested"),
+        parent_volumes=Resources.of([resource()]),
+    )
+
+    assert wanted_volumes(request, INSIDE, "/w") == (expected,)
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b"])

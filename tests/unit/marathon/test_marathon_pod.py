@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phalanx.marathon.definition.pod import parse_pod
-from phalanx.marathon.definition.pod_render import render_pod
 from phalanx.marathon.definition.problem import DefinitionError
+from phalanx.marathon.definition.render import render_pod
 from phalanx.mesos.v1 import mesos
 
 if TYPE_CHECKING:
