@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface
 
 from phalanx.net.model.objects import IPAddress, IPNetwork, Network, SubnetLease
@@ -77,11 +78,13 @@ def mac_of(address: IPAddress) -> str:
     return ":".join(f"{byte:02x}" for byte in b"\x0a\x58" + address.packed[-4:])
 
 
+@lru_cache(4096)
 def interface_of(address: IPAddress, subnet: IPNetwork) -> Interface:
     """Return an address with the length of its subnet's prefix."""
     return ip_interface((address, subnet.prefixlen))
 
 
+@lru_cache(4096)
 def interface(packed: bytes, length: int) -> Interface:
     """Return an address, given as bytes, with the length of its prefix."""
     return ip_interface((packed, length))

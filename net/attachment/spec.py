@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_network
 
 from phalanx.core.error import InvalidError
@@ -74,6 +75,7 @@ def ifb_name(veth: str) -> str:
     return f"{IFB_PREFIX}{veth.removeprefix(VETH_PREFIX)}"
 
 
+@lru_cache(4096)
 def _digest(owner: Owner) -> bytes:
     return hashlib.sha256(f"{owner.container_id}/{owner.ifname}".encode()).digest()
 
