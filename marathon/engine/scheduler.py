@@ -41,6 +41,7 @@ MOST_EVENTS = 500  # taken together: meanwhile nobody is answered
 ACKNOWLEDGERS = 16  # acknowledgements on their way at a time
 RECONCILE_RETRY_SECONDS = 15.0
 RECONCILE_SECONDS = 600.0
+RECONCILED_AT_ONCE = 1000  # tasks of one call: the master answers it in one go
 UNCONFIRMED_SECONDS = 30.0  # a launch of which nothing was heard is asked for
 
 
@@ -297,7 +298,9 @@ class Scheduler:
             asked = self._to_reconcile(now)
             if asked:
                 log.info("reconciliation_asked", tasks=len(asked))
-                self._calls.put_nowait(Call(type="RECONCILE", reconcile=Reconcile(tasks=asked)))
+                for at in range(0, len(asked), RECONCILED_AT_ONCE):
+                    some = Reconcile(tasks=asked[at : at + RECONCILED_AT_ONCE])
+                    self._calls.put_nowait(Call(type="RECONCILE", reconcile=some))
             if now >= everything_at:
                 everything_at = now + RECONCILE_SECONDS
                 self._calls.put_nowait(Call(type="RECONCILE", reconcile=Reconcile()))

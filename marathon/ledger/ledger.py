@@ -27,6 +27,7 @@ S = TypeVar("S")
 
 MAX_VERSIONS = 50
 CHANGES_AT_ONCE = 200  # made by one deployment; the store has others to hear, and its own session
+SLICE_INSTANCES = 1000  # remembered in a row, in a few milliseconds
 FRAMEWORK_ID = "framework/id"
 
 
@@ -80,7 +81,9 @@ class Ledger:
         self._groups = {group.id: group for group in await self._all("groups", Group)}
         self._history = sorted(await self._all("history", Past), key=lambda past: past.version)
         self._failures = {f.app_id: f for f in await self._all("failures", Failure)}
-        for instance in instances:
+        for number, instance in enumerate(instances):
+            if not number % SLICE_INSTANCES:
+                await asyncio.sleep(0)
             self.roll.put(instance)
         deployments = sorted(await self._all("deployments", Deployment), key=lambda d: d.version)
         for deployment in deployments:

@@ -15,6 +15,7 @@ from phalanx.core.store.store import Store, Stored
 
 LEAST_COMPRESSED = 2048
 PART_BYTES = 512 * 1024
+SLICE_ROWS = 100  # in a row
 PARTS = "parts"  # the first segment of the parts' keys
 _COMPRESSED = b"\x00z"  # JSON and ids begin with no zero, so that other values stay as they are
 _SPLIT = b"\x00p"
@@ -44,8 +45,12 @@ class LongStore:
 
     async def list(self, prefix: str) -> Mapping[str, Stored]:
         """Return everything under *prefix* + ``/``, by full key."""
-        found = await self._store.list(prefix)
-        return {key: await self._whole(key, stored) for key, stored in found.items()}
+        whole: dict[str, Stored] = {}
+        for number, (key, stored) in enumerate((await self._store.list(prefix)).items()):
+            if not number % SLICE_ROWS:
+                await asyncio.sleep(0)  # tens of thousands take a while; others have turns, too
+            whole[key] = await self._whole(key, stored)
+        return whole
 
     async def put(self, key: str, value: bytes, *, version: int | None = None) -> int:
         """Write *value*; return its new version; ConflictError if *version* is not the current."""

@@ -11,6 +11,7 @@ from phalanx.marathon.model.instance import Instance
 from phalanx.marathon.model.path import safe_form
 
 PREFIX = "instances"
+SLICE_ROWS = 20  # read in a row, in a few milliseconds
 MOST_TASKS = 32  # in a page: each may tell 10,000 characters, and ZooKeeper takes 1 MiB
 
 
@@ -29,7 +30,9 @@ class Pages:
     async def load(self) -> Collection[Instance]:
         """Read all; raise UnavailableError for a row that can't be read."""
         found: dict[str, Instance] = {}
-        for key, row in (await self._store.list(PREFIX)).items():
+        for number, (key, row) in enumerate((await self._store.list(PREFIX)).items()):
+            if not number % SLICE_ROWS:
+                await asyncio.sleep(0)
             instances = _read(key, row.value)
             for instance in instances:
                 found[instance.id] = instance

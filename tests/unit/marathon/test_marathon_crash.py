@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.unit.marathon.conftest import SECONDS, FakeMaster, Marathon, running_marathon
 
 from phalanx.core.error import UnavailableError
@@ -30,11 +31,15 @@ APP: dict[str, Any] = {
 
 
 class Mortal:
-    """A store that takes so many writes and none after them, as if its process had ended."""
+    """A store that takes so many writes and none after them, as if its process had ended.
 
-    def __init__(self, store: Store, writes: int) -> None:
+    *is_told* says whether the writer still hears of the last one, and so acts on it.
+    """
+
+    def __init__(self, store: Store, writes: int, *, is_told: bool) -> None:
         self._store = store
         self._left = writes
+        self._is_told = is_told
         self.is_dead = False
         self.died = asyncio.Event()
 
@@ -46,11 +51,14 @@ class Mortal:
 
     async def put(self, key: str, value: bytes, *, version: int | None = None) -> int:
         self._spend()
-        return await self._store.put(key, value, version=version)
+        number = await self._store.put(key, value, version=version)
+        self._hear()
+        return number
 
     async def remove(self, key: str) -> None:
         self._spend()
         await self._store.remove(key)
+        self._hear()
 
     async def close(self) -> None:
         await self._store.close()
@@ -58,9 +66,16 @@ class Mortal:
     def _spend(self) -> None:
         self._left -= 1
         if self._left < 0:
-            self.is_dead = True
-            self.died.set()
-            raise UnavailableError("the process has ended")
+            self._die()
+
+    def _hear(self) -> None:
+        if self._left == 0 and not self._is_told:
+            self._die()
+
+    def _die(self) -> None:
+        self.is_dead = True
+        self.died.set()
+        raise UnavailableError("the process has ended")
 
 
 class Cluster:
@@ -120,7 +135,7 @@ async def settled(marathon: Marathon, turn: str) -> bool:
         await asyncio.sleep(0.01)  # waits: until the deployment is over, or the store is dead
 
 
-async def crash_once(place: Path, writes: int) -> tuple[bool, Cluster, list[Any]]:
+async def crash_once(place: Path, writes: int, *, is_told: bool) -> tuple[bool, Cluster, list[Any]]:
     """Deploy and upgrade with an end after so many writes; return whether it came to that."""
     master = FakeMaster()
     await master.start()
@@ -129,7 +144,7 @@ async def crash_once(place: Path, writes: int) -> tuple[bool, Cluster, list[Any]
     mortals: list[Mortal] = []
 
     def wrap(store: Store) -> Store:
-        mortals.append(Mortal(store, writes))
+        mortals.append(Mortal(store, writes, is_told=is_told))
         return mortals[-1]
 
     async def both(marathon: Marathon) -> None:
@@ -153,12 +168,14 @@ async def crash_once(place: Path, writes: int) -> tuple[bool, Cluster, list[Any]
     return is_dead, cluster, tasks
 
 
+@pytest.mark.parametrize("is_told", [True, False], ids=["before-the-next", "within-the-last"])
 async def test_an_end_at_any_write_loses_nothing_and_launches_nothing_twice(
-    tmp_path: Path,
+    tmp_path: Path, is_told: bool
 ) -> None:
-    writes = 0
+    writes = 0 if is_told else 1
     while True:
-        is_dead, cluster, tasks = await crash_once(tmp_path / str(writes), writes)
+        place = tmp_path / str(writes)
+        is_dead, cluster, tasks = await crash_once(place, writes, is_told=is_told)
 
         assert max(cluster.launches.values()) == 1, f"after {writes} writes"
         assert {task["id"] for task in tasks} == cluster.live.keys(), f"after {writes} writes"

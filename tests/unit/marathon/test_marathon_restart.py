@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phalanx.core.store.sqlite import SqliteStore
+from phalanx.marathon.engine.scheduler import RECONCILED_AT_ONCE
+from phalanx.marathon.ledger.ledger import Ledger
+from phalanx.marathon.model.instance import Condition, Instance, Launched
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from tests.unit.marathon.conftest import FakeMaster, Marathon
 
@@ -45,6 +51,31 @@ async def test_restart_reuses_the_framework_id_and_launches_nothing_twice(
     assert answer["app"]["tasksRunning"] == 2
     assert len(master.launched()) == 2
     assert master.of("KILL") == []
+
+
+async def test_thousands_of_tasks_are_asked_for_in_parts(
+    master: FakeMaster, start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "work").mkdir()
+    ledger = Ledger(SqliteStore(tmp_path / "work" / "marathon.db"))
+    await ledger.put_instances(running(number) for number in range(2 * RECONCILED_AT_ONCE + 1))
+    ids = {instance.task_id for instance in ledger.instances()}
+    await ledger.close()
+
+    async with start():
+        await master.until(lambda: len(master.of("RECONCILE")) >= 3)
+
+    asked = [call.reconcile.tasks for call in master.of("RECONCILE") if call.reconcile]
+    assert [len(tasks) for tasks in asked] == [RECONCILED_AT_ONCE, RECONCILED_AT_ONCE, 1]
+    assert {task.task_id.value for tasks in asked for task in tasks} == ids
+
+
+def running(number: int) -> Instance:
+    launched = Launched(agent_id="agent-a1", hostname="a1", agent_ip="127.0.0.1", staged_at=1.0)
+    return Instance(
+        id=f"job.instance-{number}", app_id="/job", version="v", since=1.0,
+        condition=Condition.RUNNING, launched=launched,
+    )  # fmt: skip
 
 
 async def test_restart_finishes_a_running_deployment(master: FakeMaster, start: Start) -> None:
