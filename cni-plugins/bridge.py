@@ -19,6 +19,7 @@ from phalanx.cni.skeleton import (
     Json,
     Plugin,
     Refusal,
+    warn_of_walls,
 )
 from phalanx.cni.space import Spaces, write_setting
 from phalanx.net.netlink import file
@@ -185,8 +186,10 @@ class Bridge(Plugin):
             raise Refusal(100, "; ".join(refusals))
 
     def status(self, call: Call) -> None:
-        """Ask the IPAM plugin."""
+        """Ask the IPAM plugin; tell of a host's firewall that may be in the way."""
         settings = Settings(call)
+        if settings.is_gateway:
+            warn_of_walls()
         if settings.ipam == ipam.TYPE:
             ipam.check_room(call, ipam.Plan(call))
         elif settings.ipam:

@@ -2,7 +2,7 @@
 
 from phalanx.cni.hostport import store
 from phalanx.cni.results import objects, router_of
-from phalanx.cni.skeleton import BAD_CONFIG, DIFFERS, Call, Json, Plugin, Refusal
+from phalanx.cni.skeleton import BAD_CONFIG, DIFFERS, Call, Json, Plugin, Refusal, warn_of_walls
 from phalanx.net.hostport.forward import accept, missing
 from phalanx.net.hostport.guard import guard_elements, mac_elements
 from phalanx.net.netlink.nft import BRIDGE, INET, Element, name
@@ -95,6 +95,11 @@ class Isolation(Plugin):
             faults += missing(bridge, families(previous))
         if faults:
             raise Refusal(DIFFERS, f"{call.owner}: {'; '.join(faults)}")
+
+    def status(self, call: Call) -> None:
+        """Tell of a host's firewall that may be in the way."""
+        del call
+        warn_of_walls()
 
     def collect(self, call: Call) -> None:
         """Take away the fences of nobody."""

@@ -126,6 +126,21 @@ class Call:
         return found
 
 
+def warn_of_walls() -> None:
+    """Tell on standard error which chains of the host's keep containers from being reached.
+
+    It is no refusal: the rules in them may let just these through.
+    """
+    from phalanx.net.hostport.forward import droppers
+
+    if found := droppers():
+        sys.stderr.write(
+            f"nftables chains of this host drop what is forwarded: {', '.join(found)}: "
+            "let the bridges of containers through them, accept in another table is not enough\n"
+        )
+        sys.stderr.flush()
+
+
 class Plugin:
     """A plugin that does nothing, and says so as the specification has it."""
 
@@ -189,4 +204,5 @@ def run(plugin: Plugin) -> int:
 __all__ = [
     "BAD_CONFIG", "BAD_ENVIRONMENT", "BAD_NETNS", "DIFFERS", "EXISTS", "INTERNAL", "KERNEL",
     "NOT_AVAILABLE", "UNKNOWN_CONTAINER", "Call", "Json", "Plugin", "Refusal", "run",
+    "warn_of_walls",
 ]  # fmt: skip

@@ -63,8 +63,7 @@ NO_WISHES = Wishes()
 
 def parse_wishes(arguments: Config, runtime: Config, cni: Config) -> Wishes:
     """Read CNI_ARGS, ``runtimeConfig`` and ``args.cni``; raise CniError for what we can't do."""
-    if runtime.get("aliases"):
-        raise _unsupported("aliases", runtime["aliases"], "names come from tasks and services")
+    _check_aliases(runtime.get("aliases"))
     return Wishes(
         addresses=_addresses(arguments, runtime, cni),
         ranges=_ranges(runtime.get("ipRanges")),
@@ -95,6 +94,18 @@ def pools(network: LeasedNetwork, wishes: Wishes) -> list[Pool]:
         if other.version not in versions:
             raise InvalidError(f"{other}: network {network.name!r} has no IPv{other.version}")
     return found
+
+
+def _check_aliases(given: object) -> None:
+    """Raise CniError unless these are names.
+
+    They are taken and nothing is done with them: every plane answers with the
+    names of the one View, which come from tasks and services.
+    """
+    if given is not None and not (
+        isinstance(given, list) and all(isinstance(name, str) for name in given)
+    ):
+        raise CniError(Code.BAD_CONFIG, f"aliases: {given!r} is not a list of texts")
 
 
 def _addresses(arguments: Config, runtime: Config, cni: Config) -> tuple[IPAddress, ...]:

@@ -15,7 +15,9 @@ from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, attribute
 
 CHAIN = "PHALANX-CNI"  # listed in docs/reference/marks.md
 GETCHAIN, GETRULE = (10 << 8) + 4, (10 << 8) + 7
-POLICY, USE = 5, 6  # NFTA_CHAIN_*
+TABLE, NAME, HOOK, POLICY, USE = 1, 3, 4, 5, 6  # NFTA_CHAIN_*
+HOOK_FORWARD = 2
+FAMILIES = {1: "inet", 2: "ip", 10: "ip6"}
 DROP = 0
 TOOLS = {2: "iptables", 10: "ip6tables"}  # by family
 LEGACY = {2: "/proc/net/ip_tables_names", 10: "/proc/net/ip6_tables_names"}
@@ -100,6 +102,32 @@ def may_drop(family: int) -> bool:
         conversation.close()
     numbers = {key: int.from_bytes(chain[key]) for key in (POLICY, USE) if key in chain}
     return numbers.get(POLICY, 1) == DROP or numbers.get(USE, 0) > 0
+
+
+def droppers() -> list[str]:
+    """Return the host's own nftables chains that drop what they don't know of what is forwarded.
+
+    No rule of ours can open them: each table decides for itself. Named as
+    ``family table chain``.
+    """
+    conversation = Conversation(NETFILTER)
+    try:
+        payloads = conversation.dump(GETCHAIN, pack("=BBH", 0, 0, 0))
+    except OSError:
+        return []
+    finally:
+        conversation.close()
+    found = []
+    for payload in payloads:
+        chain = attributes(payload, 4)
+        hook = attributes(chain.get(HOOK, b""))
+        table, name = (chain.get(key, b"").rstrip(b"\0").decode() for key in (TABLE, NAME))
+        family = FAMILIES.get(payload[0], "")
+        is_forward = hook.get(1) == pack("!I", HOOK_FORWARD)
+        is_drop = chain.get(POLICY) == pack("!I", DROP)
+        if family and is_forward and is_drop and (table, name) != ("filter", "FORWARD"):
+            found.append(f"{family} {table} {name}")
+    return sorted(found)
 
 
 def _stands(family: int, bridge: str) -> bool:

@@ -404,3 +404,47 @@ def test_host_that_drops_nothing_gets_no_rules(host: Host) -> None:
     host.chain("ADD", chain(host, ingressPolicy="open"), ns)
 
     assert "PHALANX" not in host.run("nft", "list", "ruleset").replace("phalanx", "")
+
+
+HOST_FIREWALL = """
+table inet hostfw {
+  chain forward {
+    type filter hook forward priority filter; policy drop;
+    %s
+  }
+  chain input {
+    type filter hook input priority filter; policy drop;
+    accept
+  }
+}
+table ip other {
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("kind", ["bridge", "phalanx-bridge"])
+def test_nftables_chain_that_drops_is_named_and_left_to_its_owner(host: Host, kind: str) -> None:
+    """No accept in another table helps, the reference's neither; STATUS says which chain it is."""
+    outside, ns = client(host), host.netns()
+    firewall = "firewall" if kind == "bridge" else "phalanx-isolation"
+    plugins = chain(host, {"type": firewall}, kind=kind, ipMasq=True)
+    listen(host, outside)
+    load = host.enter("nft", "-f", "-")
+    subprocess.run(load, input=(HOST_FIREWALL % "").encode(), check=True)
+    result = host.chain("ADD", plugins, ns)
+
+    assert ask(host, ns, "198.18.0.2", 80) == "nothing"
+    if kind == "phalanx-bridge":
+        for plugin in plugins:
+            status = host.call("STATUS", {**plugin, "cniVersion": "1.1.0"}, ns)
+            assert status.status == 0
+            assert ": inet hostfw forward: " in status.stderr
+
+    through = 'iifname "phxtestbr" accept; ct state established accept'
+    host.run("nft", "delete", "table", "inet", "hostfw")
+    subprocess.run(load, input=(HOST_FIREWALL % through).encode(), check=True)
+    assert ask(host, ns, "198.18.0.2", 80) == "198.18.0.1"
+    host.chain("DEL", plugins, ns, previous=result)

@@ -27,6 +27,10 @@ def test_nothing_asked_is_nothing_wished() -> None:
     assert parse_wishes({}, {}, {}) == Wishes()
 
 
+def test_aliases_are_taken_and_change_nothing() -> None:
+    assert parse_wishes({}, {"aliases": ["web", "www"]}, {}) == Wishes()
+
+
 def test_every_capability_is_read() -> None:
     asked = wishes(
         ips=["9.0.1.9/24", "fd01:b::1:0:0:9"],
@@ -63,7 +67,8 @@ def test_addresses_are_found_wherever_they_stand(
 @pytest.mark.parametrize(
     ("runtime", "code", "words"),
     [
-        ({"aliases": ["web"]}, Code.UNSUPPORTED_FIELD, "aliases"),
+        ({"aliases": "web"}, Code.BAD_CONFIG, "aliases"),
+        ({"aliases": [7]}, Code.BAD_CONFIG, "aliases"),
         ({"ips": ["fd01::1", "fd01::2"]}, Code.UNSUPPORTED_FIELD, "ips: .*one address of a family"),
         ({"mac": "nonsense"}, Code.BAD_CONFIG, "mac"),
         ({"mac": "ff:ff:ff:ff:ff:ff"}, Code.BAD_CONFIG, "mac"),
