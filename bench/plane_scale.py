@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import msgspec
 import overlay
@@ -38,6 +39,7 @@ ASK_SECONDS = 0.002
 QUIET_SECONDS = 3.0
 APART_SECONDS = 0.25
 FEED_PORT = 5050
+EPOCH, NEXT_EPOCH = "bench", "next"
 NAME = "app1.marathon.mesos"
 RESOLVER = ("198.51.100.1", 53)
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -100,11 +102,18 @@ class _Plane:
 
     async def holds(self, sequence: int, *, seconds: float) -> None:
         """Wait until every table holds the View with this number."""
+        await self._until(lambda status: status["applied"] == sequence, seconds)
+
+    async def follows(self, epoch: str, *, seconds: float) -> None:
+        """Wait until every table holds a View of this leader."""
+        await self._until(lambda status: status["epoch"] == epoch, seconds)
+
+    async def _until(self, is_so: Callable[[Any], bool], seconds: float) -> None:
         async with asyncio.timeout(seconds):
-            while not await self._is_at(sequence):  # noqa: ASYNC110 - the other side is a process
+            while not await self._says(is_so):  # noqa: ASYNC110 - the other side is a process
                 await asyncio.sleep(POLL_SECONDS)
 
-    async def _is_at(self, sequence: int) -> bool:
+    async def _says(self, is_so: Callable[[Any], bool]) -> bool:
         if self._process.poll() is not None:
             raise SystemExit("the plane has ended")
         try:
@@ -112,7 +121,7 @@ class _Plane:
                 status = await response.json()
         except ClientError:
             return False
-        return bool(status["in_sync"] and status["applied"] == sequence)
+        return bool(status["in_sync"]) and is_so(status)
 
     @property
     def cpu_seconds(self) -> float:
@@ -131,7 +140,7 @@ class _Plane:
 async def _measure(netns: str, place: Path, asker: Connection) -> Sequence[Figure]:
     view = view_of_tasks(overlay.view_of(has_ipv6=True, remotes=NODES))
     source = FeedSource()
-    source.publish(view, epoch="bench")
+    source.publish(view, epoch=EPOCH)
     app = web.Application()
     app.add_routes([feed_route(lambda: source)])
     async with serve(app, Listener("127.0.0.1", FEED_PORT)):
@@ -145,6 +154,10 @@ async def _measure(netns: str, place: Path, asker: Connection) -> Sequence[Figur
                 _longest(asker)
                 figures = await _changes(source, plane)
                 changing = _longest(asker)
+                assert source.current is not None
+                source.publish(source.current.view, epoch=NEXT_EPOCH)  # as all that is said anew
+                await plane.follows(NEXT_EPOCH, seconds=CHANGE_SECONDS)
+                leading = _longest(asker)
                 remote = view.subnets[f"n0/{overlay.ME + 8}"]
                 run_in(netns, "ip", "route", "delete", str(remote.subnet))
                 await asyncio.sleep(QUIET_SECONDS)  # a resync for drift, which reads all back
@@ -156,6 +169,7 @@ async def _measure(netns: str, place: Path, asker: Connection) -> Sequence[Figur
         Figure("start to in sync, CPU", "s", start_cpu, at_most, 20.0),
         *figures,
         Figure("longest wait for a name, 80 changes", "ms", changing * 1e3, at_most, 50.0),
+        Figure("longest wait for a name, new leader", "ms", leading * 1e3, at_most, 50.0),
         Figure("longest wait for a name, resync", "ms", resync * 1e3, at_most, 50.0),
         Figure("memory", "MiB", memory, at_most, 1024.0),
     ]
@@ -197,7 +211,7 @@ def _publish(source: FeedSource, change: Callable[[View, int], View], number: in
     """Publish a change; return the number of the View that it makes."""
     current = source.current
     assert current is not None
-    source.publish(change(current.view, number), epoch="bench")
+    source.publish(change(current.view, number), epoch=EPOCH)
     return current.position.sequence + 1
 
 

@@ -1,5 +1,6 @@
 """Services in the kernel: one nftables table, read back whole, changed by elements."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
@@ -27,6 +28,8 @@ from phalanx.net.nft.structure import read_structure
 from phalanx.net.nft.watch import LOST, TableWatch
 
 log = structlog.get_logger()
+
+MANY = 100  # services that change at once: a thread compiles them, else names would wait for that
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -80,14 +83,10 @@ class NftablesServices:
         a backend that has left are forgotten.
         """
         held = await self._current()
-        changes = [
-            Change(vip, held.entries.get(vip, EMPTY), EMPTY)
-            for vip in change.removals
-            if vip in held.entries
-        ]
-        for vip, service in change.upserts.items():
-            before = held.entries.get(vip, EMPTY)
-            changes.append(Change(vip, before, compile_entry(service, before)))
+        if len(change.upserts) > MANY:
+            changes = await asyncio.to_thread(_changes, held, change)
+        else:
+            changes = _changes(held, change)
         if held.is_sound:
             await self._change(held, changes, change.upserts)
         else:
@@ -112,21 +111,12 @@ class NftablesServices:
         elements = await self._dump() if structure is not None else None
         if elements is None:
             return Held({}, {}, is_sound=False)
+        fingerprint = {TEXT: text_fingerprint(self._ruleset), STRUCTURE: structure}
         try:
-            found = parse_elements(elements)
+            return await asyncio.to_thread(_held, elements, fingerprint)
         except ValueError as error:  # somebody else's, in our sets: they are made anew
             log.warning("elements_not_ours", table=TABLE, error=str(error))
             return Held({}, {}, is_sound=False)
-        is_sound = found.fingerprint == {
-            TEXT: text_fingerprint(self._ruleset),
-            STRUCTURE: structure,
-        }
-        services = {vip: service_of(entry) for vip, entry in found.entries.items()}
-        if not is_sound:
-            services = {
-                vip: Service(each.backends, is_whole=False) for vip, each in services.items()
-            }
-        return Held(dict(found.entries), services, is_sound=is_sound)
 
     async def _structure(self) -> int | None:
         try:
@@ -163,11 +153,7 @@ class NftablesServices:
     async def _rebuild(self, held: Held, changes: Sequence[Change]) -> None:
         """Replace the table; services that are not in *changes* stay as they were."""
         self._held = None
-        entries = {
-            vip: compile_entry(service_of(entry), entry) for vip, entry in held.entries.items()
-        } | {change.vip: change.after for change in changes}
-        fresh = [Change(vip, EMPTY, entry) for vip, entry in entries.items()]
-        first, *more = list(render_batches(fresh)) or [""]
+        count, (first, *more) = await asyncio.to_thread(_whole, held, changes)
         await self._nft.run(self._ruleset + first, table=self.name)
         for script in more:
             await self._nft.run(script, table=self.name)
@@ -175,7 +161,11 @@ class NftablesServices:
         prints = f"{TEXT} : {text_fingerprint(self._ruleset)}"
         prints += f", {STRUCTURE} : {await self._structure() or 0}"
         await self._nft.run(f"add element {TABLE} fingerprint {{ {prints} }}", table=self.name)
-        log.info("table_made", table=TABLE, services=len(entries))
+        log.info(
+            "table_made",
+            table=TABLE,
+            services=count,
+        )
 
     async def _forget(self, changes: Sequence[Change]) -> None:
         await self._flows.forget_all(
@@ -186,3 +176,41 @@ class NftablesServices:
                 for endpoint in endpoints_of(change.before) - endpoints_of(change.after)
             ]
         )
+
+
+def _held(elements: Mapping[str, Sequence[Raw]], fingerprint: Mapping[int, int | None]) -> Held:
+    """Return what *elements* of our sets say; raise ValueError when some can't be ours.
+
+    Chains and rules are ours if the table's fingerprint is *fingerprint*.
+    """
+    found = parse_elements(elements)
+    is_sound = found.fingerprint == fingerprint
+    services = {vip: service_of(entry) for vip, entry in found.entries.items()}
+    if not is_sound:
+        services = {vip: Service(each.backends, is_whole=False) for vip, each in services.items()}
+    return Held(dict(found.entries), services, is_sound=is_sound)
+
+
+def _changes(held: Held, change: Delta[Vip, Service]) -> Sequence[Change]:
+    """Return what *change* makes of the entries that are held."""
+    changes = [
+        Change(vip, held.entries.get(vip, EMPTY), EMPTY)
+        for vip in change.removals
+        if vip in held.entries
+    ]
+    for vip, service in change.upserts.items():
+        before = held.entries.get(vip, EMPTY)
+        changes.append(Change(vip, before, compile_entry(service, before)))
+    return changes
+
+
+def _whole(held: Held, changes: Sequence[Change]) -> tuple[int, Sequence[str]]:
+    """Return how many services *changes* lead to, and the scripts that fill an empty table.
+
+    Services that are not in *changes* stay as they were.
+    """
+    entries = {
+        vip: compile_entry(service_of(entry), entry) for vip, entry in held.entries.items()
+    } | {change.vip: change.after for change in changes}
+    fresh = [Change(vip, EMPTY, entry) for vip, entry in entries.items()]
+    return len(entries), list(render_batches(fresh)) or [""]

@@ -8,7 +8,7 @@ A reader that asks for it gets the SNAPSHOT of a large View in PARTs: to write
 or read a hundred thousand objects at once would stop a daemon for a second.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
@@ -83,6 +83,7 @@ def _of_text(kind: type, value: Any) -> Any:  # noqa: ANN401 - so does this hook
 
 _encoder = msgspec.json.Encoder(enc_hook=_to_text)
 _decoder = msgspec.json.Decoder(Record, dec_hook=_of_text)
+_table_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode(record: Record) -> bytes:
@@ -91,16 +92,40 @@ def encode(record: Record) -> bytes:
 
 
 def decode(raw: bytes) -> Record:
-    """Parse a record; raise ProtocolError if it is none."""
+    """Parse a record; raise ProtocolError if it is none.
+
+    The sender may be of a later version: fields and kinds of objects that we
+    don't know are left out.
+    """
     try:
-        record: Record = _decoder.decode(raw)
+        record = _decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ProtocolError(f"feed record: {error}") from error
-    if isinstance(record, Delta):
-        for kind, _ in record.removals:
-            if kind not in FIELD_OF:
-                raise ProtocolError(f"feed record: there are no objects of kind {kind!r}")
+    if isinstance(record, Delta) and any(kind not in FIELD_OF for kind, _ in record.removals):
+        known = tuple(ref for ref in record.removals if ref[0] in FIELD_OF)
+        record = msgspec.structs.replace(record, removals=known)
     return record
+
+
+def _decode(raw: bytes) -> Record:
+    try:
+        known: Record = _decoder.decode(raw)
+    except msgspec.ValidationError:
+        # Seldom: then it is worth a second look, without the objects of other kinds.
+        table = _table_decoder.decode(raw)
+        for field in ("objects", "upserts"):
+            if isinstance(each := table.get(field), list):
+                table[field] = [item for item in each if not _is_of_another_kind(item)]
+        known = msgspec.convert(table, Record, dec_hook=_of_text)
+    return known
+
+
+def _is_of_another_kind(item: object) -> bool:
+    return (
+        isinstance(item, dict)
+        and isinstance(kind := item.get("kind"), str)
+        and (kind not in FIELD_OF)
+    )
 
 
 def snapshot_of(numbered: Numbered) -> Snapshot:
@@ -119,11 +144,16 @@ def parts_of(numbered: Numbered, *, size: int = PART_OBJECTS) -> Iterator[Part |
 
 
 class Assembly:
-    """What a reader has, record by record; it may begin with a View that it *knows*."""
+    """What a reader has, record by record; it may begin with a View that it *knows*.
+
+    Objects of a SNAPSHOT in PARTs that are equal to known ones are those: a new
+    leader says the same of nearly everything, and nobody has to look at that again.
+    """
 
     def __init__(self, known: Numbered | None = None) -> None:
         self._known = known
         self._parts: dict[str, dict[str, Any]] = {}
+        self._news: set[str] = set()  # fields with objects that are not known
 
     def take(self, record: Record) -> Numbered | None:
         """Return what the reader has after *record*, as ``after`` does."""
@@ -131,15 +161,31 @@ class Assembly:
             self._gather(record.objects)
         elif isinstance(record, Snapshot) and self._parts:
             self._gather(record.objects)
-            self._known = Numbered(Position(record.epoch, record.sequence), View(**self._parts))
-            self._parts = {}
+            self._known = Numbered(Position(record.epoch, record.sequence), self._whole())
+            self._parts, self._news = {}, set()
         else:
             self._known = after(self._known, record)
         return self._known
 
+    def _whole(self) -> View:
+        """Return the View of all parts; of what is known already in the known mapping."""
+        known = None if self._known is None else self._known.view
+        fields: dict[str, Mapping[str, Any]] = dict(self._parts)
+        for field in fields.keys() - self._news:
+            old: Mapping[str, Any] = getattr(known, field)
+            if len(old) == len(fields[field]):
+                fields[field] = old
+        return View(**fields)
+
     def _gather(self, objects: Iterable[Object]) -> None:
+        known = None if self._known is None else self._known.view
         for each in objects:
-            self._parts.setdefault(FIELD_OF[each.kind], {})[each.key] = each
+            field, key = FIELD_OF[each.kind], each.key
+            if known is not None and (same := getattr(known, field).get(key)) == each:
+                each = same
+            else:
+                self._news.add(field)
+            self._parts.setdefault(field, {})[key] = each
 
 
 def after(numbered: Numbered | None, record: Record) -> Numbered | None:

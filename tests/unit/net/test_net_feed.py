@@ -78,6 +78,19 @@ def test_a_snapshot_in_parts_is_the_same_view(view: View, size: int) -> None:
     assert assembly.take(Delta(8, (task(3),))) == after(numbered, Delta(8, (task(3),)))
 
 
+def test_what_a_new_leader_says_again_stays_the_same_object() -> None:
+    old = View().changed([task(1), task(2), Node(NODE, "a1")])
+    new = old.changed([task(3)], [("task", "f/t2")])
+    assembly = Assembly(Numbered(Position("d", 3), old))
+
+    for part in parts_of(Numbered(Position("e", 1), new), size=2):
+        found = assembly.take(decode(encode(part)))
+
+    assert found == Numbered(Position("e", 1), new)
+    assert found.view.nodes is old.nodes
+    assert found.view.tasks["f/t1"] is old.tasks["f/t1"]
+
+
 def test_kinds_that_did_not_change_are_shared() -> None:
     old = View().changed([task(1), Node(NODE, "a1")])
     new = old.changed([task(2)])
@@ -109,8 +122,10 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         *(b"", b"{}", b'{"type":"DELTA"}', b'{"type":"NOSUCH"}', b"\xff"),
         pytest.param(DEEP, id="deep-array"),
         pytest.param(b'{"type":"HEARTBEAT","x":' + DEEP + b"}", id="deep"),
-        b'{"type":"DELTA","sequence":2,"removals":[["nosuch","x"]]}',
-        b'{"type":"PART","objects":[{"kind":"nosuch"}]}',
+        b'{"type":"PART","objects":[{"kind":"node"}]}',
+        b'{"type":"PART","objects":[{"kind":7}]}',
+        b'{"type":"PART","objects":["node"]}',
+        b'{"type":"PART","objects":[{"kind":"node"},{"kind":"nosuch"}]}',
     ],
 )
 def test_bytes_that_are_no_record_are_refused(raw: bytes) -> None:
@@ -323,3 +338,21 @@ async def test_a_follower_never_goes_back(
                 break
 
     assert seen == [Position("d", 1), Position("e", 3), Position("e", 4)]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"type":"SNAPSHOT","epoch":"e","sequence":4,"objects":[%s],"news":1}',
+        b'{"type":"DELTA","sequence":4,"upserts":[%s],"removals":[["nosuch","x"],["node","y"]]}',
+    ],
+    ids=["snapshot", "delta"],
+)
+def test_what_a_later_version_says_beside_is_left_out(raw: bytes) -> None:
+    node = encode(Part((Node(NODE, "a1"),))).partition(b"[")[2].removesuffix(b"]}")
+    strange = b'{"kind":"nosuch","name":"x"},' + node.replace(b"{", b'{"hue":"blue",', 1)
+    known = Numbered(Position("e", 3), View())
+
+    numbered = after(known, decode(raw % strange))
+
+    assert numbered == Numbered(Position("e", 4), View().changed([Node(NODE, "a1")]))
