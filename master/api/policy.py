@@ -20,7 +20,7 @@ async def list_policies(request: web.Request) -> web.Response:
 
 async def create_policy(request: web.Request) -> web.Response:
     """Add a policy."""
-    policy = await leader_of(request).networks.add_policy(await read_body(request, PolicySpec))
+    policy = await leader_of(request).networks.book.add(await read_body(request, PolicySpec))
     return web.json_response(policy_json(policy), status=201)
 
 
@@ -41,7 +41,7 @@ async def put_policy(request: web.Request) -> web.Response:
         raise InvalidError(f"name: {spec.name!r} is not {name!r}, of the address")
     registry = leader_of(request).networks
     is_new = name not in registry.policies
-    policy = await registry.put_policy(spec)
+    policy = await registry.book.put(spec)
     return web.json_response(policy_json(policy), status=201 if is_new else 200)
 
 
@@ -49,7 +49,7 @@ async def replace_policies(request: web.Request) -> web.Response:
     """Put a document in the place of all policies, or of those of ``?tier=``, at once."""
     document = await read_body(request, PolicyDocument)
     tier = request.query.get("tier")
-    changed = await leader_of(request).networks.replace_policies(
+    changed = await leader_of(request).networks.book.replace(
         document, tier=None if tier is None else parse_tier(tier)
     )
     return web.json_response({key: sorted(names) for key, names in changed.items()})
@@ -57,7 +57,7 @@ async def replace_policies(request: web.Request) -> web.Response:
 
 async def delete_policy(request: web.Request) -> web.Response:
     """Remove a policy."""
-    await leader_of(request).networks.remove_policy(request.match_info["name"])
+    await leader_of(request).networks.book.remove(request.match_info["name"])
     return web.Response(status=204)
 
 

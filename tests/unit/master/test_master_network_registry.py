@@ -90,7 +90,7 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     before = opened(store)
     await before.make_defaults([DCOS])
     await before.create(BLUE, nodes=(A1,))
-    await before.add_policy(PolicySpec("p", "dcos", "blue", ports="80", reason="why"))
+    await before.book.add(PolicySpec("p", "dcos", "blue", ports="80", reason="why"))
     await before.settle_vips({"web.marathon"})
     await store.close()
 
@@ -144,9 +144,9 @@ async def test_caller_that_hangs_up_leaves_memory_and_store_alike() -> None:
     registry = opened(store)
     await hung_up(registry.create(BLUE, nodes=(A1, A2)), store)
     assert leases(registry, "blue") == {str(A1): "10.1.0.0/24", str(A2): "10.1.1.0/24"}
-    await hung_up(registry.add_policy(PolicySpec("p", "blue", "blue", ports="80")), store)
+    await hung_up(registry.book.add(PolicySpec("p", "blue", "blue", ports="80")), store)
     assert registry.policies.keys() == {"p"}
-    await hung_up(registry.remove_policy("p"), store)
+    await hung_up(registry.book.remove("p"), store)
     await hung_up(registry.delete("blue", lambda: []), store)
 
     after = opened(store)
@@ -226,7 +226,7 @@ async def test_default_networks_are_made_once_in_a_registry() -> None:
 async def test_used_network_is_not_deleted_and_its_users_are_named() -> None:
     registry = opened(MemoryStore())
     await registry.create(BLUE, nodes=(A1,))
-    await registry.add_policy(PolicySpec("p", "blue", "blue", ports="80"))
+    await registry.book.add(PolicySpec("p", "blue", "blue", ports="80"))
 
     with pytest.raises(ConflictError, match=r"used by 2: task db\.1 of marathon, policy p"):
         await registry.delete("blue", lambda: ["task db.1 of marathon"])
@@ -252,7 +252,7 @@ async def test_what_is_not_there_is_not_found() -> None:
     with pytest.raises(NotFoundError, match="no network 'blue'"):
         await registry.delete("blue", lambda: [])
     with pytest.raises(NotFoundError, match="no policy 'p'"):
-        await registry.remove_policy("p")
+        await registry.book.remove("p")
 
 
 async def test_vip_keeps_its_address_while_it_is_wanted() -> None:
@@ -302,7 +302,7 @@ async def test_full_disk_changes_nothing() -> None:
     with pytest.raises(UnavailableError, match="full"):
         await registry.create(NetworkSpec("green", "10.2.0.0/16"), nodes=(A1,))
     with pytest.raises(UnavailableError, match="full"):
-        await registry.add_policy(PolicySpec("p", "blue", "blue", ports="80"))
+        await registry.book.add(PolicySpec("p", "blue", "blue", ports="80"))
     with pytest.raises(UnavailableError, match="full"):
         await registry.lease_node(A2)
     with pytest.raises(UnavailableError, match="full"):
@@ -472,11 +472,11 @@ async def test_a_document_is_carried_out_whole_or_not_at_all(writes: int) -> Non
     registry = opened(store)
     await registry.make_defaults([DCOS])
     for spec in (OLD, PolicySpec("gone", "dcos", "any", ports="80")):
-        await registry.add_policy(spec)
+        await registry.book.add(spec)
     before = registry.policies
     store.last = writes
     with pytest.raises(UnavailableError):
-        await registry.replace_policies(DOCUMENT)
+        await registry.book.replace(DOCUMENT)
     store.last = None
 
     await (successor := opened(store)).load()
@@ -495,13 +495,13 @@ async def test_what_was_left_half_replaced_is_done_before_the_next_change() -> N
     store = MortalStore()
     registry = opened(store)
     await registry.make_defaults([DCOS])
-    await registry.add_policy(OLD)
+    await registry.book.add(OLD)
     store.last = 1
     with pytest.raises(UnavailableError):
-        await registry.replace_policies(DOCUMENT)
+        await registry.book.replace(DOCUMENT)
     store.last = None
 
-    await registry.remove_policy("new")
+    await registry.book.remove("new")
 
     await (successor := opened(store)).load()
     assert successor.policies == registry.policies
