@@ -33,6 +33,11 @@ class SocketStore:
             sock.setblocking(False)
             self._left.append((names[number] if number < len(names) else "", sock))
 
+    @property
+    def keeps(self) -> bool:
+        """Tell whether there is a manager that may keep our sockets while we restart."""
+        return bool(self._notify)
+
     def take(self, kind: socket.SocketKind, address: str, port: int) -> socket.socket | None:
         """Return the socket of *kind* that was left for this place, None without; port 0 is any."""
         for at, (_, sock) in enumerate(self._left):

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from phalanx.core.error import ConfigError
 
 MAX_REMEMBERED = 65536  # clients whose permission is remembered
+MAX_COUNTED = 65536  # clients whose queries of one second are counted
 
 Network = IPv4Network | IPv6Network
 
@@ -58,6 +59,8 @@ class Admission:
             self._second = second
             self._counts = {}
         count = self._counts.get(client, 0) + 1
+        if count == 1 and len(self._counts) >= MAX_COUNTED:
+            return _CUT  # so many at once are made up; who is not comes again over TCP
         self._counts[client] = count
         if count <= self._per_second:
             return _ADMIT

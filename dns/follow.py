@@ -25,10 +25,20 @@ async def follow_upstreams(
     """Ask whom *name_servers* names now, until cancelled; nobody named is an outage: all stay."""
     while True:
         await asyncio.sleep(seconds)
-        found = name_servers()
-        if not found or parse_routes(found, zone_upstreams) == forwarder.routes:
-            continue
-        forwarder.reroute(found, zone_upstreams)
-        forwarder.probe_loops()
-        zones.set_forwards(forwarder.forwards)
-        log.info("upstreams_changed", upstreams=found)
+        follow_once(name_servers(), forwarder, zones, zone_upstreams=zone_upstreams)
+
+
+def follow_once(
+    found: Sequence[str],
+    forwarder: Forwarder,
+    zones: ZoneTable,
+    *,
+    zone_upstreams: Sequence[str] = (),
+) -> None:
+    """Ask *found* from now on, if they are others than before and any at all."""
+    if not found or parse_routes(found, zone_upstreams) == forwarder.routes:
+        return
+    forwarder.reroute(found, zone_upstreams)
+    forwarder.probe_loops()
+    zones.set_forwards(forwarder.forwards)
+    log.info("upstreams_changed", upstreams=found)

@@ -50,13 +50,32 @@ def render_resolv_conf(
     without its resolver still knows the names of others. They stay in the file as comments, for
     whoever reads from it whom to ask.
     """
+    return _rendered(wanted, listening or _usual(upstreams), upstreams)
+
+
+def render_without_us(
+    wanted: ResolvConf, listening: Sequence[str], upstreams: Sequence[HostPort]
+) -> str:
+    """Return the file for when we have ended and may come again soon.
+
+    One of our addresses comes first: a question that waits in a socket that
+    outlives us is answered after a restart. Where nobody listens any more, a client goes on to
+    the upstreams at once.
+    """
+    return _rendered(wanted, [*listening[:1], *_usual(upstreams)], upstreams)
+
+
+def _usual(upstreams: Sequence[HostPort]) -> list[str]:
+    return [each.host for each in upstreams if each.port == DNS_PORT]
+
+
+def _rendered(wanted: ResolvConf, servers: Sequence[str], upstreams: Sequence[HostPort]) -> str:
     lines = [MARK, *(f"{UPSTREAM}{each}" for each in upstreams)]
     if wanted.options:
         lines.append(f"options {' '.join(wanted.options)}")
     if wanted.search:
         lines.append(f"search {' '.join(wanted.search)}")
-    usable = listening or [each.host for each in upstreams if each.port == DNS_PORT]
-    lines += [f"nameserver {each}" for each in usable[:MOST_SERVERS]]
+    lines += [f"nameserver {each}" for each in servers[:MOST_SERVERS]]
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from phalanx.core.api.error import errors_as_json
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.collector import calm_collector, set_aside_now_and_then
+from phalanx.core.config import HostPort
 from phalanx.core.daemon import run_daemon
 from phalanx.core.error import DataplaneError
 from phalanx.core.log import configure_log
@@ -21,7 +22,7 @@ from phalanx.dns.answer.cookie import Cookies, new_secret
 from phalanx.dns.api.config import shown_config
 from phalanx.dns.api.records import dns_routes
 from phalanx.dns.api.resolve import resolve_route
-from phalanx.dns.follow import follow_upstreams
+from phalanx.dns.follow import follow_once, follow_upstreams
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.metrics import DnsCollector
 from phalanx.dns.publish import ZoneTable
@@ -92,6 +93,7 @@ class Plane:
             forwards=self._forwarder.forwards,
             foreign=self._forwarder.recent,
         )
+        self._store = SocketStore()
         self._names = DnsCollector(self._zones, self._forwarder)
         self._registry.register(self._names)
         self._cookies = config.cookies or Cookies(new_secret())
@@ -196,7 +198,9 @@ class Plane:
                 group.create_task(self._problems.run())
                 group.create_task(self._workers.run())
                 if config.resolv_conf is not None:
-                    group.create_task(self._resolv_conf(config.resolv_conf, server).run())
+                    keeper = self._resolv_conf(config.resolv_conf, server)
+                    stack.push(keeper.leave)
+                    group.create_task(keeper.run())
 
     def _dns(self) -> DnsServer:
         server = DnsServer(
@@ -206,7 +210,7 @@ class Plane:
             admission=self._config.admission,
             cookies=self._cookies,
             query_log=QueryLog(self._config.dns_query_log),
-            store=SocketStore(),
+            store=self._store,
             port=self._config.dns_port,
             sharing=Sharing.ALONE if self._config.dns_workers == 1 else Sharing.FIRST,
         )
@@ -227,11 +231,27 @@ class Plane:
             at = {place.host for place in server.listening if place.port == DNS_PORT}
             return [each for each in addresses if each in at]
 
+        def upstreams() -> Sequence[HostPort]:
+            """Return them as the file names them that may be about to be overwritten."""
+            self._follow_upstreams()
+            return self._forwarder.routes.default
+
         return ResolvConfKeeper(
             path,
             self._config.resolver_file,
+            before=self._config.state_dir / "resolv.conf.before",
             listening=listening,
-            upstreams=lambda: self._forwarder.routes.default,
+            upstreams=upstreams,
+            sockets_stay=self._store.keeps,
+        )
+
+    def _follow_upstreams(self) -> None:
+        config = self._config
+        follow_once(
+            config.name_servers(),
+            self._forwarder,
+            self._zones,
+            zone_upstreams=config.zone_upstreams,
         )
 
     async def _cni(self, links: KernelLinks) -> CniServer:

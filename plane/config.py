@@ -110,7 +110,7 @@ class PlaneConfig:
     )
     resolv_conf: Path | None = setting(
         "resolv.conf of this node to write and keep: our addresses, and the upstreams when none"
-        " of ours answers (default: leave it alone)",
+        " of ours answers; what it said comes back at the end (default: leave it alone)",
         default=None,
     )
     dns_search: tuple[str, ...] = setting("domains to search, in --resolv-conf", default=())
@@ -152,6 +152,8 @@ class PlaneConfig:
             raise ConfigError(f"--dns-rate-limit: {self.dns_rate_limit!r}: must not be below 0")
         if not 1 <= self.dns_workers <= MAX_WORKERS:
             raise ConfigError(f"--dns-workers: {self.dns_workers!r}: must be 1 to {MAX_WORKERS}")
+        if self.dns_workers > 1 and not self.dns_port:
+            raise ConfigError("--dns-port: 0: all of --dns-workers answer on one port")
         if self.dns_query_log < 0:
             raise ConfigError(f"--dns-query-log: {self.dns_query_log!r}: must not be below 0")
         _ = self.admission

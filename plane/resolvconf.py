@@ -1,15 +1,22 @@
-"""Keeps a node's resolv.conf leading to its own resolver."""
+"""Keeps a node's resolv.conf leading to its own resolver, and gives it back at the end."""
 
 import asyncio
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 import structlog
 
 from phalanx.core.config import HostPort
-from phalanx.dns.resolvconf import ResolvConf, render_resolv_conf
+from phalanx.dns.resolvconf import (
+    ResolvConf,
+    remembered_upstreams,
+    render_resolv_conf,
+    render_without_us,
+)
 
 log = structlog.get_logger()
 
@@ -21,7 +28,9 @@ class ResolvConfKeeper:
     """Writes the file whenever it says something else.
 
     *listening* returns our addresses that answer, *upstreams* those of others,
-    as they are now.
+    as they are now. What others wrote is kept in *before*, and stands in the
+    file again after ``give_back``. Where *sockets_stay* a service manager keeps
+    our sockets: then one of our addresses stays in it, before the upstreams.
     """
 
     def __init__(
@@ -29,13 +38,17 @@ class ResolvConfKeeper:
         path: Path,
         wanted: ResolvConf,
         *,
+        before: Path,
         listening: Callable[[], Sequence[str]],
         upstreams: Callable[[], Sequence[HostPort]],
+        sockets_stay: bool = False,
     ) -> None:
         self._path = path
         self._wanted = wanted
+        self._before = before
         self._listening = listening
         self._upstreams = upstreams
+        self._sockets_stay = sockets_stay
         self._problem = ""
 
     async def run(self) -> None:
@@ -44,6 +57,16 @@ class ResolvConfKeeper:
             self.keep()
             await asyncio.sleep(LOOK_SECONDS)
 
+    def leave(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Give the file back at a wanted end; after a failure a new process follows."""
+        if kind is None or issubclass(kind, asyncio.CancelledError):
+            self.give_back()
+
     def keep(self) -> bool:
         """Write the file if it says something else; tell whether it was written.
 
@@ -51,8 +74,11 @@ class ResolvConfKeeper:
         """
         text = render_resolv_conf(self._wanted, self._listening(), self._upstreams())
         try:
-            if self._path.is_file() and self._path.read_bytes() == text.encode():
+            found = self._read()
+            if found == text:
                 return False
+            if found is not None and remembered_upstreams(found) is None:
+                self._remember(found)
             replace(self._path, text)
         except OSError as error:
             if str(error) != self._problem:
@@ -63,17 +89,56 @@ class ResolvConfKeeper:
         log.info("resolv_conf_written", path=str(self._path))
         return True
 
+    def give_back(self) -> None:
+        """Write what was there before us, unless another program wrote something since."""
+        try:
+            found = self._read()
+            if found is None or remembered_upstreams(found) is None:
+                return
+            replace(self._path, self._last_words())
+        except OSError as error:
+            log.warning("resolv_conf_not_given_back", path=str(self._path), error=str(error))
+            return
+        log.info("resolv_conf_given_back", path=str(self._path))
+
+    def _remember(self, text: str) -> None:
+        try:
+            self._before.parent.mkdir(parents=True, exist_ok=True)
+            replace(self._before, text)
+        except OSError as error:
+            log.warning("resolv_conf_not_remembered", path=str(self._before), error=str(error))
+
+    def _last_words(self) -> str:
+        upstreams = self._upstreams()
+        if self._sockets_stay:
+            return render_without_us(self._wanted, self._listening(), upstreams)
+        with suppress(OSError):
+            return _decoded(self._before)
+        return render_resolv_conf(self._wanted, (), upstreams)
+
+    def _read(self) -> str | None:
+        return _decoded(self._path) if self._path.is_file() else None
+
 
 def replace(path: Path, text: str) -> None:
     """Replace a file, or a link's target, by one rename; write one in place that is mounted."""
     target = path.resolve()
     beside = target.with_name(f".{target.name}.phalanx")
     try:
-        beside.write_text(text)
+        _write(beside, text)
         beside.chmod(0o644)
         os.replace(beside, target)
     except OSError as error:
         beside.unlink(missing_ok=True)
         if error.errno not in IN_THE_WAY:
             raise
-        target.write_text(text)
+        _write(target, text)
+
+
+def _decoded(path: Path) -> str:
+    """Return what a file says, in whatever encoding: it goes back as it came."""
+    return path.read_bytes().decode(errors="surrogateescape")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_bytes(text.encode(errors="surrogateescape"))

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phalanx.core.error import ConfigError
-from phalanx.dns.admission import Admission, Verdict, packed_address, parse_networks
+from phalanx.dns.admission import (
+    MAX_COUNTED,
+    Admission,
+    Verdict,
+    packed_address,
+    parse_networks,
+)
 
 NETWORKS = parse_networks("dns-allow", ["9.0.0.0/8", "fd01:b::/32", "192.0.2.1"])
 
@@ -56,3 +62,18 @@ def test_no_client_is_admitted_more_often_than_agreed(
 def test_network_that_is_none_is_told(text: str) -> None:
     with pytest.raises(ConfigError, match=f"--dns-allow: '{text}'"):
         parse_networks("dns-allow", [text])
+
+
+def test_flood_of_made_up_addresses_is_counted_in_bounded_memory() -> None:
+    admission = Admission(per_second=2)
+    known = b"known"
+    assert admission.verdict(known, 5.0) is Verdict.ADMIT
+
+    flood = [admission.verdict(n.to_bytes(4, "big"), 5.1) for n in range(MAX_COUNTED + 1000)]
+
+    assert len(admission._counts) == MAX_COUNTED
+    assert flood.count(Verdict.ADMIT) == MAX_COUNTED - 1
+    assert set(flood[MAX_COUNTED:]) == {Verdict.CUT}
+    now = [admission.verdict(known, 5.2) for _ in range(4)]
+    assert now == [Verdict.ADMIT, Verdict.CUT, Verdict.CUT, Verdict.DROP]
+    assert admission.verdict(b"newcomer", 6.0) is Verdict.ADMIT

@@ -1,5 +1,6 @@
 """A node's resolv.conf: what it says, whom it remembers, and that it is kept."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -77,9 +78,14 @@ def path(tmp_path: Path) -> Path:
     return found
 
 
-def keeper(path: Path, listening: list[str]) -> ResolvConfKeeper:
+def keeper(path: Path, listening: list[str], *, sockets_stay: bool = False) -> ResolvConfKeeper:
     return ResolvConfKeeper(
-        path, ResolvConf(), listening=lambda: listening, upstreams=lambda: [FIRST]
+        path,
+        ResolvConf(),
+        before=path.parent / "state" / "before",
+        listening=lambda: listening,
+        upstreams=lambda: [FIRST],
+        sockets_stay=sockets_stay,
     )
 
 
@@ -93,7 +99,7 @@ def test_file_is_written_once_and_again_when_another_wrote_it(path: Path) -> Non
     assert servers(path.read_text()) == list(OURS)
     path.unlink()
     assert keeping.keep()
-    assert [each.name for each in path.parent.iterdir()] == ["resolv.conf"]
+    assert {each.name for each in path.parent.iterdir()} == {"resolv.conf", "state"}
 
 
 def test_link_stays_a_link_and_its_target_is_written(path: Path, tmp_path: Path) -> None:
@@ -120,3 +126,79 @@ def test_resolver_that_ends_gives_way_to_its_upstreams(path: Path) -> None:
 def test_file_that_can_not_be_written_is_left(tmp_path: Path) -> None:
     assert not keeper(tmp_path / "nowhere" / "resolv.conf", list(OURS)).keep()
     assert os.listdir(tmp_path) == []
+
+
+THEIRS = b"# \xe4\nsearch example.com\nnameserver 192.0.2.1\noptions ndots:2\n"
+
+
+@pytest.mark.parametrize("ends", [1, 2])
+def test_what_was_there_comes_back_at_the_end(path: Path, ends: int) -> None:
+    path.write_bytes(THEIRS)
+    for _ in range(ends):  # a process that was killed left the file as it kept it
+        keeping = keeper(path, list(OURS))
+        keeping.keep()
+
+    keeping.leave(asyncio.CancelledError, None, None)
+    assert path.read_bytes() == THEIRS
+
+    assert keeper(path, list(OURS)).keep()  # and is kept again after the next start
+    assert servers(path.read_text()) == list(OURS)
+
+
+def test_newest_of_what_others_wrote_comes_back(path: Path) -> None:
+    keeping = keeper(path, list(OURS))
+    keeping.keep()
+    path.write_bytes(THEIRS)
+    keeping.keep()
+
+    keeping.leave(None, None, None)
+
+    assert path.read_bytes() == THEIRS
+
+
+def test_what_another_wrote_last_stays_at_the_end(path: Path) -> None:
+    keeping = keeper(path, list(OURS))
+    keeping.keep()
+    path.write_text("nameserver 192.0.2.9\n")
+
+    keeping.leave(None, None, None)
+
+    assert servers(path.read_text()) == ["192.0.2.9"]
+
+
+def test_file_stays_after_a_failure(path: Path) -> None:
+    keeping = keeper(path, list(OURS))
+    keeping.keep()
+
+    keeping.leave(OSError, OSError(), None)
+
+    assert servers(path.read_text()) == list(OURS)
+
+
+def test_without_a_file_before_us_the_upstreams_are_left(path: Path) -> None:
+    path.unlink()
+    keeping = keeper(path, list(OURS))
+    keeping.keep()
+
+    keeping.leave(None, None, None)
+
+    assert servers(path.read_text()) == ["192.0.2.1"]
+
+
+def test_socket_that_outlives_us_is_asked_before_the_upstreams(path: Path) -> None:
+    path.write_bytes(THEIRS)
+    keeping = keeper(path, list(OURS), sockets_stay=True)
+    keeping.keep()
+
+    keeping.leave(None, None, None)
+
+    assert servers(path.read_text()) == [OURS[0], "192.0.2.1"]
+    assert remembered_upstreams(path.read_text()) == ["192.0.2.1:53"]
+
+
+def test_what_was_there_need_not_be_kept_for_the_file_to_be_written(path: Path) -> None:
+    (path.parent / "state").write_text("in the way of a directory")
+
+    assert keeper(path, list(OURS)).keep()
+
+    assert servers(path.read_text()) == list(OURS)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phalanx.core.error import ConfigError
 from phalanx.dns.tally import Tally, summed
 from phalanx.dns.workers.message import (
     LENGTH,
@@ -26,6 +27,7 @@ from phalanx.dns.workers.message import (
 from phalanx.dns.zones.settings import ZoneSettings
 from phalanx.net.model.objects import Framework, Task, TaskPhase
 from phalanx.net.model.view import Ref, View
+from phalanx.plane.config import LOADER
 
 NODE = IPv4Address("198.18.0.2")
 HELD = {"web.marathon": (IPv4Address("11.0.0.1"),)}
@@ -118,3 +120,8 @@ def test_round_trips_are_not_added() -> None:
     both = [Tally(round_trips={"a": 0.1, "b": 0.2}), Tally(round_trips={"a": 0.3})]
 
     assert summed(both).round_trips == pytest.approx({"a": 0.2, "b": 0.2})
+
+
+def test_workers_need_one_port() -> None:
+    with pytest.raises(ConfigError, match="--dns-port: 0"):
+        LOADER.load(["--ip=198.18.0.2", "--source=198.18.0.1:5050", "--dns-port=0", "--dns-workers=2"])
