@@ -18,8 +18,9 @@ from phalanx.agent.bundle.request import ContainerRequest
 from phalanx.agent.bundle.spec import User, command_line
 from phalanx.agent.cni.attach import Networks, named
 from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
-from phalanx.agent.container.mesos import find_user, own_network
+from phalanx.agent.container.placing import own_network
 from phalanx.agent.container.sandbox import link_latest
+from phalanx.agent.container.user import find_user
 from phalanx.agent.docker import attendant
 from phalanx.agent.docker.request import (
     ENDED,

@@ -14,9 +14,10 @@ from phalanx.agent.cleanup import remove_all
 from phalanx.agent.cni.attach import Networks
 from phalanx.agent.cni.plugin import Plugins
 from phalanx.agent.container.cgroup import Cgroups
-from phalanx.agent.container.mesos import MesosContainerizer, Ways
+from phalanx.agent.container.mesos import MesosContainerizer
 from phalanx.agent.container.runtime import Containers
 from phalanx.agent.container.spawner import Spawner
+from phalanx.agent.container.way import Ways
 from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
 from phalanx.agent.image.store import Images
 from phalanx.agent.layout import Layout

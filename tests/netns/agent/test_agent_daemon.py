@@ -164,11 +164,12 @@ async def test_a_killed_task_may_end_by_itself(lead: Lead, ready: Agent) -> None
 async def test_a_task_that_ignores_its_end_is_made_to_end(lead: Lead, ready: Agent) -> None:
     task = shell(
         "stubborn",
-        'trap "" TERM; while :; do sleep 60; done',
+        'trap "" TERM; echo ready; while :; do sleep 60; done',
         kill_policy={"grace_period": {"nanoseconds": 300_000_000}},
     )
     await lead.run_task(task)
     await lead.reached("stubborn", TaskState.TASK_RUNNING)
+    await eventually(lambda: "ready" in output(ready, "stubborn"))
 
     await lead.kill_task("stubborn")
     end = await lead.reached("stubborn", TaskState.TASK_KILLED)

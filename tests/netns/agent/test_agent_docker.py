@@ -406,7 +406,7 @@ async def test_an_engine_that_restarts_tells_the_end_of_its_containers(
     """An engine that ends takes its containers with it; the attendant asks until it is back."""
     async with engine(tmp_path / "own") as own:
         containers = replace(place.containers, engine=Engine(own))
-        request = place.request("echo up; trap 'exit 9' TERM; while :; do sleep 0.05; done")
+        request = place.request("trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done")
         await containers.launch(request)
         await eventually(lambda: place.said(request.id) == "up\n")
         parent, running = ENGINES[own]
@@ -562,7 +562,7 @@ async def test_a_task_of_docker_lives_as_any_other(lead: Any, both: Any) -> None
     check = {"type": "COMMAND", "command": {"command": {"value": "exit 7"}}}
     asked = docker_task(
         "t",
-        "echo up; trap 'exit 0' TERM; while :; do sleep 0.05; done",
+        "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done",
         docker={"network": "USER"},
         container={"network_infos": [{"name": "net"}]},
         check={**check, "delay_seconds": 0.0, "interval_seconds": 0.1},

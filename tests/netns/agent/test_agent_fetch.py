@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 
 from phalanx.agent.bundle.spec import User
-from phalanx.agent.container.mesos import find_user
+from phalanx.agent.container.user import find_user
 from phalanx.agent.fetch.fetcher import Fetcher, FetchWays
 from phalanx.core.error import ContainerError
 from phalanx.mesos.v1.mesos import URI

@@ -100,10 +100,11 @@ async def test_without_checkpoints_a_task_does_not_outlive_its_agent(
 
 async def test_a_kill_goes_on_after_a_restart(lead: Lead, ready: Agent) -> None:
     policy = {"grace_period": {"nanoseconds": 600_000_000_000}}
-    loop = 'trap "" TERM; while [ ! -e stop ]; do sleep 0.05; done'
+    loop = 'trap "" TERM; echo ready; while [ ! -e stop ]; do sleep 0.05; done'
     await lead.run_task(shell("condemned", loop, kill_policy=policy))
     await lead.reached("condemned", TaskState.TASK_RUNNING)
     [sandbox] = (ready.base / "work" / "slaves").glob("*/frameworks/*/executors/*/runs/latest")
+    await eventually(lambda: "ready" in (sandbox / "stdout").read_text())
     await lead.kill_task("condemned")
     await lead.reached("condemned", TaskState.TASK_KILLING)
 
