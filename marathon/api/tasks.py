@@ -1,7 +1,7 @@
 """``/v2/tasks`` and the tasks of an app: list them, kill them (reference marathon §2.2, §2.3)."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from aiohttp import web
@@ -44,12 +44,17 @@ def _listed(request: web.Request, chosen: Sequence[Instance]) -> web.Response:
     board = desk_of(request).board
     accept = request.headers.get("Accept", "")
     if "text/plain" in accept and "json" not in accept:
-        return web.Response(text=_lines(board.ledger.apps, chosen))
+        asked = request.query.getall("containerNetworks", [])
+        direct = {name for names in asked for name in names.split(",")}
+        return web.Response(text=_lines(board.ledger.apps, chosen, direct))
     return as_json({"tasks": [task_view(board, instance) for instance in chosen]})
 
 
-def _lines(apps: Apps, chosen: Sequence[Instance]) -> str:
-    """Return a line for each port of an app: its name, its service port, where it is served."""
+def _lines(apps: Apps, chosen: Sequence[Instance], direct: Collection[str]) -> str:
+    """Return a line for each port of an app: its name, its service port, where it is served.
+
+    On the networks *direct* tasks are reached by their own addresses.
+    """
     served: dict[str, list[Launched]] = {}
     for instance in chosen:
         if instance.launched is not None and instance.app_id in apps:
@@ -57,9 +62,15 @@ def _lines(apps: Apps, chosen: Sequence[Instance]) -> str:
     lines = []
     for app_id, launched in sorted(served.items()):
         name = app_id.strip("/").replace("/", "_")
-        ports = service_ports(apps[app_id])
+        app = apps[app_id]
+        ports, is_direct = service_ports(app), bool({*app.network_names} & {*direct})
         for index, port in enumerate(ports):
-            where = [f"{one.hostname}:{_host_port(one, index)}" for one in launched]
+            if is_direct:
+                where = [
+                    f"{one.addresses[0]}:{one.ports[index]}" for one in launched if one.addresses
+                ]
+            else:
+                where = [f"{one.hostname}:{_host_port(one, index)}" for one in launched]
             lines.append("\t".join([name, str(port), " ".join(where)]))
         if not ports:
             lines.append("\t".join([name, " ", " ".join(one.hostname for one in launched)]))

@@ -23,6 +23,8 @@ def check_problems(app: App) -> Iterator[Problem]:
     check = app.check
     if check is None:
         return
+    if app.container is not None and app.container.is_docker:
+        yield Problem("/check", "is only supported by the Mesos containerizer")
     if sum(part is not None for part in (check.http, check.tcp, check.exec)) != 1:
         yield Problem("/check", "must have exactly one of http, tcp and exec")
     for name, part in (("http", check.http), ("tcp", check.tcp)):
@@ -98,8 +100,13 @@ def _health_check(app: App, check: HealthCheck, at: str) -> Iterator[Problem]:
             )
     if check.path is not None and not check.path.startswith("/"):
         yield Problem(f"{at}/path", "must begin with /")
-    if check.ip_protocol != "IPv4":
-        yield Problem(f"{at}/ipProtocol", "must be IPv4")
+    if check.ip_protocol not in ("IPv4", "IPv6"):
+        yield Problem(f"{at}/ipProtocol", f"{check.ip_protocol!r} is neither IPv4 nor IPv6")
+    elif check.ip_protocol == "IPv6":
+        is_docker = app.container is not None and app.container.is_docker
+        if not is_docker or not check.protocol.value.startswith("MESOS_"):
+            words = "IPv6 can only be used with a Docker container and MESOS_HTTP(S) or MESOS_TCP"
+            yield Problem(f"{at}/ipProtocol", words)
     least = {
         "gracePeriodSeconds": check.grace_period_seconds,
         "maxConsecutiveFailures": check.max_consecutive_failures,

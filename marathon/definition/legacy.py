@@ -88,6 +88,12 @@ def _docker_network(new: dict[str, Any]) -> None:
         container["portMappings"] = mappings
     if network is None:
         return
+    definitions = new.get("portDefinitions")
+    if network in ("BRIDGE", "USER") and isinstance(definitions, list):
+        # The old form's service ports: off the host nothing else is defined by them.
+        del new["portDefinitions"]
+        ports = [one.get("port", 0) if isinstance(one, dict) else one for one in definitions]
+        _service_ports(new, ports)
     if "networks" in new:
         _refuse("/networks", "must not specify both container.docker.network and networks")
     mode = _MODES.get(network) if isinstance(network, str) else None

@@ -58,7 +58,7 @@ def _container(pod: Pod, container: PodContainer, at: str) -> Iterator[Problem]:
     if pull is not None and pull.secret not in pod.secrets:
         words = f"references the undeclared secret '{pull.secret}'"
         yield Problem(f"{at}/image/pullConfig/secret", words)
-    yield from _resources(container, at)
+    yield from _resources(pod, container, at)
     yield from _environment(pod, container.environment, f"{at}/environment")
     checks = (("healthCheck", container.health_check), ("check", container.check))
     for key, check in checks:
@@ -80,7 +80,7 @@ def _container(pod: Pod, container: PodContainer, at: str) -> Iterator[Problem]:
         yield from _bounded(key, lifecycle.kill_grace_period_seconds)
 
 
-def _resources(container: PodContainer, at: str) -> Iterator[Problem]:
+def _resources(pod: Pod, container: PodContainer, at: str) -> Iterator[Problem]:
     asked = container.resources
     amounts = {"cpus": asked.cpus, "mem": asked.mem, "disk": asked.disk, "gpus": asked.gpus}
     for key, value in amounts.items():
@@ -88,6 +88,9 @@ def _resources(container: PodContainer, at: str) -> Iterator[Problem]:
     limits = container.resource_limits
     if limits is None:
         return
+    if pod.legacy_shared_cgroups:
+        words = "limits need cgroups of each container's own, not legacySharedCgroups"
+        yield Problem(f"{at}/resourceLimits", words)
     for key, limit, request in (("cpus", limits.cpus, asked.cpus), ("mem", limits.mem, asked.mem)):
         where = f"{at}/resourceLimits/{key}"
         if isinstance(limit, str):

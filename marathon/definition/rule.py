@@ -226,7 +226,7 @@ def constraint_errors(parts: tuple[str, ...]) -> Iterator[str]:
         except re.error as error:
             yield f"'{value}' is not a valid regular expression: {error}"
         if not value:
-            yield f"A regular expression value must be specified for {operator}"
+            yield f"Value was empty, expected a regular expression for {operator}"
     elif operator == "MAX_PER" and not _is_positive(value):
         yield "Value was empty or not a positive integer for MAX_PER"
     elif operator == "GROUP_BY" and value is not None and not _is_positive(value):

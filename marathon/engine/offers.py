@@ -46,7 +46,9 @@ async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
     waiting = _share(board, launchable, now)
     placed = board.placed({spec.id for spec, _ in waiting})
     framework_id = board.ledger.framework_id or ""
-    circumstances = Circumstances(now, board.region, framework_id, board.identity)
+    groups = board.ledger.root.groups.values()
+    enforcing = frozenset(group.id.strip("/") for group in groups if group.enforce_role)
+    circumstances = Circumstances(now, board.region, framework_id, board.identity, enforcing)
     matched = matching(offers, waiting, placed, board.rng, circumstances)
     _count(board, matched, now)
     refusal = LACKING_SECONDS if matched.unplaced else UNNEEDED_SECONDS

@@ -11,7 +11,7 @@ _LONGEST_VALUE, _LONGEST_NAME = 511, 492
 
 
 def task_environment(
-    app: App, *, task_id: str, hostname: str, ports: PortPlan
+    app: App, *, task_id: str, hostname: str, ports: PortPlan, is_role_enforced: bool = False
 ) -> Mapping[str, str]:
     """Return every variable of the task but secret ones; what the user set wins."""
     image = None if app.container is None else app.container.docker
@@ -23,7 +23,7 @@ def task_environment(
         "MARATHON_APP_RESOURCE_MEM": str(app.mem),
         "MARATHON_APP_RESOURCE_DISK": str(app.disk),
         "MARATHON_APP_RESOURCE_GPUS": str(app.gpus),
-        "MARATHON_APP_ENFORCE_GROUP_ROLE": "FALSE",
+        "MARATHON_APP_ENFORCE_GROUP_ROLE": str(is_role_enforced).upper(),
         "HOST": hostname,
     }
     if image is not None:

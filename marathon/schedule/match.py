@@ -11,6 +11,7 @@ from random import Random
 import msgspec
 
 from phalanx.marathon.model.instance import Instance, Reservation
+from phalanx.marathon.model.path import top_of
 from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.constraint import HOSTNAME, REGION, ZONE, Attributes, is_met
@@ -176,7 +177,28 @@ class _Search:
             return Placement(
                 instance, stock.offer, (), None, ports, stock.attributes, operations, reservation
             )
-        return _placement(spec, instance, stock, ports, self._taking(stock))
+        return self._launch(instance, stock, ports, self._taking(stock))
+
+    def _launch(self, instance: Instance, stock: Stock, ports: PortPlan, take: Take) -> Placement:
+        spec, offer = self._spec, stock.offer
+        is_enforced = top_of(spec.id) in self._circumstances.enforcing
+        if isinstance(spec, Pod):
+            executor, tasks = pod_launch(
+                spec, instance, offer=offer, ports=ports, take=take, is_role_enforced=is_enforced
+            )
+            return Placement(instance, offer, tasks, executor, ports, stock.attributes)
+        resources = take(task_amounts(spec), ports.taken)
+        extra = executor_amounts(spec)
+        task = task_info(
+            spec,
+            task_id=instance.task_id,
+            offer=offer,
+            resources=resources,
+            ports=ports,
+            executor_resources=take(extra, ()) if extra else (),
+            is_role_enforced=is_enforced,
+        )
+        return Placement(instance, offer, (task,), None, ports, stock.attributes)
 
     def _taking(self, stock: Stock) -> Take:
         """Return what takes amounts and ports away from an offer, as messages."""
@@ -216,7 +238,7 @@ class _Search:
                 continue
             del stock.kept[instance.id]
             take = self._taking_kept(stock, kept)
-            found = _placement(self._spec, instance, stock, ports, take)
+            found = self._launch(instance, stock, ports, take)
             made = msgspec.structs.replace(reservation, is_made=True)
             return replace(found, reservation=made)
         return None
@@ -264,23 +286,3 @@ def _is_in_maintenance(offer: Offer, now: float) -> bool:
         return False
     duration = planned.duration
     return duration is None or now * 1e9 < planned.start.nanoseconds + duration.nanoseconds
-
-
-def _placement(
-    spec: Spec, instance: Instance, stock: Stock, ports: PortPlan, take: Take
-) -> Placement:
-    offer = stock.offer
-    if isinstance(spec, Pod):
-        executor, tasks = pod_launch(spec, instance, offer=offer, ports=ports, take=take)
-        return Placement(instance, offer, tasks, executor, ports, stock.attributes)
-    resources = take(task_amounts(spec), ports.taken)
-    extra = executor_amounts(spec)
-    task = task_info(
-        spec,
-        task_id=instance.task_id,
-        offer=offer,
-        resources=resources,
-        ports=ports,
-        executor_resources=take(extra, ()) if extra else (),
-    )
-    return Placement(instance, offer, (task,), None, ports, stock.attributes)

@@ -28,6 +28,7 @@ class Request:
     port: int
     path: str | None
     scheme: str = "http"
+    protocol: str = "IPv4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Connection:
     """A connection that a check tries where the task listens."""
 
     port: int
+    protocol: str = "IPv4"
 
 
 Target = Request | Connection | mesos.CommandInfo
@@ -48,9 +50,12 @@ def health_message(check: HealthCheck | PodHealthCheck, target: Target) -> mesos
         command = target
     elif isinstance(target, Request):
         kind, path = kinds.HTTP, target.path or "/"
-        http = mesos.CheckHttp(scheme=target.scheme, port=target.port, path=path)
+        http = mesos.CheckHttp(
+            protocol=target.protocol, scheme=target.scheme, port=target.port, path=path
+        )
     else:
-        kind, tcp = kinds.TCP, mesos.CheckTcp(port=target.port)
+        kind = kinds.TCP
+        tcp = mesos.CheckTcp(protocol=target.protocol, port=target.port)
     return mesos.HealthCheck(
         delay_seconds=check.delay_seconds,
         interval_seconds=check.interval_seconds,

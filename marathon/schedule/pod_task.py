@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from phalanx.marathon.model.app import EnvSecret
 from phalanx.marathon.model.instance import Instance
 from phalanx.marathon.model.network import Network, NetworkMode
@@ -48,8 +50,8 @@ _OTHER = re.compile(r"[^A-Z0-9_]+")
 class _Bound:
     """The endpoints of a pod with the ports that one instance has for them."""
 
-    def __init__(self, pod: Pod, ports: PortPlan) -> None:
-        self.pod = pod
+    def __init__(self, pod: Pod, ports: PortPlan, *, is_role_enforced: bool) -> None:
+        self.is_role_enforced = is_role_enforced
         self.host: dict[str, int | None] = {}
         self.inner: dict[str, int] = {}
         for endpoint, host, told in zip(pod.endpoints, ports.host, ports.told, strict=True):
@@ -60,13 +62,19 @@ class _Bound:
 
 
 def pod_launch(
-    pod: Pod, instance: Instance, *, offer: mesos.Offer, ports: PortPlan, take: Take
+    pod: Pod,
+    instance: Instance,
+    *,
+    offer: mesos.Offer,
+    ports: PortPlan,
+    take: Take,
+    is_role_enforced: bool = False,
 ) -> tuple[mesos.ExecutorInfo, tuple[mesos.TaskInfo, ...]]:
     """Build the executor and the tasks of one instance on the agent of *offer*.
 
     *take* takes thousandths of scalars, and ports, away from the offer.
     """
-    bound = _Bound(pod, ports)
+    bound = _Bound(pod, ports, is_role_enforced=is_role_enforced)
     executor = mesos.ExecutorInfo(
         type="DEFAULT",
         executor_id=mesos.ExecutorID(value=instance.executor_id),
@@ -130,7 +138,7 @@ def _environment(
         "MARATHON_CONTAINER_RESOURCE_MEM": str(resources.mem),
         "MARATHON_CONTAINER_RESOURCE_DISK": str(resources.disk),
         "MARATHON_CONTAINER_RESOURCE_GPUS": str(resources.gpus),
-        "MARATHON_APP_ENFORCE_GROUP_ROLE": "FALSE",
+        "MARATHON_APP_ENFORCE_GROUP_ROLE": str(bound.is_role_enforced).upper(),
         "HOST": offer.hostname,
     }
     for endpoint in pod.endpoints:
@@ -177,7 +185,7 @@ def _container(pod: Pod, container: PodContainer) -> mesos.ContainerInfo | None:
     image = container.image
     volumes = {volume.name: volume for volume in pod.volumes}
     mounts = tuple(_mount(pod, volumes[mount.name], mount) for mount in container.volume_mounts)
-    linux = container.linux_info
+    linux = _own_cgroups(pod, linux_of(container.linux_info))
     if image is None and not mounts and linux is None and not container.tty:
         return None
     info = None
@@ -194,9 +202,21 @@ def _container(pod: Pod, container: PodContainer) -> mesos.ContainerInfo | None:
         type="MESOS",
         mesos=info,
         volumes=mounts,
-        linux_info=linux_of(linux),
+        linux_info=linux,
         tty_info=mesos.TTYInfo() if container.tty else None,
     )
+
+
+def _own_cgroups(pod: Pod, linux: mesos.LinuxInfo | None) -> mesos.LinuxInfo | None:
+    """Return Linux settings that give a container cgroups of its own, if the pod wants that.
+
+    It does if it says so, or if one of its containers has limits, which need them. All
+    containers of a group must agree.
+    """
+    has_limits = any(container.resource_limits is not None for container in pod.containers)
+    if pod.legacy_shared_cgroups is not False and not has_limits:
+        return linux
+    return msgspec.structs.replace(linux or mesos.LinuxInfo(), share_cgroups=False)
 
 
 def _mount(pod: Pod, volume: PodVolume, mount: VolumeMount) -> mesos.Volume:

@@ -24,13 +24,15 @@ Disk = tuple[Kind, int]  # thousandths of a MiB to take of it
 class Circumstances:
     """What matching looks at beside offers.
 
-    The time, the region of the master, our own framework id, and a source of names that are new.
+    The time, the region of the master, our own framework id, a source of names that are new, and
+    the top-level groups that give services their name as their role.
     """
 
     now: float = 0.0
     region: str | None = None
     framework_id: str = ""
     identity: Callable[[], str] = str
+    enforcing: frozenset[str] = frozenset()
 
 
 def disks_for(spec: Spec, stock: Stock, roles: Sequence[str]) -> Mapping[str, Disk] | None:

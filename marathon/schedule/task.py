@@ -49,13 +49,21 @@ def task_info(
     resources: tuple[mesos.Resource, ...],
     ports: PortPlan,
     executor_resources: tuple[mesos.Resource, ...] = (),
+    is_role_enforced: bool = False,
 ) -> mesos.TaskInfo:
     """Build the task of one instance on the agent of *offer*.
 
     An app with an executor of its own gives it the command and the container;
-    *executor_resources* are what the executor itself takes.
+    *executor_resources* are what the executor itself takes. *is_role_enforced* tells whether
+    its topmost group insists on its name as the role.
     """
-    environment = task_environment(app, task_id=task_id, hostname=offer.hostname, ports=ports)
+    environment = task_environment(
+        app,
+        task_id=task_id,
+        hostname=offer.hostname,
+        ports=ports,
+        is_role_enforced=is_role_enforced,
+    )
     command, container = _command(app, environment), _container(app, ports, task_id)
     executor = None
     if app.has_own_executor:
@@ -276,9 +284,9 @@ def _health_check(app: App, ports: PortPlan) -> mesos.HealthCheck | None:
         return health_message(check, mesos.CommandInfo(value=given.value))
     port = check_port(app, check, ports.host, ports.told)
     if check.protocol is HealthProtocol.MESOS_TCP:
-        return health_message(check, Connection(port))
+        return health_message(check, Connection(port, check.ip_protocol))
     scheme = "https" if check.protocol is HealthProtocol.MESOS_HTTPS else "http"
-    return health_message(check, Request(port, check.path, scheme))
+    return health_message(check, Request(port, check.path, scheme, check.ip_protocol))
 
 
 def _check(app: App, ports: PortPlan) -> mesos.CheckInfo | None:

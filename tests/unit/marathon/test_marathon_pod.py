@@ -329,3 +329,36 @@ async def test_restart_knows_its_pods(master: FakeMaster, start: Start) -> None:
     assert len(answer["instances"]) == 1
     assert len(master.groups()) == 1
     assert master.of("KILL") == []
+
+
+@pytest.mark.parametrize(
+    ("more", "shared"),
+    [
+        pytest.param({}, [None, None], id="as-the-agent-does"),
+        pytest.param({"legacySharedCgroups": True}, [None, None], id="shared"),
+        pytest.param({"legacySharedCgroups": False}, [False, False], id="own"),
+        pytest.param({"limited": {"mem": 64}}, [False, False], id="limits-need-own"),
+    ],
+)
+async def test_containers_with_limits_have_cgroups_of_their_own(
+    marathon: Marathon, master: FakeMaster, more: dict[str, Any], shared: list[bool | None]
+) -> None:
+    front, back = POD["containers"]
+    limits = {"resourceLimits": more["limited"]} if "limited" in more else {}
+    flags = {key: value for key, value in more.items() if key != "limited"}
+
+    tasks = await running_pod(
+        marathon, master, changed(containers=[{**front, **limits}, back], **flags)
+    )
+
+    settings = [task.container.linux_info for task in tasks]
+    assert [None if linux is None else linux.share_cgroups for linux in settings] == shared
+
+
+def test_limits_do_not_go_with_shared_cgroups() -> None:
+    raw = {**container(resourceLimits={"mem": 64}), "legacySharedCgroups": True}
+
+    with pytest.raises(DefinitionError) as caught:
+        parse_pod(raw)
+
+    assert [problem.path for problem in caught.value.problems] == ["/containers(0)/resourceLimits"]

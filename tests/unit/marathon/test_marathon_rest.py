@@ -164,6 +164,28 @@ async def test_tasks_as_text_are_lines_of_service_ports(
     assert answer.content_type == "text/plain"
 
 
+async def test_tasks_as_text_are_reached_directly_on_the_networks_asked_for(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    container = {"portMappings": [{"containerPort": 80, "servicePort": 9000}]}
+    network = {"networks": [{"mode": "container", "name": "dcos"}], "container": container}
+    await marathon.ask("POST", "/v2/apps", {"id": "/web", "cmd": "x", **network})
+    await master.next("REVIVE")
+    await master.offer("a1")
+    [task] = await master.tasks(1)
+    await master.update(task, "TASK_RUNNING", address="9.0.1.2")
+    await marathon.until("/v2/apps/web", lambda answer: answer["app"]["tasksRunning"] == 1)
+    headers = {"Accept": "text/plain"}
+
+    other = await marathon.request("GET", "/v2/tasks?containerNetworks=other", headers=headers)
+    direct = await marathon.request(
+        "GET", "/v2/tasks?containerNetworks=other,dcos", headers=headers
+    )
+
+    assert await other.text() == "web\t9000\ta1:0\n"
+    assert await direct.text() == "web\t9000\t9.0.1.2:80\n"
+
+
 async def test_embedding_adds_what_is_asked_for(marathon: Marathon, master: FakeMaster) -> None:
     [task] = await deploy(marathon, master)
 
