@@ -177,7 +177,7 @@ class Elements:
 
     def _remove(self, talk: Conversation, path: str) -> None:
         """Remove a file and its elements, but for those shared with another file."""
-        elements = _elements(self._read(path))
+        elements = self._elements_in(talk, path)
         shared = {(e.family, e.set_name, e.key) for e in elements if e.is_shared}
         if shared:
             for folder in _folders(self._root):
@@ -195,6 +195,15 @@ class Elements:
         forget(elements, mapped=False)
         self._remove_conditions(talk, path, elements)
         file.remove(path)
+
+    def _elements_in(self, talk: Conversation, path: str) -> list[Element]:
+        """Return the elements that a file names; when ours is torn, those that the kernel names."""
+        kept = self._read(path)
+        if path == self._file and not isinstance(kept.get("elements"), list):
+            from phalanx.net.hostport.torn import elements_of
+
+            return elements_of(talk, self._owner)
+        return _elements(kept)
 
     def _remove_conditions(self, talk: Conversation, path: str, elements: list[Element]) -> None:
         """Remove the maps and chains of conditions that no file but *path* has anything in."""
