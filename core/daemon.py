@@ -1,6 +1,7 @@
 """Run one daemon: event loop, signals, exit status."""
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,8 @@ import structlog
 import uvloop
 
 from phalanx.core.error import ConfigError, PhalanxError
+
+MOST_FILES = 2**20
 
 log = structlog.get_logger()
 
@@ -29,6 +32,17 @@ def run_daemon(main: Callable[[], Awaitable[None]]) -> int:
         log.error("daemon_failed", error=str(error))
         return 1
     return 0
+
+
+def allow_many_files() -> None:
+    """Let this process hold as many files as it may: thousands of clients have a connection each.
+
+    Not for a process that starts others: they would have the limit, too.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _until_signal(main: Callable[[], Awaitable[None]]) -> None:

@@ -15,7 +15,7 @@ import structlog
 from phalanx.core.api.serve import Listener, serve
 from phalanx.core.collector import calm_collector, collect_now_and_then
 from phalanx.core.coordination import Coordination, alone_on_disk, through_zookeeper
-from phalanx.core.daemon import run_daemon
+from phalanx.core.daemon import allow_many_files, run_daemon
 from phalanx.core.detector import open_detector
 from phalanx.core.error import UnavailableError
 from phalanx.core.log import configure_log
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     async def start() -> None:
         config = LOADER.load(arguments)
         configure_log("marathon", level=config.log_level)
+        allow_many_files()
         await run(config)
 
     return run_daemon(start)

@@ -17,7 +17,7 @@ from phalanx.core.coordination import (
     alone_on_disk,
     through_zookeeper,
 )
-from phalanx.core.daemon import run_daemon
+from phalanx.core.daemon import allow_many_files, run_daemon
 from phalanx.core.error import InvalidError, UnavailableError
 from phalanx.core.log import configure_log
 from phalanx.core.store.memory import MemoryStore
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         config = loader.load(arguments)
         file = None if config.external_log_file is not None else config.log_file
         configure_log("master", level=config.logging_level, file=file, is_quiet=config.quiet)
+        allow_many_files()
         await run_master(await discovered(config))
 
     return run_daemon(run)

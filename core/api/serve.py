@@ -18,6 +18,9 @@ log = structlog.get_logger()
 # Connections that wait to be accepted. Thousands of agents come at once to a new leader, and one
 # that finds no room believes to be connected and waits for minutes.
 BACKLOG = 4096
+# After which a connection without a whole request's head is closed, whether it is idle or takes its
+# time on purpose. Go's clients close one that is idle after 90 s: we must not be first.
+IDLE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ async def serve(
     app: web.Application,
     *where: Listener | Path,
     shutdown_seconds: float = 0.5,
+    idle_seconds: float = IDLE_SECONDS,
     must_cut: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Sequence[Listener | Path]]:
     """Serve *app* on every address while the context lasts; yield where it really listens.
@@ -49,6 +53,7 @@ async def serve(
         access_log=None,
         logger=_logger(),
         shutdown_timeout=shutdown_seconds,
+        keepalive_timeout=idle_seconds,
         handler_cancellation=True,
     )
     await runner.setup()

@@ -1,5 +1,6 @@
 """Bodies in and out, errors and headers, as Marathon's clients expect them (reference §2.1)."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -42,6 +43,7 @@ HEADERS = {
 
 
 LEAST_COMPRESSED = 1024
+BODY_SECONDS = 60.0  # for which a client may send one: 8 MiB at 140 kB/s
 
 
 class BadRequestError(PhalanxError):
@@ -116,10 +118,19 @@ def as_json(
     )
 
 
+async def raw_body(request: web.Request) -> bytes:
+    """Return the body as it came; raise HTTPRequestTimeout for one that takes its time."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout from error
+
+
 async def body_of(request: web.Request) -> Any:  # noqa: ANN401 - any JSON
     """Return the parsed body; raise MalformedError when it is not JSON."""
     try:
-        return msgspec.json.decode(await request.read())
+        return msgspec.json.decode(await raw_body(request))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedError(str(error)) from error
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from phalanx.marathon.api.answer import Handler, as_json
+from phalanx.marathon.api.answer import Handler, as_json, raw_body
 from phalanx.marathon.api.desk import SEAT
 
 VIA = "X-Marathon-Via"
@@ -57,7 +57,7 @@ async def _ask(request: web.Request, leader: str, me: str) -> web.StreamResponse
             request.method,
             url,
             headers=headers,
-            data=await request.read() if request.can_read_body else None,
+            data=await raw_body(request) if request.can_read_body else None,
             timeout=timeout,
             allow_redirects=False,
             skip_auto_headers=("Accept", "Content-Type", "User-Agent"),

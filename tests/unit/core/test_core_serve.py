@@ -44,6 +44,37 @@ async def unread(*, must_cut: bool) -> socket.socket:
     return client
 
 
+async def test_who_takes_its_time_with_a_request_is_not_waited_for() -> None:
+    app = web.Application()
+    is_over = asyncio.Event()
+
+    async def long(request: web.Request) -> web.Response:
+        await is_over.wait()
+        return web.Response(text="long")
+
+    async def short(request: web.Request) -> web.Response:
+        return web.Response(text="short")
+
+    app.router.add_get("/", long)
+    app.router.add_get("/short", short)
+    async with serve(app, Listener("127.0.0.1", 0), idle_seconds=0.2) as [place]:
+        assert isinstance(place, Listener)
+        ends = [await asyncio.open_connection(place.host, place.port) for _ in range(4)]
+        (nothing, _), (half, slow), (kept, client), (working, patient) = ends
+        slow.write(HEAD[:10])
+        client.write(HEAD.replace(b"/", b"/short", 1))
+        patient.write(HEAD)
+        async with asyncio.timeout(10):
+            assert await nothing.read() == b""
+            assert await half.read() == b""
+            assert (await kept.read()).endswith(b"short")
+        is_over.set()
+        async with asyncio.timeout(10):
+            assert b"200 OK" in await working.readline()
+        for _, writer in ends:
+            writer.close()
+
+
 def read_all(client: socket.socket) -> int:
     """Return how many bytes come until the connection ends; raise as it is reset."""
     with client:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phalanx.marathon.engine.bus import MAX_BEHIND, Bus, Reader
+from phalanx.marathon.engine.bus import MAX_BEHIND, MOST_BYTES, Bus, Reader
 from phalanx.mesos.v1 import mesos
 from phalanx.mesos.v1.scheduler import Event, FrameworkMessage, Update
 
@@ -31,11 +32,16 @@ async def told(reader: Reader, kind: str) -> dict[str, Any]:
     """Return the next event of one kind, without what all of them have."""
     async with asyncio.timeout(SECONDS):
         while True:
-            event = await reader.next()
-            assert event is not None
-            if event["eventType"] == kind:
-                assert str(event["timestamp"]).endswith("Z")
-                return {k: v for k, v in event.items() if k not in ("eventType", "timestamp")}
+            before = reader.at
+            events = await reader.next()
+            assert events is not None
+            for event in events:
+                if event.kind == kind:
+                    reader.at = before + events.index(event) + 1
+                    assert str(event.fields["timestamp"]).endswith("Z")
+                    assert event.fields["eventType"] == kind
+                    common = ("eventType", "timestamp")
+                    return {k: v for k, v in event.fields.items() if k not in common}
 
 
 async def launched(marathon: Marathon, master: FakeMaster, **more: Any) -> mesos.TaskInfo:
@@ -215,24 +221,86 @@ async def test_what_old_clients_refuse_is_sent_only_when_asked_for(
 
 async def test_a_burst_drops_nobody_who_reads() -> None:
     bus = Bus(lambda: 0.0)
+    seen: list[object] = []
     with bus.reading() as reader:
         for number in range(5 * MAX_BEHIND):
             bus.publish("x", number=number)
 
-        seen = [await reader.next() for _ in range(5 * MAX_BEHIND)]
+        while len(seen) < 5 * MAX_BEHIND:
+            seen += [event.fields["number"] for event in await reader.next() or ()]
 
-    assert [event["number"] for event in seen if event is not None] == [*range(5 * MAX_BEHIND)]
+    assert seen == [*range(5 * MAX_BEHIND)]
 
 
 async def test_whoever_does_not_read_for_long_is_dropped() -> None:
-    now = [0.0]
+    now, dropped = [0.0], list[str]()
     bus = Bus(lambda: now[0])
-    with bus.reading() as reader:
+    with (
+        bus.reading(drop=lambda: dropped.append("slow")) as slow,
+        bus.reading(["y"], drop=lambda: dropped.append("quick")) as quick,
+    ):
         for _ in range(MAX_BEHIND):
             bus.publish("x")
+        assert quick.at < bus.end
+        bus.publish("y")
+        found = list[str]()
+        while not found:
+            found = [event.kind for event in await quick.next() or ()]
         now[0] = 60.0
         bus.publish("x")
 
-        seen = [await reader.next() for _ in range(MAX_BEHIND + 1)]
+        assert await slow.next() is None
 
-    assert seen[-1] is None
+    assert found == ["y"]
+    assert dropped == ["slow"]
+
+
+async def test_nothing_is_kept_that_everybody_has_or_nobody_wants() -> None:
+    now = [0.0]
+    bus = Bus(lambda: now[0])
+    bus.publish("x")
+    assert bus.kept == 0
+
+    with bus.reading() as reader:
+        for _ in range(10):
+            bus.publish("x")
+        assert len(await reader.next() or ()) == 10
+        now[0] = 60.0
+        bus.publish("x")
+        assert bus.kept == 1
+        assert len(await reader.next() or ()) == 1
+
+    assert bus.kept == 0
+
+
+async def test_large_events_are_kept_for_nobody_who_is_slow() -> None:
+    now, dropped = [0.0], list[str]()
+    bus = Bus(lambda: now[0])
+    with bus.reading(drop=lambda: dropped.append("slow")), bus.reading() as quick:
+        for _ in range(9):
+            bus.publish("x", plan="a" * (MOST_BYTES // 8))
+        for event in await quick.next() or ():
+            event.framed(is_light=False)
+        now[0] = 60.0
+        bus.publish("y")
+
+        assert bus.kept < 9
+        assert [event.kind for event in await quick.next() or ()] == ["y"]
+
+    assert dropped == ["slow"]
+
+
+async def test_an_event_is_written_once_for_all_readers() -> None:
+    bus = Bus(lambda: 0.0)
+    plan = {"id": "1", "original": {}, "target": {}}
+    with bus.reading() as one, bus.reading() as other:
+        bus.publish("deployment_info", plan=plan)
+        [[mine], [theirs]] = [await reader.next() or () for reader in (one, other)]
+
+    for is_light in (True, False):
+        raw = mine.framed(is_light=is_light)
+        assert raw is theirs.framed(is_light=is_light)
+        kind, data = raw.decode().removesuffix("\r\n\r\n").split("\r\n")
+        assert kind == "event: deployment_info"
+        told = json.loads(data.removeprefix("data: "))["plan"]
+        assert told == ({"id": "1"} if is_light else plan)

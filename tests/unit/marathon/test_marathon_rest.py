@@ -359,10 +359,10 @@ async def test_health_checks_are_told_of(marathon: Marathon) -> None:
         await marathon.ask("POST", "/v2/apps", {**WEB, "instances": 0, "healthChecks": [check]})
         await marathon.ask("PUT", "/v2/apps/web?force=true", {"labels": {"a": "b"}})
         await marathon.ask("PUT", "/v2/apps/web?force=true", {"healthChecks": []})
+        seen = await reader.next() or ()
 
-    seen = [await reader.next() for _ in range(2)]
-    assert [event["eventType"] for event in seen if event is not None] == list(kinds[:2])
-    assert seen[0] is not None
-    added = seen[0]["healthCheck"]
+    assert [event.kind for event in seen] == list(kinds[:2])
+    told = seen[0].fields
+    added = told["healthCheck"]
     assert isinstance(added, dict)
-    assert (seen[0]["appId"], added["protocol"], "path" in added) == ("/web", "TCP", False)
+    assert (told["appId"], added["protocol"], "path" in added) == ("/web", "TCP", False)

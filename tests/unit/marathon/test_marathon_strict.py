@@ -132,10 +132,9 @@ async def test_events(marathon: Marathon, master: FakeMaster) -> None:
         [task] = await master.tasks(1)
         await master.update(task, "TASK_RUNNING", healthy=True)
         while "deployment_success" not in seen:
-            event = await reader.next()
-            assert event is not None
-            kind = str(event["eventType"])
-            seen[kind] = strict.decode(msgspec.json.encode(event), strict.EVENTS[kind])
+            for event in await reader.next() or ():
+                raw = msgspec.json.encode(event.fields)
+                seen[event.kind] = strict.decode(raw, strict.EVENTS[event.kind])
 
     assert seen.keys() == strict.EVENTS.keys() - {"deployment_step_failure", "deployment_failed"}
     assert seen["api_post_event"].app_definition.health_checks[0].interval_seconds == 5
