@@ -43,8 +43,12 @@ def main(arguments: Sequence[str]) -> int:
         print("\n".join(line for vip in answer["services"] for line in explained(vip)))
     elif given.verb == "show":
         _print(*(_backends(vip) for vip in answer["services"]))
+    elif given.problems:
+        _print(_problems(answer["problems"]))
     else:
-        _print(_problems(answer["problems"]) if given.problems else _vips(answer["services"]))
+        _print(_vips(answer["services"]))
+        if problems := call(given.plane, "GET", "/v1/vip-problems")["problems"]:
+            print(f"labels with problems: {len(problems)}; 'vip list --problems' shows them")
     if given.verb == "explain":
         return 0 if all(vip["state"] == "serving" for vip in answer["services"]) else 1
     return 0

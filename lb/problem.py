@@ -1,6 +1,7 @@
 """What is wrong with the labels of tasks, in words for whoever wrote them; pure."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -12,7 +13,10 @@ from phalanx.net.model.view import View
 from phalanx.net.model.vip import (
     CONTAINER_SCOPE,
     HOST_SCOPE,
+    KEY_PREFIXES,
+    LEGACY_KEY,
     SCOPE_KEY,
+    SHOWN,
     AddressVip,
     NamedVip,
     declared_vips,
@@ -20,6 +24,7 @@ from phalanx.net.model.vip import (
 )
 
 SCOPES = (CONTAINER_SCOPE, HOST_SCOPE)
+MEANT = re.compile(r"vip(_.*)?", re.IGNORECASE | re.DOTALL)  # keys of tasks' labels
 
 
 class Problem(msgspec.Struct, frozen=True, order=True):
@@ -45,6 +50,15 @@ def vip_problems(view: View) -> tuple[Problem, ...]:
     return tuple(sorted([*problems, *_of_names(view), *_of_services(view)]))
 
 
+def about(problems: Sequence[Problem], name: str) -> list[Problem]:
+    """Return the problems with labels that name no VIP, but whose value has *name* in it."""
+    return [
+        each
+        for each in problems
+        if name and not each.vip and name in each.label.partition("=")[2].lower()
+    ]
+
+
 def name_of(vip: NamedVip | AddressVip) -> str:
     """Return a VIP as its label would say it in canonical form."""
     host = vip.name if isinstance(vip, NamedVip) else spell(vip.address)
@@ -66,6 +80,7 @@ def _of_task(view: View, task: Task) -> Iterator[Problem]:
     name = framework.name if framework is not None else ""
     for bad in malformed_vips(task, name):
         yield Problem("", f"{bad.key}={bad.value}", bad.reason)
+    yield from _of_ignored(task)
     for declared in declared_vips(task, name):
         vip = name_of(declared.vip)
         for option in read_options(declared.port.labels)[1]:
@@ -73,6 +88,25 @@ def _of_task(view: View, task: Task) -> Iterator[Problem]:
         yield from _of_scope(vip, declared.port)
         if isinstance(declared.vip, AddressVip) and is_in_use(view, declared.vip.address):
             yield Problem(vip, "", "the address is in use, or reserved: nothing is balanced there")
+
+
+def _of_ignored(task: Task) -> Iterator[Problem]:
+    """Yield labels that look like VIPs and are none."""
+    for port in task.ports:
+        for key, value in port.labels:
+            if key[:3].lower() != "vip":
+                continue
+            if not key.startswith(KEY_PREFIXES):
+                yield _ignored(key, value, "the key begins with neither VIP nor vip")
+            elif port.number == 0:
+                yield _ignored(key, value, "the port has number 0: nobody can be reached there")
+    for key, value in task.labels:
+        if MEANT.fullmatch(key) and not LEGACY_KEY.fullmatch(key):
+            yield _ignored(key, value, "a label of the task: VIPs are labels of its ports")
+
+
+def _ignored(key: str, value: str, reason: str) -> Problem:
+    return Problem("", f"{key[:SHOWN]}={value[:SHOWN]}", f"{reason}; ignored")
 
 
 def _of_scope(vip: str, port: TaskPort) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from phalanx.core.error import DataplaneError, NotFoundError
 from phalanx.lb.explain import ZONE, Behind, Explained, explain
-from phalanx.lb.problem import Problem, vip_problems
+from phalanx.lb.problem import Problem, about, vip_problems
 from phalanx.lb.service import Endpoint, Vip, spell
 from phalanx.lb.traffic import Counted, ReadTraffic, Traffic
 from phalanx.net.model.view import View
@@ -20,6 +20,7 @@ from phalanx.net.model.view import View
 PATH = "/v1/services"
 NOTHING = Counted(0, 0)
 PROBLEMS_PATH = "/v1/vip-problems"
+MOST_HINTS = 3  # labels that are quoted to who asks for a VIP that is not there
 
 
 def service_routes(
@@ -33,7 +34,8 @@ def service_routes(
         # A View of many tasks takes a second, in which names must be answered.
         found = await asyncio.to_thread(explain, known, query, node=node)
         if query and not found:
-            raise NotFoundError(f"no task declares a VIP {query!r}")
+            problems = await asyncio.to_thread(vip_problems, known)
+            raise NotFoundError(not_declared(query, problems))
         counted: Traffic | None
         try:
             counted = await traffic(with_open=True)
@@ -46,6 +48,13 @@ def service_routes(
         return web.json_response({"problems": [shown_problem(each) for each in problems]})
 
     return [web.get(PATH, get_services), web.get(PROBLEMS_PATH, get_problems)]
+
+
+def not_declared(query: str, problems: Sequence[Problem]) -> str:
+    """Return that there is no such VIP, with labels that may have been meant for it."""
+    name = query.lower().strip("/").partition(":")[0].partition("/")[0].partition(".")[0]
+    found = [f"{each.label}: {each.reason}" for each in about(problems, name)[:MOST_HINTS]]
+    return "; ".join((f"no task declares a VIP {query!r}", *found))
 
 
 def shown(each: Explained, view: View, traffic: Traffic | None) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """Whatever dies, names and VIPs go on, and nothing is lost."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,77 @@ def test_a_killed_plane_breaks_no_connection_and_changes_nothing_on_its_way_back
     assert {line["table"] for line in changes} <= {
         *("phalanx_isolation", "phalanx_nat", "phalanx_overlay", "phalanx_lb_traffic")
     }
+
+
+ECHO = """
+import socketserver
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(9):
+            self.request.sendall(data)
+socketserver.ThreadingTCPServer(("", 7), Echo).serve_forever()
+"""
+# Says a word every few milliseconds over one connection until somebody ends it.
+TALK = """
+import select, signal, socket, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+with socket.create_connection((sys.argv[1], 7)) as opened:
+    opened.settimeout(5)
+    for said in range(10**9):
+        opened.sendall(b"x")
+        if opened.recv(1) != b"x":
+            sys.exit("closed")
+        print(said, flush=True)
+        select.select([], [], [], 0.005)
+"""
+
+
+def test_a_killed_plane_interrupts_no_open_connection_to_a_vip(
+    cluster: Cluster, before: list[Instance], tmp_path: Path
+) -> None:
+    labels = {"VIP_0": "/echo:7"}
+    echo = {
+        **{"id": "/echo", "cmd": f"exec python3 -c '{ECHO}'", "cpus": 0.1, "mem": 32},
+        **{"instances": 2, "constraints": [["hostname", "UNIQUE"]]},
+        "networks": [{"mode": "container", "name": "dcos"}],
+        "container": {"type": "MESOS", "portMappings": [{"containerPort": 7, "labels": labels}]},
+        "healthChecks": [{"protocol": "MESOS_TCP", "delaySeconds": 0, "intervalSeconds": 1}],
+    }
+    cluster.marathon("POST", "/v2/apps", echo)
+    cluster.await_app("echo", 2)
+    name = "echo.marathon.l4lb.thisdcos.directory"
+    until(lambda: " ".join(cluster.dig("a1", name)) or None, seconds=10, what=name)
+    [address] = cluster.dig("a1", name)
+    words = [tmp_path / f"said-{number}" for number in range(4)]
+
+    def grow() -> None:
+        sizes = [path.stat().st_size for path in words]
+        until(
+            lambda: (
+                "" if all(p.stat().st_size > n for p, n in zip(words, sizes, strict=True)) else None
+            ),
+            seconds=10,
+            what="all talk on",
+        )
+
+    with ExitStack() as stack:
+        talkers = []
+        for path in words:
+            command = cluster.lab.node("a1").command([sys.executable, "-Ic", TALK, address])
+            talker = subprocess.Popen(command, stdout=stack.enter_context(path.open("w")))
+            stack.callback(talker.wait)
+            stack.callback(talker.terminate)
+            talkers.append(talker)
+        grow()
+        cluster.lab.kill("a1", "plane")
+        grow()
+        cluster.lab.start("a1", "plane")
+        cluster.lab.wait(seconds=20)
+        grow()
+
+        assert [talker.poll() for talker in talkers] == [None] * len(talkers)
+    assert [talker.returncode for talker in talkers] == [0] * len(talkers)
+    cluster.marathon("DELETE", "/v2/apps/echo")
 
 
 def test_a_killed_agent_loses_no_exit_status(cluster: Cluster) -> None:

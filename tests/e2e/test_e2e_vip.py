@@ -187,6 +187,10 @@ def test_problems_of_labels_are_listed(apps: Cluster) -> None:
 
     assert shown.returncode == 0, shown.stderr
     assert "vip_b=nonsense" in shown.stdout
+    number = len(problems["problems"])
+    assert f"labels with problems: {number}" in phalanx_vip(apps, "a1", "list").stdout
+    meant = phalanx_vip(apps, "a1", "explain", "nonsense").stderr
+    assert "vip_b=nonsense: VIP 'nonsense': no port" in meant
     labels = {each["label"] for each in problems["problems"]}
     assert labels == {"vip_b=nonsense", "LB_WEIGHT=x"}
     assert all(len(each["tasks"]) == 2 for each in problems["problems"])
@@ -239,6 +243,10 @@ def test_weight_0_is_explained(apps: Cluster) -> None:
     assert other.returncode == 0
     assert f"weight 1  {second.task_id}" in other.stdout
     assert answers == {second.task_id: 10}
+
+    page.write_text(f"{first.task_id}\n")
+    until(partial(serving, apps, "a2", "web"), seconds=20, what="both serve again")
+    assert apps.instances("web") == [first, second]
 
 
 def test_vip_that_nobody_declares_is_an_error(apps: Cluster) -> None:

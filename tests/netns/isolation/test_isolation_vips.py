@@ -42,6 +42,8 @@ from tests.netns.isolation.vip_field import (
 from phalanx.core.reconcile.delta import delta
 from phalanx.lb.desired import desired_services
 from phalanx.lb.exec import Flows
+from phalanx.lb.ipvs.kernel import has_ipvs
+from phalanx.lb.ipvs.services import IpvsServices
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.net.isolation.evaluate import Evaluator, Packet
 from phalanx.net.isolation.fence import desired_fence
@@ -91,6 +93,15 @@ VIEWS = {
 }
 
 
+# Under IPVS, in the guest, a cell takes ten times as long.
+CASES = [pytest.param("nftables", view, id=f"nftables-{name}") for name, view in VIEWS.items()]
+if has_ipvs():
+    CASES += [
+        pytest.param("ipvs", VIEWS[name], id=f"ipvs-{name}")
+        for name in ("walls", "let in at the real port")
+    ]
+
+
 @pytest.fixture(scope="module")
 def field(cluster: Names) -> Iterator[tuple[Names, Servers]]:
     """Yield the namespaces and the servers behind the VIPs."""
@@ -102,15 +113,18 @@ def field(cluster: Names) -> Iterator[tuple[Names, Servers]]:
 
 
 @pytest_asyncio.fixture
-async def put(cluster: Names, reconcile: Reconcile) -> AsyncIterator[Reconcile]:
+async def put(
+    request: pytest.FixtureRequest, cluster: Names, reconcile: Reconcile
+) -> AsyncIterator[Reconcile]:
     """Yield a function that puts walls, fences and VIPs on all nodes."""
+    kind = IpvsServices if request.param == "ipvs" else NftablesServices
     with ExitStack() as stack:
-        balancers = {}
+        balancers: dict[str, IpvsServices | NftablesServices] = {}
         for name, address in NODES.items():
             netns = Path("/run/netns", cluster[name])
             nft = Nft(netns=netns)
             stack.callback(nft.close)
-            balancer = NftablesServices(nft, node=address, flows=Flows(netns=netns))
+            balancer = kind(nft, node=address, flows=Flows(netns=netns))
             stack.callback(balancer.close)
             balancers[name] = balancer
 
@@ -123,8 +137,12 @@ async def put(cluster: Names, reconcile: Reconcile) -> AsyncIterator[Reconcile]:
                 await balancers[name].apply(change)
 
         yield run_pass
-        for name in NODES:
-            run("ip", "netns", "exec", cluster[name], "nft", "delete table inet phalanx_lb")
+        for name, balancer in balancers.items():
+            if isinstance(balancer, IpvsServices):
+                await balancer.clear()
+            else:
+                delete = ("nft", "delete table inet phalanx_lb")
+                run("ip", "netns", "exec", cluster[name], *delete)
 
 
 def _put_fence(namespace: str, view: View, node: IPv4Address) -> None:
@@ -177,7 +195,7 @@ def heard(namespace: str, client: Client, backend: str, kind: str, version: int)
 
 
 @pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
-@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize(("put", "view"), CASES, indirect=["put"])
 async def test_every_client_fares_by_a_vip_as_the_semantics_say_of_the_real_ends(
     field: tuple[Names, Servers], put: Reconcile, view: View, version: int
 ) -> None:

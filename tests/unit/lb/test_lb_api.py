@@ -182,6 +182,15 @@ async def test_name_that_nobody_declares_is_not_found() -> None:
     assert (status, body) == (404, {"error": "no task declares a VIP 'nosuch'"})
 
 
+async def test_label_that_may_have_been_meant_is_told_to_who_asks_for_its_name() -> None:
+    alone = BAD.changed((), [("task", "f/t1")])
+
+    status, body = await service_answer("/v1/services?name=web.marathon:80", alone)
+
+    assert status == 404
+    assert body["error"].startswith("no task declares a VIP 'web.marathon:80'; VIP_0=web: ")
+
+
 async def test_kernel_that_can_not_be_asked_costs_the_counters_only() -> None:
     async def refused(*, with_open: bool = False) -> Traffic:
         raise DataplaneError("busy", table="phalanx_lb_traffic")

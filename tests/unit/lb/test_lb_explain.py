@@ -293,6 +293,40 @@ def test_fault_of_a_label_is_named(
     assert reason in found[2]
 
 
+@pytest.mark.parametrize(
+    ("ports", "labels", "label", "reason"),
+    [
+        pytest.param(
+            (TaskPort(80, labels=(("Vip_0", "/web:80"),)),), (), "Vip_0=/web:80", "neither VIP nor",
+            id="key-in-mixed-case",
+        ),
+        pytest.param(
+            (TaskPort(0, labels=(("VIP_0", "/web:80"),)),), (), "VIP_0=/web:80", "number 0",
+            id="port-0",
+        ),
+        pytest.param(
+            (TaskPort(80),), (("VIP_0", "/web:80"),), "VIP_0=/web:80", "labels of its ports",
+            id="label-of-the-task",
+        ),
+        pytest.param(
+            (), (("vip_port3", "tcp://web:80"),), "vip_port3=tcp://web:80", "no port number 3",
+            id="legacy-beyond-the-last-port",
+        ),
+        pytest.param(
+            (TaskPort(80, protocol="tcp,sctp", labels=(("VIP_0", "/web:80"),)),), (),
+            "VIP_0=/web:80", "'sctp': not tcp or udp", id="protocol",
+        ),
+    ],
+)  # fmt: skip
+def test_label_that_is_ignored_is_named_in_whatever_place(
+    ports: tuple[TaskPort, ...], labels: tuple[tuple[str, str], ...], label: str, reason: str
+) -> None:
+    [found] = problems(task(2, ports=ports, labels=labels))
+
+    assert found[:2] == ("", label)
+    assert reason in found[2]
+
+
 def test_tasks_that_disagree_are_one_problem_of_both_families() -> None:
     dual = {"addresses6": (IPv6Address("fd01:b::2"),), "networks6": ("dcos",)}
 
@@ -319,4 +353,8 @@ def test_name_that_two_frameworks_come_to_is_a_problem() -> None:
 def test_good_labels_are_no_problem() -> None:
     chosen = (("LB_SCHEDULER", "mh"), ("LB_AFFINITY", "9"), ("LB_WEIGHT", "3"))
 
-    assert problems(task(2, *chosen, ("network-scope", "host")), task(3)) == []
+    some = (("VIP", "a:1"), ("vip", "b:1"), ("VIPfoo", "c:1"), ("viper", "d:1"), ("v", "e"))
+    legacy = (("VIP_PORT0", "tcp://old:80"), ("vipers", "x"), ("team", "vip"))
+    old = task(4, labels=legacy, port_resources=((31000, 31000),))
+
+    assert problems(task(2, *chosen, ("network-scope", "host")), task(3, *some), old) == []
