@@ -5,80 +5,26 @@ shared volumes by how often they are held. Which role a resource is *allocated*
 to is no part of the arithmetic: whoever holds it knows.
 """
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, reduce
-from typing import Any
+from dataclasses import replace
+from functools import reduce
 
 import msgspec
 
 from phalanx.core.error import InvalidError
+from phalanx.mesos.amount import Amount, Span, Spans, merged, parse_amount, taken
+from phalanx.mesos.kind import Kind, plain, read, static, write
 from phalanx.mesos.role import DEFAULT, ancestors
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import (
     AllocationInfo,
-    DiskInfo,
-    DiskSource,
-    Range,
-    Ranges,
     ReservationInfo,
     Resource,
-    ResourceProviderID,
-    RevocableInfo,
-    Scalar,
-    Set,
-    SharedInfo,
-    ValueType,
 )
 
-Span = tuple[int, int]  # both ends belong to it
-Spans = tuple[Span, ...]
-Amount = int | Spans | frozenset[str]
-
 _FLAG = re.compile(r"^\s*([\w.-]+)\s*(?:\(\s*([^)]+?)\s*\))?\s*:\s*(.+?)\s*$")
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What two amounts must agree in to be added up.
-
-    *volume* is the persistent volume's id; *disk* holds how it is used beside,
-    which makes no other resource of it. *size* is set for shared volumes
-    alone: their amount is how often they are held.
-    """
-
-    name: str
-    reservations: tuple[ReservationInfo, ...] = ()
-    source: DiskSource | None = None
-    volume: str | None = None
-    is_revocable: bool = False
-    is_shared: bool = False
-    provider: str | None = None
-    size: int = 0
-    disk: DiskInfo | None = field(default=None, compare=False)
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.volume, self.reservations))  # what tells most kinds apart
-
-    @property
-    def is_loose(self) -> bool:
-        """Tell whether anybody may have it, for himself and for good."""
-        return not (self.reservations or self.is_revocable or self.is_shared)
-
-    @property
-    def role(self) -> str:
-        """Return the role that the resource is reserved to, ``*`` for none."""
-        return (self.reservations[-1].role or DEFAULT) if self.reservations else DEFAULT
-
-    @property
-    def is_whole(self) -> bool:
-        """Tell whether the resource can only be had as a whole: a volume, a mount, a block."""
-        if self.volume is not None:
-            return True
-        return self.source is not None and self.source.type in ("MOUNT", "BLOCK", "RAW")
 
 
 class Resources:
@@ -104,10 +50,10 @@ class Resources:
         cls, scalars: Mapping[str, int], ranges: Mapping[str, Iterable[Span]] | None = None
     ) -> "Resources":
         """Return unreserved resources: thousandths of scalars, spans of ranges."""
-        amounts: dict[Kind, Amount] = {_plain(n): a for n, a in scalars.items() if a > 0}
+        amounts: dict[Kind, Amount] = {plain(n): a for n, a in scalars.items() if a > 0}
         for name, spans in (ranges or {}).items():
-            if merged := _merged(spans):
-                amounts[_plain(name)] = merged
+            if joined := merged(spans):
+                amounts[plain(name)] = joined
         return cls(amounts)
 
     @classmethod
@@ -115,7 +61,7 @@ class Resources:
         """Add up v1 resources, in either format of reservations; raise InvalidError."""
         amounts: dict[Kind, Amount] = {}
         for message in messages:
-            kind, amount = _read(message)
+            kind, amount = read(message)
             if amount:
                 _add(amounts, kind, amount)
         return cls(amounts)
@@ -136,12 +82,12 @@ class Resources:
                 raise InvalidError(f"resource {part!r} is not name:value")
             name, role, value = match.groups()
             try:
-                amount = _parse_amount(value)
+                amount = parse_amount(value)
             except ValueError as error:
                 raise InvalidError(f"resource {part!r}: {error}") from error
             if amount:
-                reservations = _static(role or default_role)
-                _add(amounts, Kind(name, reservations) if reservations else _plain(name), amount)
+                reservations = static(role or default_role)
+                _add(amounts, Kind(name, reservations) if reservations else plain(name), amount)
         return cls(amounts)
 
     def messages(
@@ -156,7 +102,7 @@ class Resources:
         allocation = None if role is None else AllocationInfo(role=role)
         messages: list[Resource] = []
         for kind, amount in self._amounts.items():
-            messages += _write(kind, amount, allocation, is_refined=is_refined)
+            messages += write(kind, amount, allocation, is_refined=is_refined)
         return tuple(messages)
 
     def items(self) -> Iterable[tuple[Kind, Amount]]:
@@ -199,7 +145,7 @@ class Resources:
             for kind, amount in self._amounts.items():
                 if isinstance(amount, tuple):
                     spans[kind.name] += amount
-            self._ranges = {name: _merged(found) for name, found in spans.items()}
+            self._ranges = {name: merged(found) for name, found in spans.items()}
         return self._ranges
 
     @property
@@ -301,7 +247,7 @@ class Resources:
             mine = amounts.get(kind)
             if mine is None:
                 continue
-            left = _taken(mine, amount)
+            left = taken(mine, amount)
             if left:
                 amounts[kind] = left
             else:
@@ -323,7 +269,7 @@ class Resources:
             if isinstance(amount, int):
                 if not isinstance(mine, int) or mine < amount:
                     return False
-            elif _taken(amount, mine):
+            elif taken(amount, mine):
                 return False
         return True
 
@@ -369,117 +315,6 @@ def summed(parts: Iterable[Resources]) -> Resources:
     return reduce(Resources.__add__, parts, Resources())
 
 
-# v1 messages
-
-
-def _read(message: Resource) -> tuple[Kind, Amount]:
-    amount = _read_amount(message)
-    if _is_plain(message):
-        return _plain(message.name), amount
-    disk = message.disk
-    volume = disk.persistence.id if disk is not None and disk.persistence is not None else None
-    kind = Kind(
-        message.name,
-        reservations_of(message),
-        source=disk.source if disk is not None else None,
-        volume=volume,
-        is_revocable=message.revocable is not None,
-        is_shared=message.shared is not None,
-        provider=message.provider_id.value if message.provider_id is not None else None,
-        disk=disk,
-    )
-    if kind.is_shared and isinstance(amount, int) and amount:
-        return replace(kind, size=amount), 1
-    return kind, amount
-
-
-def _is_plain(message: Resource) -> bool:
-    return (
-        message.disk is None
-        and not message.reservations
-        and message.reservation is None
-        and message.role in (None, DEFAULT)
-        and message.revocable is None
-        and message.shared is None
-        and message.provider_id is None
-    )
-
-
-@lru_cache(maxsize=1024)
-def _plain(name: str) -> Kind:
-    """Return the kind of unreserved resources; one object, so that most look-ups end at once."""
-    return Kind(name)
-
-
-def _read_amount(message: Resource) -> Amount:
-    if message.type == ValueType.SCALAR and message.scalar is not None:
-        thousandths = message.scalar.value * 1000
-        if not math.isfinite(thousandths):
-            raise InvalidError(f"resource {message.name!r}: {message.scalar.value} is no amount")
-        return max(0, round(thousandths))
-    if message.type == ValueType.RANGES and message.ranges is not None:
-        for part in message.ranges.range:
-            if part.end < part.begin:
-                raise InvalidError(
-                    f"resource {message.name!r}: {part.begin}-{part.end} ends before it begins"
-                )
-        return _merged((part.begin, part.end) for part in message.ranges.range)
-    if message.type == ValueType.SET and message.set is not None:
-        return frozenset(message.set.item)
-    raise InvalidError(f"resource {message.name!r}: {message.type} without its value")
-
-
-def reservations_of(message: Resource) -> tuple[ReservationInfo, ...]:
-    """Return the stack of a resource's reservations, whichever format it is written in."""
-    if message.reservations:
-        return message.reservations
-    if message.reservation is not None:
-        step = msgspec.structs.replace(
-            message.reservation, type="DYNAMIC", role=message.role or message.reservation.role
-        )
-        return (step,)
-    return _static(message.role or DEFAULT)
-
-
-def _static(role: str) -> tuple[ReservationInfo, ...]:
-    return () if role == DEFAULT else (ReservationInfo(type="STATIC", role=role),)
-
-
-def _write(
-    kind: Kind, amount: Amount, allocation: AllocationInfo | None, *, is_refined: bool
-) -> tuple[Resource, ...]:
-    if isinstance(amount, int) and kind.is_loose and kind.disk is None and kind.provider is None:
-        plain = Resource(  # nearly all that is ever offered
-            name=kind.name,
-            type=ValueType.SCALAR,
-            scalar=Scalar(value=amount / 1000),
-            role=None if is_refined else DEFAULT,
-            allocation_info=allocation,
-        )
-        return (plain,)
-    form: dict[str, Any] = {"name": kind.name, "allocation_info": allocation}
-    if is_refined or len(kind.reservations) > 1:
-        form["reservations"] = kind.reservations
-    else:
-        form["role"] = kind.role
-        if kind.reservations and kind.reservations[0].type == "DYNAMIC":
-            step = kind.reservations[0]
-            form["reservation"] = ReservationInfo(principal=step.principal, labels=step.labels)
-    form["disk"] = kind.disk
-    form["revocable"] = RevocableInfo() if kind.is_revocable else None
-    form["shared"] = SharedInfo() if kind.is_shared else None
-    if kind.provider is not None:
-        form["provider_id"] = ResourceProviderID(value=kind.provider)
-    if isinstance(amount, int):
-        value = Scalar(value=(kind.size if kind.is_shared else amount) / 1000)
-        message = Resource(type=ValueType.SCALAR, scalar=value, **form)
-        return (message,) * (amount if kind.is_shared else 1)
-    if isinstance(amount, tuple):
-        ranges = Ranges(range=tuple(Range(begin=b, end=e) for b, e in amount))
-        return (Resource(type=ValueType.RANGES, ranges=ranges, **form),)
-    return (Resource(type=ValueType.SET, set=Set(item=tuple(sorted(amount))), **form),)
-
-
 def _from_json_array(text: str, default_role: str) -> Iterator[Resource]:
     try:
         values = msgspec.json.decode(text)
@@ -492,9 +327,6 @@ def _from_json_array(text: str, default_role: str) -> Iterator[Resource]:
         yield message
 
 
-# Amounts
-
-
 def _add(amounts: dict[Kind, Amount], kind: Kind, more: Amount) -> None:
     mine = amounts.get(kind)
     if mine is None:
@@ -502,62 +334,8 @@ def _add(amounts: dict[Kind, Amount], kind: Kind, more: Amount) -> None:
     elif isinstance(mine, int) and isinstance(more, int):
         amounts[kind] = mine + more
     elif isinstance(mine, tuple) and isinstance(more, tuple):
-        amounts[kind] = _merged((*mine, *more))
+        amounts[kind] = merged((*mine, *more))
     elif isinstance(mine, frozenset) and isinstance(more, frozenset):
         amounts[kind] = mine | more
     else:
         raise InvalidError(f"resource {kind.name!r} has values of different types")
-
-
-def _taken(mine: Amount, other: Amount) -> Amount:
-    """Return what is left of *mine*; all of it when the types differ."""
-    if isinstance(mine, int) and isinstance(other, int):
-        return max(0, mine - other)
-    if isinstance(mine, tuple) and isinstance(other, tuple):
-        return _without(mine, other)
-    if isinstance(mine, frozenset) and isinstance(other, frozenset):
-        return mine - other
-    return mine
-
-
-def _parse_amount(text: str) -> Amount:
-    if text.startswith("["):
-        return _merged(_parse_span(span) for span in text.strip("[]").split(","))
-    if text.startswith("{"):
-        return frozenset(item.strip() for item in text.strip("{}").split(",") if item.strip())
-    number = float(text) * 1000
-    if not math.isfinite(number) or number < 0:
-        raise ValueError(f"{text!r} is no amount")
-    return round(number)
-
-
-def _parse_span(text: str) -> Span:
-    begin, _, end = text.strip().partition("-")
-    span = int(begin), int(end or begin)
-    if span[1] < span[0]:
-        raise ValueError(f"{text!r} ends before it begins")
-    return span
-
-
-def _merged(spans: Iterable[Span]) -> Spans:
-    """Sort spans and join those that touch."""
-    merged: list[Span] = []
-    for begin, end in sorted(spans):
-        if merged and begin <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((begin, end))
-    return tuple(merged)
-
-
-def _without(spans: Iterable[Span], taken: Iterable[Span]) -> Spans:
-    """Return what is left of *spans* when *taken* is cut out."""
-    left = list(spans)
-    for cut_begin, cut_end in taken:
-        left = [
-            part
-            for begin, end in left
-            for part in ((begin, min(end, cut_begin - 1)), (max(begin, cut_end + 1), end))
-            if part[0] <= part[1]
-        ]
-    return _merged(left)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from phalanx.marathon.schedule.demand import DYNAMIC
-from phalanx.mesos.resources import Span
+from phalanx.mesos.amount import Span
 
 _FIRST_GENERATED = 1025
 

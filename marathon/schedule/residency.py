@@ -14,7 +14,9 @@ from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.model.volume import PersistentVolume
 from phalanx.marathon.schedule.demand import demand_of, host_ports, kept_volumes
 from phalanx.marathon.schedule.stock import FRAMEWORK_LABEL, TASK_LABEL, Stock
-from phalanx.mesos.resources import Amount, Kind, Resources
+from phalanx.mesos.amount import Amount
+from phalanx.mesos.kind import Kind
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1 import mesos
 
 Disk = tuple[Kind, int]  # thousandths of a MiB to take of it

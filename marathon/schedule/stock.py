@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from phalanx.marathon.schedule.constraint import attributes_of
-from phalanx.mesos.resources import Amount, Kind, Resources, Span
+from phalanx.mesos.amount import Amount, Span
+from phalanx.mesos.kind import Kind
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import Offer, ReservationInfo, ValueType
 
 FRAMEWORK_LABEL, TASK_LABEL = "marathon_framework_id", "marathon_task_id"

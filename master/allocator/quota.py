@@ -8,7 +8,9 @@ its frameworks hold of unreserved resources, offers included.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from phalanx.mesos.resources import Amount, Kind, Resources
+from phalanx.mesos.amount import Amount
+from phalanx.mesos.kind import Kind
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.role import top_of
 
 

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from phalanx.master.cluster.task import roles_of
-from phalanx.mesos.resources import Kind
+from phalanx.mesos.kind import Kind
 from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.mesos import FrameworkInfo, Task
 from phalanx.mesos.v1.scheduler import OfferConstraints

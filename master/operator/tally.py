@@ -8,7 +8,9 @@ import msgspec
 from phalanx.master.cluster.offer import Outstanding
 from phalanx.master.cluster.task import is_over
 from phalanx.master.operator.snapshot import FrameworkFacts
-from phalanx.mesos.resources import Resources, Span, Spans, reservations_of
+from phalanx.mesos.amount import Span, Spans
+from phalanx.mesos.kind import reservations_of
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import Resource, ValueType
 
 SHOWN = ("disk", "mem", "gpus", "cpus")  # always in a summary, even when there is none

@@ -23,8 +23,9 @@ from phalanx.master.scheduler.task_check import (
     task_form_problem,
     task_problem,
 )
+from phalanx.mesos.kind import Kind
 from phalanx.mesos.operation import Conversion
-from phalanx.mesos.resources import Kind, Resources
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import (
     ExecutorInfo,
     FrameworkID,

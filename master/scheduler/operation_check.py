@@ -21,8 +21,9 @@ from phalanx.master.scheduler.resource_check import (
     volume_problem,
 )
 from phalanx.master.scheduler.wording import words_of, words_of_message
+from phalanx.mesos.kind import reservations_of
 from phalanx.mesos.operation import Conversion, conversion_of
-from phalanx.mesos.resources import Resources, reservations_of
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import Destroy, Operation, Resource
 
 # The member of each operation on resources, by its type.

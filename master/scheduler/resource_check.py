@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from phalanx.master.scheduler.framework_info import id_problem
 from phalanx.master.scheduler.wording import words_of_message
-from phalanx.mesos.resources import reservations_of
+from phalanx.mesos.kind import reservations_of
 from phalanx.mesos.role import DEFAULT, is_within, role_problem
 from phalanx.mesos.v1.mesos import DiskInfo, ReservationInfo, Resource, ValueType
 

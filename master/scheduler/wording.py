@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from phalanx.mesos.resources import Amount, Resources, reservations_of
+from phalanx.mesos.amount import Amount
+from phalanx.mesos.kind import reservations_of
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import DiskInfo, ReservationInfo, Resource, ValueType
 
 
