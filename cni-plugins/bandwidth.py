@@ -19,6 +19,7 @@ class Limits:
     """Bytes a second and bytes at once, to the container and from it; 0 is no limit."""
 
     def __init__(self, call: Call) -> None:
+        call.refuse("shapedSubnets", "unshapedSubnets", why="limits are of a whole interface")
         given = call.config if any(call.config.get(key) for key in KEYS) else _asked(call)
         numbers = [given.get(key) or 0 for key in KEYS]
         for key, value in zip(KEYS, numbers, strict=True):

@@ -9,6 +9,7 @@ from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSS
 
 from phalanx.cni import ipam
 from phalanx.cni.exec import delegate
+from phalanx.cni.inside import configure, found
 from phalanx.cni.results import objects, upward
 from phalanx.cni.setting import BRIDGE, Settings
 from phalanx.cni.skeleton import (
@@ -24,7 +25,7 @@ from phalanx.cni.skeleton import (
 from phalanx.cni.space import Spaces, write_setting
 from phalanx.net.netlink import file
 from phalanx.net.netlink import route as nl
-from phalanx.net.netlink.wire import Conversation, Message, refusal, text
+from phalanx.net.netlink.wire import Conversation, refusal, text
 
 TYPE_CHECKING = False  # typing takes longer to load than an attachment to make
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Bridge(Plugin):
                 from phalanx.cni import vlan
 
                 vlan.filter_vlans(spaces.node, bridge)
-                vlan.join(spaces.node, _found(spaces.node, veth), settings)
+                vlan.join(spaces.node, found(spaces.node, veth), settings)
             if settings.ipam and plan is None:
                 undo.append("ipam")
                 result = upward(delegate(settings.ipam, call.path, "ADD", call.config))
@@ -111,7 +112,7 @@ class Bridge(Plugin):
             ]
             for ip in objects(result, "ips"):
                 ip["interface"] = 2
-            _configure(spaces, call, settings, result)
+            configure(spaces, call, settings, result)
             if settings.is_gateway:
                 router = bridge
                 if settings.vlan:
@@ -239,13 +240,6 @@ def _make_veth(
             raise refusal(number, f"veth {veth}, {call.ifname}")
 
 
-def _found(talk: Conversation, name: str) -> nl.Link:
-    link = nl.find(talk, name)
-    if link is None:
-        raise refusal(ENODEV, name)
-    return link
-
-
 def _mac_for(result: Json) -> bytes:
     """Derive the MAC from the IPv4 address, so that neighbours' caches stay true; or draw one."""
     for ip in objects(result, "ips"):
@@ -276,52 +270,6 @@ def _fill_gateways(result: Json, settings: Settings) -> None:
         if settings.is_default and all(each.get("dst") != everywhere for each in routes):
             routes.append({"dst": everywhere, "gw": ip["gateway"]})
     result["routes"] = routes
-
-
-def _configure(spaces: Spaces, call: Call, settings: Settings, result: Json) -> None:
-    """Set up the container's end: up, addresses, routes, in one go."""
-    link = _found(spaces.container, call.ifname)
-    if settings.disabled:
-        return
-    ips = [nl.prefix_of(str(ip["address"])) for ip in objects(result, "ips")]
-    if any(len(packed) == 16 for packed, _ in ips):
-        spaces.set_inside(f"/proc/sys/net/ipv6/conf/{call.ifname}/disable_ipv6", "0")
-        spaces.set_inside(f"/proc/sys/net/ipv6/conf/{call.ifname}/accept_dad", "0")
-    messages: list[tuple[str, Message]] = [
-        (
-            call.ifname,
-            nl.link(nl.NEWLINK, index=link.index, flags=nl.UP, change=nl.UP),
-        )
-    ]
-    for packed, length in ips:
-        what = f"address {nl.address_text(packed)}/{length}"
-        messages.append((what, nl.new_address(link.index, packed, length)))
-    for item in objects(result, "routes"):
-        messages.append((f"route {item.get('dst')}", _route(link.index, item, result)))
-    numbers = spaces.container.tell(*(message for _, message in messages))
-    for (what, _), number in zip(messages, numbers, strict=True):
-        if number:
-            raise refusal(number, what)
-
-
-def _route(index: int, item: Json, result: Json) -> Message:
-    packed, length = nl.prefix_of(str(item["dst"]))
-    gateway = b""
-    if item.get("gw"):
-        gateway = nl.packed_of(str(item["gw"]))
-    else:
-        for ip in objects(result, "ips"):
-            found = nl.packed_of(str(ip["gateway"])) if ip.get("gateway") else b""
-            if len(found) == len(packed):
-                gateway = found
-                break
-    more: dict[int, bytes] = {}
-    for key, kind in (("priority", 6), ("table", 15), ("mtu", -2), ("advmss", -8)):
-        if type(value := item.get(key)) is int:
-            more[kind] = value.to_bytes(4, "little")
-    if type(scope := item.get("scope")) is int:
-        more[0] = bytes([scope])
-    return nl.new_route(index, packed, length, gateway, more)
 
 
 def _ensure_gateways(node: Conversation, bridge: nl.Link, settings: Settings, result: Json) -> None:

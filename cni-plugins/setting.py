@@ -23,6 +23,7 @@ class Settings:
         self.isolated = call.flag("portIsolation")
         self.guarded = call.flag("macspoofchk")
         self.disabled = call.flag("disableContainerInterface")
+        self.asks_first = call.flag("enabledad")  # whether anybody has an IPv6 address already
         self.ipam = call.text("type", "", call.inner(call.config, "ipam"))
         if self.hairpin and self.promiscuous:
             raise Refusal(

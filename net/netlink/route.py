@@ -22,7 +22,7 @@ NEWROUTE, GETROUTE = 24, 26
 UP, PROMISC = 0x1, 0x100
 MAC, NAME, MTU, MASTER, INFO, ALIAS, NETNS_FD = 1, 3, 4, 10, 18, 20, 28  # IFLA_*
 KIND, DATA, SLAVE_KIND, SLAVE_DATA = 1, 2, 4, 5  # inside INFO
-NODAD = 0x02
+NODAD, DAD_FAILED, TENTATIVE = 0x02, 0x08, 0x40  # IFA_F_*
 ROUTE_PROTOCOL = 0x7A  # listed in docs/reference/marks.md
 
 
@@ -118,14 +118,14 @@ def family_of(packed: bytes) -> int:
     return AF_INET if len(packed) == 4 else AF_INET6
 
 
-def new_address(index: int, packed: bytes, length: int) -> Message:
-    """Return the message that gives a link an address; IPv6 without asking who has it."""
+def new_address(index: int, packed: bytes, length: int, *, asks: bool = False) -> Message:
+    """Return the message that gives a link an address; who has it is asked for IPv6 by *asks*."""
     family = family_of(packed)
     inner = attribute(2, packed) + attribute(1, packed)
     if family == AF_INET and length < 31:
         mask = (1 << 32 - length) - 1
         inner += attribute(4, pack("!I", int.from_bytes(packed, "big") | mask))
-    flags = NODAD if family == AF_INET6 else 0
+    flags = NODAD if family == AF_INET6 and not asks else 0
     head = pack("=BBBBi", family, length, flags, 0, index)
     return Message(NEWADDR, CREATE | EXCL, head + inner)
 
@@ -143,6 +143,16 @@ def addresses(talk: Conversation, index: int) -> list[tuple[bytes, int]]:
         inner = attributes(payload, 8)
         found.append((inner.get(2) or inner[1], payload[1]))
     return found
+
+
+def doubts(talk: Conversation, index: int) -> tuple[bool, list[bytes]]:
+    """Tell whether the kernel still asks who has a link's addresses; and those that others have."""
+    is_asking, taken = False, []
+    for payload in talk.dump(GETADDR, pack("=BBBBi", AF_INET6, 0, 0, 0, index)):
+        is_asking = is_asking or payload[2] & (TENTATIVE | DAD_FAILED) == TENTATIVE
+        if payload[2] & DAD_FAILED:
+            taken.append(attributes(payload, 8)[1])
+    return is_asking, taken
 
 
 def new_route(index: int, packed: bytes, length: int, gateway: bytes, more: Attributes) -> Message:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.netns.attachment.test_attachment_executable import Node, ip, ping
@@ -96,8 +97,10 @@ def test_plane_killed_at_any_step_leaves_nothing_and_gives_no_address_twice(
                     assert ping(one, "9.0.1.1"), where
                     assert ping(one, second.address.partition("/")[0]), where
             elif then == "GC":
-                valid = [{"containerID": other, "ifname": "eth0"}]
-                found = node.run("GC", version="1.1.0", **{"cni.dev/valid-attachments": valid})
+                valid: dict[str, Any] = {
+                    "cni.dev/valid-attachments": [{"containerID": other, "ifname": "eth0"}]
+                }
+                found = node.run("GC", version="1.1.0", **valid)
                 assert found.status == 0, (where, found.output)
                 assert len(node.held()) == 1, where
             for container in (one, other):

@@ -120,3 +120,22 @@ def test_vlan_is_there_or_refused_in_the_words_of_the_kernel(host: Host, wish: J
         assert host.held("testnet") == {}
         assert "eth0" not in host.run("ip", "link", ns=ns)
         assert json.loads(host.run("ip", "-j", "link", "show", "master", "phxtestbr")) == []
+
+
+def test_ipv6_address_that_another_has_is_seen_when_it_is_asked_for(host: Host) -> None:
+    """With enabledad an ADD ends when the address is the container's alone, or is refused."""
+    one, other, last = host.netns(), host.netns(), host.netns()
+    settings = bridge(host, "fd00:71::/64", enabledad=True)
+    first = host.chain("ADD", [settings], one)
+    assert "tentative" not in host.run("ip", "-6", "addr", "show", "eth0", ns=one)
+    assert first["ips"][0]["address"] == "fd00:71::2/64"
+
+    host.run("ip", "addr", "add", "fd00:71::3/64", "dev", "eth0", "nodad", ns=one)
+    refused = host.call("ADD", settings, other, "c2")
+
+    assert refused.output["code"] == 101
+    assert "fd00:71::3" in refused.output["msg"]
+    assert "eth0" not in host.run("ip", "link", ns=other)
+    assert host.held("testnet").keys() == {"fd00:71::2"}
+    again = host.chain("ADD", [settings], last, "c3")
+    assert again["ips"][0]["address"] == "fd00:71::4/64"

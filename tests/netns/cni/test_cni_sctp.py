@@ -43,7 +43,7 @@ def wire(host: Host, ns: str) -> Iterator[tuple[Callable[[Packet], None], Callab
         def receive() -> Packet:
             while True:
                 frame, address = raw.recvfrom(2048)
-                packet = Ether(frame)[IP]
+                packet: Packet = Ether(frame)[IP]
                 if packet.proto == SCTP_PROTOCOL and address[2] != socket.PACKET_OUTGOING:
                     return packet
 

@@ -186,6 +186,16 @@ def test_codes_of_each(plugins: Path, plugin: str, config: dict[str, Any], code:
     assert (status, output["code"]) == (1, code), output
 
 
+@pytest.mark.parametrize("key", ["shapedSubnets", "unshapedSubnets"])
+def test_field_that_is_not_supported_is_named_with_its_value(plugins: Path, key: str) -> None:
+    config = {**CONFIG, "prevResult": PREVIOUS, key: ["10.0.0.0/8"]}
+
+    status, output = call(plugins / "phalanx-bandwidth", GOOD, config)
+
+    assert (status, output["code"]) == (1, 2), output
+    assert f"{key}: ['10.0.0.0/8'] " in output["msg"]
+
+
 @pytest.mark.parametrize("plugin", FAMILY)
 def test_version_and_about(plugins: Path, plugin: str) -> None:
     status, output = call(plugins / plugin, {"CNI_COMMAND": "VERSION"}, b"")
