@@ -103,7 +103,7 @@ def _vips(services: Iterable[Mapping[str, Any]]) -> Table:
             _options(vip),
             str(vip["connections"]),
             str(vip["active"]),
-            vip["state"],
+            vip["state"] if vip["address"] else f"{vip['state']}: {vip['reason']}",
         )
     return table
 

@@ -95,6 +95,11 @@ class Liveness(enum.StrEnum):
     SUSPECT = "suspect"  # silent for 2.5 s, two heartbeats missed
     UNREACHABLE = "unreachable"  # silent for 75 s: its tasks are unreachable or lost
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Liveness | None":
+        """Return what a word of a later version counts as: nobody is sent there."""
+        return cls.SUSPECT if isinstance(value, str) else None
+
 
 class TaskPhase(enum.StrEnum):
     """A task's state as far as networking cares; a terminal task is not in the View."""
@@ -103,6 +108,11 @@ class TaskPhase(enum.StrEnum):
     RUNNING = "running"
     KILLING = "killing"
     UNREACHABLE = "unreachable"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "TaskPhase | None":
+        """Return what a word of a later version counts as: nobody is sent there."""
+        return cls.PREPARING if isinstance(value, str) else None
 
 
 class Node(msgspec.Struct, frozen=True, tag="node", tag_field="kind"):

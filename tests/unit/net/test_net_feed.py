@@ -2,7 +2,9 @@
 
 import asyncio
 from ipaddress import IPv4Address, IPv4Network
+from typing import get_args
 
+import msgspec
 import pytest
 from aiohttp import ClientError, ClientSession, web
 from hypothesis import given
@@ -30,7 +32,16 @@ from phalanx.net.feed.record import (
     snapshot_of,
 )
 from phalanx.net.feed.source import FeedSource
-from phalanx.net.model.objects import Network, Node, Object, Policy, Task, TaskPhase, Traffic
+from phalanx.net.model.objects import (
+    Liveness,
+    Network,
+    Node,
+    Object,
+    Policy,
+    Task,
+    TaskPhase,
+    Traffic,
+)
 from phalanx.net.model.view import View, view_delta
 
 NODE = IPv4Address("198.18.0.1")
@@ -356,3 +367,36 @@ def test_what_a_later_version_says_beside_is_left_out(raw: bytes) -> None:
     numbered = after(known, decode(raw % strange))
 
     assert numbered == Numbered(Position("e", 4), View().changed([Node(NODE, "a1")]))
+
+
+def test_words_of_a_later_version_send_nobody_anywhere() -> None:
+    strange = b'{"type":"PART","objects":[%s]}'
+    known = encode(Part((Node(NODE, "a1", agent_id="S0"), task(1))))
+    texts = known.partition(b"[")[2].rpartition(b"]")[0]
+    texts = texts.replace(b'"alive"', b'"asleep"').replace(b'"running"', b'"frozen"')
+    part = decode(strange % texts)
+
+    assert isinstance(part, Part)
+    [node, found] = part.objects
+    assert isinstance(node, Node)
+    assert isinstance(found, Task)
+    assert node.liveness is Liveness.SUSPECT
+    assert found.phase is TaskPhase.PREPARING
+
+
+def test_objects_of_an_earlier_version_can_be_read() -> None:
+    """What is required was there from the start: a field that came later has a default."""
+    required = {
+        kind.kind: {field.name for field in msgspec.structs.fields(kind) if field.required}
+        for kind in get_args(Object)
+    }
+
+    assert required == {
+        "node": {"address", "hostname"},
+        "network": {"name", "subnet", "prefix", "vni", "mtu"},
+        "subnet": {"network", "node", "subnet"},
+        "framework": {"id", "name"},
+        "task": {"framework_id", "id", "name", "agent_id", "node", "phase"},
+        "vip": {"name", "address"},
+        "policy": {"name", "source", "destination", "protocol"},
+    }
