@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from phalanx.cli.client import add_marathon_flag, call
-from phalanx.cli.follow import counts_of, follow, waiting
+from phalanx.cli.follow import counts_of, follow, pod_counts, teller, waiting
+from phalanx.cli.pod import pod_path, scaled_pod, show_pod, status_of, statuses, tasks_of
 from phalanx.cli.sandbox import Sandbox, find_sandbox
 from phalanx.core.error import InvalidError, NotFoundError
 
@@ -34,10 +35,10 @@ def main(arguments: Sequence[str]) -> int:
     deploy.add_argument(
         "--dry-run", action="store_true", help="of a group: print the steps and do nothing"
     )
-    listing = verbs.add_parser("list", help="show every app")
-    show = verbs.add_parser("show", help="show an app, its tasks, and what it waits for")
+    listing = verbs.add_parser("list", help="show every app and every pod")
+    show = verbs.add_parser("show", help="show an app or a pod, its tasks, and what it waits for")
     show.add_argument("id")
-    scale = verbs.add_parser("scale", help="change the number of instances")
+    scale = verbs.add_parser("scale", help="change the number of instances of an app or a pod")
     scale.add_argument("id")
     scale.add_argument("instances", type=int)
     restart = verbs.add_parser("restart", help="replace every instance")
@@ -46,16 +47,17 @@ def main(arguments: Sequence[str]) -> int:
     delete.add_argument("id")
     of = delete.add_mutually_exclusive_group()
     of.add_argument("--group", action="store_true", help="the id is a group's: all in it goes")
-    of.add_argument("--pod", action="store_true", help="the id is a pod's")
+    of.add_argument("--pod", action="store_true", help="the id is a pod's, even if an app has it")
     for verb in (deploy, scale, restart, delete):
         verb.add_argument("--force", action="store_true", help="break what else is being deployed")
         verb.add_argument("--no-wait", action="store_true", help="do not follow the deployment")
         verb.add_argument("--timeout", type=float, metavar="SECONDS", help="give up following")
     for verb in (deploy, listing, show, scale, restart, delete):
         verb.add_argument("--json", action="store_true", help="print Marathon's own answer")
-    logs = verbs.add_parser("logs", help="print what the tasks of an app wrote")
+    logs = verbs.add_parser("logs", help="print what the tasks of an app or a pod wrote")
     logs.add_argument("id")
-    logs.add_argument("--task", metavar="ID", help="one task of the app (default: all)")
+    logs.add_argument("--task", metavar="ID", help="one task of it (default: all)")
+    logs.add_argument("--master", metavar="URL", help="the master (default: Marathon's)")
     logs.add_argument("--stderr", action="store_true", help="standard error instead of output")
     logs.add_argument("-n", "--lines", type=int, default=50, help="the last lines (default: 50)")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until interrupted")
@@ -78,21 +80,23 @@ def _deploy(given: argparse.Namespace) -> None:
         raise InvalidError(f"{given.file}: an app needs an id")
     named = {**body, "id": _absolute(body["id"])}
     if "containers" in body:
-        _deploy_pod(given, named)
+        _put_pod(given, named)
         return
     _change(given, "PUT", _path(body["id"]), named)
 
 
-def _deploy_pod(given: argparse.Namespace, pod: dict[str, Any]) -> None:
+def _put_pod(given: argparse.Namespace, pod: dict[str, Any]) -> None:
     """Send a pod, whose answer is the pod itself, and follow what deploys it."""
     force = "true" if given.force else "false"
-    path = "/v2/pods" + urllib.parse.quote(pod["id"])
-    answer = call(given.marathon, "PUT", f"{path}?force={force}", pod)
+    answer = call(given.marathon, "PUT", f"{pod_path(pod['id'])}?force={force}", pod)
     if given.json:
         print(json.dumps(answer, indent=2))
+    _follow_pod(given, pod["id"])
+
+
+def _follow_pod(given: argparse.Namespace, pod_id: str) -> None:
     running = call(given.marathon, "GET", "/v2/deployments")
-    ids = [one["id"] for one in running if pod["id"] in one["affectedPods"]]
-    _follow(given, ids)
+    _follow(given, [one["id"] for one in running if pod_id in one["affectedPods"]])
 
 
 def _is_group(body: Mapping[str, Any]) -> bool:
@@ -119,8 +123,9 @@ def _deploy_group(given: argparse.Namespace, body: Mapping[str, Any]) -> None:
 
 def _list(given: argparse.Namespace) -> None:
     answer = call(given.marathon, "GET", "/v2/apps?embed=apps.counts")
+    pods = statuses(given.marathon)
     if given.json:
-        print(json.dumps(answer, indent=2))
+        print(json.dumps({**answer, "pods": pods}, indent=2))
         return
     table = Table("app", "instances", "running", "healthy", "cpus", "mem", "deploying")
     for app in answer["apps"]:
@@ -133,11 +138,20 @@ def _list(given: argparse.Namespace) -> None:
             f"{app['mem']:g}",
             "yes" if app["deployments"] else "",
         )
+    running = call(given.marathon, "GET", "/v2/deployments") if pods else []
+    deploying = {id for deployment in running for id in deployment["affectedPods"]}
+    for pod in map(pod_counts, pods):
+        counts = (str(pod["instances"]), str(pod["tasksRunning"]))
+        is_deploying = "yes" if pod["id"] in deploying else ""
+        table.add_row(f"{pod['id']} (pod)", *counts, "", "", "", is_deploying)
     Console().print(table)
 
 
 def _show(given: argparse.Namespace) -> None:
-    app = _app(given)
+    app = _app_or_pod(given)
+    if "spec" in app:
+        show_pod(given, app)
+        return
     if given.json:
         print(json.dumps(app, indent=2))
         return
@@ -163,17 +177,27 @@ def _show(given: argparse.Namespace) -> None:
 
 
 def _scale(given: argparse.Namespace) -> None:
-    _app(given)  # a PUT would create what is not there
+    found = _app_or_pod(given)  # a PUT would create what is not there
+    if "spec" in found:
+        _put_pod(given, scaled_pod(given.marathon, found["id"], given.instances))
+        return
     _change(given, "PUT", _path(given.id), {"instances": given.instances})
 
 
 def _restart(given: argparse.Namespace) -> None:
+    if "spec" in _app_or_pod(given):
+        words = "Marathon restarts no pods; deploy a changed definition instead"
+        raise InvalidError(f"{_absolute(given.id)} is a pod: {words}")
     _change(given, "POST", f"{_path(given.id)}/restart", None)
 
 
 def _delete(given: argparse.Namespace) -> None:
-    kind = "groups" if given.group else "pods" if given.pod else "apps"
-    _change(given, "DELETE", _path(given.id, kind=kind), None)
+    if given.pod or (not given.group and "spec" in _app_or_pod(given)):
+        force = "true" if given.force else "false"
+        call(given.marathon, "DELETE", f"{pod_path(given.id)}?force={force}")
+        _follow_pod(given, _absolute(given.id))
+        return
+    _change(given, "DELETE", _path(given.id, kind="groups" if given.group else "apps"), None)
 
 
 def _change(given: argparse.Namespace, method: str, path: str, body: object) -> None:
@@ -192,13 +216,15 @@ def _follow(given: argparse.Namespace, ids: Sequence[str]) -> None:
     for id in ids:
         console.print(f"deployment {id}", highlight=False)
         if not given.no_wait:
-            follow(given.marathon, id, console, timeout_seconds=given.timeout)
+            follow(given.marathon, id, teller(console), timeout_seconds=given.timeout)
             console.print("done")
 
 
 def _logs(given: argparse.Namespace) -> None:
-    app = _app(given)
+    app = _app_or_pod(given)
     tasks = {task["id"]: task["slaveId"] for task in app.get("tasks", ())}
+    if "spec" in app:
+        tasks = tasks_of(app)
     failure = app.get("lastTaskFailure")
     if given.task is not None:
         if failure is not None and failure["taskId"] == given.task:
@@ -208,7 +234,7 @@ def _logs(given: argparse.Namespace) -> None:
         tasks = {given.task: tasks[given.task]}
     elif not tasks and failure is not None:
         tasks = {failure["taskId"]: failure["slaveId"]}
-    master = _master(given.marathon)
+    master = given.master or _master(given.marathon)
     sandboxes = [find_sandbox(master, *item) for item in tasks.items()]
     name = "stderr" if given.stderr else "stdout"
     ends = {}
@@ -240,14 +266,23 @@ def _write(text: str, prefix: str) -> None:
 
 
 def _master(marathon: str) -> str:
-    """Return the address of the first master that Marathon knows."""
+    """Return the address of the master that Marathon is with, or the first that it was told."""
     config = call(marathon, "GET", "/v2/info")["marathon_config"]
-    first = str(config["master"]).split(",")[0]
+    first = str(config.get("mesos_leader_ui_url") or config["master"]).split(",")[0]
+    if first.startswith("zk://"):
+        raise InvalidError(f"{first}: Marathon does not say which master leads; give --master")
     return first if first.startswith("http") else f"http://{first}"
 
 
-def _app(given: argparse.Namespace) -> Mapping[str, Any]:
-    app: Mapping[str, Any] = call(given.marathon, "GET", _path(given.id))["app"]
+def _app_or_pod(given: argparse.Namespace) -> Mapping[str, Any]:
+    """Return an app, or the status of a pod, which has a ``spec``; raise NotFoundError."""
+    try:
+        app: Mapping[str, Any] = call(given.marathon, "GET", _path(given.id))["app"]
+    except NotFoundError:
+        pod = status_of(given.marathon, given.id)
+        if pod is None:
+            raise
+        return pod
     return app
 
 

@@ -4,11 +4,13 @@ import argparse
 import json
 import urllib.parse
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rich.console import Console
 
 from phalanx.cli.client import add_marathon_flag, call
-from phalanx.cli.follow import follow, progress_of, waiting
+from phalanx.cli.follow import Progress, Tell, follow, progress_of, teller, waiting
+from phalanx.core.error import NotFoundError
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,6 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     listing.add_argument("--json", action="store_true", help="print Marathon's own answer")
     watch = verbs.add_parser("watch", help="follow a deployment, or all, until over")
     watch.add_argument("id", nargs="?", help="of a deployment; all that run when left out")
+    watch.add_argument("--json", action="store_true", help="print a line of JSON for each change")
     watch.add_argument("--timeout", type=float, metavar="SECONDS", help="give up following")
     rollback = verbs.add_parser("rollback", help="undo a deployment that runs, by its opposite")
     rollback.add_argument("id")
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     elif given.verb == "list":
         _list(given.marathon, as_json=given.json)
     else:
-        _watch(given.marathon, given.id, timeout_seconds=given.timeout)
+        _watch(given.marathon, given.id, timeout_seconds=given.timeout, as_json=given.json)
     return 0
 
 
@@ -57,10 +60,28 @@ def _rollback(marathon: str, id: str, *, stop: bool, timeout_seconds: float | No
         _watch(marathon, answer["deploymentId"], timeout_seconds=timeout_seconds)
 
 
-def _watch(marathon: str, id: str | None, *, timeout_seconds: float | None) -> None:
+def _watch(
+    marathon: str, id: str | None, *, timeout_seconds: float | None, as_json: bool = False
+) -> None:
     running = [item["id"] for item in call(marathon, "GET", "/v2/deployments")]
+    if id is not None and id not in running:
+        raise NotFoundError(f"DeploymentPlan {id} does not exist")
     console = Console()
     for deployment_id in running if id is None else [id]:
-        console.print(f"deployment {deployment_id}", highlight=False)
-        follow(marathon, deployment_id, console, timeout_seconds=timeout_seconds)
-        console.print("done")
+        if as_json:
+            tell = _json_teller(deployment_id)
+        else:
+            console.print(f"deployment {deployment_id}", highlight=False)
+            tell = teller(console)
+        follow(marathon, deployment_id, tell, timeout_seconds=timeout_seconds)
+        if as_json:
+            print(json.dumps({"deployment": deployment_id, "done": True}), flush=True)
+        else:
+            console.print("done")
+
+
+def _json_teller(deployment_id: str) -> Tell:
+    def tell(now: Progress) -> None:
+        print(json.dumps({"deployment": deployment_id, **asdict(now)}), flush=True)
+
+    return tell

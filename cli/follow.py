@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
 from phalanx.cli.client import call
-from phalanx.core.error import NotFoundError, UnavailableError
+from phalanx.core.error import ConflictError, NotFoundError, UnavailableError
 
 POLL_SECONDS = 0.25
 PATIENCE_SECONDS = 30.0  # of a Marathon that does not answer, or whose leader changes
@@ -29,6 +29,9 @@ class Progress:
         doing = ", ".join(self.actions) or "waits"
         apps = "; ".join(self.apps)
         return f"step {self.step} of {self.steps}: {doing}" + (f"  [{apps}]" if apps else "")
+
+
+Tell = Callable[[Progress], None]
 
 
 def progress_of(deployment: Mapping[str, Any], apps: Iterable[Mapping[str, Any]]) -> Progress:
@@ -72,27 +75,57 @@ def reasons_of(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def follow(
-    marathon: str, deployment_id: str, console: Console, *, timeout_seconds: float | None
-) -> None:
-    """Print what changes until the deployment is over.
+def teller(console: Console) -> Tell:
+    """Return what prints each change for people."""
 
-    Raises UnavailableError when it is not over in time; it goes on by itself.
+    def tell(now: Progress) -> None:
+        console.print(now.line(), highlight=False, markup=False, soft_wrap=True)
+
+    return tell
+
+
+def follow(marathon: str, deployment_id: str, tell: Tell, *, timeout_seconds: float | None) -> None:
+    """Tell what changes until the deployment is over.
+
+    Raises UnavailableError when it is not over in time, it goes on by itself then, and
+    ConflictError when something else took its place before it was done.
     """
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     said: Progress | None = None
-    for deployment in _moments(marathon, deployment_id):
-        apps = [app for id in deployment["affectedApps"] for app in _app(marathon, id)]
-        now = progress_of(deployment, apps)
+    last: Mapping[str, Any] | None = None
+    for last in _moments(marathon, deployment_id):
+        specs = [app for id in last["affectedApps"] for app in _app(marathon, id)]
+        specs += [pod for id in last.get("affectedPods", ()) for pod in _pod(marathon, id)]
+        now = progress_of(last, specs)
         if now != said:
-            console.print(now.line(), highlight=False, markup=False, soft_wrap=True)
+            tell(now)
             said = now
         if deadline is not None and time.monotonic() > deadline:
-            why = "\n  ".join(waiting(marathon, deployment["affectedApps"]))
+            ids = [*last["affectedApps"], *last.get("affectedPods", ())]
+            why = "\n  ".join(waiting(marathon, ids))
             raise UnavailableError(
                 f"deployment {deployment_id} is not over after {timeout_seconds:g} s; it goes on"
                 + (f"\n  {why}" if why else "")
             )
+    if last is not None:
+        _check_end(marathon, last)
+
+
+def _check_end(marathon: str, deployment: Mapping[str, Any]) -> None:
+    """Raise ConflictError unless what a deployment was for has come about, as far as one sees."""
+    found = [app for id in deployment["affectedApps"] for app in _app(marathon, id)]
+    found += [pod for id in deployment.get("affectedPods", ()) for pod in _pod(marathon, id)]
+    words = [
+        f"{spec['id']} is of version {spec['version']} now"
+        if spec["version"] > deployment["version"]
+        else counts_of(spec)
+        for spec in found
+        if spec["version"] > deployment["version"] or spec["tasksRunning"] < spec["instances"]
+    ]
+    if words:
+        raise ConflictError(
+            f"deployment {deployment['id']} ended before it was done: {'; '.join(words)}"
+        )
 
 
 def waiting(marathon: str, app_ids: Iterable[str]) -> list[str]:
@@ -100,9 +133,9 @@ def waiting(marathon: str, app_ids: Iterable[str]) -> list[str]:
     wanted = set(app_ids)
     queue = call(marathon, "GET", "/v2/queue")["queue"]
     return [
-        f"{entry['app']['id']}: {entry['count']} wait: {reason}"
+        f"{spec['id']}: {entry['count']} wait: {reason}"
         for entry in queue
-        if entry.get("app", {}).get("id") in wanted
+        if (spec := entry.get("app") or entry.get("pod") or {}).get("id") in wanted
         for reason in reasons_of(entry)
     ]
 
@@ -133,3 +166,22 @@ def _app(marathon: str, app_id: str) -> list[Mapping[str, Any]]:
         return [call(marathon, "GET", f"/v2/apps{app_id}")["app"]]
     except NotFoundError:
         return []  # it is being deleted
+
+
+def _pod(marathon: str, pod_id: str) -> list[Mapping[str, Any]]:
+    try:
+        return [pod_counts(call(marathon, "GET", f"/v2/pods{pod_id}::status"))]
+    except NotFoundError:
+        return []  # it is being deleted
+
+
+def pod_counts(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the status of a pod with the counts of an app: stable instances count as running."""
+    states = [instance["status"] for instance in status["instances"]]
+    return {
+        "id": status["id"],
+        "version": status["spec"]["version"],
+        "instances": status["spec"]["scaling"]["instances"],
+        "tasksRunning": states.count("STABLE"),
+        "tasksStaged": states.count("STAGING"),
+    }

@@ -40,7 +40,10 @@ def find_sandbox(master: str, task_id: str, agent_id: str) -> Sandbox:
         tasks = (*executor["tasks"], *executor.get("queued_tasks", ()))
         ended = executor.get("completed_tasks", ())
         if any(task["id"] == task_id for task in (*tasks, *ended)):
-            return Sandbox(task_id, agent, executor["directory"])
+            directory = executor["directory"]
+            if executor.get("type") == "DEFAULT":  # which holds all containers of a pod
+                directory = f"{directory}/tasks/{task_id}"
+            return Sandbox(task_id, agent, directory)
     raise NotFoundError(f"agent {agent_id} does not know task {task_id}")
 
 

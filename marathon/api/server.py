@@ -1,5 +1,8 @@
 """Who we are and how we do: ``/ping``, ``/v2/info``, ``/v2/leader``, ``/logging`` and others."""
 
+from collections.abc import Mapping
+from typing import cast
+
 from aiohttp import web
 
 from phalanx.core.verbosity import Verbosity
@@ -24,9 +27,11 @@ async def ping(request: web.Request) -> web.Response:
 async def get_info(request: web.Request) -> web.Response:
     """Answer name, version, framework id and settings."""
     desk = desk_of(request)
+    config = dict(cast("Mapping[str, object]", desk.info["marathon_config"]))
     return as_json(
         {
             **desk.info,
+            "marathon_config": {**config, "mesos_leader_ui_url": desk.master()},
             "name": desk.framework_name,
             "elected": True,
             "leader": desk.leader,

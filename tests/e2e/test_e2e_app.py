@@ -131,20 +131,36 @@ def test_a_group_is_tried_deployed_undone_and_deleted(cluster: Cluster, tmp_path
     assert deleted.returncode == 0, deleted.stderr
 
 
-def test_a_pod_is_deployed_and_deleted(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_pod_is_deployed_shown_scaled_read_and_deleted(cluster: Cluster, tmp_path: Path) -> None:
     file = tmp_path / "pod.json"
     container = {
         "name": "one",
-        "exec": {"command": {"shell": "sleep 600"}},
+        "exec": {"command": {"shell": "echo hello of a pod; sleep 600"}},
         "resources": {"cpus": 0.05, "mem": 16},
     }
     file.write_text(json.dumps({"id": "/pair", "containers": [container]}))
 
     made = phalanx(cluster, "app", "deploy", str(file))
     changed = phalanx(cluster, "app", "deploy", "--json", str(file))
-    deleted = phalanx(cluster, "app", "delete", "--pod", "/pair")
+    scaled = phalanx(cluster, "app", "scale", "pair", "2")
+    listed = phalanx(cluster, "app", "list")
+    as_people = phalanx(cluster, "app", "show", "pair")
+    as_json = phalanx(cluster, "app", "show", "pair", "--json")
+    logs = phalanx(cluster, "app", "logs", "pair")
+    restarted = phalanx(cluster, "app", "restart", "pair")
+    deleted = phalanx(cluster, "app", "delete", "/pair")
+    gone = phalanx(cluster, "app", "show", "pair")
 
     assert made.returncode == 0, made.stderr
     assert made.stdout.rstrip().endswith("done"), made.stdout
+    assert "/pair 1/1 running" in made.stdout or "/pair 0/1 running" in made.stdout
     assert json.loads(changed.stdout)["id"] == "/pair"
+    assert scaled.returncode == 0, scaled.stderr
+    assert "/pair (pod)" in listed.stdout
+    assert "/pair 2/2 running" in as_people.stdout
+    assert [one["status"] for one in json.loads(as_json.stdout)["instances"]] == ["STABLE"] * 2
+    assert logs.stdout.count("hello of a pod") == 2, logs.stderr
+    assert restarted.returncode == 1
+    assert "is a pod" in restarted.stderr
     assert deleted.returncode == 0, deleted.stderr
+    assert gone.returncode == 1

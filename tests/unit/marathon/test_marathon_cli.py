@@ -1,0 +1,197 @@
+"""The commands on a Marathon whose master is told what to do: what they say, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.unit.marathon.conftest import FakeMaster, Marathon
+
+APP: dict[str, Any] = {"id": "/web", "cmd": "x", "cpus": 0.1, "mem": 1, "portDefinitions": []}
+SECONDS = 20
+
+
+class Command:
+    """A command that runs; its lines can be awaited."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def line(self) -> str:
+        """Return its next line."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(SECONDS):
+            return (await self._process.stdout.readline()).decode()
+
+    async def end(self) -> tuple[int, str, str]:
+        """Return its exit status, and what it wrote that was not read yet."""
+        async with asyncio.timeout(SECONDS):
+            out, errors = await self._process.communicate()
+        return int(self._process.returncode or 0), out.decode(), errors.decode()
+
+    def stop(self) -> None:
+        """End it if it still runs."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+
+class Shell:
+    """Starts commands on one Marathon."""
+
+    def __init__(self, marathon: Marathon) -> None:
+        self._marathon = marathon
+        self.started: list[Command] = []
+
+    async def start(self, room: str, *words: str) -> Command:
+        """Start a command."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-Im", "phalanx.cli.main", room),
+            *("--marathon", self._marathon.url, *words),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        self.started.append(Command(process))
+        return self.started[-1]
+
+    async def run(self, room: str, *words: str) -> tuple[int, str, str]:
+        """Run a command to its end."""
+        return await (await self.start(room, *words)).end()
+
+
+@pytest.fixture
+async def shell(marathon: Marathon) -> AsyncIterator[Shell]:
+    """Yield a shell; nothing that it started outlives it."""
+    shell = Shell(marathon)
+    yield shell
+    for command in shell.started:
+        command.stop()
+        await command.end()
+
+
+async def deploying(marathon: Marathon, app: dict[str, Any] = APP) -> str:
+    """Create an app and return the id of its deployment, which waits for offers."""
+    _, answer = await marathon.ask("POST", "/v2/apps", app)
+    return str(answer["deployments"][0]["id"])
+
+
+async def test_a_deployment_that_another_replaces_ends_with_an_error(
+    marathon: Marathon, shell: Shell
+) -> None:
+    deployment = await deploying(marathon)
+    watch = await shell.start("deployment", "watch", deployment)
+    assert await watch.line() == f"deployment {deployment}\n"
+    assert "0/1 running" in await watch.line()
+
+    await marathon.ask("PUT", "/v2/apps/web?force=true", {"cmd": "y"})
+
+    status, _, errors = await watch.end()
+    assert status == 1
+    assert f"deployment {deployment} ended before it was done: /web is of version" in errors
+
+
+async def test_a_deployment_that_is_stopped_ends_with_an_error(
+    marathon: Marathon, shell: Shell
+) -> None:
+    deployment = await deploying(marathon)
+    watch = await shell.start("deployment", "watch", deployment, "--json")
+    first = json.loads(await watch.line())
+
+    await marathon.ask("DELETE", f"/v2/deployments/{deployment}?force=true")
+
+    status, _, errors = await watch.end()
+    assert (first["deployment"], first["steps"], first["apps"]) == (
+        deployment, 2, ["/web 0/1 running"],
+    )  # fmt: skip
+    assert status == 1
+    assert "ended before it was done: /web 0/1 running" in errors
+
+
+async def test_a_deployment_that_is_done_ends_well(
+    marathon: Marathon, master: FakeMaster, shell: Shell
+) -> None:
+    deployment = await deploying(marathon)
+    watch = await shell.start("deployment", "watch", "--json")
+    await watch.line()
+    await master.offer("a1")
+    [task] = await master.tasks(1)
+    await master.update(task, "TASK_RUNNING")
+
+    status, out, _ = await watch.end()
+
+    assert status == 0
+    assert json.loads(out.splitlines()[-1]) == {"deployment": deployment, "done": True}
+
+
+async def test_a_deployment_that_is_not_there_is_an_error(shell: Shell) -> None:
+    status, _, errors = await shell.run("deployment", "watch", "none")
+
+    assert (status, errors) == (1, "phalanx deployment: DeploymentPlan none does not exist\n")
+
+
+async def test_a_pod_that_waits_says_why(marathon: Marathon, shell: Shell) -> None:
+    pod = {"id": "/pair", "containers": [{"name": "a", "exec": {"command": {"shell": "x"}}}]}
+    await marathon.ask("POST", "/v2/pods", pod)
+    await marathon.until("/v2/queue", lambda answer: len(answer["queue"]) == 1)
+
+    _, out, _ = await shell.run("deployment", "list")
+    _, shown, _ = await shell.run("app", "show", "pair")
+
+    assert "/pair: 1 wait: no offers have come" in out
+    assert "/pair: 1 wait: no offers have come" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("{", "app.json: Expecting property name", id="no-json"),
+        pytest.param("5", "app.json: an app needs an id", id="a-number"),
+        pytest.param("{}", "app.json: an app needs an id", id="without-id"),
+        pytest.param('{"apps": []}', "app.json: a group needs an id", id="group-without-id"),
+        pytest.param('{"id": "/A_b", "cmd": "x"}', "/id: must fully match", id="bad-id"),
+        pytest.param('{"id": "/a", "cmd": "x", "cpus": "1", "mem": []}',
+                     "/cpus: error.expected.jsnumber\n  /mem: error.expected.jsnumber",
+                     id="wrong-types"),
+        pytest.param('[{"id": "/a", "cmd": "x"}, {"id": "/b", "cmd": "x", "instances": -1}]',
+                     "(1)/instances: got -1", id="second-of-a-list"),
+        pytest.param('{"id": "/p", "containers": [{"name": "P"}]}',
+                     "/containers(0)/name: must fully match", id="pod"),
+    ],
+)  # fmt: skip
+async def test_a_bad_file_is_an_error_with_its_place(
+    shell: Shell, tmp_path: Path, text: str, words: str
+) -> None:
+    file = tmp_path / "app.json"
+    file.write_text(text)
+
+    status, out, errors = await shell.run("app", "deploy", str(file))
+
+    assert (status, out) == (1, "")
+    assert words in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["show", "none"], "App '/none' does not exist"),
+        (["scale", "none", "2"], "App '/none' does not exist"),
+        (["restart", "none"], "App '/none' does not exist"),
+        (["delete", "none"], "App '/none' does not exist"),
+        (["delete", "--pod", "none"], "Pod '/none' does not exist"),
+        (["delete", "--group", "none"], "Group '/none' does not exist"),
+        (["logs", "none"], "App '/none' does not exist"),
+        (["deploy", "/none.json"], "/none.json: No such file"),
+    ],
+)
+async def test_what_is_not_there_is_an_error(shell: Shell, words: list[str], expected: str) -> None:
+    status, _, errors = await shell.run("app", *words)
+
+    assert status == 1
+    assert expected in errors
