@@ -4,7 +4,7 @@ import socket
 from collections.abc import Mapping
 
 from phalanx.marathon.config import MarathonConfig
-from phalanx.marathon.definition.service_port import FIRST, LAST
+from phalanx.marathon.schedule.service_port import FIRST, LAST
 
 VERSION = "1.11.24"  # of the REST API that we are compatible with
 FAILOVER_SECONDS = 604_800.0

@@ -16,12 +16,12 @@ from phalanx.marathon.api.answer import (
     origin_of,
 )
 from phalanx.marathon.api.desk import Desk, desk_of
-from phalanx.marathon.definition.service_port import service_ports
 from phalanx.marathon.engine.orders import of_apps
 from phalanx.marathon.engine.view import task_view
 from phalanx.marathon.model.instance import Instance, Launched, parse_task_id
 from phalanx.marathon.model.path import absolute, is_within
 from phalanx.marathon.schedule.planning import Apps
+from phalanx.marathon.schedule.service_port import service_ports
 from phalanx.mesos.v1.mesos import TaskState
 
 _STATES = {"running": {TaskState.TASK_RUNNING}, "staging": {TaskState.TASK_STAGING}}

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from phalanx.marathon.definition.render import render_app, render_pod
-from phalanx.marathon.definition.service_port import service_ports
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.story import action_view, addresses_of, steps_of
 from phalanx.marathon.engine.tally import Tally
@@ -20,6 +19,7 @@ from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.health import Health
 from phalanx.marathon.schedule.match import Reason
+from phalanx.marathon.schedule.service_port import service_ports
 from phalanx.mesos.v1.mesos import Attribute, CheckStatusInfo, Offer, Resource, TaskState
 
 Holders = Mapping[str, Sequence[str]]

@@ -7,13 +7,13 @@ from graphlib import CycleError, TopologicalSorter
 import msgspec
 
 from phalanx.core.error import ConflictError, InvalidError
-from phalanx.marathon.definition.service_port import free_ports, service_ports, with_service_ports
 from phalanx.marathon.model.app import App, VersionInfo, is_same_config
 from phalanx.marathon.model.deployment import Action, ActionKind, Change, Deployment, GroupChange
 from phalanx.marathon.model.group import Group, Root
 from phalanx.marathon.model.path import groups_above, top_of
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.residency import reserved_of
+from phalanx.marathon.schedule.service_port import free_ports, service_ports, with_service_ports
 
 Apps = Mapping[str, App]
 

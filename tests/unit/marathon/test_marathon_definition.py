@@ -8,14 +8,14 @@ from phalanx.core.error import UnavailableError
 from phalanx.marathon.definition.parse import parse_app, updated_app
 from phalanx.marathon.definition.problem import DefinitionError
 from phalanx.marathon.definition.render import render_app
-from phalanx.marathon.definition.service_port import (
+from phalanx.marathon.model.app import App, is_same_config
+from phalanx.marathon.model.network import NetworkMode
+from phalanx.marathon.model.path import absolute, errors_of, hostname_form, parent_of, safe_form
+from phalanx.marathon.schedule.service_port import (
     free_ports,
     service_ports,
     with_service_ports,
 )
-from phalanx.marathon.model.app import App, is_same_config
-from phalanx.marathon.model.network import NetworkMode
-from phalanx.marathon.model.path import absolute, errors_of, hostname_form, parent_of, safe_form
 
 BASE: dict[str, Any] = {"id": "/web", "cmd": "x"}
 ON_DCOS = {"networks": [{"mode": "container", "name": "dcos"}]}

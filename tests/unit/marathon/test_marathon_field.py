@@ -12,11 +12,11 @@ from tests.unit.marathon.conftest import make_offer
 from phalanx.marathon.definition.parse import parse_app
 from phalanx.marathon.definition.problem import DefinitionError
 from phalanx.marathon.definition.render import render_app
-from phalanx.marathon.definition.service_port import free_ports, with_service_ports
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.instance import Instance
 from phalanx.marathon.schedule.match import matching
 from phalanx.marathon.schedule.residency import Circumstances
+from phalanx.marathon.schedule.service_port import free_ports, with_service_ports
 from phalanx.mesos.v1.codec import encode
 
 UNSET: Any = object()  # what is not shown

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from phalanx.marathon.definition.parse import parse_app
-from phalanx.marathon.definition.service_port import free_ports, with_service_ports
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.instance import Instance, parse_task_id
 from phalanx.marathon.schedule.constraint import HOSTNAME, attributes_of, is_met
 from phalanx.marathon.schedule.demand import host_ports, inner_ports
 from phalanx.marathon.schedule.match import Matching, Reason, matching
 from phalanx.marathon.schedule.port import planned_ports
+from phalanx.marathon.schedule.service_port import free_ports, with_service_ports
 from phalanx.mesos.v1 import mesos
 from phalanx.mesos.v1.codec import encode, from_json
 
