@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 from claim import Bound, Figure
 from lb_lab import cluster, deployed
 
-from phalanx.cli.probe import find_namespace
 from phalanx.core.netns import call_in
 from phalanx.labs.demo.cluster import Cluster
 from phalanx.labs.simulated.framework import quantile
+from phalanx.net.isolation.witness import find_namespace
 
 AGENTS, ROUNDS, PORT = 4, 40, 9000
 GAP_SECONDS = 0.001  # between two rows of packets

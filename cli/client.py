@@ -5,8 +5,9 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
 
 from phalanx.core.error import ConflictError, NotFoundError, PhalanxError, UnavailableError
 
@@ -56,14 +57,28 @@ def call(server: str, method: str, path: str, body: object = None) -> Any:  # no
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
+    with _told(server), urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        raw = response.read()
+    return json.loads(raw) if raw else {}
+
+
+@contextmanager
+def opened(server: str, path: str) -> Iterator[IO[bytes]]:
+    """Yield what a GET is being answered, as soon as its head is there; raises as ``call``."""
+    with _told(server):
+        answer = urllib.request.urlopen(f"{server.rstrip('/')}{path}", timeout=TIMEOUT_SECONDS)
+    with answer:
+        yield answer
+
+
+@contextmanager
+def _told(server: str) -> Iterator[None]:
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            raw = response.read()
+        yield
     except urllib.error.HTTPError as error:
         raise ERROR_OF.get(error.code, UnavailableError)(_words(error)) from error
     except (OSError, ValueError) as error:
         raise UnavailableError(f"{server}: {getattr(error, 'reason', error)}") from error
-    return json.loads(raw) if raw else {}
 
 
 def _words(error: urllib.error.HTTPError) -> str:

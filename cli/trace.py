@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         "--probe",
         action="store_true",
         help="send one packet from the source's own namespace, on this machine, and watch for it"
-        " in the destination's",
+        " in the destination's, on whichever node it is",
     )
     parser.add_argument("--json", action="store_true", help="print the node's own answer")
     given = parser.parse_args(arguments)
@@ -49,17 +49,17 @@ def main(arguments: Sequence[str]) -> int:
     agree = True
     if given.probe:
         for packet in answer["packets"]:
-            packet["probe"] = probe(packet)
+            packet["probe"] = probe(packet, plane=given.plane, here=answer["node"])
             agree &= packet["probe"]["passed"] in (None, packet["allowed"])
     if given.json:
         print(json.dumps(answer, indent=2))
     else:
         for packet in answer["packets"]:
-            print("\n".join(told(packet, answer["node"])))
+            print("\n".join(told(packet)))
     return 0 if agree and all(packet["allowed"] for packet in answer["packets"]) else 1
 
 
-def told(packet: Mapping[str, Any], here: str) -> Iterator[str]:
+def told(packet: Mapping[str, Any]) -> Iterator[str]:
     """Yield a packet's story, a line each."""
     source, destination = packet["source"], packet["destination"]
     port = f" port {packet['port']}" if packet["port"] else ""
@@ -72,8 +72,12 @@ def told(packet: Mapping[str, Any], here: str) -> Iterator[str]:
         yield f"  node {hop['node']}, {hop['table']}, {hop['hook']}:"
         for step in hop["steps"]:
             found = "nothing" if step["element"] is None else f"{{ {step['element']} }}"
-            seen = _seen(step, is_here=hop["node"] == here)
-            yield f"    {step['set']}: {found}: {step['meaning']}{seen}"
+            yield f"    {step['set']}: {found}: {step['meaning']}{_seen(step)}"
+        if hop["reason"] is not None:
+            who = "" if hop["policy"] is None else f"policy {hop['policy']}: "
+            yield f"    {'passes' if hop['passes'] else 'refused'}: {who}{hop['reason']}"
+        if hop["unread"] is not None:
+            yield f"    its kernel was not asked: {hop['unread']}"
     word = "passes" if packet["allowed"] else "REFUSED"
     who = f"policy {packet['policy']} of tier {packet['tier']}: " if packet["policy"] else ""
     yield f"  {word}: {who}{packet['reason']}"
@@ -94,7 +98,7 @@ def _end(end: Mapping[str, Any]) -> str:
     return f"{parts[0]} ({', '.join(parts[1:])})" if parts[1:] else parts[0]
 
 
-def _seen(step: Mapping[str, Any], *, is_here: bool) -> str:
+def _seen(step: Mapping[str, Any]) -> str:
     if step["in_kernel"] is None:
-        return "" if step["element"] is None or is_here else " (not read: another node)"
+        return ""
     return " (in the kernel)" if step["in_kernel"] else " (NOT IN THE KERNEL)"

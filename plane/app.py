@@ -50,7 +50,8 @@ from phalanx.net.nft.library import Nft
 from phalanx.net.rtnl.kernel import Rtnl
 from phalanx.plane.api.node import Status, node_routes
 from phalanx.plane.api.overlay import overlay_route
-from phalanx.plane.api.trace import trace_route
+from phalanx.plane.api.peer import Peers
+from phalanx.plane.api.trace import TraceApi
 from phalanx.plane.cni.left import LeftBehind
 from phalanx.plane.cni.server import CniServer
 from phalanx.plane.config import LOADER, PlaneConfig
@@ -120,6 +121,7 @@ class Plane:
             config.state_dir / "view.json",
             changed=lambda: self._sequence.poke(),
         )
+        self._peers = Peers(lambda: self._mirror.view, node=config.ip, port=config.peer_port)
         self._ledger = ServiceLedger(node=config.ip, pools=(config.vip_range, config.vip_range6))
         self._pass: Numbered | None = None  # the View of the pass under way
         self._before: View | None = None  # the one before it
@@ -168,7 +170,15 @@ class Plane:
             server = await stack.enter_async_context(self._dns())
             if config.cni_config_dir is not None:
                 await stack.enter_async_context(await self._cni(links))
-            await stack.enter_async_context(serve(self._api(traffic, nft), *self._api_places()))
+            self._trace = TraceApi(
+                lambda: self._mirror.view,
+                self._walls,
+                node=config.ip,
+                nft=nft,
+                peers=self._peers,
+            )
+            await stack.enter_async_context(serve(self._api(traffic), *self._api_places()))
+            await self._peers.serve(stack, self._trace.routes_for_nodes())
             if config.feed_port:
                 relay = web.Application(middlewares=[errors_as_json])
                 relay.add_routes([feed_route(lambda: self._mirror.relay)])
@@ -274,7 +284,7 @@ class Plane:
             leaving=links.leaving,
         )
 
-    def _api(self, traffic: ReadTraffic, nft: Nft) -> web.Application:
+    def _api(self, traffic: ReadTraffic) -> web.Application:
         app = web.Application(middlewares=[errors_as_json])
         app.add_routes(
             [
@@ -283,7 +293,8 @@ class Plane:
                 resolve_route(self._zones, self._forwarder),
                 vips_route(self._known),
                 overlay_route(self._known, self._status, node=self._config.ip),
-                trace_route(lambda: self._mirror.view, self._walls, node=self._config.ip, nft=nft),
+                *self._trace.routes(),
+                *self._peers.routes(),
                 *service_routes(self._known, node=self._config.ip, traffic=traffic),
             ]
         )

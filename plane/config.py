@@ -47,6 +47,11 @@ class PlaneConfig:
     feed_port: int = setting(
         "port on which this node's address relays the feed; 0 for none", default=0
     )
+    peer_port: int = setting(
+        "port on which this node's address tells other nodes what it does with a packet, for"
+        " phalanx trace, the same on all nodes; 0 for none",
+        default=62082,
+    )
     vip_range: IPv4Network = setting("where VIPs come from", default=VIP_POOL)
     vip_range6: IPv6Network = setting("where IPv6 VIPs come from", default=VIP_POOL6)
     enable_ipv6: bool = setting(
@@ -140,7 +145,7 @@ class PlaneConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for the first value that can't be used."""
-        for key in ("api_port", "feed_port", "dns_port", "mesos_dns_port"):
+        for key in ("api_port", "feed_port", "peer_port", "dns_port", "mesos_dns_port"):
             check_port(key.replace("_", "-"), getattr(self, key))
         if not self.source:
             raise ConfigError("--source: '': at least one URL is needed")

@@ -1,18 +1,21 @@
 """From two ends in words to the packets between them, and what decides about each; pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address
 
 from phalanx.core.error import InvalidError, NotFoundError
 from phalanx.net.isolation.evaluate import Evaluator, Packet, Verdict
-from phalanx.net.isolation.lookup import Lookup, Path
+from phalanx.net.isolation.layout import ISOLATION
+from phalanx.net.isolation.lookup import Lookup, Path, Step
 from phalanx.net.model.objects import IPAddress, Task
 from phalanx.net.model.selector import App
 from phalanx.net.model.view import View
 from phalanx.net.nft.element import Element
 
-FORWARD, INPUT = "forward", "input"
+FORWARD, INPUT, PREROUTING, OUTPUT = "forward", "input", "prerouting", "output"
+SERVICES_TABLE, PORTS_TABLE = "phalanx_lb", "phalanx_cni"  # load balancer's, port mappings'
+PORT_MAPS = {4: "any4", 6: "any6"}
 MOST_ENDS = 10  # of one word: an app of a thousand containers is shown by some
 
 
@@ -30,11 +33,21 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """What one node does with a packet."""
+    """What one table of a node does with a packet; *verdict* is what policies say of it there."""
 
     node: IPv4Address
     hook: str
     path: Path
+    table: str = ISOLATION.table
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a packet is sent to whose destination is another: a VIP, a mapped port of a node."""
+
+    address: IPAddress
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +94,34 @@ class Tracer:
         self._evaluator = Evaluator(view)
         self._lookup = Lookup(elements)
 
-    def trace(self, source: End, destination: End, *, protocol: int, port: int) -> Traced:
-        """Return what happens to the first packet of a flow between two ends of one family."""
+    def trace(
+        self,
+        source: End,
+        destination: End,
+        *,
+        protocol: int,
+        port: int,
+        vip: Entry | None = None,
+        entry: Entry | None = None,
+    ) -> Traced:
+        """Return what happens to the first packet of a flow between two ends of one family.
+
+        *destination* and *port* are the real ones, behind a VIP and behind the mapped port of a
+        node, *entry*.
+        """
         packet = Packet(source.address, destination.address, protocol, port)
+        traced = self._trace(source, destination, packet, entry)
+        hops = list(traced.hops)
+        if vip is not None and source.node is not None:
+            hops.insert(0, _vip_hop(source, vip, protocol))
+        if entry is not None and destination.node is not None:
+            place = next((n for n, h in enumerate(hops) if h.node == destination.node), len(hops))
+            if vip is not None and source.node == destination.node:
+                place = max(place, 1)
+            hops.insert(place, _mapped_hop(destination, entry, protocol, port))
+        return replace(traced, hops=tuple(hops))
+
+    def _trace(self, source: End, destination: End, packet: Packet, entry: Entry | None) -> Traced:
         if destination.is_node:
             return self._to_node(source, destination, packet)
         verdict = self._evaluator.allowed(packet)
@@ -98,8 +136,14 @@ class Tracer:
         if source.is_node and source.node == destination.node:
             nodes = {}
             verdict = Verdict(is_allowed=True, reason="a node reaches its own containers")
-        hops = tuple(Hop(node, FORWARD, path) for node in nodes)
-        return Traced(source, destination, packet, verdict, hops)
+        hops = [Hop(node, FORWARD, path, verdict=verdict) for node in nodes]
+        if entry is not None and hops and source.node == hops[0].node != destination.node:
+            # Where it comes from, the mapped port is another node's affair.
+            outer = Packet(source.address, entry.address, packet.protocol, entry.port)
+            said = self._evaluator.allowed(outer)
+            hops[0] = Hop(hops[0].node, FORWARD, self._lookup.between(outer), verdict=said)
+            verdict = verdict if said.is_allowed else said
+        return Traced(source, destination, packet, verdict, tuple(hops))
 
     def _to_node(self, source: End, destination: End, packet: Packet) -> Traced:
         """Return what a node's fence does; from the outside it is none of ours."""
@@ -108,19 +152,41 @@ class Tracer:
             return Traced(source, destination, packet, verdict, ())
         path = self._lookup.to_node(packet)
         reason = path.steps[-1].meaning if path.passes else "no service for containers"
-        hops = (Hop(destination.node, INPUT, path),)
-        return Traced(source, destination, packet, Verdict(path.passes, reason), hops)
+        verdict = Verdict(path.passes, reason)
+        hops = (Hop(destination.node, INPUT, path, verdict=verdict),)
+        return Traced(source, destination, packet, verdict, hops)
+
+
+def _vip_hop(source: End, vip: Entry, protocol: int) -> Hop:
+    element = Element("services", (str(vip.address), str(protocol), str(vip.port)))
+    step = Step(element.set_name, element, "the VIP leads to its backends, this one among them")
+    hook = OUTPUT if source.is_node else PREROUTING
+    assert source.node is not None  # as its caller has made sure
+    return Hop(source.node, hook, Path((step,), passes=True), SERVICES_TABLE)
+
+
+def _mapped_hop(destination: End, entry: Entry, protocol: int, port: int) -> Hop:
+    element = Element(
+        PORT_MAPS[destination.address.version],
+        (str(protocol), str(entry.port)),
+        f"{destination.address} . {port}",
+    )
+    step = Step(element.set_name, element, "the mapped port leads into the container")
+    assert destination.node is not None  # as its caller has made sure
+    return Hop(destination.node, PREROUTING, Path((step,), passes=True), PORTS_TABLE)
 
 
 def pairs_of(sources: Sequence[End], destinations: Sequence[End]) -> Iterator[tuple[End, End]]:
     """Yield every source with every other destination of its family."""
     for source in sources:
         for destination in destinations:
-            if (
-                source.address.version == destination.address.version
-                and source.address != destination.address
-            ):
+            if same_family(source, destination) and source.address != destination.address:
                 yield source, destination
+
+
+def same_family(one: End, other: End) -> bool:
+    """Tell whether a packet may go from one to the other."""
+    return one.address.version == other.address.version
 
 
 def _end_of(word: str, address: IPAddress, view: View) -> End:
@@ -154,48 +220,61 @@ def mapped(view: View, end: End, port: int, protocol: str) -> tuple[End, int] | 
     if not end.is_node:
         return None
     for task in view.tasks.values():
-        if task.node != end.node or task.is_on_host_network or not task.addresses:
+        if task.node != end.node or task.is_on_host_network:
+            continue
+        inside = [each for each in _ends_of(end.word, task) if same_family(each, end)]
+        if not inside:
             continue
         for mapping in task.host_ports:
             if mapping.host_port == port and protocol in mapping.protocol.lower().split(","):
-                network = task.networks[0] if task.networks else ""
-                inside = End(end.word, task.addresses[0], task.node, task.id, network)
-                return inside, mapping.container_port
+                return inside[0], mapping.container_port
     return None
 
 
-def shown(traced: Traced, held: Mapping[Element, bool], *, node: IPv4Address) -> dict[str, object]:
-    """Return a trace as the API shows it; *held* says which elements the kernel of *node* has."""
-    policy = traced.verdict.policy
+def shown(traced: Traced, held: Mapping[Hop, Sequence[bool | None]]) -> dict[str, object]:
+    """Return a trace as the API shows it.
+
+    *held* says of hops whether the kernel has the elements of their steps; of others nobody knows.
+    """
     return {
         "source": _end_json(traced.source),
         "destination": _end_json(traced.destination),
         "protocol": traced.packet.protocol,
         "port": traced.packet.port,
-        "allowed": traced.verdict.is_allowed,
-        "reason": traced.verdict.reason,
-        "policy": None if policy is None else policy.name,
-        "tier": None if policy is None else policy.tier.value,
+        **_verdict_json(traced.verdict),
         "hops": [
             {
                 "node": str(hop.node),
                 "hook": hop.hook,
-                "table": "inet phalanx_isolation",
+                "table": f"inet {hop.table}",
                 "passes": hop.path.passes,
+                "policy": None if hop.verdict is None else _verdict_json(hop.verdict)["policy"],
+                "reason": None if hop.verdict is None else hop.verdict.reason,
+                "unread": None,
                 "steps": [
                     {
                         "set": step.set_name,
                         "element": None if step.element is None else step.element.text,
                         "meaning": step.meaning,
-                        "in_kernel": held.get(step.element)
-                        if hop.node == node and step.element is not None
-                        else None,
+                        "in_kernel": is_held,
                     }
-                    for step in hop.path.steps
+                    for step, is_held in zip(
+                        hop.path.steps, held.get(hop, [None] * len(hop.path.steps)), strict=True
+                    )
                 ],
             }
             for hop in traced.hops
         ],
+    }
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, object]:
+    policy = verdict.policy
+    return {
+        "allowed": verdict.is_allowed,
+        "reason": verdict.reason,
+        "policy": None if policy is None else policy.name,
+        "tier": None if policy is None else policy.tier.value,
     }
 
 

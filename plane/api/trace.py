@@ -1,16 +1,29 @@
-"""``GET /v1/trace``: what happens to a packet between two ends, and does the kernel agree."""
+"""``GET /v1/trace``: what happens to a packet between two ends, and do the kernels agree.
 
+Each node answers for itself, ``GET /v1/trace/here``: the source's and the
+destination's are asked, and told together.
+"""
+
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
+from typing import Any
 
 from aiohttp import web
 
 from phalanx.core.error import InvalidError, NotFoundError, UnavailableError
 from phalanx.lb.desired import desired_services, vip_addresses
+from phalanx.lb.nftables.ruleset import FAMILY_OF
 from phalanx.lb.service import Service, Vip
-from phalanx.net.isolation.layout import ISOLATION
+from phalanx.lb.slots import LENGTHS
+from phalanx.net.isolation.lookup import Step
 from phalanx.net.isolation.trace import (
+    INPUT,
+    SERVICES_TABLE,
     End,
+    Entry,
+    Hop,
     Traced,
     Tracer,
     find_ends,
@@ -18,54 +31,186 @@ from phalanx.net.isolation.trace import (
     pairs_of,
     shown,
 )
-from phalanx.net.model.objects import Protocol, Traffic
+from phalanx.net.model.objects import IPAddress, Protocol, Traffic
 from phalanx.net.model.view import View
 from phalanx.net.model.vip import NamedVip
 from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
+from phalanx.net.nft.structure import read_structure
+from phalanx.plane.api.peer import Peers
 
 MOST = 32  # packets in one answer
 
 
-def trace_route(
-    view: Callable[[], View | None],
-    elements: Callable[[View], Iterable[Element]],
-    *,
-    node: IPv4Address,
-    nft: Nft,
-) -> web.RouteDef:
-    """Return the route; *elements* says what this node's isolation table should hold."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A packet by addresses alone, as one node asks another about it."""
 
-    async def get_trace(request: web.Request) -> web.Response:
-        known = view()
-        if known is None:
-            raise UnavailableError("this node has not heard of the cluster yet")
+    source: End
+    destination: End
+    protocol: Traffic
+    port: int
+    vip: Entry | None = None
+    entry: Entry | None = None
+
+    def traced(self, tracer: Tracer) -> Traced:
+        """Return what happens to the packet."""
+        return tracer.trace(
+            self.source, self.destination, protocol=self.protocol.number or 0, port=self.port,
+            vip=self.vip, entry=self.entry,
+        )  # fmt: skip
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Return it as a request's query."""
+        found = {
+            "source": str(self.source.address),
+            "destination": str(self.destination.address),
+            "protocol": self.protocol.value,
+            "port": str(self.port),
+        }
+        for word, entry in (("vip", self.vip), ("entry", self.entry)):
+            if entry is not None:
+                found |= {word: str(entry.address), f"{word}_port": str(entry.port)}
+        return found
+
+
+class TraceApi:
+    """What a plane answers about packets, to people and to other planes.
+
+    *elements* says what this node's isolation table should hold.
+    """
+
+    def __init__(
+        self,
+        view: Callable[[], View | None],
+        elements: Callable[[View], Iterable[Element]],
+        *,
+        node: IPv4Address,
+        nft: Nft,
+        peers: Peers,
+    ) -> None:
+        self._view = view
+        self._elements = elements
+        self._node = node
+        self._nft = nft
+        self._peers = peers
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """Return the routes for people on this node."""
+        return [web.get("/v1/trace", self._get_trace)]
+
+    def routes_for_nodes(self) -> Sequence[web.RouteDef]:
+        """Return the routes for other nodes."""
+        return [web.get("/v1/trace/here", self._get_here)]
+
+    async def _get_trace(self, request: web.Request) -> web.Response:
+        known = self._known()
         source, destination = (_word(request, key) for key in ("source", "destination"))
         protocol = _protocol(request)
         port = _port(request, protocol)
-        tracer = Tracer(known, elements(known))
-        sources = find_ends(source, known)
-        answers = []
-        for vip, ends, number in _destinations(known, destination, port, protocol, node):
-            for one, other in pairs_of(sources, ends):
+        tracer = Tracer(known, self._elements(known))
+        found: list[tuple[Vip | None, Asked]] = []
+        for vip, ends, number in _destinations(known, destination, port, protocol, self._node):
+            for one, other in pairs_of(find_ends(source, known), ends):
                 inside = mapped(known, other, number, protocol)
                 at, real = (other, number) if inside is None else inside
-                traced = tracer.trace(one, at, protocol=protocol.number or 0, port=real)
-                held = await _held(nft, traced, node)
-                answers.append(
-                    {
-                        **shown(traced, held, node=node),
-                        "vip": None if vip is None else str(vip),
-                        "mapped": None if inside is None else f"{other.address}:{number}",
-                    }
-                )
-                if len(answers) == MOST:
-                    return web.json_response({"node": str(node), "packets": answers})
-        if not answers:
+                found.append(
+                    (
+                        vip,
+                        Asked(
+                            one, at, protocol, real,
+                            vip=None if vip is None else Entry(vip.address, vip.port),
+                            entry=None if inside is None else Entry(other.address, number),
+                        ),
+                    )
+                )  # fmt: skip
+        if not found:
             raise InvalidError(f"{source!r} and {destination!r} have no addresses of one family")
-        return web.json_response({"node": str(node), "packets": answers})
+        packets = [await self._told(vip, asked, tracer) for vip, asked in found[:MOST]]
+        return web.json_response({"node": str(self._node), "packets": packets})
 
-    return web.get("/v1/trace", get_trace)
+    async def _told(self, vip: Vip | None, asked: Asked, tracer: Tracer) -> Mapping[str, Any]:
+        """Return the answer about a packet, of each node that it comes by in its own words."""
+        answer: dict[str, Any] = await self._shown(asked.traced(tracer))
+        entry = asked.entry
+        target = entry or Entry(asked.destination.address, asked.port)
+        answer |= {
+            "vip": None if vip is None else str(vip),
+            "mapped": None if entry is None else f"{entry.address}:{entry.port}",
+            "sent_to": {"address": str(target.address), "port": target.port},
+        }
+        others = dict.fromkeys(hop["node"] for hop in answer["hops"])
+        others.pop(str(self._node), None)
+        said = await asyncio.gather(*(self._peers.trace(each, asked.query) for each in others))
+        for node, words in zip(others, said, strict=True):
+            _take(answer, node, words)
+        return answer
+
+    async def _get_here(self, request: web.Request) -> web.Response:
+        known = self._known()
+        self._peers.check(request)
+        protocol = _protocol(request)
+        source, destination = (
+            find_ends(str(_address(request, key)), known)[0] for key in ("source", "destination")
+        )
+        asked = Asked(
+            source, destination, protocol, _port(request, protocol),
+            vip=_entry(request, "vip"), entry=_entry(request, "entry"),
+        )  # fmt: skip
+        answer = await self._shown(asked.traced(Tracer(known, self._elements(known))))
+        hops = [hop for hop in answer["hops"] if hop["node"] == str(self._node)]
+        return web.json_response({**answer, "hops": hops})
+
+    async def _shown(self, traced: Traced) -> dict[str, Any]:
+        held = {
+            hop: [await self._is_held(hop, step) for step in hop.path.steps]
+            for hop in traced.hops
+            if hop.node == self._node
+        }
+        return shown(traced, held)
+
+    async def _is_held(self, hop: Hop, step: Step) -> bool | None:
+        """Tell whether this node's kernel has a step's element, asked now."""
+        element = step.element
+        if element is None:
+            return None
+        if hop.table != SERVICES_TABLE:
+            return await self._is_there(hop.table, element)
+        family = FAMILY_OF[ip_address(element.fields[0]).version]
+        for name in [*map(family.set_of, LENGTHS), family.named("refused")]:
+            if await self._is_there(hop.table, Element(name, element.fields)):
+                return True
+        # Under IPVS there is no such table.
+        has_table = await self._nft.open(lambda: read_structure(hop.table)) is not None
+        return False if has_table else None
+
+    async def _is_there(self, table: str, element: Element) -> bool:
+        command = f"get element inet {table} {element.set_name} {{ {element.key} }}"
+        printed = await self._nft.text(command, table=table)
+        return bool(printed) and f" : {element.data}" in printed if element.data else bool(printed)
+
+    def _known(self) -> View:
+        known = self._view()
+        if known is None:
+            raise UnavailableError("this node has not heard of the cluster yet")
+        return known
+
+
+def _take(answer: dict[str, Any], node: str, words: Mapping[str, Any] | str) -> None:
+    """Put in what another node says of its hops, or that it says nothing."""
+    own = [hop for hop in answer["hops"] if hop["node"] == node]
+    if isinstance(words, str) or not words["hops"]:
+        for hop in own:
+            hop["unread"] = words if isinstance(words, str) else "it knows of no such packet"
+        return
+    place = answer["hops"].index(own[0])
+    rest = [hop for hop in answer["hops"] if hop["node"] != node]
+    answer["hops"] = [*rest[:place], *words["hops"], *rest[place:]]
+    refuses = not all(hop["passes"] for hop in words["hops"])
+    has_fence = any(hop["hook"] == INPUT for hop in words["hops"])  # as that node is set up
+    if has_fence or (answer["allowed"] and refuses):
+        answer |= {key: words[key] for key in ("allowed", "reason", "policy", "tier")}
 
 
 def _destinations(
@@ -100,25 +245,6 @@ def _vips(
     return found
 
 
-async def _held(nft: Nft, traced: Traced, node: IPv4Address) -> Mapping[Element, bool]:
-    """Return which elements of this node's hops its kernel holds, asked now."""
-    held: dict[Element, bool] = {}
-    for hop in traced.hops:
-        if hop.node != node:
-            continue
-        for step in hop.path.steps:
-            if step.element is not None:
-                held[step.element] = await _is_there(nft, step.element)
-    return held
-
-
-async def _is_there(nft: Nft, element: Element) -> bool:
-    name = ISOLATION.table
-    command = f"get element inet {name} {element.set_name} {{ {element.key} }}"
-    printed = await nft.text(command, table=name)
-    return bool(printed) and f" : {element.data}" in printed if element.data else bool(printed)
-
-
 def _word(request: web.Request, key: str) -> str:
     word = request.query.get(key, "")
     if not word:
@@ -144,3 +270,20 @@ def _port(request: web.Request, protocol: Traffic) -> int:
     if not text.isdecimal() or not 1 <= int(text[:6]) <= 65535:
         raise InvalidError(f"port: {text!r} is not within 1-65535")
     return int(text)
+
+
+def _address(request: web.Request, key: str) -> IPAddress:
+    text = _word(request, key)
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise InvalidError(f"{key}: {text!r} is no address") from error
+
+
+def _entry(request: web.Request, key: str) -> Entry | None:
+    if key not in request.query:
+        return None
+    port = request.query.get(f"{key}_port", "")
+    if not port.isdecimal() or not 1 <= int(port[:6]) <= 65535:
+        raise InvalidError(f"{key}_port: {port!r} is not within 1-65535")
+    return Entry(_address(request, key), int(port))

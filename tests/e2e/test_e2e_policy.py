@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,9 @@ def apps(cluster: Cluster) -> Iterator[Cluster]:
             "constraints": [["hostname", "UNIQUE"]],
             "networks": [{"mode": "container", "name": network}],
         }
+        if name == "store":
+            mapping = {"containerPort": 8000, "hostPort": 0, "labels": {"VIP_0": "/store:80"}}
+            app["container"] = {"type": "MESOS", "portMappings": [mapping]}
         cluster.marathon("POST", "/v2/apps", app)
     for name in ("web", "store"):
         cluster.await_app(name, 2)
@@ -101,3 +105,55 @@ def test_a_container_reaches_declared_services_of_a_node_only(apps: Cluster) -> 
     assert apps.curl_in(web, f"http://{node}:5051/version", seconds=1.0)
     assert "declared" in trace(apps, web.node, "/web", node, "5051")[1]
     assert "no service" in trace(apps, web.node, "/web", node, "22")[1]
+
+
+def traced(cluster: Cluster, node: str, *words: str) -> Sequence[Mapping[str, Any]]:
+    answer = json.loads(trace(cluster, node, *words, "--json")[1])
+    found: Sequence[Mapping[str, Any]] = answer["packets"]
+    return found
+
+
+def looked_up(packet: Mapping[str, Any]) -> list[tuple[str, str, str, list[bool]]]:
+    """Return node, hook and table of each hop, and whether the kernel there has what decides."""
+    return [
+        (
+            hop["node"],
+            hop["hook"],
+            hop["table"],
+            [step["in_kernel"] for step in hop["steps"] if step["element"] is not None],
+        )
+        for hop in packet["hops"]
+    ]
+
+
+def test_a_trace_asks_both_nodes_and_a_probe_is_seen_on_the_other(apps: Cluster) -> None:
+    [web] = [each for each in apps.instances("web") if each.node == "a1"]
+    [store] = [each for each in apps.instances("store") if each.node == "a2"]
+    near, far = (apps.lab.node(name).address for name in ("a1", "a2"))
+    [task] = [each for each in apps.marathon("GET", "/v2/apps/store/tasks")["tasks"]
+              if each["host"] == far or each["host"] == "a2"]  # fmt: skip
+    mapped = str(task["ports"][0])
+
+    [shut] = traced(apps, "a1", web.address, store.address, "8000", "--probe")
+    master(apps, "policy", "add", "web", "role=web", "role=store", "8000")
+    await_reach(apps, is_open=True)
+    [direct] = traced(apps, "a1", web.address, store.address, "8000", "--probe")
+    by_vip = traced(apps, "a1", web.address, "store.marathon", "80")
+    [by_port] = traced(apps, "a1", web.address, far, mapped, "--probe")
+    master(apps, "policy", "remove", "web")
+    await_reach(apps, is_open=False)
+    [to_node] = traced(apps, "a1", web.address, far, "5051")
+
+    assert (shut["allowed"], shut["probe"]["passed"]) == (False, False), shut
+    walls = "inet phalanx_isolation"
+    both = [(node, "forward", walls, [True, True, True]) for node in (near, far)]
+    assert looked_up(direct) == both
+    assert [hop["policy"] for hop in direct["hops"]] == ["web", "web"]
+    assert (direct["allowed"], direct["probe"]["passed"]) == (True, True), direct
+    assert {packet["destination"]["node"] for packet in by_vip} == {near, far}
+    vip = (near, "prerouting", "inet phalanx_lb", [True])
+    assert [looked_up(packet)[0] for packet in by_vip] == [vip, vip]
+    assert looked_up(by_port)[1:] == [(far, "prerouting", "inet phalanx_cni", [True]), both[1]]
+    assert (by_port["allowed"], by_port["probe"]["passed"]) == (True, True), by_port
+    assert [each[:2] for each in looked_up(to_node)] == [(far, "input")]
+    assert looked_up(to_node)[0][3] == [True]

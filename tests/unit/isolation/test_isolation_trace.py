@@ -1,6 +1,6 @@
 """What a trace finds: ends by any of their names, and the element that decides."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 
 import msgspec
 import pytest
@@ -9,8 +9,18 @@ from tests.unit.isolation.policies import CLUSTER, NODE, TASKS
 from phalanx.core.error import InvalidError, NotFoundError
 from phalanx.net.isolation.desired import desired_isolation
 from phalanx.net.isolation.fence import desired_fence, parse_services
-from phalanx.net.isolation.trace import Traced, Tracer, find_ends, mapped, pairs_of, shown
-from phalanx.net.model.objects import HostPort, Node, Policy, SubnetLease, Traffic
+from phalanx.net.isolation.trace import (
+    End,
+    Entry,
+    Traced,
+    Tracer,
+    find_ends,
+    mapped,
+    pairs_of,
+    shown,
+)
+from phalanx.net.model.objects import HostPort, Node, Policy, SubnetLease, Traffic, node6
+from phalanx.net.nft.element import Element
 
 OTHER = IPv4Address("198.18.1.2")
 POLICY = Policy("web-db", "role=web", "role=db", Traffic.TCP, reason="why", ports=((80, 80),))
@@ -106,11 +116,53 @@ def test_a_mapped_port_leads_into_the_container() -> None:
 
 def test_a_trace_is_shown_with_what_the_kernel_holds() -> None:
     found = traced("w1", "d1")
-    first, *_ = (step.element for step in found.hops[0].path.steps)
-    assert first is not None
 
-    answer = msgspec.to_builtins(shown(found, {first: False}, node=NODE))
+    answer = msgspec.to_builtins(shown(found, {found.hops[0]: [False, True, None]}))
 
     assert (answer["policy"], answer["tier"], answer["reason"]) == ("web-db", "network", "why")
     seen = [[step["in_kernel"] for step in hop["steps"]] for hop in answer["hops"]]
-    assert seen == [[False, None, None], [None, None, None]]
+    assert seen == [[False, True, None], [None, None, None]]
+    assert [hop["policy"] for hop in answer["hops"]] == ["web-db", "web-db"]
+
+
+def hops(found: Traced) -> list[tuple[IPv4Address, str, str, list[str]]]:
+    return [
+        (hop.node, hop.hook, hop.table, [step.set_name for step in hop.path.steps])
+        for hop in found.hops
+    ]
+
+
+def test_behind_a_vip_its_table_is_asked_where_the_packet_begins() -> None:
+    [[one, other]] = pairs_of(find_ends("w1", VIEW)[:1], find_ends("d1", VIEW)[:1])
+
+    found = TRACER.trace(one, other, protocol=6, port=80, vip=Entry(ip_address("11.0.0.1"), 8000))
+
+    assert hops(found)[0] == (NODE, "prerouting", "phalanx_lb", ["services"])
+    assert found.hops[0].path.steps[0].element == Element("services", ("11.0.0.1", "6", "8000"))
+    assert [each[:2] for each in hops(found)[1:]] == [(NODE, "forward"), (OTHER, "forward")]
+
+
+@pytest.mark.parametrize(
+    ("version", "network", "source", "address", "node"),
+    [
+        (4, "dcos", "9.0.1.2", "10.20.1.3", str(OTHER)),
+        (6, "red", "fd01:21::2", "fd01:20::3", str(node6(OTHER))),
+    ],
+)
+def test_a_mapped_port_of_another_node_is_judged_as_its_own_there(
+    version: int, network: str, source: str, address: str, node: str
+) -> None:
+    one = End(source, ip_address(source), NODE, "", network)
+    inside = End("d1", ip_address(address), OTHER, "d1", "blue")
+
+    found = TRACER.trace(one, inside, protocol=6, port=81, entry=Entry(ip_address(node), 8080))
+
+    assert [each[:3] for each in hops(found)] == [
+        (NODE, "forward", "phalanx_isolation"),
+        (OTHER, "prerouting", "phalanx_cni"),
+        (OTHER, "forward", "phalanx_isolation"),
+    ]
+    element = found.hops[1].path.steps[0].element
+    assert element == Element(f"any{version}", ("6", "8080"), f"{inside.address} . 81")
+    assert [hop.path.passes for hop in found.hops] == [True, True, False]
+    assert not found.verdict.is_allowed
