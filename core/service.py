@@ -50,9 +50,12 @@ class SocketStore:
         """Let the manager keep *sock*, too."""
         self._say(f"FDSTORE=1\nFDNAME={_name_of(sock)}\n", sock)
 
-    def forget(self, sock: socket.socket) -> None:
-        """Let the manager close its copy of *sock*, so that the place is free."""
-        self._say(f"FDSTOREREMOVE=1\nFDNAME={_name_of(sock)}\n")
+    def forget(self, kind: socket.SocketKind, address: str, port: int) -> None:
+        """Let the manager close its copy of the socket of *kind* there, so that the place is free.
+
+        Ours may be closed already.
+        """
+        self._say(f"FDSTOREREMOVE=1\nFDNAME={_name(kind, address, port)}\n")
 
     def forget_rest(self) -> None:
         """Close what nobody took, here and at the manager."""
@@ -74,6 +77,10 @@ class SocketStore:
 
 
 def _name_of(sock: socket.socket) -> str:
-    """Return a name without colons, which separate names."""
     host, port = sock.getsockname()[:2]
-    return f"{sock.type.name.lower()}-{host.replace(':', '.')}-{port}"
+    return _name(socket.SocketKind(sock.type), host, port)
+
+
+def _name(kind: socket.SocketKind, host: str, port: int) -> str:
+    """Return a name without colons, which separate names."""
+    return f"{kind.name.lower()}-{host.replace(':', '.')}-{port}"

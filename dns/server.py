@@ -199,7 +199,7 @@ class DnsServer:
         self.restarts += 1
         log.warning("listener_restarted", on=str(place), protocol="dns")
         if self._store is not None and place in self._listeners:
-            self._store.forget(self._listeners[place].sock)
+            self._store.forget(socket.SOCK_DGRAM, place.host, place.port)
         self._close_listener(place)
         if self._sharing is Sharing.FIRST:
             self._sharing = Sharing.JOINS  # those who joined us are there

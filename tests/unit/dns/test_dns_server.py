@@ -1,11 +1,13 @@
 """The server on loopback sockets: datagrams, connections, their bounds, and its start and end."""
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
+from phalanx.core.service import SocketStore
 from phalanx.dns.admission import Admission, parse_networks
 from phalanx.dns.answer.transfer import Transfer
 from phalanx.dns.forward.forwarder import Forwarder
@@ -467,6 +470,64 @@ async def test_listener_that_falls_silent_is_opened_anew(serve: Serve) -> None:
 
     [reply] = await ask_udp(place, message("ready.spartan"))
     assert addresses(reply) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("close", [socket.socket.close, lambda sock: os.close(sock.fileno())])
+async def test_socket_closed_under_its_listener_is_opened_anew(
+    serve: Serve, tmp_path: Path, close: Callable[[socket.socket], None]
+) -> None:
+    """A service manager is told to let go of the old one."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    manager.bind(str(tmp_path / "manager"))
+    store = SocketStore({"NOTIFY_SOCKET": str(tmp_path / "manager")})
+    server = await serve(watch_seconds=0.02, store=store)
+    [place] = server.listening
+    told = []
+
+    def hear() -> None:
+        text, fds, _, _ = socket.recv_fds(manager, 4096, 4)
+        told.append(text.decode().split("\n")[:2])
+        for fd in fds:
+            os.close(fd)
+
+    asyncio.get_running_loop().add_reader(manager, hear)
+    for number in range(1, 3):
+        [listener] = server._listeners.values()
+        close(listener.sock)
+
+        async with asyncio.timeout(5):
+            while server.restarts < number:  # noqa: ASYNC110 - a count tells nobody
+                await asyncio.sleep(0.005)
+
+        [reply] = await ask_udp(place, message("ready.spartan"))
+        assert addresses(reply) == ["127.0.0.1"]
+    asyncio.get_running_loop().remove_reader(manager)
+    manager.close()
+    name = f"FDNAME=sock_dgram-127.0.0.1-{place.port}"
+    udp = [said for said, whose in told if whose == name]
+    assert udp == ["FDSTORE=1", *["FDSTOREREMOVE=1", "FDSTORE=1"] * 2]
+
+
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0])
+async def test_clock_of_the_node_may_jump(serve: Serve, jump: float) -> None:
+    """A cookie from before is renewed, and nobody goes without an answer."""
+    now = [1.7e9]
+    [place] = (await serve(wall_clock=lambda: now[0])).listening
+    plain = message("web.marathon.mesos")
+
+    def asking(cookie: bytes) -> bytes:
+        option = struct.pack("!HH", 10, len(cookie)) + cookie
+        opt = b"\0\0\x29\x04\xd0\0\0\0\0" + struct.pack("!H", len(option)) + option
+        return plain[:10] + b"\0\1" + plain[12:] + opt
+
+    [first] = await ask_udp(place, asking(b"12345678"))
+    [again] = await ask_udp(place, asking(first[-24:]))
+    now[0] += jump
+    [after] = await ask_udp(place, asking(first[-24:]))
+    [renewed] = await ask_udp(place, asking(after[-24:]))
+
+    assert [len(addresses(each)) for each in (first, again, after, renewed)] == [3, 3, 3, 3]
+    assert first[-24:] == again[-24:] != after[-24:] == renewed[-24:]
 
 
 async def test_connection_says_how_long_it_may_be_idle(serve: Serve) -> None:

@@ -124,4 +124,6 @@ def test_round_trips_are_not_added() -> None:
 
 def test_workers_need_one_port() -> None:
     with pytest.raises(ConfigError, match="--dns-port: 0"):
-        LOADER.load(["--ip=198.18.0.2", "--source=198.18.0.1:5050", "--dns-port=0", "--dns-workers=2"])
+        LOADER.load(
+            ["--ip=198.18.0.2", "--source=198.18.0.1:5050", "--dns-port=0", "--dns-workers=2"]
+        )
