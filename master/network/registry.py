@@ -41,6 +41,7 @@ class NetworkRegistry:
         self._bus = bus
         self._ground = ground
         self._are_vips_whole = False  # each has an address of every family of the cluster
+        self._refused_vips: frozenset[str] = frozenset()
         self._lock = asyncio.Lock()
         self._waiting: dict[IPv4Address, asyncio.Future[None]] = {}
         self._leasing: asyncio.Task[None] | None = None
@@ -260,7 +261,9 @@ class NetworkRegistry:
         async with self._lock:
             change = vip_change(self.vips, wanted, ground=self._ground, chosen=chosen)
             for name, why in change.refusals:
-                log.warning("vip_refused", vip=name, error=why)
+                if name not in self._refused_vips:  # else it has been said
+                    log.warning("vip_refused", vip=name, error=why)
+            self._refused_vips = frozenset(name for name, _ in change.refusals)
             vips = dict(self.vips)
             try:
                 for name in change.removals:
@@ -276,6 +279,7 @@ class NetworkRegistry:
     async def _lease(
         self,
         network: Network,
+            self._refused_vips = frozenset()
         nodes: Collection[IPv4Address],
         known: Collection[SubnetLease] | None = None,
     ) -> Mapping[str, SubnetLease]:

@@ -36,6 +36,7 @@ from phalanx.lb.service import Backend, Scheduler, Service, Vip
 from phalanx.net.model.objects import Protocol
 
 ALL = service(b1=1, b2=1, b3=1)
+PEER = "198.18.0.2"  # another node
 BEYOND, BEYOND6 = "9.0.7.7", "fd00:9:7::7"
 
 
@@ -211,6 +212,25 @@ def test_node_lends_its_address_to_clients_outside_for_a_backend_of_another(
     over4, over6 = (beyond, NODE), (beyond, NODE6)
     assert from_node == (over4, over6)
     assert seen == {WEB: over4, OWN: over4, WEB6: over6, own6: over6}
+
+
+def test_node_lends_its_address_for_a_task_on_the_network_of_another(lab: Lab) -> None:
+    there, node = lab.namespace("peer"), lab.node
+    run("ip", "netns", "add", there)
+    try:
+        ip(node, (f"link add under0 type veth peer name eth0 netns {there}", "link set under0 up"))
+        commands = ("link set eth0 up", f"address add {PEER}/32 dev eth0")
+        ip(there, (*commands, f"route add {NODE}/32 dev eth0"))
+        ip(node, (f"route add {PEER}/32 dev under0 src {NODE}",))
+        with answering(lab.path("peer"), "peer"):
+            on_host = Service.of([Backend(ip_address(PEER), PORT)])
+            lab.put({WEB: on_host, OWN: on_host})
+
+            seen = {vip: lab.ask("far", vip) for vip in (WEB, OWN)}
+
+        assert seen == dict.fromkeys((WEB, OWN), ("peer", NODE))
+    finally:
+        run("ip", "netns", "delete", there)
 
 
 def test_client_outside_keeps_its_address_at_a_backend_of_this_node(lab: Lab) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from phalanx.core.error import ConflictError, NotFoundError, UnavailableError
 from phalanx.core.store.memory import MemoryStore
@@ -290,6 +291,21 @@ async def test_full_vip_range_leaves_names_out() -> None:
     await registry.settle_vips({f"v{number}.marathon" for number in range(9)})
 
     assert len({lease.address for lease in registry.vips.values()}) == 6
+
+
+async def test_name_that_is_left_out_is_logged_once() -> None:
+    registry = opened(MemoryStore())
+    names = {f"v{number}.marathon" for number in range(7)}
+
+    with structlog.testing.capture_logs() as logs:
+        await registry.settle_vips(names)
+        await registry.settle_vips(names)
+        [left_out] = names - registry.vips.keys()
+        await registry.settle_vips(names - {left_out})
+        await registry.settle_vips(names)
+
+    said = [each["vip"] for each in logs if each["event"] == "vip_refused"]
+    assert said == [left_out, left_out]
 
 
 async def test_full_disk_changes_nothing() -> None:
