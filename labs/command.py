@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import FrameType
 
@@ -80,6 +81,9 @@ def build_parser() -> argparse.ArgumentParser:
     start.add_argument("process", nargs="?")
     command("partition", "let no packet pass to or from a node").add_argument("node")
     command("heal", "undo a partition").add_argument("node")
+    readdress = command("readdress", "give an agent's node another address, as DHCP may")
+    readdress.add_argument("node")
+    readdress.add_argument("address", type=IPv4Address)
     demo = command("demo", "run the main job and show what it proved")
     demo.add_argument("--keep", action="store_true", help="leave the lab up afterwards")
     return parser
@@ -279,6 +283,12 @@ def _heal(given: argparse.Namespace) -> int:
     return 0
 
 
+def _readdress(given: argparse.Namespace) -> int:
+    Lab.attach(given.name).readdress(given.node, given.address)
+    print(f"{given.node}: has {given.address}; its processes know when they start again")
+    return 0
+
+
 def _demo(given: argparse.Namespace) -> int:
     run: Callable[..., int] = import_module("phalanx.labs.demo").run
     return run(keep=given.keep, name=given.name)
@@ -293,5 +303,6 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "start": _start,
     "partition": _partition,
     "heal": _heal,
+    "readdress": _readdress,
     "demo": _demo,
 }

@@ -8,6 +8,8 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from itertools import product
 from pathlib import Path
 
 from phalanx.core.error import ConfigError, ConflictError, NotFoundError, UnavailableError
@@ -28,9 +30,16 @@ from phalanx.labs.record import (
 )
 from phalanx.labs.status import LabStatus, lab_status, url
 from phalanx.labs.teardown import node_pids, remains, take_down
-from phalanx.labs.topology import ROUTER, Topology, spread
+from phalanx.labs.topology import ROUTER, Role, Topology, check, spread
 from phalanx.labs.wait import wait_until
-from phalanx.labs.wiring import cut_off, cut_off_nodes, cut_power, join, unplug
+from phalanx.labs.wiring import (
+    change_address,
+    cut_off,
+    cut_off_nodes,
+    cut_power,
+    join,
+    unplug,
+)
 
 MakeOutfit = Callable[[Place, Topology], Outfit]
 LOCK_SECONDS = 10.0
@@ -239,6 +248,31 @@ class Lab:
         with locked(self._place, seconds=LOCK_SECONDS):
             self._powered(node)
             join(self._place, node)
+
+    def readdress(self, node: str, address: IPv4Address) -> None:
+        """Give an agent's node another address of its segment, as DHCP may.
+
+        Its processes go on with the old one until they are killed and started.
+        Raises ConfigError for an address that can't be, and for a master or client.
+        """
+        with locked(self._place, seconds=LOCK_SECONDS):
+            self._powered(node)
+            record = self._record()
+            before = record.topology.node(node)
+            if before.role is not Role.AGENT:
+                raise ConfigError(f"{node}: everybody knows it by its address")
+            after = replace(before, address=address)
+            nodes = (after if each is before else each for each in record.topology.nodes)
+            topology = check(replace(record.topology, nodes=tuple(nodes)))
+            record = replace(record, topology=topology)
+            waves = self._make_outfit(self._place, topology).waves()
+            specs = [spec for wave in waves for spec in wave.processes.get(node, ())]
+            for process, spec in product(record.of_node(node), specs):
+                if process.name == spec.name:
+                    record = record.with_process(replace(process, command=spec.command))
+            # Written first: a command killed half way leaves a node that `start` rebuilds.
+            write_record(self._place, record)
+            change_address(self._place, topology, before, after)
 
     def _record(self) -> Record:
         record = read_record(self._place)

@@ -96,6 +96,17 @@ def node_script(topology: Topology, node: Node) -> Sequence[str]:
     ]
 
 
+def readdress_script(topology: Topology, before: Node, after: Node) -> Sequence[str]:
+    """Return the lines for ``ip -batch`` that give a node, not a client, another address."""
+    segment = topology.segment(after.segment)
+    length = segment.subnet.prefixlen
+    return [
+        f"address delete {before.address}/{length} dev eth0",
+        f"address add {after.address}/{length} dev eth0",
+        f"route replace default via {segment.gateway}",
+    ]
+
+
 def router_rules() -> str:
     """Return the nft script that makes the router as strict as a real network's.
 

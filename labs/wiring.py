@@ -17,6 +17,7 @@ from phalanx.labs.underlay import (
     hosts,
     node_script,
     port_script,
+    readdress_script,
     resolv_conf,
     router_rules,
     router_script,
@@ -55,6 +56,13 @@ def _dress(place: Place, topology: Topology, name: str, resolvers: str) -> None:
 def cut_power(place: Place, node: str) -> None:
     """Take a node's link down, at the router: nothing of it is heard from then on."""
     ip_batch([f"link set {node} down"], netns=place.netns(ROUTER))
+
+
+def change_address(place: Place, topology: Topology, before: Node, after: Node) -> None:
+    """Give a node its other address; every node's hosts file tells of it."""
+    ip_batch(readdress_script(topology, before, after), netns=place.netns(after.name))
+    for name in (ROUTER, *(node.name for node in topology.nodes)):
+        (place.netns_etc(name) / "hosts").write_text(hosts(topology))
 
 
 def unplug(place: Place, node: str) -> None:

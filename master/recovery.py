@@ -179,6 +179,7 @@ def _agents(ground: _Ground, durable: _Durable, frameworks: Frameworks, poke: Po
             is_domain_required=config.require_agent_domain,
         ),
         lease=durable.networks.lease_node,
+        move=durable.networks.move_node,
         poke=poke,
         new_stream_id=ground.new_id,
     )

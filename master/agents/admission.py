@@ -35,17 +35,17 @@ def refusal(
     """Return why the agent must end itself, None when it may register.
 
     *known* is the agent of its id. One that is registered keeps its address and
-    name: whoever comes from elsewhere is a copy of it.
+    name: whoever comes from elsewhere while it is heard is a copy of it.
     """
     if id is not None and id in gone:
         return "Agent has been marked gone"
     for machine in machines:
         if machine.mode == DOWN and is_machine(machine.id, info.hostname, address):
             return "Machine is `DOWN`"
-    if (
-        known is not None
-        and known.liveness is not Liveness.UNREACHABLE
-        and (known.address != address or known.info.hostname != info.hostname)
-    ):
+    if known is None or known.liveness is Liveness.UNREACHABLE:
+        return None
+    has_moved = known.address != address
+    is_renamed = known.info.hostname != info.hostname
+    if (known.liveness is Liveness.ALIVE and has_moved) or (is_renamed and not has_moved):
         return "Agent attempted to re-register with different IP / hostname"
     return None

@@ -66,6 +66,7 @@ DRAINING = "DRAINING"
 DRAINED = "DRAINED"
 
 Lease = Callable[[IPv4Address], Awaitable[None]]
+Move = Callable[[IPv4Address, IPv4Address], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Agents:
         terms: Terms,
         *,
         lease: Lease,
+        move: Move,
         poke: Poke,
         new_stream_id: Callable[[], str],
     ) -> None:
@@ -116,6 +118,8 @@ class Agents:
         self._clock = clock
         self._terms = terms
         self._lease = lease
+        self._move = move
+        self._strays: dict[str, tuple[IPv4Address, float]] = {}  # where an id came from, and when
         self._poke = poke
         self._new_stream_id = new_stream_id
         self._limit = Limit(terms.removal_rate)
@@ -163,6 +167,7 @@ class Agents:
         async with self._locks.of(f"{address}:{info.port}"):
             id = info.id.value if info.id is not None else self._ids.agent()
             async with self._locks.of(id):
+                self._check_silence(id, address)
                 why = self._refusal(info, address)
                 if why is not None:
                     log.warning("agent_refused", agent=id, reason=why)
@@ -171,6 +176,7 @@ class Agents:
                     return None, stream
                 await self._remove_others_at(address, info.port, id)
                 info = msgspec.structs.replace(info, id=AgentID(value=id))
+                await self._take_along(id, address)
                 record = await self._admit(id, info, address, subscribe.version)
                 await self._lease(address)
                 is_awaited = id in self._cluster.recovered
@@ -184,6 +190,37 @@ class Agents:
         self.counts["reregistrations" if subscribe.agent_info.id else "registrations"] += 1
         log.info("agent_subscribed", agent=id, address=str(address), tasks=len(subscribe.tasks))
         return agent, stream
+
+    def _check_silence(self, id: str, address: IPv4Address) -> None:
+        """Raise UnavailableError while an agent that comes from elsewhere may have moved or not.
+
+        If it is heard again where it was, whoever comes is a copy of it; else it is suspect soon.
+        """
+        known = self._cluster.agents.get(id)
+        if known is None or known.address == address or known.liveness is not Liveness.ALIVE:
+            self._strays.pop(id, None)
+            return
+        now = self._clock.now()
+        came_from, since = self._strays.get(id, (None, now))
+        if came_from != address or now - since > self._terms.unreachable_seconds:
+            since = now
+        self._strays[id] = (address, since)
+        if known.heard <= since:
+            raise UnavailableError(f"agent {id} was heard at {known.address} a moment ago")
+        del self._strays[id]
+
+    async def _take_along(self, id: str, address: IPv4Address) -> None:
+        """Let the subnets of an agent's containers follow it to another address."""
+        record = self._registry.records.get(id)
+        if record is None or record.node == address:
+            return
+        others = [each for each in self._registry.records.values() if each.id != id]
+        neighbours = (self._cluster.agents.get(each.id) for each in others if each.node == address)
+        if any(each.node == record.node and each.state != GONE for each in others) or any(
+            each is not None and each.liveness is Liveness.ALIVE for each in neighbours
+        ):
+            return  # they are of a node with several agents: whose, nobody can tell
+        await self._move(record.node, address)
 
     def _refusal(self, info: AgentInfo, address: IPv4Address) -> str | None:
         id = info.id.value if info.id is not None else None

@@ -72,3 +72,16 @@ def fitting_lease(network: Network, lease: SubnetLease) -> SubnetLease | None:
         subnet6=lease.subnet6 if contains(network.subnet6, lease.subnet6) else None,
     )
     return fitting if fitting.subnets else None
+
+
+def distinct(leases: Iterable[SubnetLease]) -> Iterator[SubnetLease]:
+    """Yield *leases* without those of a subnet that another node is leased, too.
+
+    Whoever moved one from node to node was ended in between. Which of the two
+    stays does not matter: it moves again when its agent registers.
+    """
+    seen: set[IPNetwork] = set()
+    for lease in leases:
+        if seen.isdisjoint(lease.subnets):
+            yield lease
+        seen.update(lease.subnets)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
+import msgspec
 import structlog
 
 from phalanx.core.error import ConflictError, NotFoundError, UnavailableError
@@ -17,7 +18,7 @@ from phalanx.master.network.definition import (
     changed_network,
     new_network,
 )
-from phalanx.master.network.lease import fitting_lease, lacks, new_leases
+from phalanx.master.network.lease import distinct, fitting_lease, lacks, new_leases
 from phalanx.master.network.policies import Policies
 from phalanx.master.network.rows import NETWORKS, SUBNETS, VIPS, Rows
 from phalanx.master.network.vip import vip_change
@@ -40,8 +41,8 @@ class NetworkRegistry:
         self._rows = Rows(store)
         self._bus = bus
         self._ground = ground
-        self._are_vips_whole = False  # each has an address of every family of the cluster
         self._refused_vips: frozenset[str] = frozenset()
+        self._are_vips_whole = False  # each has an address of every family of the cluster
         self._lock = asyncio.Lock()
         self._waiting: dict[IPv4Address, asyncio.Future[None]] = {}
         self._leasing: asyncio.Task[None] | None = None
@@ -54,7 +55,8 @@ class NetworkRegistry:
     async def load(self) -> None:
         """Read everything; leases of networks that are not there are erased.
 
-        Whoever made, changed or deleted a network was ended before it was done. A row that
+        Whoever made, changed or deleted a network, or moved a lease, was ended before it was
+        done. A row that
         nobody can read is left where it is and left out; so are the leases of such
         a network, and its name is taken.
         """
@@ -64,7 +66,7 @@ class NetworkRegistry:
         leases = await self._rows.read(SUBNETS, SubnetLease)
         self._are_vips_whole = False
         subnets: dict[str, SubnetLease] = {}
-        for lease in leases.values():
+        for lease in distinct(leases.values()):
             network = self.networks.get(lease.network)
             fitting = None if network is None else fitting_lease(network, lease)
             if fitting is not None:
@@ -239,6 +241,24 @@ class NetworkRegistry:
         self.subnets = {**self.subnets, **leases}
 
     @carried_through
+    async def move_node(self, old: IPv4Address, new: IPv4Address) -> None:
+        """Lease to *new* what *old* is leased: a node has another address, its containers have not.
+
+        What *new* was leased of the same networks is taken back.
+        """
+        async with self._lock:
+            for lease in [lease for lease in self.subnets.values() if lease.node == old]:
+                moved = msgspec.structs.replace(lease, node=new)
+                # Between these two the rows lease it twice; ``load`` makes one of them.
+                await self._rows.write(SUBNETS, _lease_key(moved), moved)
+                await self._rows.erase(SUBNETS, _lease_key(lease))
+                rest = {key: each for key, each in self.subnets.items() if each is not lease}
+                self.subnets = {**rest, moved.key: moved}
+            self._nodes.discard(old)
+            self._bus.publish(NetworkChanged())
+        log.info("subnets_moved", node=str(old), to=str(new))
+
+    @carried_through
     async def free_node(self, node: IPv4Address) -> None:
         """Take back every subnet of a node that is gone for good."""
         async with self._lock:
@@ -257,6 +277,7 @@ class NetworkRegistry:
         range leaves a name out, with a warning; it harms no other.
         """
         if self._are_vips_whole and self.vips.keys() == set(wanted):
+            self._refused_vips = frozenset()
             return
         async with self._lock:
             change = vip_change(self.vips, wanted, ground=self._ground, chosen=chosen)
@@ -279,7 +300,6 @@ class NetworkRegistry:
     async def _lease(
         self,
         network: Network,
-            self._refused_vips = frozenset()
         nodes: Collection[IPv4Address],
         known: Collection[SubnetLease] | None = None,
     ) -> Mapping[str, SubnetLease]:

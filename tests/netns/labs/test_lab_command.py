@@ -115,6 +115,7 @@ def test_kill_start_partition_and_heal_say_what_they_did(lab: Lab) -> None:
             ("start", "a1", "idle"),
             ("partition", "a2"),
             ("heal", "a2"),
+            ("readdress", "a2", "198.18.1.77"),
             ("kill", "a2"),
             ("start", "a2"),
         )
@@ -125,6 +126,7 @@ def test_kill_start_partition_and_heal_say_what_they_did(lab: Lab) -> None:
         "a1: started idle",
         "a2: nothing passes to or from it",
         "a2: traffic passes again",
+        "a2: has 198.18.1.77; its processes know when they start again",
         "a2: is without power",
         "a2: started web",
     ]

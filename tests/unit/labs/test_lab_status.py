@@ -118,7 +118,7 @@ def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> 
 
     assert ending.value.code == 0
     listed = re.findall(r"^ {4}(\w+)", capsys.readouterr().out, re.MULTILINE)
-    assert " ".join(listed) == "up down status exec kill start partition heal demo"
+    assert " ".join(listed) == "up down status exec kill start partition heal readdress demo"
 
 
 @pytest.mark.parametrize(

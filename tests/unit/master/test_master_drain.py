@@ -2,6 +2,7 @@
 
 from ipaddress import IPv4Address
 
+import msgspec
 import pytest
 from tests.unit.master.test_master_lifecycle import (
     BreakableStore,
@@ -14,6 +15,7 @@ from tests.unit.master.test_master_lifecycle import (
 )
 
 from phalanx.core.error import InvalidError, NotFoundError, UnavailableError
+from phalanx.master.network.definition import NetworkSpec
 from phalanx.mesos.agent_protocol import AgentSubscribe
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import DurationInfo, MachineID, MachineInfo
@@ -268,12 +270,51 @@ async def test_a_copy_of_a_registered_agent_is_refused(lab: Lab, elsewhere: dict
     agent, _ = await lab.agent()
     words = "Agent attempted to re-register with different IP / hostname"
 
+    if "address" in elsewhere:
+        with pytest.raises(UnavailableError, match=r"heard at 198\.18\.0\.2 a moment ago"):
+            await refused(lab, id=agent.id, **elsewhere)
+        lab.clock.time += 1
+        agent.heard = lab.clock.time
     assert await refused(lab, id=agent.id, **elsewhere) == words
     assert agent.is_connected
 
     lab.clock.time += 80
     await lab.silence(0)
     assert await refused(lab, id=agent.id, **elsewhere) is None  # it may have moved
+
+
+async def test_an_agent_that_moved_is_taken_once_it_is_silent_and_keeps_its_subnets(
+    lab: Lab,
+) -> None:
+    agent, _ = await lab.agent()
+    networks = lab.leader.networks
+    old, new = agent.address, IPv4Address("198.18.0.9")
+    await networks.create(NetworkSpec("blue", "10.1.0.0/16"), nodes=[old])
+    [before] = networks.leases_of("blue")
+
+    with pytest.raises(UnavailableError, match="a moment ago"):
+        await refused(lab, id=agent.id, address=str(new))
+    await lab.silence(3)
+
+    assert await refused(lab, id=agent.id, address=str(new)) is None
+    assert agent.address == new
+    assert networks.leases_of("blue") == [msgspec.structs.replace(before, node=new)]
+
+
+async def test_subnets_of_a_node_with_two_agents_stay_when_one_moves(lab: Lab) -> None:
+    agent, _ = await lab.agent()
+    other = {"agent_info": {"hostname": "a1", "port": 5052}, "version": "1.11.0"}
+    await lab.leader.agents.subscribe(from_json(AgentSubscribe, other), agent.address)
+    networks = lab.leader.networks
+    old, new = agent.address, IPv4Address("198.18.0.9")
+    await networks.create(NetworkSpec("blue", "10.1.0.0/16"), nodes=[old])
+    await lab.silence(3)
+
+    assert await refused(lab, id=agent.id, address=str(new)) is None
+    assert {str(lease.node): str(lease.subnet) for lease in networks.leases_of("blue")} == {
+        str(old): "10.1.0.0/24",
+        str(new): "10.1.1.0/24",
+    }
 
 
 @pytest.mark.parametrize(

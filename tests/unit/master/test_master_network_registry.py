@@ -522,3 +522,37 @@ async def test_what_was_left_half_replaced_is_done_before_the_next_change() -> N
     await (successor := opened(store)).load()
     assert successor.policies == registry.policies
     assert [(p.name, p.reason) for p in successor.policies.values()] == [("old", "another")]
+
+
+async def test_subnets_follow_a_node_to_another_address_and_after_a_restart() -> None:
+    store = MemoryStore()
+    registry = opened(store)
+    await registry.create(BLUE, nodes=(A1,))
+
+    await registry.move_node(A1, A2)
+    back = opened(store)
+    await back.load()
+
+    assert leases(registry, "blue") == leases(back, "blue") == {str(A2): "10.1.0.0/24"}
+
+
+@pytest.mark.parametrize("stays", [A1, A2], ids=["old-row-first", "new-row-first"])
+async def test_move_that_was_ended_half_way_leases_a_subnet_once(stays: IPv4Address) -> None:
+    store = MemoryStore()
+    registry = opened(store)
+    await registry.create(BLUE, nodes=(A1,))
+    row = await store.get(f"subnets/blue@{A1}")
+    assert row is not None
+    await store.put(f"subnets/blue@{A2}", row.value.replace(str(A1).encode(), str(A2).encode()))
+    if stays == A2:
+        await store.remove(f"subnets/blue@{A1}")
+        await store.put(f"subnets/blue@{A1}", row.value)
+
+    back = opened(store)
+    await back.load()
+    assert len(leases(back, "blue")) == 1
+    await back.move_node(A1, A2)
+    again = opened(store)
+    await again.load()
+
+    assert leases(back, "blue") == leases(again, "blue") == {str(A2): "10.1.0.0/24"}
