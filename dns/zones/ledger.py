@@ -1,26 +1,34 @@
 """All names that follow the View, kept true change by change."""
 
-import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from phalanx.dns.zones.dcos import APEX as DCOS
 from phalanx.dns.zones.dcos import ZK, dcos_cluster_records, dcos_facets, zk_records
-from phalanx.dns.zones.facet import Facet, Shape, drawn, shape_of
+from phalanx.dns.zones.facet import Shape, drawn, shape_of
+from phalanx.dns.zones.holder import (
+    Fixed,
+    Group,
+    Holder,
+    Origin,
+    Own,
+    all_facets_of,
+    held_by,
+    is_sendable,
+    own_addresses,
+)
 from phalanx.dns.zones.index import NameIndex
 from phalanx.dns.zones.mesos import (
     mesos_cluster_records,
     mesos_facets,
     mesos_framework_records,
-    mesos_own_facets,
     own_names,
     own_suffixes,
-    reverse_name_of,
     stems,
 )
-from phalanx.dns.zones.record import Rdata, Record, RecordType, Srv, address_record, is_encodable
+from phalanx.dns.zones.record import Rdata, Record, RecordType, address_record, is_encodable
 from phalanx.dns.zones.reverse import is_reverse, reverse_apexes, reverse_name
 from phalanx.dns.zones.settings import ZoneSettings
 from phalanx.dns.zones.zone import RRsets, ordered, zone_start
@@ -41,45 +49,6 @@ K = TypeVar("K", str, int)
 L4LB = "l4lb.thisdcos.directory."
 
 HeldVips = Mapping[str, Sequence[IPAddress]]  # the addresses that lead to backends, by VIP name
-
-
-@dataclass(eq=False, slots=True)
-class _Group:
-    """Tasks of one shape and the names at which all of them are."""
-
-    shape: Shape
-    names: Mapping[str, "NameIndex[_Holder]"]  # with the zone of each
-    labels: Sequence[str]  # with suffixes, what canonical names are made of
-    suffixes: Sequence[str]
-    members: dict[str, Task] = field(default_factory=dict)
-
-
-@dataclass(eq=False, slots=True)
-class _Own:
-    """The names that one task has to itself."""
-
-    group: _Group
-    key: str
-
-
-@dataclass(eq=False, slots=True)
-class _Fixed:
-    """Records that no task has: of the cluster, a framework, a VIP."""
-
-    records: tuple[Record, ...]
-
-
-_Holder = _Group | _Own | _Fixed
-
-
-class Origin(NamedTuple):
-    """One record at a name, and the object of the View that it comes from."""
-
-    kind: str
-    key: str
-    grade: int  # of tasks only the lowest answer; -1: answers in any case
-    type: RecordType
-    data: Rdata
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +74,17 @@ class Ledger:
         self.serial = serial
         self._view = View()
         self._held: HeldVips = {}
-        self._groups: dict[Shape, _Group] = {}
-        self._places: dict[str, _Own] = {}
+        self._groups: dict[Shape, Group] = {}
+        self._places: dict[str, Own] = {}
         self._of_framework: dict[str, dict[str, None]] = {}
         self._of_node: dict[int, dict[str, None]] = {}
-        self._fixed: dict[Ref, _Fixed] = {}
+        self._fixed: dict[Ref, Fixed] = {}
         self._frameworks: dict[str, str] = {}  # names by id, as the places have them
         self._nodes: dict[int, bool] = {}  # whether a node is alive, by address
         self._hosts: dict[str, Node] = {}  # by host name; of nodes that share one, the first
         self._touched: set[str] = set()
         self._is_tracking = False  # of what is touched: nothing is ready before there are tasks
-        self.indexes: dict[str, NameIndex[_Holder]] = {
+        self.indexes: dict[str, NameIndex[Holder]] = {
             apex: NameIndex(apex) for apex in (settings.apex, DCOS, L4LB, ZK)
         }
         ns1 = [Record(f"ns1.{settings.apex}", RecordType.A, server) for server in servers]
@@ -153,11 +122,11 @@ class Ledger:
         is_all |= has_new_zones or not self._is_tracking
         return Changes(None if is_all else self._touched, has_new_zones)
 
-    def rrsets(self, index: NameIndex[_Holder], name: str) -> RRsets:
+    def rrsets(self, index: NameIndex[Holder], name: str) -> RRsets:
         """Return what is at *name*, which is in *index*."""
         graded: dict[RecordType, dict[int, set[Rdata]]] = {}
         for holder in index.holders(name):
-            for _, grade, type_, data in self._held_by(holder, name):
+            for _, grade, type_, data in held_by(holder, name, self._settings, self._nodes):
                 graded.setdefault(type_, {}).setdefault(grade, set()).add(data)
         found = {type_: ordered(_best(grades)) for type_, grades in graded.items()}
         return {**found, **zone_start(self.serial)} if name == index.apex else found
@@ -174,9 +143,9 @@ class Ledger:
         own = self._places[key]
         task = own.group.members[key]
         shape = own.group.shape
-        facets = itertools.chain(self._facets(shape), self._own_facets(task, shape))
+        facets = all_facets_of(task, shape, self._settings)
         for record in dict.fromkeys(drawn(facets, task)):
-            if self._apex_of(record.name) and _is_sendable(record.data):
+            if self._apex_of(record.name) and is_sendable(record.data):
                 yield record
 
     @property
@@ -196,9 +165,9 @@ class Ledger:
         found = []
         for holder in index.holders(name):
             kind, fixed_key = Task.kind, ""
-            if isinstance(holder, _Fixed):
+            if isinstance(holder, Fixed):
                 kind, fixed_key = next(ref for ref, each in self._fixed.items() if each is holder)
-            for key, grade, type_, data in self._held_by(holder, name):
+            for key, grade, type_, data in held_by(holder, name, self._settings, self._nodes):
                 found.append(Origin(kind, key or fixed_key, grade, type_, data))
         return found
 
@@ -210,62 +179,19 @@ class Ledger:
             framework = self._frameworks.get(task.framework_id)
             if framework is not None:
                 shape = shape_of(task, framework)
-                facets = itertools.chain(self._facets(shape), self._own_facets(task, shape))
+                facets = all_facets_of(task, shape, self._settings)
                 if any(each.name == name for each in facets):
                     keys.append(key)
         return sorted(keys)
 
-    def _held_by(self, holder: _Holder, name: str) -> Iterator[tuple[str, int, RecordType, Rdata]]:
-        """Yield what a holder has at *name*: the task's key, its grade, the record."""
-        if isinstance(holder, _Fixed):
-            for found, type_, data in holder.records:
-                if found == name:
-                    yield "", -1, type_, data
-            return
-        if isinstance(holder, _Own):
-            members = {holder.key: holder.group.members[holder.key]}
-            facets = self._own_facets(members[holder.key], holder.group.shape)
-        else:
-            members = holder.members
-            facets = self._facets(holder.shape)
-        for found, type_, draw in facets:
-            if found == name:
-                for key, task in members.items():
-                    grade = self._grade(task)
-                    for data in draw(task):
-                        if _is_sendable(data):
-                            yield key, grade, type_, data
-
-    def _grade(self, task: Task) -> int:
-        """Return how much there is against leading clients to *task*; only the best are named.
-
-        A task that has failed its check, or has not passed it yet, comes after
-        one on a node that has been silent for a while.
-        """
-        grade = 0 if self._nodes.get(int(task.node), False) else 1
-        if self._settings.prefers_healthy:
-            is_ready = task.healthy is True if task.is_checked else task.healthy is not False
-            grade += 0 if is_ready else 2
-        return grade
-
-    def _facets(self, shape: Shape) -> Iterator[Facet]:
-        yield from mesos_facets(shape, self._settings)
-        yield from dcos_facets(shape)
-
-    def _own_facets(self, task: Task, shape: Shape) -> Iterator[Facet]:
-        yield from mesos_own_facets(task, shape, self._settings)
-        if not task.is_on_host_network and (name := reverse_name_of(shape, self._settings)):
-            for address in _own_addresses(task):
-                yield Facet(reverse_name(address), RecordType.PTR, lambda _: (name,))
-
-    def _own_names(self, task: Task, group: _Group) -> Iterator[tuple[NameIndex[_Holder], str]]:
+    def _own_names(self, task: Task, group: Group) -> Iterator[tuple[NameIndex[Holder], str]]:
         """Return the names of the task's own facets that can be sent, with their zones."""
         mesos = self.indexes[self._settings.apex]
         for name in own_names(task, group.labels, group.suffixes):
             if is_encodable(name):
                 yield mesos, name
         if not task.is_on_host_network and group.suffixes and group.labels:
-            for address in dict.fromkeys(_own_addresses(task)):
+            for address in dict.fromkeys(own_addresses(task)):
                 name = reverse_name(address)
                 apex = self._zone_of(name)
                 if apex is not None:
@@ -289,7 +215,7 @@ class Ledger:
         shape = shape_of(task, framework)
         group = self._groups.get(shape)
         if group is None:
-            group = self._groups[shape] = _Group(
+            group = self._groups[shape] = Group(
                 shape,
                 self._names(shape),
                 stems(shape, self._settings),
@@ -301,7 +227,7 @@ class Ledger:
         elif self._is_tracking:
             self._touched.update(group.names)
         group.members[key] = task
-        own = self._places[key] = _Own(group, key)
+        own = self._places[key] = Own(group, key)
         for index, name in self._own_names(task, group):
             self._touch(name)
             index.add(name, own)
@@ -403,10 +329,10 @@ class Ledger:
 
     def _fix(self, ref: Ref, records: Iterable[Record]) -> None:
         """Let the object that *ref* names have just these records."""
-        found = tuple(record for record in dict.fromkeys(records) if _is_sendable(record.data))
+        found = tuple(record for record in dict.fromkeys(records) if is_sendable(record.data))
         before = self._fixed.pop(ref, None)
         if found:
-            self._fixed[ref] = _Fixed(found)
+            self._fixed[ref] = Fixed(found)
         if before is not None and found == before.records:
             self._fixed[ref] = before
             return
@@ -418,7 +344,7 @@ class Ledger:
             if self._apex_of(name):
                 self._add(name, self._fixed[ref])
 
-    def _names(self, shape: Shape) -> Mapping[str, NameIndex[_Holder]]:
+    def _names(self, shape: Shape) -> Mapping[str, NameIndex[Holder]]:
         """Return the names of a shape's facets that can be sent, with their zones."""
         mesos, dcos = self.indexes[self._settings.apex], self.indexes[DCOS]
         found = {each.name: mesos for each in mesos_facets(shape, self._settings)}
@@ -443,27 +369,17 @@ class Ledger:
                 suffix = suffix.partition(".")[2]
         return None
 
-    def _add(self, name: str, holder: _Holder) -> None:
+    def _add(self, name: str, holder: Holder) -> None:
         apex = self._zone_of(name)
         assert apex is not None
         self._touch(name)
         self.indexes[apex].add(name, holder)
 
-    def _remove(self, name: str, holder: _Holder) -> None:
+    def _remove(self, name: str, holder: Holder) -> None:
         apex = self._zone_of(name)
         assert apex is not None
         self._touch(name)
         self.indexes[apex].remove(name, holder)
-
-
-def _own_addresses(task: Task) -> tuple[IPAddress, ...]:
-    return (*task.addresses, *task.addresses6)
-
-
-def _is_sendable(data: Rdata) -> bool:
-    if isinstance(data, Srv):
-        return is_encodable(data.target)
-    return not isinstance(data, str) or is_encodable(data)
 
 
 def _best(grades: Mapping[int, set[Rdata]]) -> set[Rdata]:
