@@ -31,7 +31,7 @@ test: .setup-stamp check ## Run every test: unit, namespaces, end to end
 
 test-ipvs: .setup-stamp ## Run the load balancer's tests with IPVS, under Debian's kernel in a virtual machine
 	$(SUDO) scripts/guest $(IPVS_PYTEST) tests/guest tests/netns/lb/test_lb_contract.py \
-		tests/netns/lb/test_lb_balance.py -k "ipvs or guest"
+		tests/netns/lb/test_lb_balance.py tests/netns/isolation/test_isolation_vips.py -k "ipvs or guest"
 
 check: .setup-stamp ## Lint, types, import rules, spelling
 	.venv/bin/ruff check .

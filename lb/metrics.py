@@ -18,6 +18,7 @@ from phalanx.net.model.objects import VipLease
 from phalanx.net.model.view import View
 
 CONNECTIONS = "phalanx_lb_connections"
+BYTES = "phalanx_lb_bytes"
 
 
 class LbMetrics:
@@ -25,7 +26,7 @@ class LbMetrics:
 
     With 10,000 VIPs the library takes most of a second for the samples of their
     backends, in which names must be answered: a thread writes them, and remembers
-    all of a sample but its number.
+    the labels of a sample.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class LbMetrics:
         self._read_traffic = traffic
         self._traffic: Traffic = {}
         self._named: Mapping[str, VipLease] = {}
-        self._samples: dict[tuple[Vip, Endpoint], str] = {}  # up to the number, with that naming
+        self._samples: dict[tuple[Vip, Endpoint], str] = {}  # labels, with that naming
         self._writing = asyncio.Lock()
 
     async def text(self) -> bytes:
@@ -65,21 +66,28 @@ class LbMetrics:
             self._named, self._samples = view.vips, {}
         names = names_by_address(view)
         before, self._samples = self._samples, {}
+        volumes: list[str] = []
         yield f"# HELP {CONNECTIONS}_total Connections begun on this node, by VIP and backend.\n"
         yield f"# TYPE {CONNECTIONS}_total counter\n"
         for key, counted in self._traffic.items():
             vip, endpoint = key
-            if vip in services:  # others' address translations are counted, too
-                sample = before.get(key) or _sample(names.get(vip.address), vip, endpoint)
-                self._samples[key] = sample
-                yield f"{sample} {counted.connections}.0\n"
+            if vip not in services:  # others' address translations are counted, too
+                continue
+            labels = before.get(key) or _labels(names.get(vip.address), vip, endpoint)
+            self._samples[key] = labels
+            yield f"{CONNECTIONS}_total{{{labels}}} {counted.connections}.0\n"
+            for direction, size in (("in", counted.bytes_in), ("out", counted.bytes_out)):
+                if size is not None:
+                    volumes.append(f'{BYTES}_total{{{labels},direction="{direction}"}} {size}.0\n')
+        yield f"# HELP {BYTES}_total Bytes to and from backends on this node, where counted.\n"
+        yield f"# TYPE {BYTES}_total counter\n"
+        yield from volumes
 
 
-def _sample(name: str | None, vip: Vip, endpoint: Endpoint) -> str:
-    """Return a sample without its number; nothing in it needs an escape."""
+def _labels(name: str | None, vip: Vip, endpoint: Endpoint) -> str:
+    """Return the labels of a VIP's backend; nothing in them needs an escape."""
     host = f"{name or spell(vip.address)}:{vip.port}"
-    labels = f'address="{vip.address}",backend="{endpoint}",protocol="{vip.protocol}",vip="{host}"'
-    return f"{CONNECTIONS}_total{{{labels}}}"
+    return f'address="{vip.address}",backend="{endpoint}",protocol="{vip.protocol}",vip="{host}"'
 
 
 class _States(Collector):

@@ -55,11 +55,15 @@ def traffic_of_nftables(table: NftablesTraffic, flows: Flows) -> ReadTraffic:
     async def read(*, with_open: bool = False) -> Traffic:
         counted = await table.connections()
         active = await flows.count_open() if with_open else None
-        if active is None:
-            return {key: Counted(connections) for key, connections in counted.items()}
+        sent, answered = await table.volumes() if table.has_bytes else ({}, {})
         return {
-            key: Counted(counted.get(key, 0), active.get(key, 0))
-            for key in counted.keys() | active.keys()
+            key: Counted(
+                counted.get(key, 0),
+                None if active is None else active.get(key, 0),
+                sent.get(key, 0) if table.has_bytes else None,
+                answered.get(key, 0) if table.has_bytes else None,
+            )
+            for key in (counted if active is None else counted.keys() | active.keys())
         }
 
     return read

@@ -58,6 +58,10 @@ class PlaneConfig:
         "IPv6 for containers, where the kernel has it; without it no IPv6 is touched", default=True
     )
     lb: str = setting(f"load balancer: {', '.join(Kind)}", default="auto")
+    lb_count_bytes: bool = setting(
+        "count bytes by VIP and backend with nftables, too, for half a microsecond a packet",
+        default=False,
+    )
     dns_listen: tuple[IPv4Address, ...] = setting(
         "addresses of the resolver, put on lo",
         default=(

@@ -90,7 +90,7 @@ def build_tables(
         config.lb, nft, pool=pool, pool6=config.vip_range6, node=node
     )
     is_local_only = isinstance(balancer, IpvsServices)  # sees only what is for this node
-    counts = NftablesTraffic(nft, is_wanted=not is_local_only)
+    counts = NftablesTraffic(nft, is_wanted=not is_local_only, has_bytes=config.lb_count_bytes)
     held = IncrementalReconciler(
         balancer,
         services,

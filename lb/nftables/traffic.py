@@ -5,8 +5,8 @@ destination was translated adds to the counter of its VIP and backend, so a
 counter costs nothing when services change, and it outlives the plane. The
 table is apart from that of the services: it need not be listed to know those.
 
-Only connections are counted. Bytes would take a rule for every packet of every
-connection; IPVS counts them in passing.
+Bytes take a rule for every packet of every connection, half a microsecond each, so
+they are counted only where that is asked for; IPVS counts them in passing.
 """
 
 import struct
@@ -26,6 +26,7 @@ from phalanx.net.nft.structure import read_structure
 NAME = "phalanx_lb_traffic"
 TABLE = f"inet {NAME}"
 CONNECTIONS = "connections"
+BYTES_IN, BYTES_OUT = "bytes_in", "bytes_out"  # to a backend, from it
 # A backend that nobody has connected to for this long is forgotten.
 KEPT = "1d"
 SIZE = 262_144
@@ -34,12 +35,13 @@ RULES, OTHER_RULES = "rules", "other rules"
 Pair = tuple[Vip, Endpoint]
 
 
-def render_traffic() -> str:
+def render_traffic(*, has_bytes: bool = False) -> str:
     """Return the commands that make the table, whatever is there; counters are kept."""
     sets = "\n".join(
-        f"  set {family.named(CONNECTIONS)} {{ type {family.vip_type} . {family.kind}"
+        f"  set {family.named(kind)} {{ type {family.vip_type} . {family.kind}"
         f" . inet_service; size {SIZE}; flags dynamic,timeout; timeout {KEPT}; counter; }}"
         for family in FAMILIES
+        for kind in _kinds(has_bytes=has_bytes)
     )
     rules = "\n".join(_rule(family, protocol) for family in FAMILIES for protocol in Protocol)
     # Before source addresses are translated: after that no chain sees the packet. Chains of
@@ -57,8 +59,37 @@ table {TABLE} {{
     type nat hook input priority 90; policy accept;
 {rules}
   }}
+{_byte_chains() if has_bytes else ""}
 }}
 """
+
+
+def _kinds(*, has_bytes: bool) -> Sequence[str]:
+    return (CONNECTIONS, BYTES_IN, BYTES_OUT) if has_bytes else (CONNECTIONS,)
+
+
+def _byte_chains() -> str:
+    """Render chains that see each packet once, wherever client and backend are."""
+    rules = "\n".join(
+        f"    meta nfproto ipv{family.version} meta l4proto {protocol} ct direction {direction}"
+        f" update @{family.named(kind)} {{ {_tuple_of(family)} }}"
+        for family in FAMILIES
+        for protocol in Protocol
+        for direction, kind in (("original", BYTES_IN), ("reply", BYTES_OUT))
+    )
+    hooks = "\n".join(
+        f"  chain {name}_bytes {{\n    type filter hook {name} priority 10; policy accept;\n"
+        f"    {match}ct status dnat jump bytes\n  }}"
+        # What a node says to itself was counted on its way out.
+        for name, match in (("forward", ""), ("input", 'iifname != "lo" '), ("output", ""))
+    )
+    return f"  chain bytes {{\n{rules}\n  }}\n{hooks}"
+
+
+def _tuple_of(family: Family) -> str:
+    """Return VIP and backend as the connection names them, whichever way the packet goes."""
+    there, back = f"ct original {family.word} daddr", f"ct reply {family.word} saddr"
+    return f"{there} . meta l4proto . ct original proto-dst . {back} . ct reply proto-src"
 
 
 class NftablesTraffic:
@@ -70,11 +101,13 @@ class NftablesTraffic:
 
     name = NAME
 
-    def __init__(self, nft: Nft, *, is_wanted: bool = True) -> None:
+    def __init__(self, nft: Nft, *, is_wanted: bool = True, has_bytes: bool = False) -> None:
         self._nft = nft
         self._is_wanted = is_wanted
+        self.has_bytes = has_bytes
         self._structure: int | None = None  # as the kernel printed what we made
-        self._pairs: dict[bytes, Pair] = {}  # what keys that were read last mean
+        # What the keys that were read last mean, by kind.
+        self._pairs: dict[str, dict[bytes, Pair]] = {}
 
     async def read(self) -> Mapping[str, None]:
         """Return RULES if the table is as we make it, OTHER_RULES for one that is not wanted."""
@@ -89,8 +122,8 @@ class NftablesTraffic:
             await self._nft.run(f"add table {TABLE}\ndelete table {TABLE}\n", table=self.name)
             return
         listing = await self._list()
-        script = render_traffic()
-        if listing and not _has_our_sets(listing):
+        script = render_traffic(has_bytes=self.has_bytes)
+        if listing and not _has_our_sets(listing, has_bytes=self.has_bytes):
             script = f"delete table {TABLE}\n{script}"
         await self._nft.run(script, table=self.name)
         self._structure = await self._read_structure()
@@ -101,20 +134,33 @@ class NftablesTraffic:
         Foreign translations (a container engine's, say) are among them. Raises
         DataplaneError when the kernel refuses to tell.
         """
-        sets = [family.named(CONNECTIONS) for family in FAMILIES]
+        return {pair: packets for pair, (packets, _) in (await self._counted(CONNECTIONS)).items()}
+
+    async def volumes(self) -> tuple[Mapping[Pair, int], Mapping[Pair, int]]:
+        """Return the bytes that went to each backend and came from it; as connections else."""
+        there, back = await self._counted(BYTES_IN), await self._counted(BYTES_OUT)
+        return (
+            {pair: size for pair, (_, size) in there.items()},
+            {pair: size for pair, (_, size) in back.items()},
+        )
+
+    async def _counted(self, kind: str) -> Mapping[Pair, tuple[int, int]]:
+        """Return packets and bytes of each element of the sets of a kind."""
+        sets = [family.named(kind) for family in FAMILIES]
         try:
             raw = await self._nft.open(lambda: dump_counts(NAME, sets))
         except OSError as error:
             raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
-        found: dict[Pair, int] = {}
+        found: dict[Pair, tuple[int, int]] = {}
         known: dict[bytes, Pair] = {}
+        before = self._pairs.get(kind, {})
         for family in FAMILIES:
-            for key, connections in (raw or {}).get(family.named(CONNECTIONS), ()):
-                pair = self._pairs.get(key) or _pair(key, family)
+            for key, packets, size in (raw or {}).get(family.named(kind), ()):
+                pair = before.get(key) or _pair(key, family)
                 if pair is not None:
                     known[key] = pair
-                    found[pair] = connections
-        self._pairs = known  # most are there again at the next scrape
+                    found[pair] = packets, size
+        self._pairs[kind] = known  # most are there again at the next scrape
         return found
 
     async def _read_structure(self) -> int | None:
@@ -146,9 +192,9 @@ def _rule(family: Family, protocol: Protocol) -> str:
     )
 
 
-def _has_our_sets(listing: Sequence[Mapping[str, Any]]) -> bool:
+def _has_our_sets(listing: Sequence[Mapping[str, Any]], *, has_bytes: bool) -> bool:
     wanted = {
-        family.named(CONNECTIONS): [
+        family.named(kind): [
             family.kind,
             "inet_proto",
             "inet_service",
@@ -156,6 +202,7 @@ def _has_our_sets(listing: Sequence[Mapping[str, Any]]) -> bool:
             "inet_service",
         ]
         for family in FAMILIES
+        for kind in _kinds(has_bytes=has_bytes)
     }
     there = {item["set"]["name"]: item["set"].get("type") for item in listing if "set" in item}
     return all(there[name] == wanted.get(name) for name in there)

@@ -20,7 +20,7 @@ INET = 1
 LIST_TABLE, LIST_SET, LIST_ELEMENTS = 1, 2, 3
 KEY, DATA, EXPRESSION = 1, 2, 7
 EXPRESSION_NAME, EXPRESSION_DATA = 1, 2
-COUNTER, COUNTER_PACKETS = b"counter\0", 2
+COUNTER, COUNTER_BYTES, COUNTER_PACKETS = b"counter\0", 1, 2
 TYPE_MASK = 0x3FFF
 
 # How deep the count of an element lies: its attribute begins with the name of the expression.
@@ -28,7 +28,7 @@ _COUNTER_NAME = struct.Struct("=HH8s")
 _COUNT = struct.Struct("!Q")
 
 Raw = tuple[bytes, bytes]  # key and value, as in the kernel's registers; a set's value is empty
-Count = tuple[bytes, int]
+Count = tuple[bytes, int, int]  # key, packets, bytes
 T = TypeVar("T", Raw, Count)
 
 _ATTRIBUTE = struct.Struct("=HH")
@@ -45,7 +45,7 @@ def dump_elements(table: str, sets: Iterable[str]) -> dict[str, list[Raw]] | Non
 
 
 def dump_counts(table: str, sets: Iterable[str]) -> dict[str, list[Count]] | None:
-    """Return keys and packets of *sets* whose elements have counters; as dump_elements else."""
+    """Return keys, packets and bytes of *sets* whose elements have counters; as dump_elements."""
     return _dumped(table, sets, decode_counts)
 
 
@@ -72,12 +72,12 @@ def decode_elements(answer: bytes) -> Iterator[Raw]:
 
 
 def decode_counts(answer: bytes) -> Iterator[Count]:
-    """Yield the keys of one message's elements with their packets, 0 without counter; pure."""
+    """Yield keys of one message's elements, their packets and bytes, 0 without counter; pure."""
     for begin, end in _lists(answer):
         offset = begin
         while offset < end:
             length, _ = _unpack(answer, offset)
-            key, packets = b"", 0
+            key, counted = b"", (0, 0)
             at, until = offset + 4, offset + length
             while at < until:
                 size, kind = _unpack(answer, at)
@@ -85,25 +85,27 @@ def decode_counts(answer: bytes) -> Iterator[Count]:
                 if kind == KEY:
                     key = answer[at + 8 : at + size]
                 elif kind == EXPRESSION:
-                    packets = _packets(answer, at + 4, at + size)
+                    counted = _counted(answer, at + 4, at + size)
                 at += (size + 3) & ~3
-            yield key, packets
+            yield key, *counted
             offset += (length + 3) & ~3
 
 
-def _packets(data: bytes, at: int, end: int) -> int:
-    """Return the packets of the expression that lies there, 0 if it is no counter."""
+def _counted(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Return packets and bytes of the expression that lies there, 0 if it is no counter."""
     _, kind, name = _COUNTER_NAME.unpack_from(data, at)
     if kind & TYPE_MASK != EXPRESSION_NAME or name != COUNTER:
-        return 0
+        return 0, 0
     at += _COUNTER_NAME.size + _ATTRIBUTE.size  # into the expression's data
+    packets = size_bytes = 0
     while at < end:
         size, kind = _unpack(data, at)
         if kind & TYPE_MASK == COUNTER_PACKETS:
-            packets: int = _COUNT.unpack_from(data, at + 4)[0]
-            return packets
+            packets = _COUNT.unpack_from(data, at + 4)[0]
+        elif kind & TYPE_MASK == COUNTER_BYTES:
+            size_bytes = _COUNT.unpack_from(data, at + 4)[0]
         at += (size + 3) & ~3
-    return 0
+    return packets, size_bytes
 
 
 def _lists(answer: bytes) -> Iterator[tuple[int, int]]:

@@ -32,7 +32,7 @@ from phalanx.lb.exec import Flows
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.lb.nftables.traffic import OTHER_RULES, RULES, NftablesTraffic
 from phalanx.lb.service import Backend, Endpoint, Service, Vip
-from phalanx.lb.traffic import Counted, traffic_of_nftables
+from phalanx.lb.traffic import Counted, Traffic, traffic_of_nftables
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.watch import TableWatch
 
@@ -246,3 +246,50 @@ async def test_open_connections_are_told_until_they_are_closed(
         (WEB6, B1_SIX): Counted(2, 0),
         (DNS, B2): Counted(1, 1),
     }
+
+
+async def test_bytes_are_counted_once_wherever_client_and_backend_are(
+    lab: Lab, services: NftablesServices
+) -> None:
+    netns = Path("/run/netns") / lab.node
+    listening = open_socket(lab.node, socket.SOCK_STREAM)
+    listening.bind((NODE, 31000))
+    own = Service.of([Backend(IPv4Address(NODE), 31000)])
+    nft = Nft(netns=netns)
+    try:
+        traffic = NftablesTraffic(nft, has_bytes=True)
+        await keep(traffic)
+        await put(services, {WEB: own, WEB6: service6(b1=1), DNS: service(b2=1)})
+        read = traffic_of_nftables(traffic, Flows(netns=netns))
+        volumes = []
+        async with await asyncio.start_server(answer_with("node"), sock=listening):
+            for where in (lab.node, lab.namespace("client")):
+                before = await read()
+                for vip in (WEB, WEB6):
+                    reader, writer = await lab.connect(where, vip)
+                    writer.write(b"x" * 50_000 + b"\n")
+                    async with asyncio.timeout(5):
+                        await reader.readline()
+                    writer.close()
+                with open_socket(where, socket.SOCK_DGRAM) as opened:
+                    opened.connect((str(DNS.address), DNS.port))
+                    await ask_udp(opened)
+                volumes.append((before, await read()))
+    finally:
+        nft.close()
+
+    ends = ((WEB, Endpoint(IPv4Address(NODE), 31000)), (WEB6, B1_SIX), (DNS, B2))
+    for before, after in volumes:
+        grown = [_volume(after, end, "bytes_in") - _volume(before, end, "bytes_in") for end in ends]
+        back = [
+            _volume(after, end, "bytes_out") - _volume(before, end, "bytes_out") for end in ends
+        ]
+        # Headers are a few hundredths of it, the second time would be all of it.
+        assert all(50_000 < size < 80_000 for size in grown[:2])
+        assert all(0 < size < 30_000 for size in back[:2])
+        assert (grown[2], back[2]) == (28 + len("who"), 28 + len("b2"))
+
+
+def _volume(read: Traffic, end: tuple[Vip, Endpoint], field: str) -> int:
+    counted = read.get(end)
+    return 0 if counted is None else getattr(counted, field)

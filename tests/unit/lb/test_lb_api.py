@@ -248,6 +248,8 @@ async def test_metrics_say_states_and_connections_of_vips_only() -> None:
         ("phalanx_lb_connections_total", address, "198.18.0.11:31000", "tcp", named): 7,
         ("phalanx_lb_connections_total", address, "198.18.0.11:31001", "tcp", named): 2,
         ("phalanx_lb_connections_total", address, "198.18.0.11:9", "tcp", named): 99,
+        ("phalanx_lb_bytes_total", address, "198.18.0.11:31001", "tcp", named, "in"): 30,
+        ("phalanx_lb_bytes_total", address, "198.18.0.11:31001", "tcp", named, "out"): 40,
     }
     assert second == first
 
