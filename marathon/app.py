@@ -26,6 +26,7 @@ from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.orders import Orders
 from phalanx.marathon.engine.scheduler import Scheduler
 from phalanx.marathon.info import FAILOVER_SECONDS, info
+from phalanx.marathon.ledger.archive import Archives
 from phalanx.marathon.ledger.ledger import Ledger
 from phalanx.marathon.probe.client import Prober
 from phalanx.marathon.probe.readiness import ReadinessRounds
@@ -125,7 +126,10 @@ def _holder(payload: bytes | None, me: Candidate) -> Candidate | None:
 async def lead(config: MarathonConfig, coordination: Coordination, seat: Seat) -> None:
     """Open everything and lead until cancelled; raise UnavailableError when leading must end."""
     async with AsyncExitStack() as stack:
-        ledger = Ledger(coordination.fenced())
+        store = coordination.fenced()
+        archives = Archives(config.backup_location, store)
+        await archives.restore_if_asked()
+        ledger = Ledger(store)
         calm_collector()  # or it looks through all that is being read again and again
         await ledger.load()
         calm_collector()
@@ -158,6 +162,7 @@ async def lead(config: MarathonConfig, coordination: Coordination, seat: Seat) -
             started_at=time.time(),
             info=info(config),
             abdicate=abdicated.set,
+            archives=archives,
         )
         hostname = config.hostname or socket.gethostname()
         scheduler = Scheduler(board, client, framework(config, hostname), settled=settle)

@@ -31,6 +31,11 @@ class MarathonConfig:
         "address of the REST API", default=IPv4Address("0.0.0.0"), metavar="A"
     )
     http_port: int = setting("port of the REST API; 0 takes a free one", default=8080)
+    backup_location: Path | None = setting(
+        "directory in which DELETE /v2/leader may write and find backups; without it, it may not",
+        default=None,
+        metavar="DIR",
+    )
     framework_name: str = setting(
         "name of the framework, part of every DNS name", default="marathon"
     )

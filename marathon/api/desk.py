@@ -10,6 +10,7 @@ from aiohttp import web
 from phalanx.core.error import UnavailableError
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.orders import Orders
+from phalanx.marathon.ledger.archive import Archives
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Desk:
     """The board to read, the orders to give, and who we are.
 
     *leader* is ``host:port``; *master* says where the leading master is, if
-    known; *abdicate* lets another lead.
+    known; *abdicate* lets another lead; *archives* are copies of the state.
     """
 
     board: Board
@@ -29,6 +30,7 @@ class Desk:
     started_at: float
     info: Mapping[str, object]
     abdicate: Callable[[], None]
+    archives: Archives
 
 
 class Seat:

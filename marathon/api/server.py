@@ -5,6 +5,7 @@ from typing import cast
 
 from aiohttp import web
 
+from phalanx.core.error import InvalidError
 from phalanx.core.verbosity import Verbosity
 from phalanx.marathon.api.answer import BadRequestError, as_json, body_of
 from phalanx.marathon.api.desk import desk_of
@@ -46,10 +47,21 @@ async def get_leader(request: web.Request) -> web.Response:
 
 
 async def delete_leader(request: web.Request) -> web.Response:
-    """Let another lead: this process ends soon, and whoever supervises it starts it anew."""
-    if {"backup", "restore"} & set(request.query):
-        raise BadRequestError("backup and restore are not supported")
-    desk_of(request).abdicate()
+    """Let another lead: this process ends soon, and whoever supervises it starts it anew.
+
+    With ``backup`` the state is written to a file before, with ``restore`` whoever leads next
+    begins with that of a file.
+    """
+    desk, query = desk_of(request), request.query
+    try:
+        async with desk.board.lock:
+            if "restore" in query:
+                await desk.archives.ask(query["restore"])
+            if "backup" in query:
+                await desk.archives.keep(query["backup"])
+    except InvalidError as error:
+        raise BadRequestError(str(error)) from error
+    desk.abdicate()
     return as_json({"message": "Leadership abdicated"})
 
 

@@ -26,6 +26,7 @@ from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.orders import Orders
 from phalanx.marathon.engine.scheduler import Scheduler
 from phalanx.marathon.info import info
+from phalanx.marathon.ledger.archive import Archives
 from phalanx.marathon.ledger.ledger import Ledger
 from phalanx.marathon.probe.client import Prober
 from phalanx.marathon.probe.readiness import ReadinessRounds
@@ -293,7 +294,10 @@ async def running_marathon(
     master: FakeMaster, work_dir: Path, wrap: Callable[[Store], Store] = lambda store: store
 ) -> AsyncIterator[Marathon]:
     """Run a Marathon on *master* while the context lasts, wired as ``app.lead`` wires it."""
-    ledger = Ledger(wrap(SqliteStore(work_dir / "marathon.db")))
+    store = wrap(SqliteStore(work_dir / "marathon.db"))
+    archives = Archives(work_dir / "backup", store)
+    await archives.restore_if_asked()
+    ledger = Ledger(store)
     await ledger.load()
     config = LOADER.load(["--master", str(master.address), "--work-dir", str(work_dir)], {})
     async with aiohttp.ClientSession() as session:
@@ -327,6 +331,7 @@ async def running_marathon(
             started_at=board.clock(),
             info=info(config),
             abdicate=lambda: None,
+            archives=archives,
         )
         seat = Seat()
         seat.me = "m1:8080"

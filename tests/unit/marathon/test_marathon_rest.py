@@ -286,12 +286,6 @@ async def test_the_log_tells_more_for_a_while(marathon: Marathon) -> None:
     assert (now["ROOT"], then["ROOT"], bad) == ("DEBUG", "INHERIT", 422)
 
 
-async def test_leaving_with_a_backup_is_refused(marathon: Marathon) -> None:
-    status, _ = await marathon.ask("DELETE", "/v2/leader?backup=file:///x")
-
-    assert status == 400
-
-
 @pytest.fixture
 async def guarded(marathon: Marathon) -> AsyncIterator[TestClient[Any, Any]]:
     """Yield a client of a Marathon that asks for a password."""
