@@ -12,6 +12,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, generate_latest
 
 from phalanx.core.log import configure_log
+from phalanx.core.service import SocketStore
 from phalanx.dns.answer.cookie import Cookies
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.metrics import DnsCollector
@@ -47,6 +48,7 @@ async def main(workers: int, silence_seconds: float, *upstreams: str) -> None:
         addresses=["127.0.0.1"],
         port=0,
         cookies=Cookies(SECRET),
+        store=SocketStore(),
         sharing=Sharing.FIRST,
     )
     registry = CollectorRegistry()

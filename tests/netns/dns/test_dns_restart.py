@@ -6,7 +6,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,16 @@ from dnslib import DNSRecord
 
 from phalanx.labs.wait import wait_until
 
-SERVE = Path(__file__).parent / "dns_restart.py"
+HERE = Path(__file__).parent
+ALONE = (str(HERE / "dns_restart.py"),)
+WITH_WORKERS = (str(HERE / "dns_workers.py"), "3", "30")
 
 
 class Manager:
     """Does for a process what systemd does with FileDescriptorStoreMax."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, command: Sequence[str]) -> None:
+        self._command = command
         self._place = str(place)
         self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._inbox.bind(self._place)
@@ -34,7 +37,7 @@ class Manager:
         script = f'LISTEN_PID=$$ exec "$@" {handed}'
         names = {"LISTEN_FDS": str(len(self.kept)), "LISTEN_FDNAMES": ":".join(self.kept)}
         self._process = subprocess.Popen(
-            ["bash", "-c", script, "bash", sys.executable, str(SERVE)],
+            ["bash", "-c", script, "bash", sys.executable, *self._command],
             env={**os.environ, **names, "NOTIFY_SOCKET": self._place},
             pass_fds=tuple(self.kept.values()),
             stdin=subprocess.PIPE,
@@ -63,6 +66,15 @@ class Manager:
         process.wait(timeout=10)
         process.stdout.close()
         self._process = None
+
+    @property
+    def workers(self) -> int:
+        """Return how many processes the process has started that serve."""
+        assert self._process is not None
+        done = subprocess.run(
+            ["pgrep", "--count", "--parent", str(self._process.pid)], capture_output=True, text=True
+        )
+        return int(done.stdout)
 
     def close(self) -> None:
         self.stop(hard=True)
@@ -108,21 +120,25 @@ class Client:
         self._thread.join()
 
 
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    found = Manager(tmp_path / "notify")
+@pytest.fixture(params=[ALONE, WITH_WORKERS], ids=["alone", "with-workers"])
+def manager(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Manager]:
+    found = Manager(tmp_path / "notify", request.param)
     yield found
     found.close()
 
 
 @pytest.mark.parametrize("hard", [False, True], ids=["stop", "kill"])
-def test_restart_costs_at_most_one_query_a_retry(manager: Manager, *, hard: bool) -> None:
+def test_restart_costs_at_most_one_query_a_retry(
+    manager: Manager, request: pytest.FixtureRequest, *, hard: bool
+) -> None:
+    has_workers = "with-workers" in request.node.name
     port = manager.start()
     for _ in range(2):
         manager.take()
     client = Client(port)
     try:
         assert wait_until(lambda: client.answered > 100, seconds=10)
+        assert wait_until(lambda: manager.workers == 2 * has_workers, seconds=20)
         manager.stop(hard=hard)
 
         again = manager.start()
