@@ -1,6 +1,7 @@
 """Rules of FrameworkInfo (reference mesos §1.2, §5.2); pure."""
 
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from phalanx.mesos.v1.mesos import FrameworkID, FrameworkInfo
 
 GREATEST_SECONDS = 9_223_372_036.0  # what fits into 63 bits of nanoseconds
 GREATEST_ID_BYTES = 255
+_INVALID = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
 def id_problem(id: str) -> str | None:
@@ -24,7 +26,7 @@ def id_problem(id: str) -> str | None:
         return f"ID must not be greater than {GREATEST_ID_BYTES} characters"
     if id in (".", ".."):
         return f"'{id}' is disallowed"
-    if any(ord(char) < 32 or ord(char) == 127 or char in "/\\" for char in id):
+    if _INVALID.search(id):
         return f"'{id}' contains invalid characters"
     return None
 

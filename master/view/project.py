@@ -1,8 +1,10 @@
 """From the master's tables to objects of the View; pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import msgspec
 
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.framework import Framework
@@ -75,10 +77,6 @@ def desired_task(task: v1.Task, node: IPv4Address) -> Task | None:
     phase = PHASES.get(task.state)
     if phase is None:
         return None
-    reported = _network_infos(task)
-    addresses, names = _first_each(reported, _address)
-    addresses6, names6 = _first_each(reported, _address6)
-    is_on_host = not any((*names, *names6))
     return Task(
         framework_id=task.framework_id.value,
         id=task.task_id.value,
@@ -88,26 +86,66 @@ def desired_task(task: v1.Task, node: IPv4Address) -> Task | None:
         phase=phase,
         is_checked=task.health_check is not None,
         healthy=_healthy(task),
-        addresses=addresses,
-        networks=() if is_on_host else names,
-        addresses6=addresses6,
-        networks6=() if is_on_host else names6,
         discovery_name=(task.discovery.name or "") if task.discovery is not None else "",
         ports=_ports(task.discovery),
-        host_ports=tuple(
-            HostPort(port.host_port, port.container_port, port.protocol or "tcp")
-            for info in reported
-            for port in info.port_mappings
-        ),
-        port_resources=Resources.of(task.resources).ranges.get("ports", ()),
+        port_resources=_port_resources(task),
         labels=_labels(task.labels),
+        **_places(_network_infos(task)),
     )
+
+
+def followed_task(was: v1.Task, shown: Task, task: v1.Task, node: IPv4Address) -> Task | None:
+    """Return the same as desired_task, from what *was* shown of the task; *shown* if it still is.
+
+    Nearly all that happens to a task is its state: what it was launched with is not read again.
+    """
+    if not all(
+        getattr(task, name) is getattr(was, name)
+        for name in ("name", "labels", "discovery", "resources", "health_check", "agent_id")
+    ):
+        return desired_task(task, node)
+    phase = PHASES.get(task.state)
+    if phase is None:
+        return None
+    changes: dict[str, Any] = {}
+    if phase is not shown.phase:
+        changes["phase"] = phase
+    if (healthy := _healthy(task)) is not shown.healthy:
+        changes["healthy"] = healthy
+    if node != shown.node:
+        changes["node"] = node
+    if (reported := _network_infos(task)) != _network_infos(was):
+        changes |= _places(reported)
+    return msgspec.structs.replace(shown, **changes) if changes else shown
 
 
 def wanted_networks(task: v1.Task) -> frozenset[str]:
     """Return the names of the networks that a task asks for or is attached to."""
     asked = task.container.network_infos if task.container is not None else ()
     return frozenset(info.name for info in (*asked, *_network_infos(task)) if info.name)
+
+
+def _places(reported: Sequence[v1.NetworkInfo]) -> dict[str, Any]:
+    """Return the fields of a Task that say where it can be reached."""
+    addresses, names = _first_each(reported, _address)
+    addresses6, names6 = _first_each(reported, _address6)
+    is_on_host = not any((*names, *names6))
+    return {
+        "addresses": addresses,
+        "networks": () if is_on_host else names,
+        "addresses6": addresses6,
+        "networks6": () if is_on_host else names6,
+        "host_ports": tuple(
+            HostPort(port.host_port, port.container_port, port.protocol or "tcp")
+            for info in reported
+            for port in info.port_mappings
+        ),
+    }
+
+
+def _port_resources(task: v1.Task) -> tuple[tuple[int, int], ...]:
+    ports = [resource for resource in task.resources if resource.name == "ports"]
+    return Resources.of(ports).ranges.get("ports", ()) if ports else ()
 
 
 def _network_infos(task: v1.Task) -> tuple[v1.NetworkInfo, ...]:

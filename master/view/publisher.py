@@ -33,11 +33,12 @@ from phalanx.master.view.project import (
     desired_framework,
     desired_nodes,
     desired_task,
+    followed_task,
 )
 from phalanx.mesos.v1 import mesos as v1
 from phalanx.net.feed.source import FeedSource
 from phalanx.net.model.objects import IPAddress, Object, Task
-from phalanx.net.model.view import Ref, View
+from phalanx.net.model.view import FIELD_OF, Ref, View
 from phalanx.net.model.vip import NamedVip, declared_vips
 
 log = structlog.get_logger()
@@ -79,6 +80,8 @@ class Publisher:
         self._chosen: Counter[IPAddress] = Counter()  # VIP addresses that tasks chose, likewise
         self._tasks: set[TaskKey] = set()  # to rebuild
         self._frameworks: set[str] = set()  # to rebuild
+        self._nodes_changed = True
+        self._shown: dict[TaskKey, tuple[v1.Task, Task]] = {}  # in the View, and what of
         self._is_open = False
         self._poked = asyncio.Event()
         bus.subscribe(self._note)
@@ -115,15 +118,19 @@ class Publisher:
                 self._frameworks.add(id)
                 framework = self._cluster.frameworks.get(id)
                 if framework is not None:  # its name is part of its tasks' VIPs
-                    self._tasks |= {(id, task) for task in framework.tasks}
+                    its = {(id, task) for task in framework.tasks}
+                    self._tasks |= its
+                    for key in its:
+                        self._shown.pop(key, None)
             case FrameworkRemoved(info=info) if info.id is not None:
                 self._frameworks.add(info.id.value)
             case AgentAdded(agent_id=id) | AgentUpdated(agent_id=id):
+                self._nodes_changed = True
                 agent = self._cluster.agents.get(id)
                 if agent is not None:  # its address is part of its tasks
                     self._tasks |= agent.tasks
             case _:
-                pass  # nodes and networks are few and built whole
+                self._nodes_changed = True  # they are few and built whole, as networks are
         self._poked.set()
 
     def _mark(self, key: TaskKey) -> None:
@@ -154,8 +161,11 @@ class Publisher:
         except UnavailableError as error:
             log.warning("vips_not_settled", error=str(error))
             is_settled = False
-        nodes = desired_nodes(self._cluster.agents.values(), self._leader, self._others())
         view = self._view.changed(upserts, removals)
+        nodes = view.nodes
+        if self._nodes_changed:
+            self._nodes_changed = False
+            nodes = desired_nodes(self._cluster.agents.values(), self._leader, self._others())
         self._view = View(
             nodes=nodes,
             networks=self._networks.networks,
@@ -165,7 +175,10 @@ class Publisher:
             vips=self._networks.vips,
             policies=self._networks.policies,
         )
-        self._source.publish(self._view, epoch=self._epoch)
+        only: dict[str, list[str]] = {"frameworks": [], "tasks": []}
+        for kind, key in (*((each.kind, each.key) for each in upserts), *removals):
+            only[FIELD_OF[kind]].append(key)
+        self._source.publish(self._view, epoch=self._epoch, only=only)
         return is_settled
 
     async def _rebuild(self) -> tuple[list[Object], list[Ref]]:
@@ -184,7 +197,10 @@ class Publisher:
         for number, key in enumerate(tasks, 1):
             if not number % SLICE_TASKS:
                 await asyncio.sleep(0)
+            before = self._shown.get(key)
             task = self._desired(key)
+            if before is not None and task is before[1]:
+                continue  # nothing that anybody sees has changed
             if task is None:
                 removals.append(("task", "/".join(key)))
             else:
@@ -195,7 +211,15 @@ class Publisher:
     def _desired(self, key: TaskKey) -> Task | None:
         task = self._find(key)
         agent = self._cluster.agents.get(task.agent_id.value) if task is not None else None
-        return None if task is None or agent is None else desired_task(task, agent.address)
+        before, shown = self._shown.pop(key, None), None
+        if task is not None and agent is not None:
+            if before is None:
+                shown = desired_task(task, agent.address)
+            else:
+                shown = followed_task(*before, task, agent.address)
+        if task is not None and shown is not None:
+            self._shown[key] = task, shown
+        return shown
 
     def _find(self, key: TaskKey) -> v1.Task | None:
         framework = self._cluster.frameworks.get(key[0])

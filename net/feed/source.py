@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -69,12 +69,17 @@ class FeedSource:
         """Return the newest View, or None before the first."""
         return self._current
 
-    def publish(self, view: View, *, epoch: str) -> None:
-        """Make *view* the newest of *epoch*, numbering it; an unchanged view is not news."""
+    def publish(
+        self, view: View, *, epoch: str, only: Mapping[str, Collection[str]] | None = None
+    ) -> None:
+        """Make *view* the newest of *epoch*, numbering it; an unchanged view is not news.
+
+        *only* names, for some fields, all keys that changed since the view that was published last.
+        """
         if self._current is None or self._current.position.epoch != epoch:
             self._follow(Numbered(Position(epoch, 1), view), None)
             return
-        upserts, removals = view_delta(self._current.view, view)
+        upserts, removals = view_delta(self._current.view, view, only)
         if upserts or removals:
             sequence = self._current.position.sequence + 1
             delta = Delta(sequence, upserts, removals)

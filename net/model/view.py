@@ -1,6 +1,6 @@
 """The View: everything that a node needs to know of the cluster, at one moment."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -73,8 +73,13 @@ def touched(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def view_delta(old: View, new: View) -> tuple[tuple[Object, ...], tuple[Ref, ...]]:
-    """Return the upserts and removals that lead from *old* to *new*."""
+def view_delta(
+    old: View, new: View, only: Mapping[str, Collection[str]] | None = None
+) -> tuple[tuple[Object, ...], tuple[Ref, ...]]:
+    """Return the upserts and removals that lead from *old* to *new*.
+
+    *only* names, for some fields, all keys by which the two may differ there.
+    """
     upserts: list[Object] = []
     removals: list[Ref] = []
     for kind, field in FIELD_OF.items():
@@ -82,7 +87,10 @@ def view_delta(old: View, new: View) -> tuple[tuple[Object, ...], tuple[Ref, ...
         after: Mapping[str, Object] = getattr(new, field)
         if before is after:
             continue
-        if (few := differing(before, after)) is not None:
+        few = (only or {}).get(field)
+        if few is None:
+            few = differing(before, after)
+        if few is not None:
             for key in few:
                 item = after.get(key)
                 if item is None:

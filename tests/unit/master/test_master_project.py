@@ -2,7 +2,10 @@
 
 from ipaddress import IPv4Address
 
+import msgspec
 import pytest
+from hypothesis import given as given_by
+from hypothesis import strategies as st
 
 from phalanx.master.cluster.agent import Agent
 from phalanx.master.cluster.framework import Framework
@@ -10,12 +13,20 @@ from phalanx.master.view.project import (
     desired_framework,
     desired_nodes,
     desired_task,
+    followed_task,
     wanted_networks,
 )
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.stream import Stream
 from phalanx.mesos.v1.codec import from_json
-from phalanx.mesos.v1.mesos import AgentInfo, FrameworkInfo, Task
+from phalanx.mesos.v1.mesos import (
+    AgentInfo,
+    FrameworkInfo,
+    Labels,
+    Task,
+    TaskState,
+    TaskStatus,
+)
 from phalanx.net.model.objects import HostPort, Liveness, Node, TaskPhase, TaskPort
 
 A1 = IPv4Address("198.18.0.2")
@@ -150,6 +161,54 @@ def test_port_mappings_discovery_and_port_resources_are_shown() -> None:
     assert shown.ports == (TaskPort(80, "http", "tcp", (("VIP_0", "/web:80"),)),)
     assert shown.discovery_name == "site"
     assert shown.port_resources == ((31001, 31002),)
+
+
+PLACES = [None, *(given(f"9.0.0.{n}", "dcos") for n in (2, 3)), given("198.18.0.2")]
+STATES = ["TASK_STAGING", "TASK_STARTING", "TASK_RUNNING", "TASK_KILLING", "TASK_FAILED"]
+
+
+@given_by(
+    turns=st.lists(
+        st.tuples(
+            st.sampled_from(STATES),
+            st.sampled_from(PLACES),
+            st.sampled_from([None, True, False]),
+            st.sampled_from(["SOURCE_EXECUTOR", "SOURCE_MASTER"]),
+            st.sampled_from([A1, M1]),
+            st.booleans(),
+        )
+    )
+)
+def test_a_task_that_is_followed_is_shown_as_one_that_is_read_anew(
+    turns: list[tuple[str, Json | None, bool | None, str, IPv4Address, bool]],
+) -> None:
+    was = task(state="TASK_STAGING", health_check={"type": "TCP"})
+    shown = desired_task(was, A1)
+    for state, place, healthy, source, node, is_relabelled in turns:
+        more = {} if place is None else attached(place)
+        raw = status(state, **more, source=source, healthy=healthy)
+        after = msgspec.structs.replace(
+            was,
+            state=TaskState(state),
+            statuses=(*was.statuses, from_json(TaskStatus, raw)),
+            labels=from_json(Labels, {"labels": [{"key": "a"}]}) if is_relabelled else was.labels,
+        )
+
+        expected = desired_task(after, node)
+        found = expected if shown is None else followed_task(was, shown, after, node)
+
+        assert found == expected
+        was, shown = after, found
+
+
+def test_a_task_of_which_nothing_changed_is_the_very_same() -> None:
+    was = task(state="TASK_STAGING")
+    shown = desired_task(was, A1)
+    assert shown is not None
+
+    after = msgspec.structs.replace(was, state=TaskState.TASK_STARTING)
+
+    assert followed_task(was, shown, after, A1) is shown
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,17 @@ def test_a_delta_leads_from_the_old_view_to_the_new(old: View, new: View) -> Non
     assert old.changed(*view_delta(old, new)) == new
 
 
+@given(VIEWS, VIEWS, st.sampled_from([(), ("tasks",), ("nodes", "tasks")]))
+def test_a_delta_of_named_keys_is_the_same(old: View, new: View, named: tuple[str, ...]) -> None:
+    only = {name: {*getattr(old, name), *getattr(new, name)} for name in named}
+
+    upserts, removals = view_delta(old, new, only)
+    whole = view_delta(old, new)
+
+    assert {each.key: each for each in upserts} == {each.key: each for each in whole[0]}
+    assert {*removals} == {*whole[1]}
+
+
 @given(VIEWS)
 def test_a_snapshot_survives_the_wire(view: View) -> None:
     numbered = Numbered(Position("e", 7), view)
