@@ -50,6 +50,12 @@ class Nft:
         if status != 0:
             raise DataplaneError(_first_line(error), table=table)
 
+    async def check(self, script: str, *, table: str) -> None:
+        """Raise what ``run`` would, and change nothing: the kernel tries the transaction only."""
+        status, _, error = await self._call(lambda: self._try(script))
+        if status != 0:
+            raise DataplaneError(_first_line(error), table=table)
+
     async def read(
         self, command: str, *, table: str, with_elements: bool = True
     ) -> Sequence[dict[str, Any]]:
@@ -101,21 +107,34 @@ class Nft:
             library.nft_ctx_free,
         ):
             function.argtypes = [ctypes.c_void_p]
+        library.nft_ctx_set_dry_run.argtypes = [ctypes.c_void_p, ctypes.c_bool]
         library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
 
     def _open(self) -> None:
         if self._netns is not None:
             enter(self._netns)
-        handle = self._library.nft_ctx_new(0)
+        self._local.handle = self._new_handle()
+
+    def _new_handle(self) -> int:
+        handle: int = self._library.nft_ctx_new(0)
         self._library.nft_ctx_buffer_output(handle)
         self._library.nft_ctx_buffer_error(handle)
-        self._local.handle = handle
+        return handle
 
     def _free(self) -> None:
         self._library.nft_ctx_free(self._local.handle)
 
-    def _command(self, text: str, flags: int) -> tuple[int, str, str]:
-        handle = self._local.handle
+    def _try(self, text: str) -> tuple[int, str, str]:
+        """Let the kernel try commands, by a handle of their own: it remembers what it tried."""
+        handle = self._new_handle()
+        try:
+            self._library.nft_ctx_set_dry_run(handle, True)
+            return self._command(text, 0, handle)
+        finally:
+            self._library.nft_ctx_free(handle)
+
+    def _command(self, text: str, flags: int, handle: int | None = None) -> tuple[int, str, str]:
+        handle = handle or self._local.handle
         self._library.nft_ctx_output_set_flags(handle, flags)
         status = self._library.nft_run_cmd_from_buffer(handle, text.encode())
         output = self._library.nft_ctx_get_output_buffer(handle) or b""

@@ -1,7 +1,7 @@
 """A table of constant rules over sets, as a Dataplane of the sets' elements."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from phalanx.core.error import DataplaneError
@@ -14,6 +14,17 @@ from phalanx.net.nft.structure import read_structure
 
 KINDS = ("chain", "map", "set")
 _OBJECT = re.compile(r"^ *(chain|map|set) (\w+) ", re.MULTILINE)
+
+
+MOST_REFUSALS = 16  # each costs some trials; with more, it is not the elements that are wrong
+
+# What changes of one key: an element that goes, one that comes, or one in the other's place.
+Unit = tuple[Element | None, Element | None]
+Script = Callable[[Sequence[Unit]], str]
+
+
+class RefusedError(Exception):
+    """Elements that the kernel does not take; all others are there."""
 
 
 class KernelSetTable:
@@ -46,8 +57,9 @@ class KernelSetTable:
     async def apply(self, change: Delta[Element, None]) -> None:
         """Make the change as one transaction, one that is staged as one for each stage.
 
-        When the kernel refuses it, each element is tried alone, so that one
-        that is wrong does not hold up the others.
+        What the kernel refuses of it for its own sake is left out and named in
+        the error, so that one element that is wrong does not hold up the others. A
+        transaction that is refused for another reason changes nothing.
         """
         if isinstance(change, Staged):  # of the elements of a table that stands
             for stage in change.stages:
@@ -70,37 +82,83 @@ class KernelSetTable:
         anew in a table that is in force would be a gap.
         """
         self._made = None
-        rest: Sequence[Element] = ()
+        listing = await self._list()
+
+        def script(units: Sequence[Unit]) -> str:
+            return _corrected(self.name, self._body, listing, [e for _, e in units if e])
+
+        refusals = ""
         try:
-            await self._run(_corrected(self.name, self._body, await self._list(), elements))
-        except DataplaneError:
-            fresh = f"{_absent(self.name)}{_defined(self.name, self._body)}"
-            try:
-                await self._run(fresh + render_change("add", self.name, elements))
-            except DataplaneError:
-                await self._run(fresh)
-                rest = elements
+            await self._transact(script, [(None, each) for each in elements])
+        except RefusedError as error:
+            refusals = str(error)
         self._made = await self._structure()
-        await self._change_singly((), rest)
+        if refusals:
+            raise DataplaneError(refusals, table=self.name)
 
     async def _change(self, removals: Sequence[Element], upserts: Sequence[Element]) -> None:
-        delete = render_change("delete", self.name, removals)
+        by_key = {(each.set_name, each.fields): each for each in removals}
+        units: list[Unit] = [(by_key.pop((e.set_name, e.fields), None), e) for e in upserts]
         try:
-            await self._run(delete + render_change("add", self.name, upserts))
-        except DataplaneError:
-            await self._change_singly(removals, upserts)
+            await self._transact(
+                self._script, [*((each, None) for each in by_key.values()), *units]
+            )
+        except RefusedError as error:
+            raise DataplaneError(str(error), table=self.name) from error
 
-    async def _change_singly(self, removals: Sequence[Element], upserts: Sequence[Element]) -> None:
+    def _script(self, units: Sequence[Unit]) -> str:
+        gone = [element for element, _ in units if element]
+        return render_change("delete", self.name, gone) + render_change(
+            "add", self.name, [element for _, element in units if element]
+        )
+
+    async def _transact(self, script: Script, units: Sequence[Unit]) -> None:
+        """Run one transaction with all of *units* that the kernel takes.
+
+        Raises RefusedError, with the rest done, for those that it does not take,
+        and DataplaneError, with nothing done, when it refuses for another reason.
+        """
+        try:
+            await self._run(script(units))
+        except DataplaneError:
+            if await self._refusal(script(units)) is None:
+                raise
+            if await self._refusal(script(())) is not None:
+                raise
+        else:
+            return
+        if self._made is not None and await self._structure() is None:
+            raise DataplaneError("the table is gone", table=self.name)
+        good: list[Unit] = []
         refusals: list[str] = []
-        for verb, elements in (("delete", removals), ("add", upserts)):
-            for element in sorted(elements):
-                try:
-                    await self._run(render_change(verb, self.name, [element]))
-                except DataplaneError as error:
-                    reason = str(error).removeprefix(f"{self.name}: ")
-                    refusals.append(f"{verb} {element}: {reason}")
-        if refusals:
+        await self._sort_out(script, sorted(units, key=repr), good, refusals)
+        await self._run(script(good))
+        raise RefusedError("; ".join(refusals))
+
+    async def _sort_out(
+        self, script: Script, units: Sequence[Unit], good: list[Unit], refusals: list[str]
+    ) -> None:
+        """Put each of *units* among the *good*, or its refusal among *refusals*."""
+        reason = await self._refusal(script([*good, *units]))
+        if reason is None:
+            good += units
+        elif len(refusals) == MOST_REFUSALS:
             raise DataplaneError("; ".join(refusals), table=self.name)
+        elif len(units) == 1:
+            [(gone, come)] = units
+            refusals.append(f"{'delete' if come is None else 'add'} {come or gone}: {reason}")
+        else:
+            half = len(units) // 2
+            await self._sort_out(script, units[:half], good, refusals)
+            await self._sort_out(script, units[half:], good, refusals)
+
+    async def _refusal(self, script: str) -> str | None:
+        """Return why the kernel would refuse a transaction, None if it would not."""
+        try:
+            await self._nft.check(script, table=self.name)
+        except DataplaneError as error:
+            return str(error).removeprefix(f"{self.name}: ")
+        return None
 
     async def _list(self) -> Sequence[dict[str, Any]]:
         return await self._nft.read(f"list table inet {self.name}", table=self.name)

@@ -7,18 +7,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from tests.netns.isolation.test_isolation_matrix import CLUSTER
+from tests.netns.isolation.test_isolation_matrix import CLUSTER, WHERE
 
 from phalanx.core.error import DataplaneError
+from phalanx.core.reconcile.delta import Delta, delta
 from phalanx.core.reconcile.incremental import IncrementalReconciler
 from phalanx.net.isolation.desired import Isolation, desired_isolation
+from phalanx.net.isolation.evaluate import Evaluator, Packet
 from phalanx.net.isolation.layout import ISOLATION
+from phalanx.net.isolation.lookup import Lookup
 from phalanx.net.model.objects import Action, Network, Policy, Traffic
 from phalanx.net.model.view import View
+from phalanx.net.nft.element import RULES, Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable
 
@@ -37,35 +43,50 @@ MOST_STEPS = 50
 T = TypeVar("T")
 
 
+class Fault(StrEnum):
+    REFUSED = "refused"  # the kernel hears of nothing
+    LOST = "answer-lost"  # it has done what was asked, and the answer is lost
+    GONE = "table-gone"  # somebody deletes the table just before
+
+
 class FailingNft(Nft):
-    """Fails at one call: before the kernel hears of it, or after, when the answer is lost."""
+    """Fails at one call of all that go to the kernel."""
 
     def __init__(self, netns: Path) -> None:
         super().__init__(netns=netns)
         self.steps_left: int | None = None
-        self.is_heard = False
+        self.fault = Fault.REFUSED
 
     async def run(self, script: str, *, table: str) -> None:
-        is_due = self._is_due()
-        if not is_due or self.is_heard:
+        is_due = await self._is_due()
+        if not is_due or self.fault is not Fault.REFUSED:
             await super().run(script, table=table)
-        if is_due:
-            raise DataplaneError("as the test wants it", table=table)
+        if is_due and self.fault is not Fault.GONE:
+            raise DataplaneError("No buffer space available", table=table)
+
+    async def check(self, script: str, *, table: str) -> None:
+        if await self._is_due() and self.fault is not Fault.GONE:
+            raise DataplaneError("Device or resource busy", table=table)
+        await super().check(script, table=table)
 
     async def read(self, command: str, *, table: str, with_elements: bool = True) -> Any:
-        if self._is_due():
-            raise DataplaneError("as the test wants it", table=table)
+        if await self._is_due() and self.fault is not Fault.GONE:
+            raise DataplaneError("Interrupted system call", table=table)
         return await super().read(command, table=table, with_elements=with_elements)
 
     async def open(self, make: Callable[[], T]) -> T:
-        if self._is_due():
-            raise OSError(errno.ENOBUFS, "as the test wants it")
+        if await self._is_due() and self.fault is not Fault.GONE:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
         return await super().open(make)
 
-    def _is_due(self) -> bool:
+    async def _is_due(self) -> bool:
         if self.steps_left is None:
             return False
         self.steps_left -= 1
+        if self.steps_left == 0 and self.fault is Fault.GONE:
+            name = ISOLATION.table
+            script = f"add table inet {name}\ndelete table inet {name}\n"
+            await super().run(script, table=name)
         return self.steps_left == 0
 
 
@@ -90,13 +111,41 @@ def nft(ns: str) -> Iterator[FailingNft]:
     handle.close()
 
 
-@pytest.mark.parametrize("is_heard", [False, True], ids=["refused", "answer-lost"])
+PACKETS = [
+    Packet(ip_address(one[2][version]), ip_address(other[2][version]), protocol, port)
+    for version in (4, 6)
+    for one in WHERE.values()
+    for other in WHERE.values()
+    if one is not other
+    for protocol, port in ((6, 80), (6, 22), (17, 5500), (1, 0))
+]
+
+
+def fates(view: View) -> list[bool]:
+    evaluator = Evaluator(view)
+    return [evaluator.allowed(packet).is_allowed for packet in PACKETS]
+
+
+FATES = fates(BEFORE), fates(AFTER)
+
+
+def astray(elements: set[Element]) -> list[Packet]:
+    """Return the packets that fare neither as before a change nor as after it."""
+    lookup = Lookup(elements)
+    return [
+        packet
+        for packet, *meant in zip(PACKETS, *FATES, strict=True)
+        if lookup.between(packet).passes not in meant
+    ]
+
+
+@pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("resync", [False, True], ids=["change", "resync"])
 @pytest.mark.parametrize("is_first", [False, True], ids=["follows", "first-pass"])
-async def test_an_error_at_any_step_is_made_good_by_the_next_pass(
-    nft: FailingNft, is_heard: bool, resync: bool, is_first: bool
+async def test_an_error_at_any_step_opens_nothing_and_is_made_good(
+    nft: FailingNft, fault: Fault, resync: bool, is_first: bool
 ) -> None:
-    nft.is_heard = is_heard
+    nft.fault = fault
     steps = 0
     for number in range(1, MOST_STEPS):
         nft.steps_left = None
@@ -110,12 +159,50 @@ async def test_an_error_at_any_step_is_made_good_by_the_next_pass(
         if left > 0:
             break
         steps += 1
+        held = await work.table.elements()
 
-        assert await work.reconciler.reconcile_once(resync=False)
+        if fault is not Fault.GONE:
+            assert RULES in held, number
+            assert not astray(held), number
+        # Who deletes the table is heard of, and what is there is read.
+        assert await work.reconciler.reconcile_once(resync=fault is Fault.GONE)
         held = await KernelSetTable(nft, ISOLATION).elements()
         assert held == desired_isolation(AFTER).keys(), number
 
     assert steps > 0
+
+
+async def test_elements_that_no_kernel_takes_keep_no_other_from_its_place(
+    nft: FailingNft,
+) -> None:
+    work = Pass(nft)
+    assert await work.reconciler.reconcile_once()
+    change = delta(desired_isolation(AFTER), desired_isolation(BEFORE))
+    wrong = [Element("networks4", (f"9.{number}.0.0/16",)) for number in range(3)]
+    wrong += [Element("ports", ("1:1", "6", "81"), "goto nowhere")]
+
+    with pytest.raises(DataplaneError) as refused:
+        await work.table.apply(Delta({**change.upserts, **dict.fromkeys(wrong)}, change.removals))
+
+    assert all(str(each) in str(refused.value) for each in wrong)
+    assert await work.table.elements() == desired_isolation(AFTER).keys()
+
+
+async def test_a_table_that_lacks_what_is_to_go_is_changed_in_what_it_has(nft: FailingNft) -> None:
+    work = Pass(nft)
+    assert await work.reconciler.reconcile_once()
+    for name in ("fine4", "near4", "fine6", "near6", "ports", "ranges", "protocols", "others"):
+        await nft.run(f"flush map inet {ISOLATION.table} {name}", table="test")
+    work.view = AFTER
+
+    assert not await work.reconciler.reconcile_once(resync=False)
+
+    lookup = Lookup(await work.table.elements())
+    opened = [packet for packet in astray(await work.table.elements())
+              if lookup.between(packet).passes]  # fmt: skip
+    assert not opened
+    assert await work.reconciler.reconcile_once()
+    assert await work.table.elements() == desired_isolation(AFTER).keys()
 
 
 CHILD = """
