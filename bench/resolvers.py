@@ -13,6 +13,7 @@ from daemons import HOST, START_SECONDS, free_port, running
 
 from phalanx.labs.wait import wait_until
 
+ANY_CPU = f"0-{(os.cpu_count() or 1) - 1}"
 SERVER_CPU, CLIENT_CPU = ("0", "1") if (os.cpu_count() or 1) > 1 else ("0", "0")
 ZONE = "marathon.mesos"
 
@@ -40,18 +41,21 @@ class Resolver:
     port: int
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time it has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the CPU time that it and its workers have used."""
+        workers = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return sum(map(_cpu_seconds, (self.pid, *map(int, workers))))
 
 
 @contextmanager
-def ours(apps: int, *upstreams: int, rate: int = 0) -> Iterator[Resolver]:
+def ours(
+    apps: int, *upstreams: int, rate: int = 0, workers: int = 1, cpu: str = SERVER_CPU
+) -> Iterator[Resolver]:
     """Run our server with *apps* names; yield it when it serves."""
     script = str(Path(__file__).with_name("nameserver.py"))
     servers = [f"{HOST}:{port}" for port in upstreams]
-    command = [*_pinned(SERVER_CPU), sys.executable, script, str(apps), str(rate), *servers]
-    with running(command) as process:
+    pinned = _pinned(cpu)
+    numbers = map(str, (apps, rate, workers))
+    with running([*pinned, sys.executable, script, *numbers, *servers]) as process:
         assert process.stdout is not None
         yield Resolver(process.pid, int(process.stdout.readline()))
 
@@ -112,11 +116,16 @@ def dnsperf(
     at_once: int = 50,
     source: str = HOST,
     niceness: int = 0,
+    ports: int = 1,
+    cpu: str = CLIENT_CPU,
 ) -> Measured:
-    """Ask for some seconds, as fast as answers come, or *per_second* and with latencies."""
+    """Ask for some seconds, as fast as answers come, or *per_second* and with latencies.
+
+    The questions come from as many *ports*.
+    """
     command = [
-        *_pinned(CLIENT_CPU), "nice", "-n", str(niceness),
-        "dnsperf", "-s", HOST, "-p", str(port), "-d", str(queries),
+        *_pinned(cpu), "nice", "-n", str(niceness),
+        "dnsperf", "-c", str(ports), "-s", HOST, "-p", str(port), "-d", str(queries),
         "-l", str(seconds), "-q", str(at_once), "-a", source, "-t", "1",
         *(("-v", "-Q", str(per_second)) if per_second else ()),
     ]  # fmt: skip
@@ -128,6 +137,11 @@ def dnsperf(
         int(_number(text, r"Queries lost:\s+(\d+)")),
         sorted(map(float, latencies)),
     )
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _number(text: str, pattern: str) -> float:
