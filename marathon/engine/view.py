@@ -68,8 +68,10 @@ def holders_of(board: Board) -> Holders:
 
 
 def _counts(board: Board, launched: Sequence[Instance]) -> dict[str, int]:
+    """Count an app's tasks; only what runs is healthy or not, so neither is above ``running``."""
     states = Counter(i.launched.state for i in launched if i.launched is not None)
-    checked = [list(board.health.get(i.task_id, {}).values()) for i in launched]
+    running = [i for i in launched if i.launched and i.launched.state is TaskState.TASK_RUNNING]
+    checked = [list(board.health.get(i.task_id, {}).values()) for i in running]
     return {
         "staged": states[TaskState.TASK_STAGING],
         "running": states[TaskState.TASK_RUNNING],

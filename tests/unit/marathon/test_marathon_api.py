@@ -425,6 +425,23 @@ async def test_agent_run_check_keeps_the_deployment_until_it_passes(
     assert task.health_check is not None
 
 
+async def test_what_is_being_killed_is_not_healthy_any_more(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    check = {"protocol": "COMMAND", "command": {"value": "true"}}
+    await marathon.ask("POST", "/v2/apps", {**WEB, "healthChecks": [check]})
+    await master.next("REVIVE")
+    await master.offer("a1")
+    [task] = await master.tasks(1)
+    await master.update(task, "TASK_RUNNING", healthy=True)
+    await marathon.until("/v2/deployments", lambda answer: answer == [])
+
+    await master.update(task, "TASK_KILLING")
+
+    app = await marathon.until("/v2/apps/web", lambda answer: answer["app"]["tasksRunning"] == 0)
+    assert app["app"]["tasksHealthy"] == 0
+
+
 async def test_groups_show_apps_and_can_be_deleted(marathon: Marathon, master: FakeMaster) -> None:
     await marathon.ask("POST", "/v2/apps", {**WEB, "id": "/shop/web"})
     await marathon.ask("POST", "/v2/apps", {**WEB, "id": "/shop/back/db"})
