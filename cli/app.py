@@ -14,6 +14,7 @@ from rich.table import Table
 
 from phalanx.cli.client import add_marathon_flag, call
 from phalanx.cli.follow import counts_of, follow, pod_counts, teller, waiting
+from phalanx.cli.listing import print_tables
 from phalanx.cli.pod import pod_path, scaled_pod, show_pod, status_of, statuses, tasks_of
 from phalanx.cli.sandbox import Sandbox, find_sandbox
 from phalanx.core.error import InvalidError, NotFoundError
@@ -144,7 +145,7 @@ def _list(given: argparse.Namespace) -> None:
         counts = (str(pod["instances"]), str(pod["tasksRunning"]))
         is_deploying = "yes" if pod["id"] in deploying else ""
         table.add_row(f"{pod['id']} (pod)", *counts, "", "", "", is_deploying)
-    Console().print(table)
+    print_tables(table)
 
 
 def _show(given: argparse.Namespace) -> None:
@@ -173,7 +174,7 @@ def _show(given: argparse.Namespace) -> None:
             ("yes" if all(alive) else "NO") if alive else "",
             task.get("startedAt") or "",
         )
-    Console().print(table)
+    print_tables(table)
 
 
 def _scale(given: argparse.Namespace) -> None:

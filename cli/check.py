@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from phalanx.cli.client import TIMEOUT_SECONDS
+from phalanx.cli.listing import print_tables
 from phalanx.cli.policy import read_document
 from phalanx.core.error import InvalidError, UnavailableError
 from phalanx.master.network.definition import (
@@ -73,7 +73,7 @@ def check(given: argparse.Namespace) -> int:
         for effect in effects:
             row = _json(effect)
             table.add_row(*(row[key] for key in ROW))
-        Console().print(table)
+        print_tables(table)
     return 0
 
 

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import IO, Any
 
 from phalanx.core.error import ConflictError, NotFoundError, PhalanxError, UnavailableError
@@ -51,14 +52,15 @@ def call(server: str, method: str, path: str, body: object = None) -> Any:  # no
     Raises NotFoundError for 404, ConflictError for 409 and UnavailableError for
     anything else but 2xx, with the server's own words.
     """
-    request = urllib.request.Request(
-        f"{server.rstrip('/')}{path}",
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with _told(server), urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-        raw = response.read()
+    with _told(server):
+        request = urllib.request.Request(
+            _url(server, path),
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+            raw = response.read()
     return json.loads(raw) if raw else {}
 
 
@@ -66,9 +68,15 @@ def call(server: str, method: str, path: str, body: object = None) -> Any:  # no
 def opened(server: str, path: str) -> Iterator[IO[bytes]]:
     """Yield what a GET is being answered, as soon as its head is there; raises as ``call``."""
     with _told(server):
-        answer = urllib.request.urlopen(f"{server.rstrip('/')}{path}", timeout=TIMEOUT_SECONDS)
+        answer = urllib.request.urlopen(_url(server, path), timeout=TIMEOUT_SECONDS)
     with answer:
         yield answer
+
+
+def _url(server: str, path: str) -> str:
+    """Return where *path* is; a server may be given as HOST:PORT alone."""
+    base = server if "://" in server else f"http://{server}"
+    return base.rstrip("/") + path
 
 
 @contextmanager
@@ -77,7 +85,7 @@ def _told(server: str) -> Iterator[None]:
         yield
     except urllib.error.HTTPError as error:
         raise ERROR_OF.get(error.code, UnavailableError)(_words(error)) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise UnavailableError(f"{server}: {getattr(error, 'reason', error)}") from error
 
 

@@ -5,11 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from phalanx.cli.check import add_check, check
 from phalanx.cli.client import add_master_flag, call
+from phalanx.cli.listing import print_tables
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -108,7 +108,7 @@ def _list(given: argparse.Namespace) -> int:
             "yes" if network["isolated"] else "no",
             "\n".join(_leases(network)),
         )
-    Console().print(table)
+    print_tables(table)
     return 0
 
 

@@ -6,11 +6,11 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from phalanx.cli.client import call
 from phalanx.cli.follow import counts_of, pod_counts, waiting
+from phalanx.cli.listing import print_tables
 from phalanx.core.error import NotFoundError
 
 
@@ -60,7 +60,7 @@ def show_pod(given: argparse.Namespace, status: Mapping[str, Any]) -> None:
             here = (container.get("name", ""), container.get("status", ""), ", ".join(ports))
             table.add_row(*first, *here)
             first = ["", "", "", ""]
-    Console().print(table)
+    print_tables(table)
 
 
 def scaled_pod(marathon: str, id: str, instances: int) -> dict[str, Any]:

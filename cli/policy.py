@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from phalanx.cli.client import add_master_flag, call
+from phalanx.cli.listing import print_tables
 from phalanx.core.error import InvalidError
 
 FIELDS = (
@@ -114,4 +114,4 @@ def _list(master: str, *, as_json: bool) -> None:
         action = policy["action"] + ("" if direction == "both" else f" {direction}")
         values = {**policy, "policy": policy["name"], "action": action}
         table.add_row(*(values[column] for column in columns))
-    Console().print(table)
+    print_tables(table)

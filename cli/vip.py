@@ -6,12 +6,10 @@ import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from phalanx.cli.client import add_plane_flag, call
-
-WIDTH = 160  # of a listing that goes to a file or another program
+from phalanx.cli.listing import print_tables
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,11 +40,11 @@ def main(arguments: Sequence[str]) -> int:
     elif given.verb == "explain":
         print("\n".join(line for vip in answer["services"] for line in explained(vip)))
     elif given.verb == "show":
-        _print(*(_backends(vip) for vip in answer["services"]))
+        print_tables(*(_backends(vip) for vip in answer["services"]))
     elif given.problems:
-        _print(_problems(answer["problems"]))
+        print_tables(_problems(answer["problems"]))
     else:
-        _print(_vips(answer["services"]))
+        print_tables(_vips(answer["services"]))
         if problems := call(given.plane, "GET", "/v1/vip-problems")["problems"]:
             print(f"labels with problems: {len(problems)}; 'vip list --problems' shows them")
     if given.verb == "explain":
@@ -144,11 +142,3 @@ def _problems(problems: Iterable[Mapping[str, Any]]) -> Table:
 
 def _number(number: int | None) -> str:
     return "" if number is None else str(number)
-
-
-def _print(*tables: Table) -> None:
-    console = Console(markup=False, emoji=False, highlight=False)  # [fd01::1] is no markup
-    if not console.is_terminal:
-        console = Console(markup=False, emoji=False, highlight=False, width=WIDTH)
-    for table in tables:
-        console.print(table)
