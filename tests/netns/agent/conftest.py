@@ -50,9 +50,10 @@ async def lead() -> AsyncIterator[Lead]:
 
 @pytest.fixture
 async def up(lead: Lead, node: Node) -> Node:
-    """An agent that has registered."""
+    """An agent that has registered, and knows who it is whenever it ends."""
     await node.start(lead.port)
     await lead.until(lambda: lead.subscribes)
+    await node.named()
     return node
 
 

@@ -121,6 +121,13 @@ class Node:
             self.process.send_signal(number)
         return await self.process.wait()
 
+    async def named(self) -> None:
+        """Wait until the agent has written down the id that it was given."""
+        latest = self.base / "work" / "meta" / "slaves" / "latest"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not latest.is_symlink():  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(0.02)
+
     def containers(self) -> list[str]:
         return sorted(path.name for path in (self.runtime / "containers").glob("*"))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.netns.agent.lead import PATIENCE_SECONDS
 
 from phalanx.mesos.resources import Resources
 
@@ -146,7 +147,8 @@ async def test_changed_settings_are_refused_with_the_way_out(lead: Any, up: Any)
     up.flags = ["--attributes=rack:r9"]
     await up.start(lead.port)
 
-    assert await up.process.wait() == 2
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await up.process.wait() == 2
     assert "Incompatible agent info detected: attributes: rack" in up.log.read_text()
     assert "meta/slaves/latest" in up.log.read_text()
     up.flags.append("--reconfiguration-policy=additive")

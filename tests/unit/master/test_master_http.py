@@ -951,13 +951,15 @@ LEGACY = [
 
 @pytest.mark.parametrize("path", LEGACY)
 async def test_legacy_endpoints_answer_under_all_their_names(client: Client, path: str) -> None:
-    bodies = [
-        await client.get(alias)
-        for alias in (path, f"/master{path}", f"{path}.json", f"/master{path}.json")
-    ]
+    aliases = (path, f"/master{path}", f"{path}.json", f"/master{path}.json")
+    keys: set[frozenset[str]] = set()
+    async with asyncio.timeout(DEADLINE):
+        while len(keys) != 1:  # metrics of an allocation are there once one was made
+            bodies = [await client.get(alias) for alias in aliases]
+            assert all(status == 200 for status, _ in bodies)
+            keys = {frozenset(body) for _, body in bodies}
 
-    assert all(status == 200 for status, _ in bodies)
-    assert all(body.keys() == bodies[0][1].keys() for _, body in bodies)
+    assert keys != {frozenset()}
 
 
 async def test_health_is_an_empty_answer_and_the_unknown_is_not_found(client: Client) -> None:
