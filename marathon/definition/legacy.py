@@ -100,8 +100,11 @@ def _docker_network(new: dict[str, Any]) -> None:
     if mode is None:
         _refuse("/container/docker/network", f"{network!r} is none of {', '.join(_MODES)}")
     address = new.pop("ipAddress", None)
-    name = address.get("networkName") if isinstance(address, dict) else None
-    new["networks"] = [{"mode": mode, **({"name": name} if mode == "container" and name else {})}]
+    joined: dict[str, Any] = {"mode": mode}
+    if mode == "container" and isinstance(address, dict):
+        given = {"name": address.get("networkName"), "labels": address.get("labels")}
+        joined |= {key: value for key, value in given.items() if value}
+    new["networks"] = [joined]
 
 
 def _ip_address(new: dict[str, Any]) -> None:
