@@ -15,7 +15,7 @@ from rich.table import Table
 from phalanx.cli.client import TIMEOUT_SECONDS
 from phalanx.cli.listing import print_tables
 from phalanx.cli.policy import read_document
-from phalanx.core.error import InvalidError, UnavailableError
+from phalanx.core.error import ConflictError, InvalidError, UnavailableError
 from phalanx.master.network.definition import (
     Ground,
     NetworkChange,
@@ -84,7 +84,8 @@ ROW = ("change", "source", "destination", "protocol", "ports", "because")
 def changed_networks(view: View, changes: Sequence[Mapping[str, Any]]) -> Mapping[str, Network]:
     """Return the networks of *view* after *changes*; raise InvalidError or ConflictError.
 
-    Where VIPs lie in this cluster is the master's to know: that is not looked at.
+    One that tasks are on can't be deleted. Where VIPs lie in this cluster is the
+    master's to know: that is not looked at.
     """
     found = dict(view.networks)
     nodes = [node.address for node in view.nodes.values()]
@@ -92,6 +93,8 @@ def changed_networks(view: View, changes: Sequence[Mapping[str, Any]]) -> Mappin
         name = change.get("name")
         try:
             if name in found and change.get("delete") is True:
+                if using := users(view, name):
+                    raise ConflictError(f"network {name!r} is used by {using}")
                 del found[name]
             elif name in found:
                 rest = {key: value for key, value in change.items() if key != "name"}
@@ -110,6 +113,14 @@ def changed_networks(view: View, changes: Sequence[Mapping[str, Any]]) -> Mappin
         except (msgspec.ValidationError, InvalidError) as error:
             raise InvalidError(f"networks[{number}]: {error}") from error
     return found
+
+
+def users(view: View, network: str) -> str:
+    """Return the names of the tasks on a network, and how many they are; empty when none is."""
+    tasks = [t.name for t in view.tasks.values() if network in (*t.networks, *t.networks6)]
+    names = sorted(set(tasks))
+    more = ", …" if len(names) > 10 else ""
+    return f"{', '.join(names[:10])}{more}: {len(tasks)} in all" if tasks else ""
 
 
 def _json(effect: Effect) -> dict[str, str]:
