@@ -33,7 +33,7 @@ from phalanx.dns.stream import (
     MAX_CONNECTIONS_OF_ONE,
     Streams,
 )
-from phalanx.dns.watchdog import answers
+from phalanx.dns.watchdog import answers, answers_tcp
 
 log = structlog.get_logger()
 
@@ -109,6 +109,7 @@ class DnsServer:
         self.turned_away: Counter[str] = Counter()
         self.restarts = 0  # of listeners that did not answer us
         self._listeners: dict[HostPort, Listener] = {}
+        self._acceptors: dict[HostPort, asyncio.Server] = {}
         self._stack = AsyncExitStack()
         self.listening: Sequence[HostPort] = ()
 
@@ -150,17 +151,19 @@ class DnsServer:
         """Open the UDP socket and the TCP listener of one address, on one port."""
         try:
             stream = self._opened(socket.SOCK_STREAM, address, self._port)
-            server = await asyncio.start_server(self._streams.accept, sock=stream)
-            stack.callback(server.close)
             port: int = stream.getsockname()[1]
             place = HostPort(address, port)
+            stack.callback(self._close_listener, place)
+            await self._accept(place, stream)
             self._listen(place)
         except OSError as error:
             raise ConfigError(
                 f"dns: listen: {address}:{self._port}: {error.strerror or error}{_hint(error)}"
             ) from error
-        stack.callback(self._close_listener, place)
         return place
+
+    async def _accept(self, place: HostPort, stream: socket.socket) -> None:
+        self._acceptors[place] = await asyncio.start_server(self._streams.accept, sock=stream)
 
     def _listen(self, place: HostPort) -> None:
         sock = self._opened(socket.SOCK_DGRAM, place.host, place.port)
@@ -178,35 +181,55 @@ class DnsServer:
 
     async def _watch_listeners(self) -> None:
         """Ask ourselves now and then; open a listener anew that fails twice in a row."""
-        failed: Counter[HostPort] = Counter()
+        seconds = self._watch_seconds
+        failed: Counter[tuple[str, HostPort]] = Counter()
+        watched = (("udp", answers, self._restart), ("tcp", answers_tcp, self._restart_tcp))
         while True:
-            await asyncio.sleep(self._watch_seconds)
+            await asyncio.sleep(seconds)
             for place in self.listening:
-                if await answers(place, self._watch_seconds):
-                    failed.pop(place, None)
-                    continue
-                failed[place] += 1
-                if failed[place] > 1:
-                    self._restart(place)
+                for protocol, is_well, restart in watched:
+                    if await is_well(place, seconds):
+                        failed.pop((protocol, place), None)
+                        continue
+                    failed[protocol, place] += 1
+                    if failed[protocol, place] > 1:
+                        self.restarts += 1
+                        log.warning("listener_restarted", on=str(place), protocol=protocol)
+                        try:
+                            await restart(place)
+                        except OSError as error:
+                            log.error("listener_not_restarted", on=str(place), error=str(error))
 
     def _close_listener(self, place: HostPort) -> None:
+        if place in self._acceptors:
+            self._acceptors.pop(place).close()
+        self._close_udp(place)
+
+    def _close_udp(self, place: HostPort) -> None:
         if place in self._listeners:
             listener = self._listeners.pop(place)
             listener.close()
             self._dropped += listener.backlog.dropped
 
-    def _restart(self, place: HostPort) -> None:
-        self.restarts += 1
-        log.warning("listener_restarted", on=str(place), protocol="dns")
+    async def _restart(self, place: HostPort) -> None:
         if self._store is not None and place in self._listeners:
             self._store.forget(socket.SOCK_DGRAM, place.host, place.port)
-        self._close_listener(place)
+        self._close_udp(place)
+        self._join()
+        self._listen(place)
+
+    async def _restart_tcp(self, place: HostPort) -> None:
+        if place in self._acceptors:
+            if self._store is not None:
+                self._store.forget(socket.SOCK_STREAM, place.host, place.port)
+            self._acceptors.pop(place).close()
+        self._join()
+        stream = self._opened(socket.SOCK_STREAM, place.host, place.port)
+        await self._accept(place, stream)
+
+    def _join(self) -> None:
         if self._sharing is Sharing.FIRST:
             self._sharing = Sharing.JOINS  # those who joined us are there
-        try:
-            self._listen(place)
-        except OSError as error:
-            log.error("listener_not_restarted", on=str(place), error=str(error))
 
     def _ready(self) -> ReadyReplies | None:
         """Return the replies that are ready, unless each datagram is to be looked at."""

@@ -11,8 +11,24 @@ _HEADER = b"\1\0\0\1\0\0\0\0\0\0"  # a query, one question
 _QUESTION = encode_name("ready.spartan.") + b"\0\1\0\1"
 
 
+async def answers_tcp(place: HostPort, seconds: float) -> bool:
+    """Tell whether a connection to *place* is served within the time: a reply, or its end."""
+    message = secrets.token_bytes(2) + _HEADER + _QUESTION
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection(place.host, place.port)
+            try:
+                writer.write(len(message).to_bytes(2, "big") + message)
+                await reader.read(1)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return True
+
+
 async def answers(place: HostPort, seconds: float) -> bool:
-    """Tell whether any reply comes from *place* within the time, whatever it says."""
+    """Tell whether any reply comes from *place* over UDP within the time, whatever it says."""
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     loop = asyncio.get_running_loop()
     id_ = secrets.token_bytes(2)

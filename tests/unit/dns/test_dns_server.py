@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -458,15 +458,20 @@ async def test_kept_answer_is_given_again_with_its_ttl_running_down(
     assert (len(asked), forwarder.replies) == (1, {(".", 0): 6})
 
 
+async def replaced(held: Mapping[HostPort, object], place: HostPort, old: object) -> None:
+    async with asyncio.timeout(5):
+        while held.get(place) in (None, old):  # noqa: ASYNC110 - who replaces it tells nobody
+            await asyncio.sleep(0.005)
+
+
 async def test_listener_that_falls_silent_is_opened_anew(serve: Serve) -> None:
-    server = await serve(watch_seconds=0.02)
+    server = await serve(watch_seconds=0.1)
     [place] = server.listening
     [listener] = server._listeners.values()
     asyncio.get_running_loop().remove_reader(listener.sock)
 
-    async with asyncio.timeout(5):
-        while not server.restarts:  # noqa: ASYNC110 - it waits for a count, which tells nobody
-            await asyncio.sleep(0.005)
+    await replaced(server._listeners, place, listener)
+    assert server.restarts
 
     [reply] = await ask_udp(place, message("ready.spartan"))
     assert addresses(reply) == ["127.0.0.1"]
@@ -480,7 +485,7 @@ async def test_socket_closed_under_its_listener_is_opened_anew(
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     manager.bind(str(tmp_path / "manager"))
     store = SocketStore({"NOTIFY_SOCKET": str(tmp_path / "manager")})
-    server = await serve(watch_seconds=0.02, store=store)
+    server = await serve(watch_seconds=0.2, store=store)
     [place] = server.listening
     told = []
 
@@ -491,13 +496,11 @@ async def test_socket_closed_under_its_listener_is_opened_anew(
             os.close(fd)
 
     asyncio.get_running_loop().add_reader(manager, hear)
-    for number in range(1, 3):
+    for _ in range(2):
         [listener] = server._listeners.values()
         close(listener.sock)
 
-        async with asyncio.timeout(5):
-            while server.restarts < number:  # noqa: ASYNC110 - a count tells nobody
-                await asyncio.sleep(0.005)
+        await replaced(server._listeners, place, listener)
 
         [reply] = await ask_udp(place, message("ready.spartan"))
         assert addresses(reply) == ["127.0.0.1"]
@@ -506,6 +509,24 @@ async def test_socket_closed_under_its_listener_is_opened_anew(
     name = f"FDNAME=sock_dgram-127.0.0.1-{place.port}"
     udp = [said for said, whose in told if whose == name]
     assert udp == ["FDSTORE=1", *["FDSTOREREMOVE=1", "FDSTORE=1"] * 2]
+
+
+async def test_acceptor_that_is_gone_is_opened_anew(serve: Serve) -> None:
+    server = await serve(watch_seconds=0.2)
+    [place] = server.listening
+    for _ in range(2):
+        [acceptor] = server._acceptors.values()
+        acceptor.close()
+        await acceptor.wait_closed()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(place.host, place.port)
+
+        await replaced(server._acceptors, place, acceptor)
+
+        reader, writer = await asyncio.open_connection(place.host, place.port)
+        writer.write(framed(message("ready.spartan")))
+        assert addresses(await read_reply(reader)) == ["127.0.0.1"]
+        writer.close()
 
 
 @pytest.mark.parametrize("jump", [-86400.0, 86400.0])
