@@ -286,9 +286,19 @@ mld-listener-report, mld2-listener-report, mld-listener-done }} accept
     meta l4proto tcp counter reject with tcp reset comment "no service for containers"
     counter reject with icmpx admin-prohibited comment "no service for containers"
   }}
+  chain no_vip {{
+    ct state established,related accept
+    meta l4proto tcp counter reject with tcp reset comment "a VIP's address, and no VIP"
+    counter reject with icmpx port-unreachable comment "a VIP's address, and no VIP"
+  }}
   chain fence {{
     type filter hook input priority filter; policy accept;
     iifname "phx-*" meta l4proto @{FENCED} jump node
+  }}
+  chain left_over {{
+    type filter hook input priority 110; policy accept;
+    iifname "phx-*" meta l4proto {{ tcp, udp, sctp }} ip daddr @{VIPS}4 jump no_vip
+    iifname "phx-*" meta l4proto {{ tcp, udp, sctp }} ip6 daddr @{VIPS}6 jump no_vip
   }}
   chain input {{
     type filter hook input priority 90; policy accept;

@@ -5,7 +5,9 @@ against the semantics of policies for the real ends, and the source address that
 he sees against the table in docs/design/lb.md.
 """
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -48,16 +50,19 @@ from phalanx.lb.nftables.services import NftablesServices
 from phalanx.net.isolation.evaluate import Evaluator, Packet
 from phalanx.net.isolation.fence import desired_fence
 from phalanx.net.isolation.layout import ISOLATION
-from phalanx.net.model.objects import Action, Policy, Tier, Traffic
+from phalanx.net.model.objects import Action, Policy, TaskPort, Tier, Traffic
 from phalanx.net.model.view import View
-from phalanx.net.nft.element import render_change
+from phalanx.net.nft.element import Element, render_change
 from phalanx.net.nft.library import Nft
 
 Reconcile = Callable[[View], Awaitable[None]]
 
-PATIENCE_SECONDS = 3.0
+PATIENCE_SECONDS = 5.0
+AT_ONCE = 8
 NUMBERS = {"tcp": 6, "udp": 17}
-REFUSED = "refused"
+REFUSED, SILENCE = "refused", "silence"
+OWN, OWN6 = "203.0.114.7", "fd01:f::7"  # VIPs by address
+HIDDEN = 5052  # of the node, and nobody's else
 
 
 def allow(source: str, destination: str, port: int = PORT) -> list[Policy]:
@@ -179,17 +184,23 @@ def seen_source(client: Client, backend: str, version: int) -> str:
 
 def heard(namespace: str, client: Client, backend: str, kind: str, version: int) -> str:
     """Return what a client hears by the VIP of *backend*."""
-    with open_in(namespace, KINDS[kind], version) as opened:
+    source = client.addresses[version] if client.is_bound else ""
+    return asked(namespace, vip_of(backend, version), VIP_PORT, kind, source=source)
+
+
+def asked(namespace: str, address: str, port: int, kind: str, *, source: str = "") -> str:
+    """Return what is heard at an address: words, REFUSED or SILENCE."""
+    with open_in(namespace, KINDS[kind], ip_address(address).version) as opened:
         opened.settimeout(PATIENCE_SECONDS)
-        if client.is_bound:
-            opened.bind((client.addresses[version], 0))
+        if source:
+            opened.bind((source, 0))
         try:
-            opened.connect((vip_of(backend, version), VIP_PORT))
+            opened.connect((address, port))
             if kind == "udp":
                 opened.send(b"who")
             return opened.recv(100).decode()
         except TimeoutError:
-            return "silence"
+            return SILENCE
         except OSError:
             return REFUSED
 
@@ -201,18 +212,62 @@ async def test_every_client_fares_by_a_vip_as_the_semantics_say_of_the_real_ends
 ) -> None:
     namespaces, servers = field
     await put(view)
-    wrong, reached = [], []
     servers.reached.clear()
-    for name, client in CLIENTS.items():
-        for backend in (each for each in BACKENDS if version == 4 or each not in ON_HOST):
-            for kind in KINDS:
-                wanted = expected(view, client, backend, kind, version)
-                found = heard(namespaces[client.place], client, backend, kind, version)
-                if found != wanted:
-                    wrong.append(f"{name}, {kind} to {backend}: {found}, not {wanted}")
-                if wanted != REFUSED:
-                    reached.append(backend)
+    cells = [
+        (name, backend, kind)
+        for name in CLIENTS
+        for backend in BACKENDS
+        for kind in KINDS
+        if version == 4 or backend not in ON_HOST
+    ]
+    wanted = [expected(view, CLIENTS[each[0]], each[1], each[2], version) for each in cells]
 
+    def hear(cell: tuple[str, str, str]) -> str:
+        name, backend, kind = cell
+        client = CLIENTS[name]
+        return heard(namespaces[client.place], client, backend, kind, version)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # by IPv6 some wait a second for their refusal
+        found = list(pool.map(hear, cells))
+
+    wrong = [
+        f"{' '.join(cell)}: {each}, not {other}"
+        for cell, each, other in zip(cells, found, wanted, strict=True)
+        if each != other
+    ]
+    reached = [cell[1] for cell, each in zip(cells, wanted, strict=True) if each != REFUSED]
     assert not wrong, "\n".join(wrong)
     # Nor did a packet arrive of those who were refused.
     assert sorted(servers.reached) == sorted(reached)
+
+
+@pytest.mark.parametrize("put", ["nftables", *(["ipvs"] if has_ipvs() else [])], indirect=True)
+@pytest.mark.parametrize(("own", "length"), [(OWN, 32), (OWN6, 128)], ids=["ipv4", "ipv6"])
+async def test_address_that_a_task_chose_leads_to_no_service_of_the_node(
+    field: tuple[Names, Servers], put: Reconcile, own: str, length: int
+) -> None:
+    namespaces, _ = field
+    version = 4 if length == 32 else 6
+    task = WALLED.tasks["marathon/d2"]
+    label = (("VIP_0", f"{own}:{VIP_PORT}"),)
+    await put(
+        WALLED.changed([msgspec.structs.replace(task, ports=(TaskPort(PORT, labels=label),))])
+    )
+    # As plane/tables.py makes the address the node's: for IPVS, and where datagrams are refused.
+    route = (f"-{version}", "route", "replace", "local", f"{own}/{length}", "dev", "lo")
+    run("ip", "-n", namespaces["n1"], *route)
+    fence = [Element(f"vips{version}", (f"{own}",))]
+    change = render_change("add", ISOLATION.table, fence)
+    run("ip", "netns", "exec", namespaces["n1"], "nft", change)
+
+    with ExitStack() as stack:
+        for kind in KINDS.values():
+            opened = stack.enter_context(open_in(namespaces["n1"], kind, version))
+            opened.bind(("", HIDDEN))
+            if kind == socket.SOCK_STREAM:
+                opened.listen()
+        served = asked(namespaces["d1"], own, VIP_PORT, "tcp")
+        hidden = [asked(namespaces["d1"], own, HIDDEN, kind) for kind in KINDS]
+
+    assert served == f"d2 {ip_address(CLIENTS['container'].addresses[version])}"
+    assert hidden == [REFUSED, REFUSED]
