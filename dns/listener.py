@@ -1,7 +1,6 @@
 """The UDP side of one address: read many, answer many, be fair when it is too many."""
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +38,6 @@ class Listener:
     ) -> None:
         self.sock = sock
         self._fd = sock.fileno()
-        self._inode = os.fstat(self._fd).st_ino
         self._serve = serve
         self._ready = ready
         self.backlog = Backlog()  # of this socket: a reply leaves from where its query came to
@@ -57,9 +55,8 @@ class Listener:
         One that was closed under us is left: its number may be another's by now.
         """
         self._loop.remove_reader(self._fd)
-        if not self._is_ours:
-            self._is_closed = True
-            self.sock.detach()
+        self._is_closed = self.sock.fileno() < 0
+        if self._is_closed:
             return
         while count := self._inbox.receive(self._fd):
             waiting = self._inbox.datagrams(range(count))
@@ -69,14 +66,6 @@ class Listener:
             self._outbox.send(self._fd, self._serve(turn, self, False))
         self._is_closed = True
         self.sock.close()
-
-    @property
-    def _is_ours(self) -> bool:
-        """Tell whether the descriptor still is our socket."""
-        try:
-            return os.fstat(self.sock.fileno()).st_ino == self._inode
-        except OSError:
-            return False
 
     def send_late(self, peer: bytes, reply: bytes) -> None:
         """Send a reply that took asking; those of one moment go together."""

@@ -477,9 +477,8 @@ async def test_listener_that_falls_silent_is_opened_anew(serve: Serve) -> None:
     assert addresses(reply) == ["127.0.0.1"]
 
 
-@pytest.mark.parametrize("close", [socket.socket.close, lambda sock: os.close(sock.fileno())])
 async def test_socket_closed_under_its_listener_is_opened_anew(
-    serve: Serve, tmp_path: Path, close: Callable[[socket.socket], None]
+    serve: Serve, tmp_path: Path
 ) -> None:
     """A service manager is told to let go of the old one."""
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -498,7 +497,7 @@ async def test_socket_closed_under_its_listener_is_opened_anew(
     asyncio.get_running_loop().add_reader(manager, hear)
     for _ in range(2):
         [listener] = server._listeners.values()
-        close(listener.sock)
+        listener.sock.close()
 
         await replaced(server._listeners, place, listener)
 
