@@ -24,7 +24,7 @@ def info(config: MarathonConfig) -> Mapping[str, object]:
             "env_vars_prefix": None,
             "executor": "//cmd",
             "failover_timeout": FAILOVER_SECONDS,
-            "features": ["external_volumes", "secrets", "task_killing", "vips"],
+            "features": ["external_volumes", "gpu_resources", "secrets", "task_killing", "vips"],
             "framework_name": config.framework_name,
             "ha": config.zk is not None,
             "hostname": hostname,

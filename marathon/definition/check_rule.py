@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from phalanx.marathon.definition.problem import Problem
+from phalanx.marathon.definition.spec_rule import MOST, command_problems
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.check import HealthCheck, HealthProtocol, HttpCheck, TcpCheck
-
-MOST = 1e9
 
 
 def health_problems(app: App) -> Iterator[Problem]:
@@ -33,9 +32,7 @@ def check_problems(app: App) -> Iterator[Problem]:
     if check.http is not None and check.http.scheme.lower() not in ("http", "https"):
         yield Problem("/check/http/scheme", "is neither HTTP nor HTTPS")
     if check.exec is not None:
-        command = check.exec.command
-        if (not command.shell) == (not command.argv):
-            yield Problem("/check/exec/command", "must have either a shell or an argv")
+        yield from command_problems(check.exec.command, "/check/exec/command")
     times = {
         "intervalSeconds": check.interval_seconds,
         "timeoutSeconds": check.timeout_seconds,

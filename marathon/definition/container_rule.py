@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from phalanx.marathon.definition.check_rule import MOST
 from phalanx.marathon.definition.problem import Problem, unique
+from phalanx.marathon.definition.spec_rule import MOST, secret_problems
 from phalanx.marathon.model.app import App, Image
 from phalanx.marathon.model.volume import ExternalVolume, PersistentVolume, Volume
 from phalanx.marathon.schedule.task import DRIVER_OPTION
@@ -18,7 +18,9 @@ def container_problems(app: App) -> Iterator[Problem]:
     if container is None:
         return
     for index, volume in enumerate(container.volumes):
-        yield from _volume(volume, f"/container/volumes({index})")
+        at = f"/container/volumes({index})"
+        yield from _volume(volume, at)
+        yield from secret_problems(volume.secret, app.secrets, at)
     if container.type not in ("DOCKER", "MESOS"):
         yield Problem("/container/type", f"{container.type!r} is neither MESOS nor DOCKER")
     image, linux = container.docker, container.linux_info
@@ -37,7 +39,8 @@ def container_problems(app: App) -> Iterator[Problem]:
             yield Problem(at, "is neither PRIVATE nor SHARE_PARENT")
         elif linux.ipc_info.shm_size is not None and linux.ipc_info.mode != "PRIVATE":
             yield Problem("/container/linuxInfo/ipcInfo/shmSize", "needs the mode PRIVATE")
-    yield from _resident(app)
+    if container.is_docker and container.persistent_volumes:
+        yield Problem("/container/type", "persistent volumes need the Mesos containerizer")
     yield from _external(app)
 
 
@@ -54,9 +57,7 @@ def _image(app: App, image: Image) -> Iterator[Problem]:
     if is_docker:
         words = "pullConfig is not supported with DOCKER containerizer"
         yield Problem(f"{at}/pullConfig", words)
-    if pull.secret not in app.secrets:
-        words = f"references the undeclared secret '{pull.secret}'"
-        yield Problem(f"{at}/pullConfig/secret", words)
+    yield from secret_problems(pull.secret, app.secrets, f"{at}/pullConfig/secret")
 
 
 def _volume(volume: Volume, at: str) -> Iterator[Problem]:
@@ -118,20 +119,6 @@ def _provided(volume: ExternalVolume, at: str) -> Iterator[Problem]:
         yield Problem(f"{at}/options", f"must contain the option {DRIVER_OPTION}")
     if volume.size is not None and not 0 < volume.size <= MOST:
         yield Problem(f"{at}/size", f"got {volume.size}, expected more than 0")
-
-
-def _resident(app: App) -> Iterator[Problem]:
-    if not app.is_resident:
-        return
-    if app.role == "*":
-        yield Problem("/role", "must not be '*' with persistent volumes, which are reserved")
-    if app.upgrade_strategy.maximum_over_capacity != 0:
-        yield Problem("/upgradeStrategy/maximumOverCapacity", "must be 0 for persistent volumes")
-    if len({*(app.accepted_resource_roles or ())}) > 1:
-        words = "must not mix reserved and unreserved resources with persistent volumes"
-        yield Problem("/acceptedResourceRoles", words)
-    if app.container is not None and app.container.is_docker:
-        yield Problem("/container/type", "persistent volumes need the Mesos containerizer")
 
 
 def _external(app: App) -> Iterator[Problem]:

@@ -3,14 +3,17 @@
 import re
 from collections.abc import Iterator
 
-from phalanx.marathon.definition.check_rule import MOST
 from phalanx.marathon.definition.container_rule import persistent_problems
 from phalanx.marathon.definition.problem import Problem, unique
-from phalanx.marathon.definition.rule import MOST_INSTANCES, constraint_errors
-from phalanx.marathon.model.app import EnvSecret, UnreachableStrategy
-from phalanx.marathon.model.check import ExecCommand
-from phalanx.marathon.model.network import NetworkMode
-from phalanx.marathon.model.path import errors_of, top_of
+from phalanx.marathon.definition.spec_rule import (
+    OF_POD,
+    bounded,
+    command_problems,
+    environment_problems,
+    limit_problems,
+    secret_problems,
+    spec_problems,
+)
 from phalanx.marathon.model.pod import Pod, PodCheck, PodContainer, PodHealthCheck
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -19,27 +22,17 @@ _PROTOCOLS = ("tcp", "udp")
 
 def pod_violations(pod: Pod) -> Iterator[Problem]:
     """Yield a problem for every rule that *pod* breaks."""
-    yield from (Problem("/id", error) for error in errors_of(pod.id))
+    yield from spec_problems(pod, OF_POD)
     if not pod.containers:
         yield Problem("/containers", "must not be empty")
     yield from unique("/containers", (c.name for c in pod.containers))
     for index, container in enumerate(pod.containers):
         yield from _container(pod, container, f"/containers({index})")
-    yield from _networks(pod)
     yield from _endpoints(pod)
     yield from _volumes(pod)
-    yield from _scheduling(pod)
-    if pod.is_resident:
-        yield from _resident(pod)
-    yield from _environment(pod, pod.environment, "/environment")
-    for name, secret in pod.secrets.items():
-        if not name or not secret.source:
-            yield Problem(f"/secrets/{name}", "needs a name and a source")
-    extra = pod.executor_resources
-    for key, value in (("cpus", extra.cpus), ("mem", extra.mem), ("disk", extra.disk)):
-        yield from _bounded(f"/executorResources/{key}", value)
-    if pod.role not in ("*", top_of(pod.id)):
-        yield Problem("/role", f"{pod.role!r} is neither '*' nor the group's")
+    if pod.scaling.kind != "fixed":
+        yield Problem("/scaling/kind", f"{pod.scaling.kind!r}: only fixed is supported")
+    yield from environment_problems(pod.environment, pod.secrets, "/environment")
 
 
 def _container(pod: Pod, container: PodContainer, at: str) -> Iterator[Problem]:
@@ -48,18 +41,17 @@ def _container(pod: Pod, container: PodContainer, at: str) -> Iterator[Problem]:
     if container.exec is None and container.image is None:
         yield Problem(at, "must have an exec or an image")
     if container.exec is not None:
-        yield from _command(container.exec.command, f"{at}/exec/command")
+        yield from command_problems(container.exec.command, f"{at}/exec/command")
     image = container.image
     if image is not None and image.kind != "DOCKER":
         yield Problem(f"{at}/image/kind", f"{image.kind!r}: only DOCKER is supported")
     if image is not None and not image.id:
         yield Problem(f"{at}/image/id", "must not be empty")
     pull = None if image is None else image.pull_config
-    if pull is not None and pull.secret not in pod.secrets:
-        words = f"references the undeclared secret '{pull.secret}'"
-        yield Problem(f"{at}/image/pullConfig/secret", words)
+    if pull is not None:
+        yield from secret_problems(pull.secret, pod.secrets, f"{at}/image/pullConfig/secret")
     yield from _resources(pod, container, at)
-    yield from _environment(pod, container.environment, f"{at}/environment")
+    yield from environment_problems(container.environment, pod.secrets, f"{at}/environment")
     checks = (("healthCheck", container.health_check), ("check", container.check))
     for key, check in checks:
         if check is not None:
@@ -77,32 +69,19 @@ def _container(pod: Pod, container: PodContainer, at: str) -> Iterator[Problem]:
     lifecycle = container.lifecycle
     if lifecycle is not None and lifecycle.kill_grace_period_seconds is not None:
         key = f"{at}/lifecycle/killGracePeriodSeconds"
-        yield from _bounded(key, lifecycle.kill_grace_period_seconds)
+        yield from bounded(key, lifecycle.kill_grace_period_seconds)
 
 
 def _resources(pod: Pod, container: PodContainer, at: str) -> Iterator[Problem]:
     asked = container.resources
     amounts = {"cpus": asked.cpus, "mem": asked.mem, "disk": asked.disk, "gpus": asked.gpus}
     for key, value in amounts.items():
-        yield from _bounded(f"{at}/resources/{key}", value)
+        yield from bounded(f"{at}/resources/{key}", value)
     limits = container.resource_limits
-    if limits is None:
-        return
-    if pod.legacy_shared_cgroups:
+    if limits is not None and pod.legacy_shared_cgroups:
         words = "limits need cgroups of each container's own, not legacySharedCgroups"
         yield Problem(f"{at}/resourceLimits", words)
-    for key, limit, request in (("cpus", limits.cpus, asked.cpus), ("mem", limits.mem, asked.mem)):
-        where = f"{at}/resourceLimits/{key}"
-        if isinstance(limit, str):
-            if limit != "unlimited":
-                yield Problem(where, "is neither a number nor 'unlimited'")
-        elif limit is not None and not request <= limit <= MOST:
-            yield Problem(where, f"got {limit:g}, expected {request:g} or more")
-
-
-def _command(command: ExecCommand, at: str) -> Iterator[Problem]:
-    if (not command.shell) == (not command.argv):
-        yield Problem(at, "must have either a shell or an argv")
+    yield from limit_problems(limits, asked.cpus, asked.mem, f"{at}/resourceLimits")
 
 
 def _check(container: PodContainer, check: PodHealthCheck | PodCheck, at: str) -> Iterator[Problem]:
@@ -115,7 +94,7 @@ def _check(container: PodContainer, check: PodHealthCheck | PodCheck, at: str) -
     if check.http is not None and check.http.scheme.upper() not in ("HTTP", "HTTPS"):
         yield Problem(f"{at}/http/scheme", "is neither HTTP nor HTTPS")
     if check.exec is not None:
-        yield from _command(check.exec.command, f"{at}/exec/command")
+        yield from command_problems(check.exec.command, f"{at}/exec/command")
     times = {
         "intervalSeconds": check.interval_seconds,
         "timeoutSeconds": check.timeout_seconds,
@@ -127,26 +106,7 @@ def _check(container: PodContainer, check: PodHealthCheck | PodCheck, at: str) -
         if check.timeout_seconds >= check.interval_seconds:
             yield Problem(f"{at}/timeoutSeconds", "must be less than intervalSeconds")
     for key, value in times.items():
-        yield from _bounded(f"{at}/{key}", value)
-
-
-def _networks(pod: Pod) -> Iterator[Problem]:
-    modes = {network.mode for network in pod.networks}
-    if len(pod.networks) > 1 and modes != {NetworkMode.CONTAINER}:
-        yield Problem(
-            "/networks",
-            "Must either contain a single host or container/bridge network, or one or more"
-            " container networks",
-        )
-    for index, network in enumerate(pod.networks):
-        at = f"/networks({index})"
-        if network.mode is not NetworkMode.CONTAINER:
-            if network.name is not None:
-                yield Problem(f"{at}/name", "only a container network takes a name")
-        elif not network.name:
-            words = "Network name must be specified when container network is selected."
-            yield Problem(at, words)
-    yield from unique("/networks", (n.name for n in pod.networks if n.name))
+        yield from bounded(f"{at}/{key}", value)
 
 
 def _endpoints(pod: Pod) -> Iterator[Problem]:
@@ -197,66 +157,3 @@ def _volumes(pod: Pod) -> Iterator[Problem]:
             yield Problem(f"{at}/host", "must not be empty")
         if volume.secret is not None and volume.secret not in pod.secrets:
             yield Problem(at, f"references the undeclared secret '{volume.secret}'")
-
-
-def _resident(pod: Pod) -> Iterator[Problem]:
-    if pod.role == "*":
-        yield Problem("/role", "must not be '*' with persistent volumes, which are reserved")
-    if pod.upgrade_strategy.maximum_over_capacity != 0:
-        at = "/scheduling/upgrade/maximumOverCapacity"
-        yield Problem(at, "must be 0 for persistent volumes")
-    if len({*(pod.accepted_resource_roles or ())}) > 1:
-        words = "must not mix reserved and unreserved resources with persistent volumes"
-        yield Problem("/scheduling/placement/acceptedResourceRoles", words)
-
-
-def _scheduling(pod: Pod) -> Iterator[Problem]:
-    scheduling = pod.scheduling
-    if pod.scaling.kind != "fixed":
-        yield Problem("/scaling/kind", f"{pod.scaling.kind!r}: only fixed is supported")
-    if not 0 <= pod.instances <= MOST_INSTANCES:
-        yield Problem("/scaling/instances", f"got {pod.instances}, expected 0 to {MOST_INSTANCES}")
-    for index, constraint in enumerate(pod.constraints):
-        at = f"/scheduling/placement/constraints({index})"
-        yield from (Problem(at, error) for error in constraint_errors(constraint))
-    for role in pod.accepted_resource_roles or ():
-        if role not in ("*", pod.role):
-            at = "/scheduling/placement/acceptedResourceRoles"
-            yield Problem(at, f"{role!r} is neither '*' nor {pod.role!r}")
-    backoff, at = scheduling.backoff, "/scheduling/backoff"
-    yield from _bounded(f"{at}/backoff", backoff.backoff)
-    yield from _bounded(f"{at}/maxLaunchDelay", backoff.max_launch_delay)
-    if not 1.0 <= backoff.backoff_factor < 1e6:
-        yield Problem(
-            f"{at}/backoffFactor", f"got {backoff.backoff_factor:g}, expected 1.0 or more"
-        )
-    upgrade = scheduling.upgrade
-    shares = {
-        "minimumHealthCapacity": upgrade.minimum_health_capacity,
-        "maximumOverCapacity": upgrade.maximum_over_capacity,
-    }
-    for key, share in shares.items():
-        if not 0 <= share <= 1:
-            yield Problem(f"/scheduling/upgrade/{key}", f"got {share:g}, expected 0 to 1")
-    strategy, at = scheduling.unreachable_strategy, "/scheduling/unreachableStrategy"
-    if isinstance(strategy, str):
-        if strategy != "disabled":
-            yield Problem(at, "is neither an object nor 'disabled'")
-    else:
-        yield from _unreachable(strategy, at)
-
-
-def _unreachable(strategy: UnreachableStrategy, at: str) -> Iterator[Problem]:
-    if not 0 <= strategy.inactive_after_seconds <= strategy.expunge_after_seconds <= MOST:
-        yield Problem(at, "inactiveAfterSeconds must be between 0 and expungeAfterSeconds")
-
-
-def _environment(pod: Pod, environment: dict[str, str | EnvSecret], at: str) -> Iterator[Problem]:
-    for name, value in environment.items():
-        if isinstance(value, EnvSecret) and value.secret not in pod.secrets:
-            yield Problem(f"{at}/{name}", f"references the undeclared secret '{value.secret}'")
-
-
-def _bounded(path: str, value: float) -> Iterator[Problem]:
-    if not 0 <= value <= MOST:
-        yield Problem(path, f"got {value:g}, expected 0 to {MOST:g}")
