@@ -28,7 +28,9 @@ from phalanx.master.network.policy import read_document as read_policies
 from phalanx.net.feed.record import Heartbeat, Numbered, after, decode
 from phalanx.net.isolation.compare import Effect, compare
 from phalanx.net.model.objects import Network
+from phalanx.net.model.selector import App, Label, container_addresses, parse_selector
 from phalanx.net.model.view import View
+from phalanx.net.nft.element import render_ports
 
 
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +65,8 @@ def check(given: argparse.Namespace) -> int:
     if document.policies is not None:
         wanted = PolicyDocument(document.policies)
         policies = read_policies(wanted, view.policies, networks, tier=tier)
-    effects = compare(view, msgspec.structs.replace(view, networks=networks, policies=policies))
+    after = msgspec.structs.replace(view, networks=networks, policies=policies)
+    effects = compare(view, after)
     if given.json:
         print(json.dumps([_json(effect) for effect in effects], indent=2))
     elif not effects:
@@ -74,7 +77,26 @@ def check(given: argparse.Namespace) -> int:
             row = _json(effect)
             table.add_row(*(row[key] for key in ROW))
         print_tables(table)
+    if not given.json:
+        for text, names in idle_selectors(view, after).items():
+            print(f"{text}, of policy {', '.join(names)}, selects nothing that runs now")
     return 0
+
+
+def idle_selectors(before: View, after: View) -> Mapping[str, Sequence[str]]:
+    """Return labels and apps that select no container, with the new policies that name them."""
+    found: dict[str, list[str]] = {}
+    for name, policy in after.policies.items():
+        if before.policies.get(name) == policy:
+            continue
+        for text in dict.fromkeys((policy.source, policy.destination)):
+            selector = parse_selector(text)
+            if isinstance(selector, Label | App) and not any(
+                selector.matches(task) and any(container_addresses(task, after))
+                for task in after.tasks.values()
+            ):
+                found.setdefault(text, []).append(name)
+    return found
 
 
 PATH = "/v1/feed"
@@ -92,7 +114,9 @@ def changed_networks(view: View, changes: Sequence[Mapping[str, Any]]) -> Mappin
     for number, change in enumerate(changes):
         name = change.get("name")
         try:
-            if name in found and change.get("delete") is True:
+            if change.get("delete") is True:
+                if name not in found:
+                    raise InvalidError(f"no network {name!r} to delete")
                 if using := users(view, name):
                     raise ConflictError(f"network {name!r} is used by {using}")
                 del found[name]
@@ -112,6 +136,8 @@ def changed_networks(view: View, changes: Sequence[Mapping[str, Any]]) -> Mappin
                 found[spec.name] = new_network(spec, found, ground=Ground(), nodes=nodes)
         except (msgspec.ValidationError, InvalidError) as error:
             raise InvalidError(f"networks[{number}]: {error}") from error
+        except ConflictError as error:
+            raise ConflictError(f"networks[{number}]: {error}") from error
     return found
 
 
@@ -125,14 +151,18 @@ def users(view: View, network: str) -> str:
 
 def _json(effect: Effect) -> dict[str, str]:
     policy = effect.verdict.policy
-    because = effect.verdict.reason if policy is None else f"{policy.name}: {effect.verdict.reason}"
+    because = effect.verdict.reason
+    if policy is not None:
+        because = f"policy {policy.name}" + (f": {policy.reason}" if policy.reason else "")
     return {
         "change": effect.word,
         "source": effect.source,
         "destination": effect.destination,
         "protocol": effect.protocol,
-        "ports": "" if effect.ports is None else "{}-{}".format(*effect.ports),
+        "ports": "" if effect.ports is None else render_ports(*effect.ports),
         "because": because,
+        "policy": "" if policy is None else policy.name,
+        "tier": "" if policy is None else policy.tier.value,
     }
 
 

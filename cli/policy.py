@@ -87,9 +87,10 @@ def _add(given: argparse.Namespace) -> None:
     body = {key: getattr(given, key) for key in FIELDS}
     if given.replace:
         call(given.master, "PUT", f"/v1/policies/{given.name}", body)
+        print(f"policy {given.name}: in place")
     else:
         call(given.master, "POST", "/v1/policies", body)
-    print(f"policy {given.name}: added")
+        print(f"policy {given.name}: added")
 
 
 def _apply(given: argparse.Namespace) -> None:

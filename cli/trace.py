@@ -9,6 +9,7 @@ from typing import Any
 from phalanx.cli.client import add_plane_flag, call
 from phalanx.cli.probe import probe
 
+PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 END = "a task, an app, a node or an address"
 
 
@@ -63,7 +64,8 @@ def told(packet: Mapping[str, Any]) -> Iterator[str]:
     """Yield a packet's story, a line each."""
     source, destination = packet["source"], packet["destination"]
     port = f" port {packet['port']}" if packet["port"] else ""
-    yield f"{_end(source)} -> {_end(destination)}, protocol {packet['protocol']}{port}"
+    protocol = PROTOCOLS.get(packet["protocol"], f"protocol {packet['protocol']}")
+    yield f"{_end(source)} -> {_end(destination)}, {protocol}{port}"
     if packet["vip"]:
         yield f"  VIP {packet['vip']} leads here"
     if packet["mapped"]:

@@ -86,7 +86,7 @@ def test_a_policy_by_label_opens_and_closes_on_every_node(apps: Cluster, tmp_pat
         "opens",
         "web in dcos",
         "store in red",
-        "8000-8000",
+        "8000",
     )
     assert before[0] == 1
     assert "isolated" in before[1]

@@ -2,11 +2,20 @@
 
 from ipaddress import IPv4Address, IPv4Network
 
+import msgspec
 import pytest
 
-from phalanx.cli.check import changed_networks
+from phalanx.cli.check import changed_networks, idle_selectors
 from phalanx.core.error import ConflictError, InvalidError
-from phalanx.net.model.objects import Network, Node, SubnetLease, Task, TaskPhase
+from phalanx.net.model.objects import (
+    Network,
+    Node,
+    Policy,
+    SubnetLease,
+    Task,
+    TaskPhase,
+    Traffic,
+)
 from phalanx.net.model.view import View
 
 NODE = IPv4Address("198.18.0.2")
@@ -49,10 +58,25 @@ def test_a_network_that_tasks_are_on_stays_and_who_is_named() -> None:
     ("change", "message"),
     [
         ({"name": "blue", "prefix": 26}, r"prefix: node 198\.18\.0\.2 is leased"),
-        ({"name": "red", "subnet": "9.1.0.0/16"}, "overlaps 9.0.0.0/8 of network 'dcos'"),
+        ({"name": "red", "subnet": "9.1.0.0/16"}, r"networks\[0\]: .* overlaps 9.0.0.0/8 of"),
+        ({"name": "gone", "delete": True}, r"networks\[0\]: no network 'gone' to delete"),
         ({"name": "red", "subnet": "no"}, r"networks\[0\]: subnet: 'no' is not an IPv4 prefix"),
     ],
 )
 def test_what_the_registry_would_refuse_is_told(change: dict[str, object], message: str) -> None:
     with pytest.raises((ConflictError, InvalidError), match=message):
         changed_networks(VIEW, [change])
+
+
+def test_selectors_of_new_policies_that_select_nothing_are_told() -> None:
+    labelled = msgspec.structs.replace(VIEW.tasks["f/web.1"], labels=(("role", "web"),))
+    before = VIEW.changed([labelled, Policy("old", "role=gone", "any", Traffic.ANY)])
+    after = before.changed(
+        [
+            Policy("one", "role=web", "role=db", Traffic.ANY),
+            Policy("two", "role=db", "/prod/store", Traffic.ANY),
+            Policy("three", "dcos", "role=web", Traffic.ANY),
+        ]
+    )
+
+    assert idle_selectors(before, after) == {"role=db": ["one", "two"], "/prod/store": ["two"]}
