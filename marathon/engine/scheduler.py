@@ -22,6 +22,7 @@ from phalanx.mesos.v1.scheduler import (
     Accept,
     Acknowledge,
     Call,
+    Decline,
     Event,
     Kill,
     Reconcile,
@@ -39,6 +40,7 @@ LEAST_REVIVE_SECONDS = 0.01  # between them, even so
 REST_FACTOR = 4  # a pass, and what the master took for a REVIVE, times this is followed by rest
 MOST_EVENTS = 500  # taken together: meanwhile nobody is answered
 ACKNOWLEDGERS = 16  # acknowledgements on their way at a time
+UNWRITTEN_SECONDS = 1.0  # after which is tried again what could not be written
 RECONCILE_RETRY_SECONDS = 15.0
 RECONCILE_SECONDS = 600.0
 RECONCILED_AT_ONCE = 1000  # tasks of one call: the master answers it in one go
@@ -106,9 +108,14 @@ class Scheduler:
                         await self._take(event)
 
     async def _update(self, statuses: Sequence[mesos.TaskStatus]) -> None:
+        """Take updates; those that can't be written come again, for nobody acknowledges them."""
         board = self._board
-        async with board.lock:
-            await take_updates(board, statuses, self._kill_stranger)
+        try:
+            async with board.lock:
+                await take_updates(board, statuses, self._kill_stranger)
+        except UnavailableError as error:
+            log.warning("state_not_written", updates=len(statuses), error=str(error))
+            return
         for status in statuses:
             self._unheard.discard(status.task_id.value)
             self._acknowledge(status)
@@ -150,9 +157,7 @@ class Scheduler:
             took = board.clock() - self._revived_at
             rest = max(LEAST_REVIVE_SECONDS, took * REST_FACTOR)
             self._revive_rest = min(self._revive_rest, rest)
-            async with board.lock:
-                for call in await answer(board, event.offers.offers):
-                    self._calls.put_nowait(call)
+            await self._answer(event.offers.offers)
             board.poke()
         elif event.message is not None:
             board.bus.publish(
@@ -163,6 +168,19 @@ class Scheduler:
             )
         elif event.error is not None:
             raise ProtocolError(f"master: {event.error.message}")
+
+    async def _answer(self, offers: Sequence[mesos.Offer]) -> None:
+        """Answer offers; while nothing can be written they are of no use for a moment."""
+        try:
+            async with self._board.lock:
+                calls = await answer(self._board, offers)
+        except UnavailableError as error:
+            log.warning("state_not_written", offers=len(offers), error=str(error))
+            filters = mesos.Filters(refuse_seconds=UNWRITTEN_SECONDS)
+            decline = Decline(offer_ids=tuple(offer.id for offer in offers), filters=filters)
+            calls = [Call(type="DECLINE", decline=decline)]
+        for call in calls:
+            self._calls.put_nowait(call)
 
     async def _subscribed(self, subscribed: Subscribed) -> None:
         board = self._board
@@ -189,13 +207,19 @@ class Scheduler:
     async def _pass(self) -> None:
         board = self._board
         while True:
-            async with board.lock:
-                began = board.clock()
-                passed = await converge(board)
-                for instance in passed.kills:
-                    self._kill(instance)
-                wake_at = self._demand(passed.wake_at)
-                took = board.clock() - began
+            began = board.clock()
+            try:
+                async with board.lock:
+                    began = board.clock()
+                    passed = await converge(board)
+                    for instance in passed.kills:
+                        self._kill(instance)
+                    wake_at = self._demand(passed.wake_at)
+            except UnavailableError as error:
+                log.warning("state_not_written", error=str(error))
+                board.ledger.roll.touched.update(board.ledger.spec_ids())
+                wake_at = board.clock() + UNWRITTEN_SECONDS
+            took = board.clock() - began
             self._settled()
             # A burst of updates over many instances must not cost a pass each.
             await asyncio.sleep(min(max(took, 0.0) * REST_FACTOR, REVIVE_SECONDS))
@@ -291,8 +315,11 @@ class Scheduler:
             self._reconcile_soon.clear()
             if not self._client.is_subscribed:
                 continue
-            async with self._board.lock:
-                await doom_overdue(self._board)
+            try:
+                async with self._board.lock:
+                    await doom_overdue(self._board)
+            except UnavailableError as error:
+                log.warning("state_not_written", error=str(error))
             self._board.poke()
             now = self._board.clock()
             asked = self._to_reconcile(now)

@@ -59,6 +59,36 @@ async def test_instances_that_end_all_at_once_wait_and_the_queue_says_why(
     assert len({task.task_id.value for task in (*tasks, *again)}) == 6
 
 
+async def test_instances_that_end_again_and_again_wait_longer_each_time(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    count, board = 20, marathon.board
+    backoff = {"backoffSeconds": 0.2, "backoffFactor": 1.02}
+    tasks = await deploy(marathon, master, instances=count, **backoff)
+    waits: list[float] = []
+
+    for number in range(2, 6):
+        revived, declined = len(master.of("REVIVE")), len(master.of("DECLINE"))
+        for task in tasks:
+            await master.update(task, "TASK_FAILED")
+        await marathon.until(
+            "/v2/queue", lambda answer: answer["queue"] and answer["queue"][0]["count"] == count
+        )
+        present = board.backoffs["/job"]
+        await master.offer("a1")  # comes too soon, unless this machine is very slow
+        if board.clock() < present.until:
+            await master.next("DECLINE", seen=declined)
+        await master.next("REVIVE", seen=revived)
+        await master.offer("a1")
+        tasks = (await master.tasks(number * count))[-count:]
+        started = [i.launched.staged_at for i in board.ledger.instances() if i.launched]
+        assert min(started) >= present.until
+        waits.append(present.delay_seconds)
+
+    assert waits == pytest.approx([0.2 * 1.02 ** (count * n - 1) for n in range(1, 5)])
+    assert len(master.launched()) == 5 * count
+
+
 async def test_an_update_that_comes_twice_counts_once_and_is_acknowledged_twice(
     marathon: Marathon, master: FakeMaster
 ) -> None:
