@@ -19,8 +19,8 @@ from phalanx.core.error import ConfigError
 from phalanx.core.service import SocketStore
 from phalanx.dns.admission import OPEN, Admission, Verdict
 from phalanx.dns.answer.cookie import Cookies, new_secret
-from phalanx.dns.answer.query import Query, parse_query
-from phalanx.dns.answer.reply import udp_limit
+from phalanx.dns.answer.query import CLASSIC_BYTES, Query, parse_query
+from phalanx.dns.answer.reply import udp_room
 from phalanx.dns.answer.transfer import Transfer
 from phalanx.dns.batch import Datagram, packed_of
 from phalanx.dns.forward.forwarder import Forwarder
@@ -293,8 +293,9 @@ class DnsServer:
 
     def _answer(self, query: Query, listener: Listener, peer: bytes) -> bytes | None:
         """Return the reply if it is known at once; else it is sent later."""
-        client, limit = packed_of(peer), udp_limit(query.edns)
-        if query.edns is not None and query.edns.cookie:
+        client, edns = packed_of(peer), query.edns
+        limit = CLASSIC_BYTES if edns is None else udp_room(edns.size)
+        if edns is not None and edns.cookie:
             shown = self._cookies.shown(query, client, self._wall_clock())
             reply = self._zones.answers.reply_shown(shown, limit)
             if not isinstance(reply, Query):

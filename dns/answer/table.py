@@ -117,9 +117,12 @@ class AnswerTable:
 
     def reply_first(self, message: bytes) -> bytes | Query | None:
         """Return what reply does, for a query that was not met before in just these bytes."""
-        name_end = message.find(b"\0", HEADER_BYTES)
-        end = name_end + 5
-        answer = self._ready.get(message[HEADER_BYTES:name_end].lower() + message[name_end:end])
+        name_end = message.find(b"\0", HEADER_BYTES) + 1
+        end = name_end + 4
+        wire = message[HEADER_BYTES:name_end].lower()
+        answer = None
+        if wire.endswith(self._endings):
+            answer = self._ready.get(wire + message[name_end:end])
         if answer is None or message[2] & 0xF8:
             query = parse_query(message)
             if (
