@@ -101,7 +101,7 @@ def build_tables(
     walls = Walls(config)
 
     def own(known: Services) -> dict[RouteKey, Route]:
-        vips = known.outside if is_local_only else refused_datagrams(known.outside)
+        vips = known.outside if is_local_only else claimed(known.outside)
         return routes_to_own(vips, node=node, has_ipv6=config.has_ipv6)
 
     def routes(known: Services) -> Mapping[RouteKey, Route]:
@@ -190,10 +190,15 @@ def routes_to_own(
     )
 
 
-def refused_datagrams(services: Mapping[Vip, Service]) -> Iterator[Vip]:
-    """Yield VIPs that refuse datagrams: a node's own must come back to it to be answered."""
+def claimed(services: Mapping[Vip, Service]) -> Iterator[Vip]:
+    """Yield VIPs outside of the ranges that a node needs a route to, where rules translate.
+
+    Those that refuse datagrams: a node's own must come back to it to be answered. And those of
+    IPv6, which many a node has no default route of.
+    """
     for vip, service in services.items():
-        if vip.protocol is Protocol.UDP and service.is_refused:
+        is_refusing = vip.protocol is Protocol.UDP and service.is_refused
+        if is_refusing or vip.address.version == 6:
             yield vip
 
 

@@ -46,7 +46,7 @@ def on_hosts(name: str, port_labels: dict[str, str], **fields: object) -> dict[s
 
 APPS = [
     on_network("web", "dcos", {"VIP_0": "/web:8080", "LB_SCHEDULER": "mh"}),
-    on_network("six", "dcos6", {"VIP_http": "six:80"}),
+    on_network("six", "dcos6", {"VIP_http": "six:80", "VIP_own": "[fd01:f::7]:80"}),
     on_hosts(
         "old",
         {"vip_a": "/old:80", "vip_b": "nonsense", "VIP_0": "203.0.113.7:80", "LB_WEIGHT": "x"},
@@ -84,7 +84,7 @@ def apps(cluster: Cluster) -> Cluster:
         cluster.await_app(definition["id"].strip("/"), 2)
     cluster.marathon("POST", "/v2/pods", POD)
     for node in NODES:
-        for name in ("web", "six", "old", "pod", "legacy", "203.0.113.7"):
+        for name in ("web", "six", "old", "pod", "legacy", "203.0.113.7", "fd01:f::7"):
             look = partial(serving, cluster, node, name)
             until(look, seconds=20, what=f"{name} serves on {node}")
     return cluster
@@ -114,6 +114,7 @@ def serving(cluster: Cluster, node: str, name: str) -> str | None:
         pytest.param(f"http://old.{ZONE}/", id="host-network"),
         pytest.param(f"http://legacy.{ZONE}/", id="label-of-the-task"),
         pytest.param("http://203.0.113.7/", id="own-address"),
+        pytest.param("http://[fd01:f::7]/", id="own-ipv6-address"),
     ],
 )
 def test_nodes_reach_every_instance(apps: Cluster, node: str, url: str) -> None:

@@ -11,17 +11,48 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import NamedTuple
 
 import msgspec
-from tests.netns.isolation.test_isolation_matrix import CLUSTER, FAMILIES, N1, N2, WHERE
 
 from phalanx.core.netns import call_in
-from phalanx.net.model.objects import Framework, Task, TaskPhase, TaskPort, VipLease, node6
+from phalanx.net.model.objects import (
+    Framework,
+    Network,
+    Node,
+    SubnetLease,
+    Task,
+    TaskPhase,
+    TaskPort,
+    VipLease,
+    node6,
+)
 from phalanx.net.model.view import View
 
 Names = Mapping[str, str]
 
 PORT, VIP_PORT = 8080, 80
-M1 = IPv4Address("198.18.1.3")
+N1, M1, N2 = map(IPv4Address, ("198.18.1.1", "198.18.1.3", "198.18.2.2"))
 NODES = {"n1": N1, "m1": M1, "n2": N2}
+WHERE = {  # containers: node, network, address of each family, role
+    "d1": (N1, "dcos", {4: "9.0.1.2", 6: "fd01:b:0:0:1::2"}, "web"),
+    "e1": (N1, "dcos", {4: "9.0.1.3", 6: "fd01:b:0:0:1::3"}, "job"),
+    "b1": (N1, "blue", {4: "10.20.1.2", 6: "fd02:b:0:0:1::2"}, "db"),
+    "d2": (N2, "dcos", {4: "9.0.2.2", 6: "fd01:b:0:0:2::2"}, "web"),
+    "b2": (N2, "blue", {4: "10.20.2.2", 6: "fd02:b:0:0:2::2"}, "db"),
+}
+NETWORKS = (
+    Network(
+        *("dcos", IPv4Network("9.0.0.0/8"), 24, 1024, 1450, True, IPv6Network("fd01:b::/64"), 80)
+    ),
+    Network(
+        *("blue", IPv4Network("10.20.0.0/16"), 24, 1025, 1450, True, IPv6Network("fd02:b::/64"), 80)
+    ),
+)
+LEASES = (
+    SubnetLease("dcos", N1, IPv4Network("9.0.1.0/24"), IPv6Network("fd01:b:0:0:1::/80")),
+    SubnetLease("dcos", N2, IPv4Network("9.0.2.0/24"), IPv6Network("fd01:b:0:0:2::/80")),
+    SubnetLease("blue", N1, IPv4Network("10.20.1.0/24"), IPv6Network("fd02:b:0:0:1::/80")),
+    SubnetLease("blue", N2, IPv4Network("10.20.2.0/24"), IPv6Network("fd02:b:0:0:2::/80")),
+)
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 POOLS = (IPv4Network("11.0.0.0/8"), IPv6Network("fd01:c::/64"))
 ON_HOST = {"h1": "n1", "h2": "n2"}  # tasks on the network of a node
 BACKENDS = (*WHERE, *ON_HOST)
@@ -92,25 +123,38 @@ def _ports(name: str) -> tuple[TaskPort, ...]:
     return tuple(TaskPort(PORT, name, protocol, label) for protocol in KINDS)
 
 
-def _with_vips(view: View) -> View:
-    inside = [msgspec.structs.replace(task, ports=_ports(task.id)) for task in view.tasks.values()]
-    on_host = [
-        Task(
-            *("marathon", name, name, "agent", NODES[node], TaskPhase.RUNNING),
-            addresses=(NODES[node],),
+def _task(name: str) -> Task:
+    if name in ON_HOST:
+        node = NODES[ON_HOST[name]]
+        return Task(
+            *("marathon", name, name, "agent", node, TaskPhase.RUNNING),
+            addresses=(node,),
             ports=_ports(name),
             port_resources=((PORT, PORT),),
         )
-        for name, node in ON_HOST.items()
-    ]
-    leases = [
-        VipLease(f"{name}.marathon", IPv4Address(vip_of(name, 4)), IPv6Address(vip_of(name, 6)))
-        for name in BACKENDS
-    ]
-    return view.changed([Framework("marathon", "marathon"), *inside, *on_host, *leases])
+    node, network, addresses, role = WHERE[name]
+    return Task(
+        *("marathon", name, name, "agent", node, TaskPhase.RUNNING),
+        addresses=(IPv4Address(addresses[4]),),
+        networks=(network,),
+        addresses6=(IPv6Address(addresses[6]),),
+        networks6=(network,),
+        labels=(("role", role),),
+        ports=_ports(name),
+    )
 
 
-WALLED = _with_vips(CLUSTER)
+WALLED = View().changed(
+    [
+        *(Node(address, name) for name, address in NODES.items()),
+        *(*NETWORKS, *LEASES, Framework("marathon", "marathon")),
+        *(_task(name) for name in BACKENDS),
+        *(
+            VipLease(f"{name}.marathon", IPv4Address(vip_of(name, 4)), IPv6Address(vip_of(name, 6)))
+            for name in BACKENDS
+        ),
+    ]
+)
 OPEN = WALLED.changed(
     [msgspec.structs.replace(each, isolated=False) for each in WALLED.networks.values()]
 )
