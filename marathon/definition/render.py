@@ -55,19 +55,16 @@ def without_unset(raw: Any, optional: Container[str] | None = None) -> Any:  # n
 
     Of what is empty the keys in *optional* are left out, without it all.
     """
-    if isinstance(raw, str):
-        return raw
     if isinstance(raw, dict):
-        return {
-            key: told
-            for key, value in raw.items()
-            if value is not None
-            and (
-                (told := without_unset(value, optional))
-                or told not in ({}, [])
-                or (optional is not None and key not in optional)
-            )
-        }
+        told = {}
+        for key, value in raw.items():
+            if isinstance(value, (dict, list, tuple)):
+                inner = without_unset(value, optional)
+                if inner or (optional is not None and key not in optional):
+                    told[key] = inner
+            elif value is not None:
+                told[key] = as_integer(value)
+        return told
     if isinstance(raw, (list, tuple)):
         return [without_unset(value, optional) for value in raw]
     return as_integer(raw)

@@ -136,6 +136,9 @@ class _Search:
         self._spec = spec
         self._demand = demand_of(spec)
         # What is reserved for one instance must be nobody's before.
+        self._is_enforced = top_of(spec.id) in circumstances.enforcing
+        self._of_executor = executor_amounts(spec)
+        self._of_task = {} if isinstance(spec, Pod) else task_amounts(spec)
         self._is_resident = spec.is_resident
         accepted = spec.accepted_resource_roles or ("*", spec.role)
         self._roles = ("*",) if self._is_resident else accepted
@@ -181,14 +184,18 @@ class _Search:
 
     def _launch(self, instance: Instance, stock: Stock, ports: PortPlan, take: Take) -> Placement:
         spec, offer = self._spec, stock.offer
-        is_enforced = top_of(spec.id) in self._circumstances.enforcing
         if isinstance(spec, Pod):
             executor, tasks = pod_launch(
-                spec, instance, offer=offer, ports=ports, take=take, is_role_enforced=is_enforced
+                spec,
+                instance,
+                offer=offer,
+                ports=ports,
+                take=take,
+                is_role_enforced=self._is_enforced,
             )
             return Placement(instance, offer, tasks, executor, ports, stock.attributes)
-        resources = take(task_amounts(spec), ports.taken)
-        extra = executor_amounts(spec)
+        resources = take(self._of_task, ports.taken)
+        extra = self._of_executor
         task = task_info(
             spec,
             task_id=instance.task_id,
@@ -196,7 +203,7 @@ class _Search:
             resources=resources,
             ports=ports,
             executor_resources=take(extra, ()) if extra else (),
-            is_role_enforced=is_enforced,
+            is_role_enforced=self._is_enforced,
         )
         return Placement(instance, offer, (task,), None, ports, stock.attributes)
 

@@ -109,11 +109,11 @@ def variables_of(
 ) -> Iterator[mesos.Variable]:
     """Yield variables, those that are secrets as references."""
     for name, value in environment.items():
-        if isinstance(value, EnvSecret):
+        if isinstance(value, str):
+            yield mesos.Variable(name=name, value=value)
+        else:
             secret = secret_of(secrets, value.secret)
             yield mesos.Variable(name=name, type="SECRET", secret=secret)
-        else:
-            yield mesos.Variable(name=name, value=value)
 
 
 def secret_of(secrets: Secrets, name: str) -> mesos.Secret:

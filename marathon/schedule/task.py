@@ -65,19 +65,19 @@ def task_info(
         is_role_enforced=is_role_enforced,
     )
     command, container = _command(app, environment), _container(app, ports, task_id)
-    executor = None
+    executor, name = None, hostname_form(app.id)
     if app.has_own_executor:
         executor = mesos.ExecutorInfo(
             type="CUSTOM",
             executor_id=mesos.ExecutorID(value=f"marathon-{task_id}"),
             framework_id=offer.framework_id,
-            name=hostname_form(app.id),
+            name=name,
             command=command,
             container=container,
             resources=executor_resources,
         )
     return mesos.TaskInfo(
-        name=hostname_form(app.id),
+        name=name,
         task_id=mesos.TaskID(value=task_id),
         agent_id=offer.agent_id,
         resources=resources,
@@ -91,7 +91,7 @@ def task_info(
         labels=labels_of(app.labels),
         discovery=mesos.DiscoveryInfo(
             visibility="FRAMEWORK",
-            name=hostname_form(app.id),
+            name=name,
             ports=mesos.Ports(ports=tuple(_discovered(app, ports))),
         ),
     )
