@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,6 +12,7 @@ import pytest
 from tests.unit.marathon.test_marathon_schedule import app_of, instance
 
 from phalanx.marathon.engine.convergence import LAUNCH_SECONDS, doom_overdue
+from phalanx.marathon.engine.orders import MAX_DEPLOYMENTS
 from phalanx.marathon.model.instance import Reservation
 from phalanx.marathon.schedule.backoff import is_drained
 from phalanx.marathon.schedule.status import after_update
@@ -273,3 +276,33 @@ async def test_an_app_that_fits_nowhere_says_why_in_queue_and_app(
     assert [offer["reason"] for offer in item["lastUnusedOffers"]] == [["InsufficientCpus"]] * 2
     _, app = await marathon.ask("GET", "/v2/apps/job?embed=app.deployments")
     assert app["app"]["deployments"] != []
+
+
+async def test_a_flood_of_deployments_is_bounded_and_answered(marathon: Marathon) -> None:
+    flood = [{**APP, "id": f"/flood/{n}"} for n in range(MAX_DEPLOYMENTS + 50)]
+
+    answers = await asyncio.gather(*(marathon.ask("POST", "/v2/apps", app) for app in flood))
+    _, deployments = await marathon.ask("GET", "/v2/deployments")
+    _, listed = await marathon.ask("GET", "/v2/apps")
+
+    found = Counter(status for status, _ in answers)
+    assert found == {201: MAX_DEPLOYMENTS, 403: 50}
+    refused = next(answer for status, answer in answers if status == 403)
+    assert "deployments" in refused["message"]
+    assert len(deployments) == len(listed["apps"]) == MAX_DEPLOYMENTS
+
+
+async def test_of_changes_by_force_the_last_remains(marathon: Marathon) -> None:
+    await marathon.ask("POST", "/v2/apps", APP)
+    path, turns = "/v2/apps/job?force=true", 60
+
+    answers = await asyncio.gather(
+        *(marathon.ask("PUT", path, {"env": {"TURN": str(turn)}}) for turn in range(turns))
+    )
+    _, [deployment] = await marathon.ask("GET", "/v2/deployments")
+    _, shown = await marathon.ask("GET", "/v2/apps/job")
+
+    assert {status for status, _ in answers} == {200}
+    assert deployment["affectedApps"] == ["/job"]
+    assert deployment["version"] == max(answer["version"] for _, answer in answers)
+    assert shown["app"]["version"] == deployment["version"]
