@@ -15,6 +15,7 @@ from phalanx.net.model.vip import (
     HOST_SCOPE,
     KEY_PREFIXES,
     LEGACY_KEY,
+    LONGEST,
     SCOPE_KEY,
     SHOWN,
     AddressVip,
@@ -24,7 +25,9 @@ from phalanx.net.model.vip import (
 )
 
 SCOPES = (CONTAINER_SCOPE, HOST_SCOPE)
-MEANT = re.compile(r"vip(_.*)?", re.IGNORECASE | re.DOTALL)  # keys of tasks' labels
+# Labels of tasks that look as if a VIP was meant: key and value.
+MEANT = re.compile(r"vip(_.*)?", re.IGNORECASE | re.DOTALL)
+MEANT_VALUE = re.compile(r".*:[0-9]{1,5}", re.DOTALL)
 
 
 class Problem(msgspec.Struct, frozen=True, order=True):
@@ -101,7 +104,8 @@ def _of_ignored(task: Task) -> Iterator[Problem]:
             elif port.number == 0:
                 yield _ignored(key, value, "the port has number 0: nobody can be reached there")
     for key, value in task.labels:
-        if MEANT.fullmatch(key) and not LEGACY_KEY.fullmatch(key):
+        is_meant = MEANT.fullmatch(key) and MEANT_VALUE.fullmatch(value[-LONGEST:])
+        if is_meant and not LEGACY_KEY.fullmatch(key):
             yield _ignored(key, value, "a label of the task: VIPs are labels of its ports")
 
 

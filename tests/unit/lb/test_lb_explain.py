@@ -354,7 +354,7 @@ def test_good_labels_are_no_problem() -> None:
     chosen = (("LB_SCHEDULER", "mh"), ("LB_AFFINITY", "9"), ("LB_WEIGHT", "3"))
 
     some = (("VIP", "a:1"), ("vip", "b:1"), ("VIPfoo", "c:1"), ("viper", "d:1"), ("v", "e"))
-    legacy = (("VIP_PORT0", "tcp://old:80"), ("vipers", "x"), ("team", "vip"))
+    legacy = (("VIP_PORT0", "tcp://old:80"), ("vipers", "x"), ("vip_guest", "yes"))
     old = task(4, labels=legacy, port_resources=((31000, 31000),))
 
     assert problems(task(2, *chosen, ("network-scope", "host")), task(3, *some), old) == []
