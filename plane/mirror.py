@@ -50,7 +50,7 @@ class Mirror:
 
     async def run(self) -> None:
         """Follow the feed until cancelled."""
-        async for numbered, record in follow(self._urls):
+        async for numbered, record in follow(self._urls, alike=self.view):
             self._numbered = numbered
             self._is_heard = True
             self.touched.note(numbered, record)

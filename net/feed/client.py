@@ -10,7 +10,16 @@ import structlog
 
 from phalanx.core.error import ProtocolError, UnavailableError
 from phalanx.mesos.recordio import RecordDecoder
-from phalanx.net.feed.record import HEARTBEAT_SECONDS, Assembly, Numbered, Position, Record, decode
+from phalanx.net.feed.record import (
+    HEARTBEAT_SECONDS,
+    Assembly,
+    Numbered,
+    Part,
+    Position,
+    Record,
+    decode,
+)
+from phalanx.net.model.view import View
 
 log = structlog.get_logger()
 
@@ -21,14 +30,14 @@ RETRY_SECONDS = (0.1, 2.0)  # first and longest wait between two attempts
 
 
 async def follow(
-    urls: Sequence[str], *, known: Numbered | None = None
+    urls: Sequence[str], *, known: Numbered | None = None, alike: View | None = None
 ) -> AsyncIterator[tuple[Numbered, Record]]:
     """Yield each new View with the record that brought it, from whichever source answers.
 
     *urls* are bases like ``http://198.18.0.2:5050``; a redirect is followed. A
     source that is silent for 4 s, ends, breaks the protocol or stays behind what
     another said is left for the next one, resuming where we stand. Views never
-    go back. Never ends by itself.
+    go back. Never ends by itself. *alike* is a View that the first may share objects with.
     """
     past: deque[str] = deque(maxlen=MOST_EPOCHS)
     async with aiohttp.ClientSession() as session:
@@ -39,14 +48,14 @@ async def follow(
             attempt += 1
             begun = asyncio.get_running_loop().time()
             try:
-                async for numbered, record in _read(session, url, known, past):
+                async for numbered, record in _read(session, url, known, past, alike):
                     if known is not None and known.position.epoch != numbered.position.epoch:
                         past.append(known.position.epoch)
                     known = numbered
                     yield numbered, record
             except ProtocolError as error:
                 log.warning("feed_broken", source=url, error=str(error))
-                known = None
+                alike, known = alike if known is None else known.view, None
             except (aiohttp.ClientError, OSError, TimeoutError, UnavailableError) as error:
                 log.info("feed_lost", source=url, error=str(error) or type(error).__name__)
             if asyncio.get_running_loop().time() - begun > RETRY_SECONDS[1]:
@@ -56,7 +65,11 @@ async def follow(
 
 
 async def _read(
-    session: aiohttp.ClientSession, url: str, known: Numbered | None, past: Collection[str]
+    session: aiohttp.ClientSession,
+    url: str,
+    known: Numbered | None,
+    past: Collection[str],
+    alike: View | None,
 ) -> AsyncIterator[tuple[Numbered, Record]]:
     at = {"parts": "yes"}
     if known is not None:
@@ -67,11 +80,13 @@ async def _read(
             raise UnavailableError(f"status {response.status}")
         log.info("feed_opened", source=url)
         behind_until = asyncio.get_running_loop().time() + BEHIND_SECONDS
-        decoder, assembly = RecordDecoder(), Assembly(known)
+        decoder, assembly = RecordDecoder(), Assembly(known, alike=alike)
         async for chunk in response.content.iter_any():
             for raw in decoder.feed(chunk):
                 record = decode(raw)
                 numbered = assembly.take(record)
+                if isinstance(record, Part):
+                    await asyncio.sleep(0)  # a chunk may hold many: others have their turn
                 if numbered is None or numbered is known:
                     continue
                 if known is not None and _is_old(numbered.position, known.position, past):

@@ -146,12 +146,14 @@ def parts_of(numbered: Numbered, *, size: int = PART_OBJECTS) -> Iterator[Part |
 class Assembly:
     """What a reader has, record by record; it may begin with a View that it *knows*.
 
-    Objects of a SNAPSHOT in PARTs that are equal to known ones are those: a new
-    leader says the same of nearly everything, and nobody has to look at that again.
+    Objects of a SNAPSHOT in PARTs that are equal to known ones, or to those of
+    *alike*, are those: a new leader says the same of nearly everything, and
+    nobody has to look at that again.
     """
 
-    def __init__(self, known: Numbered | None = None) -> None:
+    def __init__(self, known: Numbered | None = None, *, alike: View | None = None) -> None:
         self._known = known
+        self._alike = alike
         self._parts: dict[str, dict[str, Any]] = {}
         self._news: set[str] = set()  # fields with objects that are not known
 
@@ -169,7 +171,7 @@ class Assembly:
 
     def _whole(self) -> View:
         """Return the View of all parts; of what is known already in the known mapping."""
-        known = None if self._known is None else self._known.view
+        known = self._alike if self._known is None else self._known.view
         fields: dict[str, Mapping[str, Any]] = dict(self._parts)
         for field in fields.keys() - self._news:
             old: Mapping[str, Any] = getattr(known, field)
@@ -178,7 +180,7 @@ class Assembly:
         return View(**fields)
 
     def _gather(self, objects: Iterable[Object]) -> None:
-        known = None if self._known is None else self._known.view
+        known = self._alike if self._known is None else self._known.view
         for each in objects:
             field, key = FIELD_OF[each.kind], each.key
             if known is not None and (same := getattr(known, field).get(key)) == each:

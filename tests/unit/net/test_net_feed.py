@@ -100,10 +100,17 @@ def test_a_snapshot_in_parts_is_the_same_view(view: View, size: int) -> None:
     assert assembly.take(Delta(8, (task(3),))) == after(numbered, Delta(8, (task(3),)))
 
 
-def test_what_a_new_leader_says_again_stays_the_same_object() -> None:
-    old = View().changed([task(1), task(2), Node(NODE, "a1")])
+OLD = View().changed([task(1), task(2), Node(NODE, "a1")])
+
+
+@pytest.mark.parametrize(
+    "assembly",
+    [Assembly(Numbered(Position("d", 3), OLD)), Assembly(alike=OLD)],
+    ids=["new-leader", "restart"],
+)
+def test_what_is_said_again_stays_the_same_object(assembly: Assembly) -> None:
+    old = OLD
     new = old.changed([task(3)], [("task", "f/t2")])
-    assembly = Assembly(Numbered(Position("d", 3), old))
 
     for part in parts_of(Numbered(Position("e", 1), new), size=2):
         found = assembly.take(decode(encode(part)))
