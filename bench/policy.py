@@ -24,7 +24,7 @@ from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable
 
-MANY, SOME, FEW = 100_000, 10_000, 10
+MANY, CROWD, SOME, FEW = 100_000, 50_000, 10_000, 10
 ROUND_TRIPS, TURNS, CHANGES = 4000, 7, 50
 NODE = IPv4Address("198.18.0.1")
 CLIENT, SERVER, PORT = "9.0.0.2", "10.0.0.2", 7000
@@ -53,6 +53,8 @@ async def _measure() -> Sequence[Figure]:
         loaded = await bench.load(held)
         changes = [await bench.change(held, number) for number in range(CHANGES)]
         follows = {word: await bench.follow(views[MANY], each) for word, each in FOLLOWED.items()}
+        crowd = views[MANY].changed(others())
+        new_label = await bench.follow(crowd, [NEW_LABEL])
         for _ in range(TURNS):
             await bench.clear()
             costs[0].append(bench.round_trip())
@@ -70,6 +72,12 @@ async def _measure() -> Sequence[Figure]:
             *(
                 (f"View to kernel at 100,000: {word}", "ms", seconds * 1e3, 250)
                 for word, seconds in follows.items()
+            ),
+            (
+                "View to kernel: a new label of 50,000, to a label of 50,000",
+                "ms",
+                new_label * 1e3,
+                1000,
             ),
             ("added to a packet by 10 elements", "µs", added[FEW] / 2 * 1e6, 1),
             ("added to a packet by 100,000 elements", "µs", added[MANY] / 2 * 1e6, 1),
@@ -111,6 +119,12 @@ def task(name: str, network: str, address: IPv4Address, role: str) -> Task:
     )
 
 
+def others() -> Sequence[Task]:
+    """Return fifty thousand tasks with a label that no policy names."""
+    first = IPv4Address("9.128.0.1")
+    return [task(f"o{number}", "green", first + number, "other") for number in range(CROWD)]
+
+
 async def timed(function: Callable[[], Awaitable[object]]) -> float:
     """Return how many seconds it takes."""
     began = time.perf_counter()
@@ -129,6 +143,9 @@ FOLLOWED: dict[str, Sequence[Object]] = {
         *(task(f"few{n}", "green", IPv4Address("9.201.0.1") + n, "other") for n in range(100)),
     ],
 }
+
+
+NEW_LABEL = Policy("new", "role=other", "role=db", Traffic.TCP, ports=((5432, 5432),))
 
 
 class Bench:

@@ -84,12 +84,23 @@ class KernelSetTable:
         self._made = None
         listing = await self._list()
 
-        def script(units: Sequence[Unit]) -> str:
+        def corrected(units: Sequence[Unit]) -> str:
             return _corrected(self.name, self._body, listing, [e for _, e in units if e])
 
+        def fresh(units: Sequence[Unit]) -> str:
+            whole = f"{_absent(self.name)}{_defined(self.name, self._body)}"
+            return whole + render_change("add", self.name, [e for _, e in units if e])
+
+        units: list[Unit] = [(None, each) for each in elements]
         refusals = ""
         try:
-            await self._transact(script, [(None, each) for each in elements])
+            try:
+                await self._transact(corrected, units)
+            except DataplaneError:
+                if await self._refusal(corrected(())) is None:
+                    raise
+                # Sets of another kind than ours have their names: none is worth keeping.
+                await self._transact(fresh, units)
         except RefusedError as error:
             refusals = str(error)
         self._made = await self._structure()
@@ -98,11 +109,13 @@ class KernelSetTable:
 
     async def _change(self, removals: Sequence[Element], upserts: Sequence[Element]) -> None:
         by_key = {(each.set_name, each.fields): each for each in removals}
-        units: list[Unit] = [(by_key.pop((e.set_name, e.fields), None), e) for e in upserts]
+        units: list[Unit] = [
+            (by_key.pop((each.set_name, each.fields), None) if by_key else None, each)
+            for each in upserts
+        ]
+        units += [(each, None) for each in by_key.values()]
         try:
-            await self._transact(
-                self._script, [*((each, None) for each in by_key.values()), *units]
-            )
+            await self._transact(self._script, units)
         except RefusedError as error:
             raise DataplaneError(str(error), table=self.name) from error
 

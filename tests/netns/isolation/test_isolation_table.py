@@ -183,6 +183,16 @@ async def test_table_that_was_altered_reads_as_empty_and_is_made_anew(
     assert nft(ns, "list table inet phalanx_isolation") == whole
 
 
+async def test_sets_of_another_kind_make_way_for_ours(kernel: KernelSetTable, ns: str) -> None:
+    nft(ns, "add table inet phalanx_isolation")
+    nft(ns, "add set inet phalanx_isolation networks4 { type inet_service; }")
+    nft(ns, "add element inet phalanx_isolation networks4 { 80 }")
+
+    await kernel.apply(delta(ELEMENTS, await kernel.read()))
+
+    assert await kernel.read() == ELEMENTS
+
+
 async def test_a_rule_that_knows_other_values_is_another_rule(
     kernel: KernelSetTable, ns: str
 ) -> None:
