@@ -10,6 +10,7 @@ import phalanx
 import phalanx.cni.phalanx_net
 from phalanx.cni.launcher import launcher
 from phalanx.cni.quick import choice, quick_delete
+from phalanx.cni.quick_add import quick_add
 from phalanx.core.files import write_whole
 from phalanx.net.hostport.exec import talk
 
@@ -18,7 +19,6 @@ COMPILED_CODE = Path(phalanx.cni.phalanx_net.__file__).resolve().parent / "__pyc
 BEHIND_LAUNCHER = COMPILED_CODE / PLUGIN  # the Python plugin, where the launcher stands in front
 QUICK = "phalanx-bridge"
 BEHIND_QUICK = COMPILED_CODE / QUICK  # likewise
-QUICK_DELETE = COMPILED_CODE / f"{QUICK}-del"
 # name -> module and class of the plugins that need no plane
 FAMILY = {
     "phalanx-bridge": ("bridge", "Bridge"),
@@ -108,7 +108,7 @@ def install(directory: Path) -> list[Path]:
     code stays here and is compiled now, as a script would be compiled on every
     run. All plugins but phalanx-net have theirs in one file. The interpreter
     that runs us, which knows our packages, is for work without a plane. In front
-    of phalanx-net stands the launcher, of phalanx-bridge the quick DEL, where they can be run.
+    of phalanx-net stands the launcher, of phalanx-bridge its quick ways, where they can be run.
     A plugin that is being run is never seen half written.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -128,10 +128,16 @@ def install(directory: Path) -> list[Path]:
         texts[name] = FAMILY_STUB.format(
             base=quick, bundle=str(bundle), index=INDEX_BYTES, module=module_name, plugin=plugin
         )
-    if quicker := quick_delete(str(BEHIND_QUICK)):
+    behind = str(BEHIND_QUICK)
+    ways = {"ADD": quick_add(behind), "DEL": quick_delete(behind)}
+    files = {
+        command: COMPILED_CODE / f"{QUICK}.{command}" for command, text in ways.items() if text
+    }
+    for command, path in files.items():
+        _write(path, ways[command].encode(), mode=0o755)
+    if files:
         _write(BEHIND_QUICK, texts[QUICK].encode(), mode=0o755)
-        _write(QUICK_DELETE, quicker.encode(), mode=0o755)
-        texts[QUICK] = choice(str(BEHIND_QUICK), str(QUICK_DELETE))
+        texts[QUICK] = choice(behind, {command: str(path) for command, path in files.items()})
     return [_write(directory / name, text.encode(), mode=0o755) for name, text in texts.items()]
 
 

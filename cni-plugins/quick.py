@@ -8,7 +8,7 @@ then is no hindrance, as DEL may be repeated. Perl's core only, as the launcher.
 """
 
 import os
-import shlex
+from collections.abc import Mapping
 
 from phalanx.cni.launcher import PERL
 
@@ -139,16 +139,16 @@ sub become {
     }
     close $writer;
     open(STDIN, '<&', $reader) or die "stdin: $!";
-    exec '{plugin}' or die "{plugin}: $!";
+    exec { '{plugin}' } '{plugin}' or die "{plugin}: $!";
 }
 """
 
 
-# A shell takes half a millisecond to start, Perl more than one, which an ADD need not pay.
 CHOICE = """\
-#!/bin/sh
-if [ "$CNI_COMMAND" = DEL ]; then exec {perl} {quick}; fi
-exec {plugin}
+#!{perl}
+my $quick = {{{files}}}->{{$ENV{{CNI_COMMAND}} // ''}} // '';
+do $quick if -e $quick;
+exec {{ '{plugin}' }} '{plugin}' or die "{plugin}: $!";
 """
 
 
@@ -159,7 +159,7 @@ def quick_delete(plugin: str) -> str:
     return TEXT.replace("{perl}", PERL).replace("{plugin}", plugin)
 
 
-def choice(plugin: str, quick: str) -> str:
-    """Return the text of what runs the file *quick* for a DEL, *plugin* for all else."""
-    values = {"perl": PERL, "plugin": shlex.quote(plugin), "quick": shlex.quote(quick)}
-    return CHOICE.format(**values)
+def choice(plugin: str, files: Mapping[str, str]) -> str:
+    """Return the text of what runs the file of a command, *plugin* where there is none."""
+    listed = ", ".join(f"{command} => '{path}'" for command, path in files.items())
+    return CHOICE.format(perl=PERL, files=listed, plugin=plugin)

@@ -206,18 +206,21 @@ def test_digest_is_the_one_of_the_standard(text: str) -> None:
     assert done.stdout.decode() == sha1(text.encode()).hexdigest()
 
 
-def test_shell_chooses_by_the_command(tmp_path: Path) -> None:
-    paths = [tmp_path / "a plugin", tmp_path / "quick"]
-    for path in paths:
-        path.write_text(f'#!/bin/sh\necho "{path.name}"\n')
+def test_file_of_a_command_is_run_and_else_the_plugin(tmp_path: Path) -> None:
+    plugin, script = tmp_path / "a plugin", tmp_path / "choice"
+    plugin.write_text("#!/bin/sh\necho the plugin, $(cat)\n")
+    files = {"ADD": tmp_path / "gone", "DEL": tmp_path / "quick", "CHECK": tmp_path / "bad"}
+    files["DEL"].write_text("print 'quick, ', <STDIN>; exit 0;\n")
+    files["CHECK"].write_text("no perl (\n")
+    script.write_text(choice(str(plugin), {key: str(path) for key, path in files.items()}))
+    for path in (plugin, script):
         path.chmod(0o755)
-    text = choice(str(paths[0]), str(paths[1])).replace("/usr/bin/perl", "/bin/sh")
-    script = tmp_path / "choice"
-    script.write_text(text)
-    script.chmod(0o755)
     said = {
-        command: subprocess.run([script], env={"CNI_COMMAND": command}, capture_output=True).stdout
-        for command in ("ADD", "DEL", "")
+        command: subprocess.run(
+            [script], env={"CNI_COMMAND": command}, input=b"text", capture_output=True
+        ).stdout.strip()
+        for command in ("ADD", "DEL", "CHECK", "GC", "")
     }
 
-    assert said == {"ADD": b"a plugin\n", "DEL": b"quick\n", "": b"a plugin\n"}
+    assert said.pop("DEL") == b"quick, text"
+    assert set(said.values()) == {b"the plugin, text"}
