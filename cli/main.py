@@ -1,5 +1,6 @@
 """The ``phalanx`` command: one word chooses a daemon or a tool, the rest is its own."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the first word names; return its exit status.
 
     0 done, 1 an error that is printed, 2 a command line or configuration that
-    can't be used, 130 interrupted.
+    can't be used, 130 interrupted, 141 nobody reads what it prints.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -71,12 +72,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         run: Main = import_module(command.module).main
-        return run(words[1:])
+        status = run(words[1:])
+        sys.stdout.flush()
+        return status
     except PhalanxError as error:
         print(f"phalanx {words[0]}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read what we print has gone; Python would say so once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 if __name__ == "__main__":

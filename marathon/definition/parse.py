@@ -43,8 +43,16 @@ def updated_app(
     A key that is absent or null is kept; a value replaces the old one as a
     whole. Ports of the other kind of network go when the network changes.
     """
-    update = modernised(as_object(raw))
+    given = as_object(raw)
+    update = modernised(given)
     base = dict(rendered)
+    if given.get("ipAddress") and not given.get("container") and base.get("container"):
+        # The container that an address brings with it is for apps that have none.
+        update["container"] = {
+            **base["container"],
+            **update["container"],
+            "type": base["container"]["type"],
+        }
     networks = update.get("networks")
     if isinstance(networks, list):
         hosted = all(isinstance(n, dict) and n.get("mode") == "host" for n in networks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tests.unit.marathon.conftest import FakeMaster, Marathon
 
 APP: dict[str, Any] = {"id": "/web", "cmd": "x", "cpus": 0.1, "mem": 1, "portDefinitions": []}
-SECONDS = 20
+SECONDS = 60
 
 
 class Command:
@@ -195,3 +196,20 @@ async def test_what_is_not_there_is_an_error(shell: Shell, words: list[str], exp
 
     assert status == 1
     assert expected in errors
+
+
+async def test_a_reader_that_goes_away_is_no_error_to_tell(marathon: Marathon) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-Im", "phalanx.cli.main", "app"),
+        *("--marathon", marathon.url, "list", "--json"),
+        stdout=theirs,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(theirs)
+
+    async with asyncio.timeout(SECONDS):
+        _, errors = await process.communicate()
+
+    assert (process.returncode, errors) == (141, b"")

@@ -131,3 +131,16 @@ def test_old_and_new_do_not_mix(raw: dict[str, Any], path: str, words: str) -> N
 
     found = {problem.path: problem.error for problem in caught.value.problems}
     assert found[path].startswith(words)
+
+
+def test_an_address_leaves_the_container_that_is_there() -> None:
+    base = render_app(parse({"container": {"type": "DOCKER", "docker": {"image": "i"}}}))
+    discovery = {"ports": [{"number": 80, "name": "web", "protocol": "tcp"}]}
+
+    app = updated_app(base, {"ipAddress": {"networkName": "a", "discovery": discovery}})
+
+    assert app.container is not None
+    assert app.container.docker is not None
+    assert (app.container.type, app.container.docker.image) == ("DOCKER", "i")
+    assert [network.name for network in app.networks] == ["a"]
+    assert [mapping.container_port for mapping in app.mappings] == [80]
