@@ -45,7 +45,7 @@ from phalanx.net.overlay.route.value import LocalRoute, Route, RouteKey
 from phalanx.net.overlay.rule.kernel import KernelRules
 from phalanx.net.overlay.senders import SENDERS
 from phalanx.net.overlay.setting.proc import ProcSettings
-from phalanx.net.overlay.underlay import underlay_mtu
+from phalanx.net.overlay.underlay import Underlay
 from phalanx.net.rtnl.kernel import Rtnl
 from phalanx.plane.cni.config import desired_config_files
 from phalanx.plane.cni.directory import CniConfigFiles
@@ -99,6 +99,7 @@ def build_tables(
         is_known=balancer.is_known,
     )
     walls = Walls(config)
+    underlay = Underlay(node)
 
     def own(known: Services) -> dict[RouteKey, Route]:
         vips = known.outside if is_local_only else claimed(known.outside)
@@ -129,9 +130,7 @@ def build_tables(
             lambda old, new: changed_senders(old, new, node=node),
         ),
         # The link that routes lead into, and the node's own addresses, which they start from.
-        _table(
-            KernelLinks(rtnl), view, lambda v: desired_links(v, underlay_mtu=underlay_mtu(node))
-        ),
+        _table(KernelLinks(rtnl), view, lambda v: desired_links(v, underlay_mtu=underlay.mtu())),
         _table(
             ProcSettings(rtnl, settings_of_lo, name="settings of lo"),
             view,

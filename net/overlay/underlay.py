@@ -5,6 +5,8 @@ import socket
 import struct
 from ipaddress import IPv4Address
 
+import structlog
+
 from phalanx.net.rtnl.attribute import decode_attributes
 from phalanx.net.rtnl.conversation import Conversation
 
@@ -13,6 +15,25 @@ _IFADDRMSG = struct.Struct("=BBBBI")  # family, length of the prefix, flags, sco
 _IFA_LOCAL = 2
 _SIOCGIFMTU = 0x8921
 _IFREQ = struct.Struct("=16si20x")
+
+log = structlog.get_logger()
+
+
+class Underlay:
+    """The underlay as the node with the address *node* sees it."""
+
+    def __init__(self, node: IPv4Address) -> None:
+        self._node = node
+        self._is_missing = False
+
+    def mtu(self) -> int | None:
+        """Return what ``underlay_mtu`` does; an address that is on no link is told of once."""
+        found = underlay_mtu(self._node)
+        if found is None and not self._is_missing:
+            about = "is on no link here: routes start again when it is back, or with another --ip"
+            log.warning("underlay_address_missing", address=str(self._node), about=about)
+        self._is_missing = found is None
+        return found
 
 
 def underlay_mtu(node: IPv4Address) -> int | None:

@@ -44,7 +44,12 @@ def passes(cluster: Mapping[str, str], to: str) -> None:
 def test_underlay_that_lost_its_address_and_its_mtu_is_noticed_when_it_is_back(
     planes: Planes, run_in: Run
 ) -> None:
+    def told() -> int:
+        return planes.log("n1").count("underlay_address_missing")
+
+    before = told()
     run_in("n1", "ip", "address", "delete", "198.18.1.1/24", "dev", "eth0")
+    assert wait_until(lambda: told() > before, seconds=SECONDS), planes.log("n1")
     run_in("n1", "ip", "link", "set", "eth0", "mtu", "1400")
     run_in("n1", "ip", "address", "add", "198.18.1.1/24", "dev", "eth0")
     run_in("n1", "ip", "route", "add", "default", "via", "198.18.1.254")
