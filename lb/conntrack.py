@@ -5,8 +5,8 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Collection, Mapping
-from ipaddress import ip_address
+from collections.abc import Callable, Collection, Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
 from phalanx.lb.service import Endpoint, Vip
@@ -41,7 +41,12 @@ _REPLIES = {
 }
 _ATTRIBUTE = struct.Struct("=HH")
 
+# Kernels before 5.18 pass over the filter and tell of all flows.
+_BITS = struct.pack("!I", DESTINATION_TRANSLATED)
+_TRANSLATED = encode_attribute(STATUS, _BITS) + encode_attribute(STATUS_MASK, _BITS)
+
 Key = tuple[bytes, int, int, bytes, int]  # of VIP and backend, as packets spell them
+Pools = tuple[IPv4Network, IPv6Network]
 
 
 class Flow(NamedTuple):
@@ -55,17 +60,47 @@ def forget(pairs: Collection[tuple[Vip, Endpoint]]) -> int:
     """Delete the flows from each VIP to the endpoint beside it; return how many there were.
 
     Costs one look at all flows of the thread's network namespace, however many
-    pairs there are. Raises OSError when the kernel refuses.
+    pairs there are; IPVS does not mark its own as translated. Raises OSError when
+    the kernel refuses.
     """
     wanted = {_key(vip, endpoint) for vip, endpoint in pairs}
+    return _delete({vip.address.version for vip, _ in pairs}, wanted.__contains__)
+
+
+def forget_strays(services: Mapping[Vip, Collection[Endpoint]], pools: Pools) -> int:
+    """Delete translated UDP flows whose VIP is not served by where they go; return their number.
+
+    Whoever was to forget them may have died between a change and that. VIPs are those of
+    *services*, with all their backends, and whatever lies in *pools*. Costs a look at the
+    translated flows, raises as `forget`.
+    """
+    kept = {_key(vip, endpoint) for vip, found in services.items() for endpoint in found}
+    vips = {(vip.address.packed, vip.protocol.number, vip.port) for vip in services}
+    ranges = [(each.network_address.packed, each.broadcast_address.packed) for each in pools]
+
+    def is_stray(key: Key) -> bool:
+        destination, number, port, source, source_port = key
+        if number != socket.IPPROTO_UDP or (destination, port) == (source, source_port):
+            return False
+        is_vip = (destination, number, port) in vips or any(
+            len(low) == len(destination) and low <= destination <= high for low, high in ranges
+        )
+        return is_vip and key not in kept
+
+    return _delete(_FAMILIES, is_stray, among=_TRANSLATED)
+
+
+def _delete(
+    versions: Iterable[int], is_wanted: Callable[[Key], bool], *, among: bytes = b""
+) -> int:
     deleted = 0
     with Conversation(NETLINK_NETFILTER) as conversation:
-        for version in {vip.address.version for vip, _ in pairs}:
+        for version in versions:
             head = bytes((_FAMILIES[version], 0, 0, 0))
             found = [
                 Request(CT_DELETE, 0, head + encode_attribute(ORIGINAL | NESTED, flow.original))
-                for answer in conversation.dump(CT_GET, head)
-                if (flow := decode_flow(answer)) is not None and flow.key in wanted
+                for answer in conversation.dump(CT_GET, head + among)
+                if (flow := decode_flow(answer)) is not None and is_wanted(flow.key)
             ]
             for error in conversation.ask(found):
                 if error not in (0, errno.ENOENT):
@@ -82,12 +117,9 @@ def count_open() -> Mapping[tuple[Vip, Endpoint], int]:
     too. Raises OSError when the kernel refuses.
     """
     found: Counter[Key] = Counter()
-    # Kernels before 5.18 pass over the filter and tell of all flows.
-    bits = struct.pack("!I", DESTINATION_TRANSLATED)
-    wanted = encode_attribute(STATUS, bits) + encode_attribute(STATUS_MASK, bits)
     with Conversation(NETLINK_NETFILTER) as conversation:
         for family in _FAMILIES.values():
-            answers = conversation.dump(CT_GET, bytes((family, 0, 0, 0)) + wanted)
+            answers = conversation.dump(CT_GET, bytes((family, 0, 0, 0)) + _TRANSLATED)
             found.update(key for each in answers if (key := decode_open(each)) is not None)
     counts: dict[tuple[Vip, Endpoint], int] = {}
     for (address, number, port, source, source_port), count in found.items():

@@ -5,7 +5,7 @@ many with one look of our own.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import structlog
@@ -44,13 +44,22 @@ class Flows:
             for vip, endpoint in pairs:
                 await self.forget(vip, endpoint)
             return
+        await self._look(lambda: conntrack.forget(pairs))
+
+    async def forget_strays(
+        self, services: Mapping[Vip, Collection[Endpoint]], pools: conntrack.Pools
+    ) -> None:
+        """Delete UDP flows to VIPs that go to none of their backends; as `forget`."""
+        await self._look(lambda: conntrack.forget_strays(services, pools))
+
+    async def _look(self, forget: Callable[[], int]) -> None:
         try:
             if self._netns is None:
-                await asyncio.to_thread(conntrack.forget, pairs)
+                await asyncio.to_thread(forget)
             else:
-                await asyncio.to_thread(call_in, self._netns, lambda: conntrack.forget(pairs))
+                await asyncio.to_thread(call_in, self._netns, forget)
         except OSError as error:
-            log.warning("flows_not_forgotten", pairs=len(pairs), error=str(error))
+            log.warning("flows_not_forgotten", error=str(error))
 
     async def forget(self, vip: Vip, endpoint: Endpoint) -> None:
         """Delete the flows to *vip* that were sent to *endpoint*.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -33,6 +34,8 @@ from phalanx.net.nft.library import Nft
 from phalanx.net.nft.set_table import KernelSetTable
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 FEW = 64  # changes before which only what they are about is read back, in two questions each
 
@@ -231,7 +234,7 @@ class IpvsServices:
         claimed, refused = vips_of(present, CLAIMED) | self._claimed, vips_of(present, REFUSED)
         question = kernel.listing if about is None else partial(kernel.find, about)
         held = await self._held(question, claimed)
-        settings = await self._nft.open(kernel.settings)
+        settings = await self._ask(kernel.settings)
         is_sound &= all(kernel.SETTINGS[name] == value for name, value in settings.items())
         marked = claimed | refused if about is None else (claimed | refused) & about
         services = dict.fromkeys(marked, Service(is_whole=False))
@@ -264,9 +267,7 @@ class IpvsServices:
         listing = await self._nft.read(f"list table inet {NAME}", table=self.name)
         return parse_elements(listing)
 
-    async def _ask(
-        self, question: Callable[[], Mapping[Vip, kernel.Kept]]
-    ) -> Mapping[Vip, kernel.Kept]:
+    async def _ask(self, question: Callable[[], T]) -> T:
         try:
             return await self._nft.open(question)
         except OSError as error:

@@ -62,9 +62,12 @@ class NftablesServices:
     ) -> None:
         self._nft = nft
         self._flows = flows or Flows()
+        self._pools = pool, pool6
         self._ruleset = render_ruleset(pool, pool6, node)
         self._watch: TableWatch | None = None
         self._held: Held | None = None  # None when it is to be listed
+        # Whether somebody may have died amid a change, before its flows were forgotten.
+        self._has_strays = True
 
     async def read(self) -> Mapping[Vip, Service]:
         """Return the services; when the table's rules are not ours, none of them is whole."""
@@ -87,11 +90,13 @@ class NftablesServices:
             changes = await asyncio.to_thread(_changes, held, change)
         else:
             changes = _changes(held, change)
+        self._has_strays = True
         if held.is_sound:
             await self._change(held, changes, change.upserts)
         else:
             await self._rebuild(held, changes)
         await self._forget(changes)
+        self._has_strays = not held.is_sound  # what that table knew was not to be trusted
 
     def close(self) -> None:
         """Stop watching; the table stays and goes on balancing."""
@@ -101,9 +106,21 @@ class NftablesServices:
 
     async def _current(self) -> Held:
         if self._watch is None:
-            self._watch = await self._nft.open(lambda: TableWatch(NAME))
-        if self._watch.writers() or self._held is None:
+            try:
+                self._watch = await self._nft.open(lambda: TableWatch(NAME))
+            except OSError as error:
+                raise DataplaneError(str(error), table=self.name, errno=error.errno) from error
+        if not self.is_known():  # and stays so if the kernel refuses to tell
             self._held = await self._list()
+        assert self._held is not None
+        if self._has_strays and self._held.is_sound:
+            backends = {
+                vip: endpoints_of(entry)
+                for vip, entry in self._held.entries.items()
+                if vip.protocol is Protocol.UDP
+            }
+            await self._flows.forget_strays(backends, self._pools)
+            self._has_strays = False
         return self._held
 
     async def _list(self) -> Held:
