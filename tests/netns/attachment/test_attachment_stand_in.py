@@ -1,7 +1,10 @@
 """Plugins on a node whose plane is gone: the same results, as long as its walls stand."""
 
+import json
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv4Network
@@ -11,11 +14,14 @@ from typing import Any
 import pytest
 from tests.netns.attachment.test_attachment_executable import Node, ipam_config, ping
 
+from phalanx.labs.wait import wait_until
 from phalanx.net.attachment.bridge import leased_networks
 from phalanx.net.attachment.standin import StandIn, save_stand_in
+from phalanx.net.feed.record import Numbered, Position
 from phalanx.net.isolation.layout import ISOLATION
 from phalanx.net.model.objects import Network, SubnetLease
 from phalanx.net.model.view import View
+from phalanx.plane.last_view import LastView
 
 NODE = IPv4Address("198.18.0.2")
 VIEW = View().changed(
@@ -126,3 +132,48 @@ def test_nobody_is_let_in_where_no_walls_stand(node: Node, lacks: str) -> None:
     assert node.run("STATUS", version="1.1.0").output["code"] in (11, 50)
     assert node.held() == set()
     assert node.links() - {"phxtestbr"} == {"lo"}
+
+
+def test_what_a_real_plane_leaves_serves_its_plugins(ns: str, tmp_path: Path) -> None:
+    """A plane with its last View on disk and nobody to hear, killed when its walls stand."""
+    LastView(tmp_path / "view.json").save(Numbered(Position("e", 1), VIEW))
+    with ExitStack() as stack:
+        node = Node(ns, tmp_path, stack)
+        for command in (
+            "ip link set lo up",
+            "ip link add under type veth peer name under2",
+            "ip addr add 198.18.0.2/24 dev under",
+            "ip link set under up",
+        ):
+            subprocess.run(node.enter(*command.split()), check=True)
+        left = node.socket.with_name(node.socket.name + ".json")
+        with (tmp_path / "plane.log").open("wb") as log:
+            plane = subprocess.Popen(
+                node.enter(
+                    sys.executable, "-m", "phalanx.cli.main", "plane",
+                    f"--ip={NODE}", "--source=http://127.0.0.1:1", "--upstreams=",
+                    "--lb=nftables", f"--state-dir={tmp_path}", f"--socket={tmp_path}/plane.sock",
+                    f"--cni-socket={node.socket}", f"--cni-config-dir={tmp_path}/net.d",
+                ),
+                stdout=log, stderr=log, env={**os.environ, "HOME": str(tmp_path)},
+            )  # fmt: skip
+        stack.callback(plane.wait)
+        stack.callback(plane.kill)
+        is_left = wait_until(lambda: left.exists() and node.socket.exists(), seconds=60)
+        assert is_left, (tmp_path / "plane.log").read_text()
+        first, second = node.container(), node.container()
+        assert node.run("ADD", first).address == "9.0.1.2/24", (tmp_path / "plane.log").read_text()
+        config = json.loads((tmp_path / "net.d" / "dcos.conf").read_text())
+        plane.kill()
+        plane.wait()
+
+        alone = node.run("ADD", second, **{key: config[key] for key in ("capabilities", "socket")})
+
+        assert alone.status == 0, alone.output
+        assert alone.address == "9.0.1.3/24"
+        assert ping(second, "9.0.1.2")
+        subprocess.run(node.enter("nft", "flush", "ruleset"), check=True)
+        assert node.run("ADD", node.container()).output["code"] == 11
+        for container in (first, second):
+            assert node.run("DEL", container).status == 0
+        assert node.held() == set()
