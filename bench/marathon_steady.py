@@ -52,6 +52,7 @@ def measure() -> Sequence[Figure]:
         cpu = _share_of_a_core(pid, WATCHED_SECONDS)
         taken = [_seconds_of(here, COUNTS) for _ in range(ASKED)]
         memory, peak = _bytes_of(pid, "VmRSS") / MEBIBYTE, _bytes_of(pid, "VmHWM") / MEBIBYTE
+        reason = _seconds_to_reason(here)
         began = time.monotonic()
         leading.close()  # with SIGKILL
         killed = _seconds_to_service(there, began, APPS - 1)
@@ -72,6 +73,7 @@ def measure() -> Sequence[Figure]:
         Figure("memory of the leader at rest", "MiB", memory, most, 1024.0),
         Figure("memory of the leader, at most", "MiB", peak, most, 1024.0),
         Figure(f"GET {COUNTS}, median", "ms", 1000 * quantile(taken, 0.5), most, 500.0),
+        Figure("an app that fits nowhere to the reason in the queue", "s", reason, most, 1.0),
         Figure("kill -9 to the next leader's service", "s", killed, most, 3.0),
         Figure("a leader that hangs to the next one's service", "s", hung, most, 10.0),
     ]
@@ -96,6 +98,25 @@ def _is_in_service(port: int, app: int) -> bool:
     if status != 200 or answer["app"]["tasksRunning"] != EACH:
         return False
     return client.ask("PUT", path, {"labels": {"led": f"{port}"}})[0] in (200, 201)
+
+
+def _seconds_to_reason(port: int) -> float:
+    """Return how long it takes until the queue says why an app waits that no agent can hold."""
+    client, began = Client(port), time.monotonic()
+    client.change("POST", "/v2/apps", {**NO_PORTS, "id": "/huge", "cpus": 1e6})
+
+    def is_said() -> bool:
+        for item in client.ask("GET", "/v2/queue")[1]["queue"]:
+            rows = item["processedOffersSummary"]["rejectSummaryLastOffers"]
+            if any(row["reason"] == "InsufficientCpus" and row["declined"] for row in rows):
+                return True
+        return False
+
+    if not wait_until(is_said, seconds=REST_SECONDS):
+        raise SystemExit("nobody says why the app waits")
+    taken = time.monotonic() - began
+    client.change("DELETE", "/v2/apps/huge?force=true")
+    return taken
 
 
 def _share_of_a_core(pid: int, seconds: float) -> float:

@@ -5,10 +5,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from phalanx.marathon.engine.bus import Bus
 from phalanx.marathon.engine.tally import Tally
 from phalanx.marathon.ledger.ledger import Ledger
+from phalanx.marathon.model.app import App
 from phalanx.marathon.model.deployment import Action, Deployment
 from phalanx.marathon.model.instance import Condition, Instance
 from phalanx.marathon.model.pod import Pod
@@ -58,7 +60,8 @@ class Board:
 
     *health* is by task id and index of the check, *checks* and *readiness* by task id, *backoffs*
     and *tallies* are by the id of an app or pod, *kills_sent* says when a task was last asked to
-    end. *terminations* has the last ends of each pod's instances, *region* is the master's.
+    end. *rendered* has each app that was shown, and how; *terminations* the last ends of each
+    pod's instances; *region* is the master's.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Board:
         self.readiness: dict[str, Readiness] = {}
         self.terminations: dict[str, deque[Termination]] = {}
         self.litter: dict[str, str] = {}  # roles of reservations whose instances are no more
+        self.rendered: dict[str, tuple[App, Mapping[str, Any]]] = {}
         self.region: str | None = None
         self.done: dict[str, bool] = {}  # whether anything is left to do for an app or pod
         self.resync_at = 0.0

@@ -22,6 +22,8 @@ from phalanx.marathon.schedule.match import Reason
 from phalanx.marathon.schedule.service_port import service_ports
 from phalanx.mesos.v1.mesos import Attribute, CheckStatusInfo, Offer, Resource, TaskState
 
+LEAST_RENDERED = 100
+
 Holders = Mapping[str, Sequence[str]]
 
 
@@ -34,7 +36,7 @@ def app_view(
     ``taskStats`` and ``readiness``. *deployments* says which hold each app, for
     who shows many; without it they are looked for.
     """
-    view = render_app(app)
+    view = _rendered(board, app)
     if "deployments" in embed:
         holders = holders_of(board) if deployments is None else deployments
         view["deployments"] = [{"id": deployment_id} for deployment_id in holders.get(app.id, ())]
@@ -58,6 +60,16 @@ def app_view(
     return view
 
 
+def _rendered(board: Board, app: App) -> dict[str, Any]:
+    """Return the definition of an app, rendered once for all who read it; only its top is new."""
+    known = board.rendered.get(app.id)
+    if known is None or known[0] is not app:
+        if len(board.rendered) > 2 * len(board.ledger.apps) + LEAST_RENDERED:
+            board.rendered.clear()  # of apps that are no more
+        known = board.rendered[app.id] = app, render_app(app)
+    return dict(known[1])
+
+
 def holders_of(board: Board) -> Holders:
     """Return for each app the ids of the deployments that hold it."""
     found: dict[str, list[str]] = {}
@@ -71,12 +83,13 @@ def _counts(board: Board, launched: Sequence[Instance]) -> dict[str, int]:
     """Count an app's tasks; only what runs is healthy or not, so neither is above ``running``."""
     states = Counter(i.launched.state for i in launched if i.launched is not None)
     running = [i for i in launched if i.launched and i.launched.state is TaskState.TASK_RUNNING]
-    checked = [list(board.health.get(i.task_id, {}).values()) for i in running]
+    checked = [results for i in running if (results := board.health.get(i.task_id))]
+    sick = sum(any(not health.alive for health in results.values()) for results in checked)
     return {
         "staged": states[TaskState.TASK_STAGING],
         "running": states[TaskState.TASK_RUNNING],
-        "healthy": sum(bool(r) and all(h.alive for h in r) for r in checked),
-        "unhealthy": sum(any(not h.alive for h in r) for r in checked),
+        "healthy": len(checked) - sick,
+        "unhealthy": sick,
     }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from phalanx.core.store.sqlite import SqliteStore
-from phalanx.marathon.engine.scheduler import RECONCILED_AT_ONCE
+from phalanx.marathon.engine import scheduler
 from phalanx.marathon.ledger.ledger import Ledger
 from phalanx.marathon.model.instance import Condition, Instance, Launched
 
@@ -54,11 +56,12 @@ async def test_restart_reuses_the_framework_id_and_launches_nothing_twice(
 
 
 async def test_thousands_of_tasks_are_asked_for_in_parts(
-    master: FakeMaster, start: Start, tmp_path: Path
+    master: FakeMaster, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scheduler, "RECONCILED_AT_ONCE", 10)
     (tmp_path / "work").mkdir()
     ledger = Ledger(SqliteStore(tmp_path / "work" / "marathon.db"))
-    await ledger.put_instances(running(number) for number in range(2 * RECONCILED_AT_ONCE + 1))
+    await ledger.put_instances(running(number) for number in range(21))
     ids = {instance.task_id for instance in ledger.instances()}
     await ledger.close()
 
@@ -66,7 +69,7 @@ async def test_thousands_of_tasks_are_asked_for_in_parts(
         await master.until(lambda: len(master.of("RECONCILE")) >= 3)
 
     asked = [call.reconcile.tasks for call in master.of("RECONCILE") if call.reconcile]
-    assert [len(tasks) for tasks in asked] == [RECONCILED_AT_ONCE, RECONCILED_AT_ONCE, 1]
+    assert [len(tasks) for tasks in asked] == [10, 10, 1]
     assert {task.task_id.value for tasks in asked for task in tasks} == ids
 
 
