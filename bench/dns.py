@@ -8,7 +8,8 @@ from pathlib import Path
 from claim import Bound, Figure
 from resolvers import Measured, Resolver, app_names, dnsmasq, dnsperf, ours, unbound, write_queries
 
-SECONDS = 5
+SECONDS = 4
+TURNS = 2  # of each server, one after the other, so that all see the same noise
 FEW, MANY = 10, 100_000
 
 
@@ -16,22 +17,27 @@ def measure() -> Sequence[Figure]:
     """Ask each server for the same ten names, one core for it and one for dnsperf."""
     with tempfile.TemporaryDirectory() as place:
         queries = write_queries(Path(place) / "few", app_names(FEW))
-        own, cpu = _fast(ours(FEW), queries)
-        masq, masq_cpu = _fast(dnsmasq(FEW), queries)
-        bound, _ = _fast(unbound(Path(place), FEW), queries)
-        again, _ = _fast(ours(FEW), queries)
-        many, _ = _fast(ours(MANY), queries)
+        turns = [
+            (
+                _fast(ours(FEW), queries),
+                _fast(dnsmasq(FEW), queries),
+                _fast(unbound(Path(place), FEW), queries),
+                _fast(ours(MANY), queries),
+            )
+            for _ in range(TURNS)
+        ]
         calm, calm_masq = _calm(ours(FEW), queries), _calm(dnsmasq(FEW), queries)
-    rate = max(own.per_second, again.per_second)
+    own, masq, bound, many = (_best(each) for each in zip(*turns, strict=True))
     least, most = Bound.RATIO_AT_LEAST, Bound.OURS_AT_MOST
     half, nearly_all = (calm.quantile(part) * 1e6 for part in (0.5, 0.99))
     masq_half, masq_nearly_all = (calm_masq.quantile(part) * 1e6 for part in (0.5, 0.99))
-    loaded = many.per_second
+    ratio = Bound.RATIO_AT_MOST
     return [
-        Figure("queries a second; dnsmasq", "1/s", rate, least, 0.9, masq.per_second),
-        Figure("queries a second; unbound", "1/s", rate, least, 0.8, bound.per_second),
-        Figure("CPU a query; dnsmasq", "µs", cpu, most, 6.0, masq_cpu),
-        Figure("100,000 names; 10 names", "1/s", loaded, least, 0.95, again.per_second),
+        Figure("queries a second; dnsmasq", "1/s", own[0], least, 0.9, masq[0]),
+        Figure("queries a second; unbound", "1/s", own[0], least, 0.8, bound[0]),
+        Figure("CPU a query; dnsmasq", "µs", own[1], most, 6.0, masq[1]),
+        Figure("100,000 names; 10 names", "1/s", many[0], least, 0.95, own[0]),
+        Figure("CPU a query, 100,000 names; 10 names", "µs", many[1], ratio, 1.05, own[1]),
         Figure("latency at 1,000/s, median; dnsmasq", "µs", half, most, 150, masq_half),
         Figure("latency at 1,000/s, 99 %; dnsmasq", "µs", nearly_all, most, 1000, masq_nearly_all),
     ]
@@ -43,10 +49,15 @@ def _calm(server: AbstractContextManager[Resolver], queries: Path) -> Measured:
         return dnsperf(found.port, queries, seconds=SECONDS, per_second=1000)
 
 
-def _fast(server: AbstractContextManager[Resolver], queries: Path) -> tuple[Measured, float]:
-    """Return what dnsperf saw at full speed, and the server's CPU time a query in µs."""
+def _best(turns: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the highest rate and the least CPU time of several turns, whoever was noisy."""
+    return max(rate for rate, _ in turns), min(cpu for _, cpu in turns)
+
+
+def _fast(server: AbstractContextManager[Resolver], queries: Path) -> tuple[float, float]:
+    """Return queries a second at full speed, and the server's CPU time a query in µs."""
     with server as found:
         dnsperf(found.port, queries, seconds=1)
         before = found.cpu_seconds()
         seen = dnsperf(found.port, queries, seconds=SECONDS)
-        return seen, (found.cpu_seconds() - before) / seen.answered * 1e6
+        return seen.per_second, (found.cpu_seconds() - before) / seen.answered * 1e6
