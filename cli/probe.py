@@ -41,14 +41,16 @@ def probe(packet: Mapping[str, Any], *, plane: str, here: str) -> dict[str, Any]
         where = packet["source"]["node"]
         asks = f": probe from node {where}" if where not in (None, here) else ""
         return {"passed": None, "words": f"no namespace of this machine has {source}{asks}"}
-    there = find_namespace(destination)
+    # What comes to a node is seen there before its fence is asked, so nobody watches for it.
+    is_container = bool(packet["destination"]["network"])
+    there = find_namespace(destination) if is_container else None
     with ExitStack() as stack:
         is_seen: Callable[[], bool] | None = None
         doubt = ""
         if there is not None:
             watch = stack.enter_context(open_watch(there))
             is_seen = partial(arrived, watch, source, destination, protocol, seconds=SECONDS / 4)
-        elif packet["destination"]["node"] not in (None, here):
+        elif is_container and packet["destination"]["node"] not in (None, here):
             try:
                 is_seen = stack.enter_context(_distant_watch(plane, packet))
             except PhalanxError as error:

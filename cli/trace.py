@@ -76,17 +76,23 @@ def told(packet: Mapping[str, Any]) -> Iterator[str]:
             found = "nothing" if step["element"] is None else f"{{ {step['element']} }}"
             yield f"    {step['set']}: {found}: {step['meaning']}{_seen(step)}"
         if hop["reason"] is not None:
-            who = "" if hop["policy"] is None else f"policy {hop['policy']}: "
-            yield f"    {'passes' if hop['passes'] else 'refused'}: {who}{hop['reason']}"
+            yield f"    {'passes' if hop['passes'] else 'refused'}: {_because(hop)}"
         if hop["unread"] is not None:
             yield f"    its kernel was not asked: {hop['unread']}"
     word = "passes" if packet["allowed"] else "REFUSED"
-    who = f"policy {packet['policy']} of tier {packet['tier']}: " if packet["policy"] else ""
-    yield f"  {word}: {who}{packet['reason']}"
+    yield f"  {word}: {_because(packet)}"
     if "probe" in packet:
         fate = packet["probe"]["passed"]
         agrees = "" if fate in (None, packet["allowed"]) else ": NOT AS TRACED"
         yield f"  probe: {packet['probe']['words']}{agrees}"
+
+
+def _because(said: Mapping[str, Any]) -> str:
+    """Return who decides, and why if he says so."""
+    if said["policy"] is None:
+        return str(said["reason"])
+    reason = "" if said["reason"] == f"policy {said['policy']}" else f": {said['reason']}"
+    return f"policy {said['policy']} of tier {said['tier']}{reason}"
 
 
 def _end(end: Mapping[str, Any]) -> str:

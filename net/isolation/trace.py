@@ -248,8 +248,7 @@ def shown(traced: Traced, held: Mapping[Hop, Sequence[bool | None]]) -> dict[str
                 "hook": hop.hook,
                 "table": f"inet {hop.table}",
                 "passes": hop.path.passes,
-                "policy": None if hop.verdict is None else _verdict_json(hop.verdict)["policy"],
-                "reason": None if hop.verdict is None else hop.verdict.reason,
+                **_decision_json(hop.verdict),
                 "unread": None,
                 "steps": [
                     {
@@ -269,10 +268,14 @@ def shown(traced: Traced, held: Mapping[Hop, Sequence[bool | None]]) -> dict[str
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, object]:
-    policy = verdict.policy
+    return {"allowed": verdict.is_allowed, **_decision_json(verdict)}
+
+
+def _decision_json(verdict: Verdict | None) -> dict[str, object]:
+    """Return why, and the policy that says so; nothing where policies have no say."""
+    policy = None if verdict is None else verdict.policy
     return {
-        "allowed": verdict.is_allowed,
-        "reason": verdict.reason,
+        "reason": None if verdict is None else verdict.reason,
         "policy": None if policy is None else policy.name,
         "tier": None if policy is None else policy.tier.value,
     }
