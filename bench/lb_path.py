@@ -18,6 +18,7 @@ from threading import Thread
 from uuid import uuid4
 
 from claim import Bound, Figure
+from lb_cpu import connection_cpu
 from lb_table import reconciled, table
 
 from phalanx.core.netns import call_in
@@ -33,6 +34,8 @@ BACKENDS = {"b1": "9.0.1.11", "b2": "9.0.1.12"}
 NODE, CLIENT = "9.0.2.1", "9.0.2.20"
 WEB = Vip(IPv4Address("11.0.0.1"), 80)
 ECHO = Vip(IPv4Address("11.0.0.2"), 7)
+SHORT = Vip(IPv4Address("11.0.0.3"), 80)
+SHORT_PORT, SHORT_DIRECT_PORT = 8000, 8001
 HAPROXY_PORT = 8888
 # Not the port behind the VIP: connections of one source port to one backend by both ways would
 # make the kernel look for another source port, which neither way needs alone.
@@ -56,13 +59,16 @@ def measure() -> Sequence[Figure]:
         behind = {
             WEB: Service.of(Backend(IPv4Address(each), 80) for each in BACKENDS.values()),
             ECHO: Service.of([Backend(IPv4Address(BACKENDS["b1"]), 7)]),
+            SHORT: Service.of([Backend(IPv4Address(BACKENDS["b1"]), SHORT_PORT)]),
         }
         reconciled(services, behind)
         rates = _race(node)
         few = _latencies(node)
+        cpu = _cpu(node)
         reconciled(services, behind | table(MANY))
         many = _latencies(node)
-    return _figures(rates, few, many)
+        cpu_of_many = _cpu(node)
+    return [*_figures(rates, few, many), *_cpu_figures(cpu, cpu_of_many)]
 
 
 def _figures(
@@ -90,6 +96,23 @@ def _figures(
         Figure(f"added to a round trip, {MANY:,} VIPs", "µs", many["kept"], at_most, 2.0),
         Figure(f"added to the first packet, {MANY:,} VIPs", "µs", many["new"], at_most, 5.0),
     ]
+
+
+def _cpu_figures(few: dict[str, float], many: dict[str, float]) -> Sequence[Figure]:
+    most = Bound.RATIO_AT_MOST
+    what = "CPU of a new connection, both ends"
+    return [
+        Figure(f"{what}; direct", "µs", few["vip"], most, 1 / 0.9, few["direct"]),
+        Figure(f"{what}, {MANY:,} VIPs; direct", "µs", many["vip"], most, 1 / 0.9, many["direct"]),
+    ]
+
+
+def _cpu(node: str) -> dict[str, float]:
+    ways = {
+        "direct": (SHORT_DIRECT_PORT, (BACKENDS["b1"], SHORT_DIRECT_PORT)),
+        "vip": (SHORT_PORT, (str(SHORT.address), SHORT.port)),
+    }
+    return connection_cpu(_path(f"{node}-client"), _path(f"{node}-b1"), ways)
 
 
 def program_path(name: str) -> str | None:
