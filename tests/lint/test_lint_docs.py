@@ -56,7 +56,7 @@ def test_decisions_are_numbered_without_gaps() -> None:
 def test_every_bench_is_in_the_table() -> None:
     text = (ROOT / "docs/benchmarks.md").read_text()
     frame = {"bench_netns", "claim", "daemons", "nameserver", "resolvers"}
-    frame |= {"lb_client", "lb_follow", "lb_guest", "lb_lab", "lb_table"}
+    frame |= {"lb_client", "lb_cpu", "lb_follow", "lb_guest", "lb_lab", "lb_table"}
     stems = {path.stem for path in (ROOT / "bench").glob("[a-z]*.py")} - frame
     names = {stem.replace("_", "-") for stem in stems}
 
