@@ -43,7 +43,7 @@ class Node:
                     "ip", "netns", "exec", self._ns,
                     sys.executable, "-m", "phalanx.cli.main", "plane",
                     "--ip=198.18.0.2", "--source=http://127.0.0.1:62081", "--lb=nftables",
-                    "--feed-port=0",
+                    "--feed-port=0", "--dns-transfer=198.51.100.0/24",
                     f"--state-dir={self.state}", f"--socket={place}/plane.sock",
                     f"--cni-socket={place}/cni.sock", f"--upstreams={self.resolv_conf}",
                     f"--resolv-conf={self.resolv_conf}",
@@ -77,13 +77,16 @@ class Node:
     def ip(self, *words: str) -> None:
         subprocess.run(["ip", "-n", self._ns, *words], check=True)
 
+    def dig(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["ip", "netns", "exec", self._ns, "dig", "@198.51.100.1", "+tries=1", *words],
+            capture_output=True,
+            text=True,
+        )
+
     def addresses(self, name: str) -> int:
         """Return how many addresses the resolver knows of *name*, 0 also when it is silent."""
-        done = subprocess.run(
-            ["ip", "netns", "exec", self._ns, "dig", "@198.51.100.1", "+short", "+tries=1",
-             "+timeout=1", name],
-            capture_output=True, text=True,
-        )  # fmt: skip
+        done = self.dig("+short", "+timeout=1", name)
         return 0 if done.returncode else len(done.stdout.split())
 
     def knows(self, count: int) -> bool:
@@ -164,3 +167,23 @@ def test_a_killed_plane_leaves_resolv_conf_to_the_next(node: Node) -> None:
     node.end(signal.SIGTERM)
 
     assert node.resolv_conf.read_text() == THEIRS
+
+
+def test_a_whole_zone_goes_to_whom_it_may_go(node: Node) -> None:
+    whole = node.dig("mesos", "AXFR", "+noall", "+answer", "+onesoa").stdout.split("\n")
+    others = node.dig("mesos", "AXFR", "-b", "127.0.0.1")
+
+    records = {tuple(line.split()[::4]) for line in whole if line}
+    assert {("web.marathon.mesos.", f"9.0.0.{n}") for n in (1, 2, 3)} <= records
+    assert [line.split()[3] for line in whole if line].count("SOA") == 1
+    assert "Transfer failed" in others.stdout
+    assert "web.marathon" not in others.stdout
+
+
+def test_dig_and_the_resolver_know_each_other_by_cookies(node: Node) -> None:
+    first = node.dig("web.marathon.mesos").stdout
+    [cookie] = [line.split()[2] for line in first.splitlines() if line.startswith("; COOKIE:")]
+
+    again = node.dig("web.marathon.mesos", f"+cookie={cookie}").stdout
+
+    assert f"; COOKIE: {cookie} (good)" in again
