@@ -141,7 +141,12 @@ def build_tables(
         _table(KernelAddresses(rtnl), view, lambda _: addresses, at_first=addresses),
         # Walls stand before there is a way through them.
         IncrementalReconciler(
-            KernelSetTable(nft, ISOLATION), services, walls.desired, walls.changed
+            # A policy may concern every container of the cluster.
+            KernelSetTable(nft, ISOLATION),
+            services,
+            walls.desired,
+            walls.changed,
+            aside=True,
         ),
         IncrementalReconciler(
             KernelSetTable(nft, NAT),

@@ -26,7 +26,8 @@ class IncrementalReconciler(Generic[S, K, V]):
     for all of a large table would keep the event loop for long. The table is
     read back in each resync, after a failure and at first; between those it is
     trusted while *is_known* says that nobody else changed it. Whoever can't
-    tell must be told of drift and ask for a resync.
+    tell must be told of drift and ask for a resync. With *aside*, *changed* is pure and called in
+    another thread, too: one change of its input may be of much.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class IncrementalReconciler(Generic[S, K, V]):
         changed: Callable[[S, S], Delta[K, V] | None],
         *,
         is_known: Callable[[], bool] = lambda: True,
+        aside: bool = False,
     ) -> None:
         self._dataplane = dataplane
         self._state = state
         self._desired = desired
         self._changed = changed
         self._is_known = is_known
+        self._aside = aside
         self._held: S | None = None  # the input that the table held after the last pass
 
     @property
@@ -63,7 +66,10 @@ class IncrementalReconciler(Generic[S, K, V]):
         self._held = None
         change: Delta[K, V] | None = None
         if not resync and held is not None and self._is_known():
-            change = self._changed(held, state)
+            if self._aside:
+                change = await asyncio.to_thread(self._changed, held, state)
+            else:
+                change = self._changed(held, state)
         is_whole = change is None
         try:
             if change is None:

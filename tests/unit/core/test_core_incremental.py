@@ -1,5 +1,6 @@
 """A pass that makes only what follows from a change of its input, and when it makes the whole."""
 
+import threading
 from collections.abc import Mapping
 
 from phalanx.core.error import DataplaneError
@@ -131,3 +132,22 @@ async def test_table_is_read_again_after_a_failure_and_where_only_the_whole_can_
     source.state, source.can_tell = (3,), False
     assert await table.reconcile_once(resync=False)
     assert (shelf.held, shelf.reads) == ({3: 9}, 3)
+
+
+async def test_what_may_be_of_much_is_found_in_another_thread() -> None:
+    shelf, source, _ = made()
+    threads: list[int] = []
+
+    def changed(old: tuple[int, ...], new: tuple[int, ...]) -> Delta[int, int] | None:
+        threads.append(threading.get_ident())
+        return source.changed(old, new)
+
+    table = IncrementalReconciler(shelf, lambda: source.state, source.desired, changed, aside=True)
+    for state in ((1, 2), (2, 3)):
+        source.state = state
+        assert await table.reconcile_once(resync=False)
+
+    assert shelf.held == source.desired((2, 3))
+    assert shelf.reads == 1
+    assert threading.get_ident() not in threads
+    assert len(threads) == 1
