@@ -26,18 +26,23 @@ class Witness:
     A witness that dies is missed at most until the session's own timeout.
     """
 
-    def __init__(self, session: ZooKeeper) -> None:
+    def __init__(self, session: ZooKeeper, *, program: str = sys.executable) -> None:
+        """Watch over *session*; *program* is the interpreter to run."""
         self._session = session
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
-        # A session of its own: what kills our process group is what it is there for.
-        self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns with the exec, within 1 ms
-            (sys.executable, "-ISs", str(PROGRAM)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        try:
+            # A session of its own: what kills our process group is what it is there for.
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns with the exec, soon
+                (self._program, "-ISs", str(PROGRAM)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:  # no process or memory is left: the timeout has to do
+            log.warning("witness_not_started", error=str(error))
         self._session.client.add_listener(self._note)
         return self
 

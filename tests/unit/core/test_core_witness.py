@@ -133,6 +133,13 @@ async def test_a_witness_that_dies_is_missed_by_nobody_alive(zookeeper: str) -> 
     assert witness.pid is None
 
 
+async def test_whoever_has_no_witness_does_without(zookeeper: str) -> None:
+    other = ZooKeeper(ZooKeeperAddress(zookeeper, f"/{uuid4()}"))
+    async with Witness(other, program="/nonexistent") as witness, other:
+        assert await other.connected(SOON_SECONDS)
+        assert witness.pid is None
+
+
 @pytest.mark.parametrize(
     "told",
     [
