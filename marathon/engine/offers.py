@@ -14,7 +14,7 @@ from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.backoff import after_launch
 from phalanx.marathon.schedule.constraint import REGION, ZONE
 from phalanx.marathon.schedule.match import Matching, Placement, matching
-from phalanx.marathon.schedule.residency import Circumstances, freeing, holds, is_ours
+from phalanx.marathon.schedule.residency import Circumstances, freeing, is_ours, is_part
 from phalanx.marathon.schedule.stock import Stock
 from phalanx.mesos.v1.mesos import (
     Filters,
@@ -134,7 +134,7 @@ def _litter(board: Board, offer: Offer) -> Iterator[Operation]:
     for owner, kept in Stock(offer).kept.items():
         instance = board.ledger.instance(owner)
         reservation = None if instance is None else instance.reservation
-        if reservation is not None and holds(kept, reservation):
+        if reservation is not None and is_part(kept, reservation, offer.agent_id.value):
             continue
         if not is_ours(kept, board.ledger.framework_id or ""):
             continue

@@ -30,13 +30,19 @@ def demand_of(spec: Spec) -> Demand:
 
     Volumes on disks of their own are left out: each asks for one disk.
     """
+    scalars = Counter(amounts_of(spec))
+    on_root = sum(kept.size for kept in kept_volumes(spec).values() if kept.type == "root")
+    scalars.update(thousandths({"disk": on_root}))
+    return Demand(dict(scalars), host_ports(spec), inner_ports(spec))
+
+
+def amounts_of(spec: Spec) -> Mapping[str, int]:
+    """Return what one instance takes beside its volumes, in thousandths."""
     scalars: Counter[str] = Counter()
     parts = [part.resources for part in spec.containers] if isinstance(spec, Pod) else [spec]
     for amounts in (executor_amounts(spec), *map(task_amounts, parts)):
         scalars.update(amounts)
-    on_root = sum(kept.size for kept in kept_volumes(spec).values() if kept.type == "root")
-    scalars.update(thousandths({"disk": on_root}))
-    return Demand(dict(scalars), host_ports(spec), inner_ports(spec))
+    return scalars
 
 
 def kept_volumes(spec: Spec) -> Mapping[str, PersistentVolume]:

@@ -15,7 +15,7 @@ from phalanx.marathon.model.path import top_of
 from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.constraint import HOSTNAME, REGION, ZONE, Attributes, is_met
-from phalanx.marathon.schedule.demand import demand_of, executor_amounts, task_amounts
+from phalanx.marathon.schedule.demand import amounts_of, demand_of, executor_amounts, task_amounts
 from phalanx.marathon.schedule.pod_task import Take, pod_launch
 from phalanx.marathon.schedule.port import PortPlan, planned_ports
 from phalanx.marathon.schedule.residency import Circumstances, disks_for, divided, holds, kept_for
@@ -139,6 +139,7 @@ class _Search:
         self._is_enforced = top_of(spec.id) in circumstances.enforcing
         self._of_executor = executor_amounts(spec)
         self._of_task = {} if isinstance(spec, Pod) else task_amounts(spec)
+        self._amounts = amounts_of(spec)
         self._is_resident = spec.is_resident
         accepted = spec.accepted_resource_roles or ("*", spec.role)
         self._roles = ("*",) if self._is_resident else accepted
@@ -232,7 +233,7 @@ class _Search:
         """Return an instance's task on the resources that are kept for it."""
         for stock in self._stocks:
             offer, kept = stock.offer, stock.kept.get(instance.id)
-            is_there = kept is not None and holds(kept, reservation)
+            is_there = kept is not None and holds(kept, reservation, self._amounts)
             if offer.agent_id.value != reservation.agent_id or kept is None or not is_there:
                 reason = Rejection(self._spec.id, offer, Reason.RESERVATION)
                 self.rejections.setdefault(offer.id.value, reason)

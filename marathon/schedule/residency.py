@@ -144,10 +144,24 @@ def reserved_of(spec: Spec) -> tuple[object, ...]:
     return (dict(demand.scalars), kept_volumes(spec), spec.role, fixed)
 
 
-def holds(kept: Resources, reservation: Reservation) -> bool:
-    """Tell whether *kept* has every volume of *reservation*."""
+def holds(kept: Resources, reservation: Reservation, amounts: Mapping[str, int]) -> bool:
+    """Tell whether *kept* has every volume of *reservation*, and *amounts* beside them.
+
+    What a pod's tasks had comes back before what its executor had, and may be offered alone.
+    """
     there = {kind.volume for kind in kept}
-    return all(volume.persistence_id in there for volume in reservation.volumes)
+    plain = kept.where(lambda kind: kind.volume is None).scalars
+    has_volumes = all(volume.persistence_id in there for volume in reservation.volumes)
+    return has_volumes and all(plain.get(name, 0) >= part for name, part in amounts.items())
+
+
+def is_part(kept: Resources, reservation: Reservation, agent_id: str) -> bool:
+    """Tell whether *kept*, on an agent, may be a part of *reservation*: no volume is another's."""
+    own = {volume.persistence_id for volume in reservation.volumes}
+    return (
+        reservation.agent_id == agent_id
+        and {kind.volume for kind, _ in kept.volumes.items()} <= own
+    )
 
 
 def is_ours(kept: Resources, framework_id: str) -> bool:

@@ -141,3 +141,27 @@ def test_containers_of_a_pod_share_a_volume_that_outlives_them(cluster: Cluster)
 
     assert second["localVolumes"] == first["localVolumes"]
     assert lives(cluster, second) == 2
+
+
+def test_a_volume_that_an_agent_can_not_mount_is_why_the_task_failed(cluster: Cluster) -> None:
+    external = {"name": "data", "options": {"dvdi/driver": "rexray"}}
+    app = {
+        "id": "/elsewhere",
+        "cmd": "sleep 600",
+        "cpus": 0.05,
+        "mem": 16,
+        "container": {"type": "MESOS", "volumes": [{"containerPath": "d", "external": external}]},
+    }
+    answer = ask(cluster, "POST", "/v2/apps", app)
+    assert "deployments" in answer, answer
+    said: list[str] = []
+
+    def look() -> str | None:
+        failure = ask(cluster, "GET", "/v2/apps/elsewhere")["app"].get("lastTaskFailure")
+        said[:] = [] if failure is None else [failure["message"]]
+        return "it failed" if said else None
+
+    until(look, seconds=30, what="the task fails")
+    ask(cluster, "DELETE", "/v2/apps/elsewhere")
+
+    assert "driver 'rexray': only the Docker containerizer mounts volumes of drivers" in said[0]

@@ -19,7 +19,7 @@ from phalanx.marathon.model.instance import Instance
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.match import Placement, Reason, matching
 from phalanx.marathon.schedule.planning import planned
-from phalanx.marathon.schedule.residency import Circumstances, freeing
+from phalanx.marathon.schedule.residency import Circumstances, divided, freeing
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1 import mesos
 from phalanx.mesos.v1.codec import encode, from_json
@@ -370,6 +370,12 @@ async def test_pods_volume_is_reserved_then_used_by_every_incarnation(
         await master.update(task, "TASK_FAILED")
     await master.next("REVIVE", seen=seen)
     await marathon.ask("DELETE", "/v2/queue/prod/pair/delay")
+    for volume_or_not in (kept - volumes, divided(kept, {"cpus": 300})[1]):
+        seen = len(master.of("DECLINE"))  # what came back by now is neither used nor freed
+        part = offer_with(*volume_or_not.messages(role="prod"))
+        await master.send(Event(type="OFFERS", offers=Offers(offers=(part,))))
+        await master.next("DECLINE", seen=seen)
+    assert len(master.of("ACCEPT")) == 2
     await master.send(Event(type="OFFERS", offers=Offers(offers=(back,))))
     again = (await master.tasks(4))[2:]
     assert {task.agent_id for task in again} == {tasks[0].agent_id}
