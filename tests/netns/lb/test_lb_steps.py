@@ -1,20 +1,18 @@
 """Whichever step of a change fails, and whenever its process dies: no connection notices."""
 
 import asyncio
-import errno
-import os
 import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import TypeVar
 
 import pytest
+from tests.netns.lb.failing import FailingNft
 from tests.netns.lb.lab import (
     ALL,
     DNS,
@@ -30,15 +28,12 @@ from tests.netns.lb.lab import (
     service6,
 )
 
-from phalanx.core.error import DataplaneError
 from phalanx.core.reconcile.delta import Delta
 from phalanx.core.reconcile.reconciler import Reconciler
 from phalanx.lb.exec import Flows
 from phalanx.lb.nftables.services import NftablesServices
 from phalanx.lb.service import Endpoint, Service, Vip
-from phalanx.net.nft.library import Nft
 
-T = TypeVar("T")
 Table = dict[Vip, Service]
 
 BEFORE: Table = {WEB: ALL, DNS: service(b1=1), WEB6: service6(b1=1)}
@@ -73,36 +68,6 @@ def any_table(rng: Random) -> Table:
     few = {f"b{number}": rng.choice((0, 1, 3)) for number in rng.sample((1, 2), rng.randrange(3))}
     many = {Vip(OWN.address + number, 80): service(b1=1) for number in range(rng.randrange(200))}
     return {WEB: service(b3=1, **few), **many}
-
-
-class FailingNft(Nft):
-    """The real library, of whose calls one fails: unheard, or with its answer lost."""
-
-    def __init__(self, *, netns: Path) -> None:
-        super().__init__(netns=netns)
-        self.left: int | None = None  # calls until one fails
-        self.is_heard = False
-
-    def _fails(self) -> bool:
-        if self.left is None:
-            return False
-        self.left -= 1
-        if self.left >= 0:
-            return False
-        self.left = None
-        return True
-
-    async def run(self, script: str, *, table: str) -> None:
-        fails = self._fails()
-        if not fails or self.is_heard:
-            await super().run(script, table=table)
-        if fails:
-            raise DataplaneError("no answer", table=table)
-
-    async def open(self, make: Callable[[], T]) -> T:
-        if self._fails():
-            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
-        return await super().open(make)
 
 
 @pytest.fixture
