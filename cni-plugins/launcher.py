@@ -84,7 +84,7 @@ sub become {
     }
     close $writer;
     open(STDIN, '<&', $reader) or die "stdin: $!";
-    exec $plugin or die "$plugin: $!";
+    exec { $plugin } $plugin or die "$plugin: $!";
 }
 """
 

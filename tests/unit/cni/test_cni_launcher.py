@@ -254,3 +254,17 @@ def test_machine_without_perl_has_the_python_plugin(
     plugin, *_ = install(tmp_path / "bin")
 
     assert "python" in plugin.read_text().splitlines()[0]
+
+
+def test_the_plugin_behind_may_lie_where_a_shell_would_stumble(tmp_path: Path) -> None:
+    behind = tmp_path / "a $(place)" / "plugin"
+    behind.parent.mkdir()
+    behind.write_text("#!/bin/sh\nexec cat\n")
+    behind.chmod(0o755)
+    front = tmp_path / "front"
+    front.write_text(launcher.launcher(str(behind), seconds=1))
+    front.chmod(0o755)
+
+    done = subprocess.run([front], env={}, input=b"given", capture_output=True, timeout=30)
+
+    assert (done.returncode, done.stdout) == (0, b"given")
