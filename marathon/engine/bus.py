@@ -15,8 +15,9 @@ PATIENCE_SECONDS = 2.0  # for which they are kept however many: a burst is no re
 MOST_BEHIND = 100_000
 MOST_BYTES = 64 * 1024 * 1024  # kept for readers that are behind: a plan may have megabytes
 MOST_AT_ONCE = 256  # events that a reader gets together
-REST_SECONDS = 2e-5  # for each reader, after which those that wait hear of more
-MOST_REST_SECONDS = 0.1
+# For each reader, after which those that wait hear of more: to wake one takes half of this.
+REST_SECONDS = 2e-4
+MOST_REST_SECONDS = 0.5
 _HEAVY = ("original", "target")
 
 Fields = Mapping[str, object]
