@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from phalanx.net.attachment.bridge import LeasedNetwork
     from phalanx.net.attachment.request import Request
     from phalanx.net.attachment.standin import StandIn
+    from phalanx.net.model.objects import IPNetwork
+    from phalanx.net.nft.dump import Interval
 
 LEASES = "/var/lib/phalanx/ipam"  # unless the configuration says dataDir
 BARE = "--answer"  # print the plane's answer, not what a runtime reads
@@ -96,17 +98,21 @@ def _left(left: "StandIn | None", request: "Request") -> "LeasedNetwork":
 
 
 def _is_walled(table: str, network: "LeasedNetwork") -> bool:
-    from phalanx.net.nft.dump import dump_elements
+    """Tell whether the table holds the network's prefixes, each as an interval of its own."""
+    from phalanx.net.nft.dump import dump_intervals
 
-    names = {f"networks{each.prefix.version}": each.prefix for each in network.subnets}
-    found = dump_elements(table, names)
+    prefixes = {f"networks{each.prefix.version}": each.prefix for each in network.subnets}
+    found = dump_intervals(table, prefixes)
     return found is not None and all(
-        any(
-            key[: len(prefix.network_address.packed)] == prefix.network_address.packed
-            for key, _ in found[name]
-        )
-        for name, prefix in names.items()
+        _interval(prefix) in found[name] for name, prefix in prefixes.items()
     )
+
+
+def _interval(prefix: "IPNetwork") -> "Interval":
+    after = int(prefix.broadcast_address) + 1
+    size = prefix.max_prefixlen // 8
+    end = b"" if after >> prefix.max_prefixlen else after.to_bytes(size, "big")
+    return prefix.network_address.packed, end
 
 
 if __name__ == "__main__":

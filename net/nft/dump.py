@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from phalanx.net.rtnl.attribute import encode_attribute
+from phalanx.net.rtnl.attribute import decode_attributes, encode_attribute
 from phalanx.net.rtnl.conversation import Conversation
 
 GETSETELEM = (10 << 8) + 13
@@ -18,7 +18,8 @@ NETLINK_NETFILTER = 12
 INET = 1
 # linux/netfilter/nf_tables.h: attributes of a list, of an element, of a datum.
 LIST_TABLE, LIST_SET, LIST_ELEMENTS = 1, 2, 3
-KEY, DATA, EXPRESSION = 1, 2, 7
+KEY, DATA, FLAGS, EXPRESSION = 1, 2, 3, 7
+INTERVAL_END = 1  # of the flags: the element is where an interval ends, the first key after it
 EXPRESSION_NAME, EXPRESSION_DATA = 1, 2
 COUNTER, COUNTER_BYTES, COUNTER_PACKETS = b"counter\0", 1, 2
 TYPE_MASK = 0x3FFF
@@ -29,7 +30,9 @@ _COUNT = struct.Struct("!Q")
 
 Raw = tuple[bytes, bytes]  # key and value, as in the kernel's registers; a set's value is empty
 Count = tuple[bytes, int, int]  # key, packets, bytes
-T = TypeVar("T", Raw, Count)
+Bound = tuple[bytes, bool]  # key, whether an interval ends there
+Interval = tuple[bytes, bytes]  # first key and the first after it, empty behind the last of all
+T = TypeVar("T", Raw, Count, Bound)
 
 _ATTRIBUTE = struct.Struct("=HH")
 _FAMILY_BYTES = 4
@@ -47,6 +50,23 @@ def dump_elements(table: str, sets: Iterable[str]) -> dict[str, list[Raw]] | Non
 def dump_counts(table: str, sets: Iterable[str]) -> dict[str, list[Count]] | None:
     """Return keys, packets and bytes of *sets* whose elements have counters; as dump_elements."""
     return _dumped(table, sets, decode_counts)
+
+
+def dump_intervals(table: str, sets: Iterable[str]) -> dict[str, list[Interval]] | None:
+    """Return the intervals of *sets* of one field, in order; as dump_elements."""
+    found = _dumped(table, sets, decode_bounds)
+    return None if found is None else {name: list(intervals(each)) for name, each in found.items()}
+
+
+def intervals(bounds: Iterable[Bound]) -> Iterator[Interval]:
+    """Yield the intervals between bounds in any order; where one ends, another may begin; pure."""
+    first: bytes | None = None
+    for key, is_end in sorted(bounds, key=lambda each: (each[0], not each[1])):
+        if first is not None:
+            yield first, key
+        first = None if is_end else key
+    if first is not None:
+        yield first, b""
 
 
 def _dumped(
@@ -89,6 +109,15 @@ def decode_counts(answer: bytes) -> Iterator[Count]:
                 at += (size + 3) & ~3
             yield key, *counted
             offset += (length + 3) & ~3
+
+
+def decode_bounds(answer: bytes) -> Iterator[Bound]:
+    """Yield the keys of one message's elements, and whether intervals end there; pure."""
+    for begin, end in _lists(answer):
+        for _, element in decode_attributes(answer[begin:end]):
+            attributes = dict(decode_attributes(element))
+            flags = int.from_bytes(attributes.get(FLAGS, b""), "big")
+            yield attributes.get(KEY, b"")[4:], bool(flags & INTERVAL_END)
 
 
 def _counted(data: bytes, at: int, end: int) -> tuple[int, int]:

@@ -102,16 +102,22 @@ def test_gc_without_the_plane_keeps_the_valid(node: Node) -> None:
     assert node.run("DEL", kept).status == 0
 
 
-@pytest.mark.parametrize("lacks", ["table", "network", "word", "sense"])
+INSTEAD = {"network": "", "neighbour-before": "8.0.0.0/8", "part": "9.0.0.0/9", "more": "8.0.0.0/7"}
+
+
+@pytest.mark.parametrize("lacks", ["table", *INSTEAD, "word", "sense"])
 def test_nobody_is_let_in_where_no_walls_stand(node: Node, lacks: str) -> None:
     """After a reboot or a flush of all tables, or with what another release left."""
     left = node.socket.with_name(node.socket.name + ".json")
     match lacks:
         case "table":
             subprocess.run(node.enter("nft", "flush", "ruleset"), check=True)
-        case "network":
-            set_name = ("inet", ISOLATION.table, "networks4", "{ 9.0.0.0/8 }")
-            subprocess.run(node.enter("nft", "delete", "element", *set_name), check=True)
+        case _ if lacks in INSTEAD:
+            where = f"element inet {ISOLATION.table} networks4"
+            change = f"delete {where} {{ 9.0.0.0/8 }}"
+            if other_prefix := INSTEAD[lacks]:
+                change += f"; add {where} {{ {other_prefix} }}"
+            subprocess.run(node.enter("nft", change), check=True)
         case "word":
             left.unlink()
         case _:
@@ -132,6 +138,14 @@ def test_nobody_is_let_in_where_no_walls_stand(node: Node, lacks: str) -> None:
     assert node.run("STATUS", version="1.1.0").output["code"] in (11, 50)
     assert node.held() == set()
     assert node.links() - {"phxtestbr"} == {"lo"}
+
+
+def test_walls_that_touch_are_told_apart(node: Node) -> None:
+    """Where one network's prefix ends, another's begins, on both sides."""
+    where = f"element inet {ISOLATION.table} networks4"
+    subprocess.run(node.enter("nft", f"add {where} {{ 8.0.0.0/8, 10.0.0.0/16 }}"), check=True)
+
+    assert node.run("ADD", node.container()).address == "9.0.1.2/24"
 
 
 def test_what_a_real_plane_leaves_serves_its_plugins(ns: str, tmp_path: Path) -> None:
