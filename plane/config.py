@@ -19,6 +19,7 @@ from phalanx.lb.choose import Kind, check_kind
 from phalanx.net.isolation.fence import NodeService, parse_services
 from phalanx.net.model.lease import VIP_POOL, VIP_POOL6
 from phalanx.net.model.objects import IPAddress
+from phalanx.net.overlay.mark import PEER_PORT
 
 IPV6 = Path("/proc/sys/net/ipv6")  # there where the kernel has it
 
@@ -50,7 +51,7 @@ class PlaneConfig:
     peer_port: int = setting(
         "port on which this node's address tells other nodes what it does with a packet, for"
         " phalanx trace, the same on all nodes; 0 for none",
-        default=62082,
+        default=PEER_PORT,
     )
     vip_range: IPv4Network = setting("where VIPs come from", default=VIP_POOL)
     vip_range6: IPv6Network = setting("where IPv6 VIPs come from", default=VIP_POOL6)

@@ -43,7 +43,7 @@ from phalanx.net.overlay.mark import METRIC6, TABLE_LOCAL
 from phalanx.net.overlay.route.kernel import KernelRoutes
 from phalanx.net.overlay.route.value import LocalRoute, Route, RouteKey
 from phalanx.net.overlay.rule.kernel import KernelRules
-from phalanx.net.overlay.senders import SENDERS
+from phalanx.net.overlay.senders import SENDERS, senders_layout
 from phalanx.net.overlay.setting.proc import ProcSettings
 from phalanx.net.overlay.underlay import Underlay
 from phalanx.net.rtnl.kernel import Rtnl
@@ -124,7 +124,7 @@ def build_tables(
     tables: list[Table] = [
         # Who may send into the tunnel, before there is one.
         IncrementalReconciler(
-            KernelSetTable(nft, SENDERS),
+            KernelSetTable(nft, senders_layout(config.peer_port)),
             view,
             lambda v: desired_senders(v, node=node),
             lambda old, new: changed_senders(old, new, node=node),

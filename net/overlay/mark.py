@@ -13,6 +13,7 @@ UNREACHABLE_METRIC = 1 << 31  # any other route to the same prefix comes first
 METRIC6 = 1024  # of IPv6 routes where there is no need of another; the kernel's own default
 
 VXLAN_PORT = 64000
+PEER_PORT = 62082  # where planes ask one another, unless set otherwise
 VXLAN_MARK = 0x08000000  # on a packet that the tunnel sends; listed in docs/reference/marks.md
 OVERHEAD = 36  # bytes that VXLAN-GPE over IPv4 adds to a packet: IPv4 20, UDP 8, VXLAN 8
 LEAST_MTU = 1280  # of the tunnel: IPv6 needs it (RFC 8200 §5)

@@ -1,7 +1,7 @@
 """The constant part of the table that says who may send into the tunnel, and who from it."""
 
 from phalanx.net.nft.layout import Layout
-from phalanx.net.overlay.mark import TUNNEL, VXLAN_MARK, VXLAN_PORT
+from phalanx.net.overlay.mark import PEER_PORT, TUNNEL, VXLAN_MARK, VXLAN_PORT
 
 NODES = "nodes"  # underlay addresses of the other nodes
 _OF_A_PROCESS = "meta skuid != 4294967295"  # holds of no packet without a socket that is open
@@ -14,11 +14,19 @@ _OF_A_PROCESS = "meta skuid != 4294967295"  # holds of no packet without a socke
 # CAP_NET_RAW or CAP_NET_ADMIN can set. What the tunnel sends for containers has no socket, and no
 # mark either: the kernel finds the way of a marked packet anew, of others it remembers it.
 #
+# What is forwarded to a node's tunnel or plane is of a node, too: masquerade would give what comes
+# from a container, of whoever's network, this node's address. The tunnel itself sends by output.
+#
 # No connection is tracked around the tunnel: each one inside would cost two more entries. Each
 # chain at a hook costs every packet that comes by, so there are few.
-SENDERS = Layout(
-    table="phalanx_overlay",
-    body=f"""
+
+
+def senders_layout(peer_port: int) -> Layout:
+    """Return the table where planes ask one another on *peer_port* of nodes, 0 for nowhere."""
+    to_planes = f"tcp dport {peer_port} ip daddr @{NODES} jump forwarded" if peer_port else ""
+    return Layout(
+        table="phalanx_overlay",
+        body=f"""
   set {NODES} {{ type ipv4_addr; }}
   chain received {{
     type filter hook prerouting priority raw; policy accept;
@@ -33,6 +41,16 @@ SENDERS = Layout(
     type filter hook input priority filter - 20; policy accept;
     udp dport {VXLAN_PORT} ip saddr @{NODES} iifname != "phx*" accept
     udp dport {VXLAN_PORT} goto refuse
+  }}
+  chain forwarded {{
+    ip saddr @{NODES} iifname != "phx*" accept
+    meta l4proto tcp counter reject with tcp reset comment "from no node"
+    counter drop comment "from no node"
+  }}
+  chain forward {{
+    type filter hook forward priority filter - 20; policy accept;
+    udp dport {VXLAN_PORT} ip daddr @{NODES} jump forwarded
+    {to_planes}
   }}
   chain sent {{
     type filter hook output priority raw; policy accept;
@@ -49,4 +67,7 @@ comment "not by the tunnel"
     {_OF_A_PROCESS} jump process
   }}
 """,
-)
+    )
+
+
+SENDERS = senders_layout(PEER_PORT)

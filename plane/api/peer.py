@@ -2,7 +2,8 @@
 
 ``GET /v1/trace/here`` on ``--peer-port`` of a node's own address says what that
 node does with a packet, ``GET /v1/trace/watch`` whether it is seen. Only nodes
-of the cluster are answered; containers are kept out by the fence.
+of the cluster are answered, and no node forwards to the port what is not from
+a node: containers that masquerade gives a node's address are kept out so.
 """
 
 import asyncio
