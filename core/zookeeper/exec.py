@@ -22,7 +22,8 @@ LEAVE_SECONDS = 1.0
 class Witness:
     """A process that ends our session as soon as we are dead, while this is entered.
 
-    Enter it before the session, so that whoever ends in good order has ended the session himself.
+    Enter it before the session, so that whoever ends in good order has ended the session himself;
+    where no server answered him then, the witness goes on to.
     A witness that dies is missed at most until the session's own timeout.
     """
 
@@ -51,15 +52,18 @@ class Witness:
         process, self._process = self._process, None
         if process is None:
             return
-        self._tell(process, None)
+        if self._session.is_over:
+            self._tell(process, None)
         assert process.stdin is not None  # a pipe, as asked for
         with suppress(OSError):
             process.stdin.close()
         try:
             await asyncio.to_thread(process.wait, LEAVE_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            if self._session.is_over:
+                process.kill()
+                process.wait()
+            # else it still looks for a server that ends the session, and gives up by itself
 
     @property
     def pid(self) -> int | None:

@@ -15,13 +15,16 @@ from typing import Any, Self
 import structlog
 from kazoo.client import KazooClient
 from kazoo.exceptions import (
+    AuthFailedError,
     BadVersionError,
     ConnectionDropped,
     KazooException,
     NoAuthError,
     NodeExistsError,
     NoNodeError,
+    SessionExpiredError,
     UnimplementedError,
+    ZookeeperError,
 )
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.interfaces import IAsyncResult
@@ -73,6 +76,7 @@ class ZooKeeper:
             if address.credentials
             else OPEN_ACL_UNSAFE
         )
+        self.is_over = False  # whether we have ended it, or its servers have
         self.reads_many = True  # until a server has not known `Reads`
         self._granted = session_seconds
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="zookeeper")
@@ -97,8 +101,7 @@ class ZooKeeper:
             read_milliseconds, connect_milliseconds = connect(*where)
             self._granted = read_milliseconds * 1.5 / 1000  # kazoo reads for two thirds of it
             if self.reads_many:
-                with suppress(NoAuthError):
-                    self._probe(connect_milliseconds / 1000)
+                self._probe(connect_milliseconds / 1000)
             return read_milliseconds, connect_milliseconds
 
         connection._connect = connect_and_note
@@ -110,6 +113,13 @@ class ZooKeeper:
         except UnimplementedError as error:
             self.reads_many = False
             raise ConnectionDropped("the server does not read many nodes at once") from error
+        except RuntimeError as error:  # which would end kazoo's thread
+            raise ConnectionDropped(f"the server answers {error}") from error
+        except ZookeeperError as error:
+            if isinstance(error, SessionExpiredError | AuthFailedError):
+                raise
+            # It knows the request and has no time, or may not tell us of the root.
+            log.info("zookeeper_probe_unanswered", error=words_of(error))
 
     async def __aenter__(self) -> Self:
         # Or each step of kazoo's threads waits 5 ms for a loop that is busy.
@@ -124,6 +134,7 @@ class ZooKeeper:
             self.client.close()
 
         self.client.remove_listener(self._note)
+        self.is_over = self.client.state != KazooState.SUSPENDED
         await asyncio.get_running_loop().run_in_executor(self._thread, close)
         self._thread.shutdown()
 

@@ -29,7 +29,10 @@ T = TypeVar("T")
 _Found = tuple[Stored | None, bool]  # a node's value, and whether it has children
 
 VALUE = b"="  # first byte of a node that holds a value; a node that is only a parent is empty
-MOST_READS = 64  # nodes in one request: a server holds the whole answer in memory
+# Nodes in one request: a server holds the whole answer in memory, and kazoo sends no sign of life
+# while it reads one. The first request shows how large nodes are, the next ones go by that.
+FIRST_READS, MOST_READS = 16, 64
+ANSWER_BYTES = 1 << 20
 PARTS_AT_ONCE = 4
 MOST_BYTES = 900 * 1024  # of one value; ZooKeeper ends connections that carry more than 1 MiB
 
@@ -118,12 +121,15 @@ class ZooKeeperStore:
     async def _ask_many(self, kind: type[Reads[T]], keys: Sequence[str]) -> Sequence[T | None]:
         """Ask the same of many nodes, in as few requests as their answers allow."""
         paths = [f"{self._path}/{key}" for key in keys]
-        parts = [paths[at : at + MOST_READS] for at in range(0, len(paths), MOST_READS)]
         answers: list[T | None] = []
-        for at in range(0, len(parts), PARTS_AT_ONCE):
-            asked = [self._ask_part(kind, part) for part in parts[at : at + PARTS_AT_ONCE]]
-            for found in await asyncio.gather(*asked):
+        size, at_once = FIRST_READS, 1
+        while len(answers) < len(paths):
+            start, stop = len(answers), min(len(paths), len(answers) + size * at_once)
+            parts = [paths[at : min(at + size, stop)] for at in range(start, stop, size)]
+            for found in await asyncio.gather(*(self._ask_part(kind, part) for part in parts)):
                 answers += found
+            mean = sum(map(_bytes_of, answers[start:])) // (stop - start) + 1
+            size, at_once = min(MOST_READS, ANSWER_BYTES // mean or 1), PARTS_AT_ONCE
         return answers
 
     async def _ask_part(self, kind: type[Reads[T]], paths: Sequence[str]) -> Sequence[T | None]:
@@ -276,6 +282,13 @@ def _found(node: Node) -> _Found:
     data, stat = node
     row = Stored(data[len(VALUE) :], stat.version + 1) if data.startswith(VALUE) else None
     return row, stat.children_count > 0
+
+
+def _bytes_of(answer: object) -> int:
+    """Return about how many bytes a node's part of an answer has."""
+    if isinstance(answer, tuple):
+        return len(answer[0])
+    return sum(map(len, answer)) if isinstance(answer, list) else 0
 
 
 class _Unsure(Exception):

@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -14,8 +14,9 @@ from uuid import uuid4
 import pytest
 
 from phalanx.core.config import ZooKeeperAddress
+from phalanx.core.zookeeper.election import CANDIDATE
 from phalanx.core.zookeeper.exec import Witness
-from phalanx.core.zookeeper.session import ZooKeeper, waker
+from phalanx.core.zookeeper.session import PROBE, ZooKeeper, waker
 from phalanx.core.zookeeper.witness import Session, from_line, to_line
 from phalanx.labs.wait import wait_until
 
@@ -37,6 +38,53 @@ async def main():
 
 sys.exit(run_daemon(main))
 """
+
+
+class Relay:
+    """Stands between a client and a server while it is open; *alter* is given each answer."""
+
+    def __init__(self, server: str, alter: Callable[[bytes], bytes] = bytes) -> None:
+        self._host, _, port = server.rpartition(":")
+        self._port = int(port)
+        self._alter = alter
+        self._listener: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+        self.port = 0
+
+    async def open(self) -> str:
+        """Listen, at the same port again; return where."""
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        return f"127.0.0.1:{self.port}"
+
+    async def close(self) -> None:
+        """Listen no more and end every connection."""
+        assert self._listener is not None
+        self._listener.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(self._host, self._port)
+        self._writers += [writer, back]
+        with suppress(OSError, asyncio.IncompleteReadError):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(pass_on(reader, back, bytes))
+                group.create_task(pass_on(there, writer, self._alter))
+        writer.close()
+        back.close()
+
+
+async def pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alter: Callable[[bytes], bytes]
+) -> None:
+    """Pass on one message after another, each with its length before it."""
+    while True:
+        length = await reader.readexactly(4)
+        body = alter(await reader.readexactly(int.from_bytes(length, "big")))
+        writer.write(len(body).to_bytes(4, "big") + body)
+        await writer.drain()
 
 
 @pytest.fixture
@@ -131,6 +179,50 @@ async def test_a_witness_that_dies_is_missed_by_nobody_alive(zookeeper: str) -> 
         await other.ensure(other.path)
 
     assert witness.pid is None
+
+
+async def test_an_end_while_no_server_answers_is_the_witness_to_tell(
+    zookeeper: str, session: ZooKeeper
+) -> None:
+    relay = Relay(zookeeper)
+    address = ZooKeeperAddress(await relay.open(), session.path)
+    other = ZooKeeper(address, session_seconds=SESSION_SECONDS)
+    async with Witness(other):
+        async with other:
+            assert await other.connected(SOON_SECONDS)
+            await other.ensure(other.path)
+            node = f"{other.path}/{CANDIDATE}"
+            await other.ask(lambda: other.client.create_async(node, ephemeral=True))
+            assert await candidates(session) == 1
+            await relay.close()
+            lost = partial(wait_until, lambda: not other.is_connected, seconds=SOON_SECONDS)
+            assert await asyncio.to_thread(lost)
+        await relay.open()
+
+    assert await none_is_left(session)
+    await relay.close()
+
+
+@pytest.mark.parametrize("error", [-127, -1, -4000], ids=["throttled", "system", "unknown"])
+async def test_a_server_with_no_time_for_our_first_question_is_asked_all_the_same(
+    zookeeper: str, error: int
+) -> None:
+    refused: list[bytes] = []
+
+    def refuse_the_first(answer: bytes) -> bytes:
+        if not refused and answer.startswith(PROBE.to_bytes(4, "big")):
+            refused.append(answer)
+            return answer[:12] + error.to_bytes(4, "big", signed=True)
+        return answer
+
+    relay = Relay(zookeeper, refuse_the_first)
+    async with ZooKeeper(ZooKeeperAddress(await relay.open(), f"/{uuid4()}")) as other:
+        assert await other.connected(SOON_SECONDS)
+        await other.ensure(other.path)
+        assert other.reads_many
+    await relay.close()
+
+    assert refused
 
 
 async def test_whoever_has_no_witness_does_without(zookeeper: str) -> None:
