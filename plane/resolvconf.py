@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import TracebackType
 import structlog
 
 from phalanx.core.config import HostPort
+from phalanx.core.files import write_whole
 from phalanx.dns.resolvconf import (
     ResolvConf,
     remembered_upstreams,
@@ -77,7 +77,7 @@ class ResolvConfKeeper:
             found = self._read()
             if found == text:
                 return False
-            if found is not None and remembered_upstreams(found) is None:
+            if found is None or remembered_upstreams(found) is None:
                 self._remember(found)
             replace(self._path, text)
         except OSError as error:
@@ -101,12 +101,17 @@ class ResolvConfKeeper:
             return
         log.info("resolv_conf_given_back", path=str(self._path))
 
-    def _remember(self, text: str) -> None:
-        try:
-            self._before.parent.mkdir(parents=True, exist_ok=True)
-            replace(self._before, text)
-        except OSError as error:
-            log.warning("resolv_conf_not_remembered", path=str(self._before), error=str(error))
+    def _remember(self, text: str | None) -> None:
+        """Keep what another wrote; where that fails or is nothing, nothing older is kept either."""
+        if text is not None:
+            try:
+                write_whole(self._before, _encoded(text), mode=0o644)
+            except OSError as error:
+                log.warning("resolv_conf_not_remembered", path=str(self._before), error=str(error))
+            else:
+                return
+        with suppress(OSError):
+            self._before.unlink()
 
     def _last_words(self) -> str:
         upstreams = self._upstreams()
@@ -121,18 +126,18 @@ class ResolvConfKeeper:
 
 
 def replace(path: Path, text: str) -> None:
-    """Replace a file, or a link's target, by one rename; write one in place that is mounted."""
+    """Replace a file, or a link's target, by one rename; write one in place that is mounted.
+
+    Raises OSError, also where its directory is missing.
+    """
     target = path.resolve()
-    beside = target.with_name(f".{target.name}.phalanx")
+    target.parent.stat()
     try:
-        _write(beside, text)
-        beside.chmod(0o644)
-        os.replace(beside, target)
+        write_whole(target, _encoded(text), mode=0o644)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         if error.errno not in IN_THE_WAY:
             raise
-        _write(target, text)
+        target.write_bytes(_encoded(text))
 
 
 def _decoded(path: Path) -> str:
@@ -140,5 +145,5 @@ def _decoded(path: Path) -> str:
     return path.read_bytes().decode(errors="surrogateescape")
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_bytes(text.encode(errors="surrogateescape"))
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")

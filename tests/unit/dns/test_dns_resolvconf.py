@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from phalanx.plane.resolvconf import ResolvConfKeeper
 
 OURS = ("198.51.100.1", "198.51.100.2", "198.51.100.3")
 FIRST, SECOND = HostPort("192.0.2.1", 53), HostPort("192.0.2.2", 5353)
+LATER = HostPort("192.0.2.7", 53)
 
 
 def servers(text: str) -> list[str]:
@@ -78,13 +82,19 @@ def path(tmp_path: Path) -> Path:
     return found
 
 
-def keeper(path: Path, listening: list[str], *, sockets_stay: bool = False) -> ResolvConfKeeper:
+def keeper(
+    path: Path,
+    listening: list[str],
+    *,
+    upstreams: Sequence[HostPort] = (FIRST,),
+    sockets_stay: bool = False,
+) -> ResolvConfKeeper:
     return ResolvConfKeeper(
         path,
         ResolvConf(),
         before=path.parent / "state" / "before",
         listening=lambda: listening,
-        upstreams=lambda: [FIRST],
+        upstreams=lambda: upstreams,
         sockets_stay=sockets_stay,
     )
 
@@ -200,5 +210,58 @@ def test_what_was_there_need_not_be_kept_for_the_file_to_be_written(path: Path) 
     (path.parent / "state").write_text("in the way of a directory")
 
     assert keeper(path, list(OURS)).keep()
+
+    assert servers(path.read_text()) == list(OURS)
+
+
+def test_what_was_there_on_an_earlier_day_does_not_come_back_for_a_file_since_removed(
+    path: Path,
+) -> None:
+    keeper(path, list(OURS)).keep()
+    path.unlink()
+    keeping = keeper(path, list(OURS), upstreams=[LATER])
+    keeping.keep()
+
+    keeping.leave(None, None, None)
+
+    assert servers(path.read_text()) == [LATER.host]
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """Yield a small file system's root; it is gone afterwards, and what is mounted in it."""
+    place = tmp_path / "mounted"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", "-R", place], check=True)
+
+
+def test_what_was_there_on_an_earlier_day_does_not_come_back_when_the_disk_was_full_since(
+    path: Path, mounted: Path
+) -> None:
+    (path.parent / "state").symlink_to(mounted)
+    keeper(path, list(OURS)).keep()
+    path.write_bytes(THEIRS)
+    with suppress(OSError):
+        (mounted / "filling").write_bytes(bytes(1 << 20))
+    keeping = keeper(path, list(OURS), upstreams=[LATER])
+    keeping.keep()
+
+    keeping.leave(None, None, None)
+
+    assert servers(path.read_text()) == [LATER.host]
+
+
+def test_file_mounted_in_a_read_only_directory_is_written_in_place(
+    path: Path, mounted: Path
+) -> None:
+    file = mounted / "resolv.conf"
+    file.touch()
+    (mounted / "state").symlink_to(path.parent)
+    subprocess.run(["mount", "--bind", path, file], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+
+    assert keeper(file, list(OURS)).keep()
 
     assert servers(path.read_text()) == list(OURS)
