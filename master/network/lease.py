@@ -77,6 +77,7 @@ def fitting_lease(network: Network, lease: SubnetLease) -> SubnetLease | None:
 def distinct(leases: Iterable[SubnetLease]) -> Iterator[SubnetLease]:
     """Yield *leases* without those of a subnet that another node is leased, too.
 
+    All are of networks that are there: what is left of others must hide none.
     Whoever moved one from node to node was ended in between. Which of the two
     stays does not matter: it moves again when its agent registers.
     """

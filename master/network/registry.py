@@ -1,7 +1,8 @@
 """The network registry: networks, subnet leases and VIP leases, each durable first."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
@@ -47,35 +48,41 @@ class NetworkRegistry:
         self._waiting: dict[IPv4Address, asyncio.Future[None]] = {}
         self._leasing: asyncio.Task[None] | None = None
         self._nodes: set[IPv4Address] = set()  # leased to since we lead, and not freed
+        self._unsure: dict[str, SubnetLease] = {}  # whose rows may not be as we remember them
         self.networks: Mapping[str, Network] = {}
         self.subnets: Mapping[str, SubnetLease] = {}
         self.vips: Mapping[str, VipLease] = {}
         self.book = Policies(self._rows, bus, self._lock, lambda: self.networks)
 
     async def load(self) -> None:
-        """Read everything; leases of networks that are not there are erased.
+        """Read everything; leases of networks that are not there are erased, and second ones.
 
         Whoever made, changed or deleted a network, or moved a lease, was ended before it was
-        done. A row that
-        nobody can read is left where it is and left out; so are the leases of such
-        a network, and its name is taken.
+        done. What can't be written now is before the next change. A row that nobody
+        can read is left where it is and left out; so are the leases of such a network,
+        and its name is taken.
         """
         self.networks = await self._rows.read(NETWORKS, Network)
         await self.book.load()
         self.vips = await self._rows.read(VIPS, VipLease)
         leases = await self._rows.read(SUBNETS, SubnetLease)
         self._are_vips_whole = False
-        subnets: dict[str, SubnetLease] = {}
-        for lease in distinct(leases.values()):
-            network = self.networks.get(lease.network)
-            fitting = None if network is None else fitting_lease(network, lease)
-            if fitting is not None:
-                subnets[fitting.key] = fitting
-            if fitting is None and not self._rows.is_unread(NETWORKS, lease.network):
-                await self._rows.erase(SUBNETS, _lease_key(lease))
-            elif fitting is not None and fitting != lease:
-                await self._rows.write(SUBNETS, _lease_key(lease), fitting)
-        self.subnets = subnets
+        fitting = (
+            each
+            for lease in leases.values()
+            if (network := self.networks.get(lease.network)) is not None
+            and (each := fitting_lease(network, lease)) is not None
+        )
+        self.subnets = {lease.key: lease for lease in distinct(fitting)}
+        self._unsure = {
+            key: lease
+            for key, lease in leases.items()
+            if self.subnets.get(key) != lease and not self._rows.is_unread(NETWORKS, lease.network)
+        }
+        try:
+            await self._settle_rows()
+        except UnavailableError as error:  # a full disk: they are from a change it had no room for
+            log.warning("lease_rows_left", count=len(self._unsure), error=str(error))
 
     async def make_defaults(self, defaults: Iterable[NetworkSpec]) -> None:
         """Make the default networks, once in the life of a registry."""
@@ -110,7 +117,7 @@ class NetworkRegistry:
         So is one to every node that was registering at the same time.
         *underlay* is every node's address; none of them may lie in the network.
         """
-        async with self._lock:
+        async with self._lock, self._changing():
             self._rows.check_unread(NETWORKS, spec.name)
             agents = {*nodes, *self._nodes}
             network = new_network(
@@ -140,7 +147,7 @@ class NetworkRegistry:
         A subnet that comes is leased to every agent's node. One that goes is
         refused with ConflictError while the network has *users*.
         """
-        async with self._lock:
+        async with self._lock, self._changing():
             if name not in self.networks:
                 raise NotFoundError(f"no network {name!r}")
             before, leases = self.networks[name], self.leases_of(name)
@@ -170,14 +177,14 @@ class NetworkRegistry:
             for lease in leases:
                 fitting = trimmed[lease.key]
                 if fitting is not None and fitting != lease and lease.key not in made:
-                    await self._rows.write(SUBNETS, _lease_key(lease), fitting)
+                    await self._write(fitting)
         log.info("network_changed", network=name, subnets=shown(network), mtu=network.mtu)
         return network
 
     @carried_through
     async def delete(self, name: str, users: Callable[[], Sequence[str]]) -> None:
         """Delete a network and its leases; raise ConflictError naming its users if it has any."""
-        async with self._lock:
+        async with self._lock, self._changing():
             if name not in self.networks:
                 raise NotFoundError(f"no network {name!r}")
             policies = [
@@ -188,7 +195,7 @@ class NetworkRegistry:
             if using := [*users(), *policies]:
                 raise ConflictError(f"network {name!r} is used by {_words(using)}")
             for lease in self.leases_of(name):
-                await self._rows.erase(SUBNETS, _lease_key(lease))
+                await self._erase(lease)
             await self._rows.erase(NETWORKS, name)
             self.networks = {k: v for k, v in self.networks.items() if k != name}
             self.subnets = {k: v for k, v in self.subnets.items() if v.network != name}
@@ -211,11 +218,10 @@ class NetworkRegistry:
         await asyncio.shield(future)
 
     def _lacks(self, node: IPv4Address) -> list[Network]:
-        return [
-            network
-            for network in self.networks.values()
-            if lacks(network, self.subnets.get(f"{network.name}/{node}"))
-        ]
+        return [network for network in self.networks.values() if self._has_less(network, node)]
+
+    def _has_less(self, network: Network, node: IPv4Address) -> bool:
+        return lacks(network, self.subnets.get(f"{network.name}/{node}"))
 
     async def _lease_waiting(self) -> None:
         while self._waiting:
@@ -224,9 +230,12 @@ class NetworkRegistry:
                 self._nodes.update(waiting)
                 error: UnavailableError | None = None
                 for network in self.networks.values():
-                    missing = [node for node in waiting if network in self._lacks(node)]
+                    missing = [node for node in waiting if self._has_less(network, node)]
+                    if not missing:
+                        continue
                     try:
-                        self._remember(await self._lease(network, missing))
+                        async with self._changing():
+                            self._remember(await self._lease(network, missing))
                     except UnavailableError as failure:
                         error = failure
                 self._bus.publish(NetworkChanged())
@@ -246,14 +255,16 @@ class NetworkRegistry:
 
         What *new* was leased of the same networks is taken back.
         """
-        async with self._lock:
-            for lease in [lease for lease in self.subnets.values() if lease.node == old]:
-                moved = msgspec.structs.replace(lease, node=new)
-                # Between these two the rows lease it twice; ``load`` makes one of them.
-                await self._rows.write(SUBNETS, _lease_key(moved), moved)
-                await self._rows.erase(SUBNETS, _lease_key(lease))
-                rest = {key: each for key, each in self.subnets.items() if each is not lease}
-                self.subnets = {**rest, moved.key: moved}
+        async with self._lock, self._changing():
+            leases = [lease for lease in self.subnets.values() if lease.node == old]
+            moved = [msgspec.structs.replace(lease, node=new) for lease in leases]
+            # Between these two the rows lease them twice; ``load`` leaves one of each.
+            for lease in moved:
+                await self._write(lease)
+            for lease in leases:
+                await self._erase(lease)
+            rest = {key: lease for key, lease in self.subnets.items() if lease.node != old}
+            self.subnets = {**rest, **{lease.key: lease for lease in moved}}
             self._nodes.discard(old)
             self._bus.publish(NetworkChanged())
         log.info("subnets_moved", node=str(old), to=str(new))
@@ -261,11 +272,11 @@ class NetworkRegistry:
     @carried_through
     async def free_node(self, node: IPv4Address) -> None:
         """Take back every subnet of a node that is gone for good."""
-        async with self._lock:
+        async with self._lock, self._changing():
             self._nodes.discard(node)
             for lease in [lease for lease in self.subnets.values() if lease.node == node]:
-                await self._rows.erase(SUBNETS, _lease_key(lease))
-                self.subnets = {k: v for k, v in self.subnets.items() if v is not lease}
+                await self._erase(lease)
+            self.subnets = {k: v for k, v in self.subnets.items() if v.node != node}
             self._bus.publish(NetworkChanged())
 
     async def settle_vips(
@@ -314,10 +325,7 @@ class NetworkRegistry:
         leases, refusals = new_leases(network, nodes, known)
         for refusal in refusals:
             log.warning("subnet_refused", network=network.name, error=refusal)
-        written = await asyncio.gather(
-            *(self._rows.write(SUBNETS, _lease_key(lease), lease) for lease in leases),
-            return_exceptions=True,
-        )
+        written = await asyncio.gather(*map(self._write, leases), return_exceptions=True)
         made = {
             lease.key: lease
             for lease, outcome in zip(leases, written, strict=True)
@@ -332,6 +340,34 @@ class NetworkRegistry:
                     )
                 raise outcome
         return made
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[None]:
+        """Let one change of leases be made, or fail half-way, on rows that are as we remember them.
+
+        So no row that a failed change left is ever taken for a lease.
+        """
+        await self._settle_rows()
+        yield
+        self._unsure.clear()
+
+    async def _settle_rows(self) -> None:
+        """Make the rows that may be otherwise as we remember them."""
+        remembered = [lease for key in self._unsure if (lease := self.subnets.get(key)) is not None]
+        strays = [lease for key, lease in self._unsure.items() if key not in self.subnets]
+        for writes in (map(self._write, remembered), map(self._erase, strays)):
+            for outcome in await asyncio.gather(*writes, return_exceptions=True):
+                if outcome is not None:
+                    raise outcome
+        self._unsure.clear()
+
+    async def _write(self, lease: SubnetLease) -> None:
+        self._unsure[lease.key] = lease
+        await self._rows.write(SUBNETS, _lease_key(lease), lease)
+
+    async def _erase(self, lease: SubnetLease) -> None:
+        self._unsure[lease.key] = lease
+        await self._rows.erase(SUBNETS, _lease_key(lease))
 
 
 def _lease_key(lease: SubnetLease) -> str:
