@@ -31,15 +31,16 @@ def vip_change(
     Who has one keeps it. None of *chosen* is leased: tasks have VIPs by these
     addresses. A full range leaves a name out; it harms no other.
     """
-    removals = sorted(vips.keys() - set(wanted))
-    kept = {name: lease for name, lease in vips.items() if name in set(wanted)}
+    names = set(wanted)
+    removals = sorted(vips.keys() - names)
+    kept = {name: lease for name, lease in vips.items() if name in names}
     taken = {lease.address for lease in kept.values()}
     taken |= {each for each in chosen if isinstance(each, IPv4Address)}
     taken6 = {six for lease in kept.values() if (six := lease.address6) is not None}
     taken6 |= {each for each in chosen if isinstance(each, IPv6Address)}
     upserts: list[VipLease] = []
     refusals: list[tuple[str, str]] = []
-    for name in sorted(set(wanted)):
+    for name in sorted(names):
         known = kept.get(name)
         try:
             address = lease_vip(name, ground.vip_range, taken) if known is None else known.address

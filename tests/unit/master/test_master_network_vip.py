@@ -1,5 +1,6 @@
 """Addresses of named VIPs: kept while wanted, freed after, never two of one, nobody's own."""
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from hypothesis import given
@@ -65,3 +66,24 @@ def test_a_cluster_that_gets_or_loses_ipv6_changes_that_address_alone() -> None:
     assert isinstance(grown["web"].address6, IPv6Address)
     assert grown["web"].address == before["web"].address
     assert shrunk == before
+
+
+class Walked(list[str]):
+    """Names that count how often somebody looks at every one of them."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.walks += 1
+        return super().__iter__()
+
+
+def test_wanted_names_are_not_walked_once_more_for_each_vip() -> None:
+    ground = Ground(IPv4Network("11.0.0.0/20"))
+    walks = []
+    for count in (1, 100):
+        wanted = Walked(f"app{number}" for number in range(count))
+        vip_change(after({}, frozenset(wanted), ground), wanted, ground=ground)
+        walks.append(wanted.walks)
+
+    assert 0 < walks[0] == walks[1]
