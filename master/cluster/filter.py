@@ -136,15 +136,10 @@ class FilterTable:
 
     def active(self) -> Counter[str]:
         """Return the number of live filters by role."""
-        roles = {slot: role for (_, role), slot in self._slots.items()}
-        return Counter(
-            {
-                role: sum(
-                    len(self._agents.get(slot, ())) for slot, its in roles.items() if its == role
-                )
-                for role in set(roles.values())
-            }
-        )
+        active: Counter[str] = Counter()
+        for (_, role), slot in self._slots.items():
+            active[role] += len(self._agents.get(slot, ()))
+        return active
 
     # Inverse offers
 

@@ -263,7 +263,7 @@ def _destroy(operation: Operation, bench: Bench) -> str | None:
     wanted = Resources.of(volumes)
     if wanted not in bench.total:
         return "Persistent volumes not found"
-    if any(kind in set(bench.used) for kind in wanted):
+    if not set(bench.used).isdisjoint(wanted):
         return "Persistent volumes in use"
     return None
 
