@@ -95,11 +95,12 @@ class Ports(Generic[Asker]):
         upstream.
         """
         port = self._leaving
-        if port is None or not port.left:
+        while port is None or not port.left:
             self._send()
-            port = self._drawn(now)
-            self._loop.call_soon(self._send)
-            self._leaving = port
+            port = self._leaving  # whoever was told of a failure may have asked anew meanwhile
+            if port is None:
+                port = self._leaving = self._drawn(now)
+                self._loop.call_soon(self._send)
         port.left -= 1
         pending = port.pending
         id_ = self._draws.next() & 0xFFFF
