@@ -75,7 +75,7 @@ class Elements:
         self._conversation: Conversation | None = talk  # the caller's to close
         self._root = f"{directory}/{namespace_cookie()}"
         self._place = f"{self._root}/{network}"
-        self._file = f"{self._place}/{sha1(f'{owner} {plugin}'.encode()).hexdigest()}"
+        self._file = f"{self._place}/{self._name_of(owner)}"
 
     def put(self, elements: list[Element], conditions: "list[Condition] | None" = None) -> None:
         """Add the elements, all or none; raise TakenError when one is another's, OSError.
@@ -91,7 +91,7 @@ class Elements:
             file.make_folders(self._place)
             talk = self._talk()
             if file.exists(self._file):
-                self._remove(talk, self._file)
+                self._remove(talk, self._file, self._owner)
             for element in elements:
                 # What has data is a host port, which may be another's; all else bears a name or
                 # an address of the owner's, and if it is there nevertheless, the kernel says so.
@@ -136,16 +136,20 @@ class Elements:
         """Remove the owner's elements; there don't have to be any."""
         if file.exists(self._file):
             with Locked(self._root):
-                self._remove(self._talk(), self._file)
+                self._remove(self._talk(), self._file, self._owner)
 
     def drop_others(self, valid: set[str]) -> None:
         """Remove what the plugin made on the network for owners that are not valid."""
         if not file.exists(self._place):
             return
         with Locked(self._root):
-            for path, kept in self._files(self._place):
-                if kept.get("plugin") == self._plugin and kept.get("owner") not in valid:
-                    self._remove(self._talk(), path)
+            files = self._files(self._place)
+            torn = self._owners_of_torn([path for path, kept in files if _is_torn(kept)])
+            for path, kept in files:
+                is_ours = path in torn or kept.get("plugin") == self._plugin
+                owner = torn.get(path) or str(kept.get("owner"))
+                if is_ours and owner not in valid:
+                    self._remove(self._talk(), path, owner)
 
     def missing(self) -> list[str]:
         """Say which of the owner's elements the kernel lacks."""
@@ -175,9 +179,9 @@ class Elements:
             self._conversation = Conversation(NETFILTER)
         return self._conversation
 
-    def _remove(self, talk: Conversation, path: str) -> None:
+    def _remove(self, talk: Conversation, path: str, owner: str) -> None:
         """Remove a file and its elements, but for those shared with another file."""
-        elements = self._elements_in(talk, path)
+        elements = self._elements_in(talk, path, owner)
         shared = {(e.family, e.set_name, e.key) for e in elements if e.is_shared}
         if shared:
             for folder in _folders(self._root):
@@ -196,14 +200,38 @@ class Elements:
         self._remove_conditions(talk, path, elements)
         file.remove(path)
 
-    def _elements_in(self, talk: Conversation, path: str) -> list[Element]:
-        """Return the elements that a file names; when ours is torn, those that the kernel names."""
-        kept = self._read(path)
-        if path == self._file and not isinstance(kept.get("elements"), list):
-            from phalanx.net.hostport.torn import elements_of
+    def _elements_in(self, talk: Conversation, path: str, owner: str) -> list[Element]:
+        """Return the elements that a file names.
 
-            return elements_of(talk, self._owner)
-        return _elements(kept)
+        Of one that is torn, those that bear the owner's comment in the kernel
+        and are in no other file: the other plugins of a chain have the same owner.
+        """
+        kept = self._read(path)
+        if not _is_torn(kept):
+            return _elements(kept)
+        from phalanx.net.hostport.torn import elements_of
+
+        named = {
+            (e.family, e.set_name, e.key)
+            for folder in _folders(self._root)
+            for _, other in self._files(folder)
+            for e in _elements(other)
+            if not e.is_shared
+        }
+        return [e for e in elements_of(talk, owner) if (e.family, e.set_name, e.key) not in named]
+
+    def _owners_of_torn(self, paths: list[str]) -> dict[str, str]:
+        """Return which torn files are the plugin's, and whose: a name is made of both."""
+        if not paths:
+            return {}
+        from phalanx.net.hostport.torn import owners_of
+
+        named = {f"{self._place}/{self._name_of(each)}": each for each in owners_of(self._talk())}
+        return {path: named[path] for path in paths if path in named}
+
+    def _name_of(self, owner: str) -> str:
+        name: str = sha1(f"{owner} {self._plugin}".encode()).hexdigest()
+        return name
 
     def _remove_conditions(self, talk: Conversation, path: str, elements: list[Element]) -> None:
         """Remove the maps and chains of conditions that no file but *path* has anything in."""
@@ -263,6 +291,10 @@ def _number(numbers: list[int]) -> int:
 def _elements(kept: dict[str, object]) -> list[Element]:
     listed = kept.get("elements")
     return [Element.of(item) for item in listed] if isinstance(listed, list) else []
+
+
+def _is_torn(kept: dict[str, object]) -> bool:
+    return not isinstance(kept.get("elements"), list)
 
 
 def _folders(root: str) -> list[str]:

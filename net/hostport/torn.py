@@ -16,8 +16,21 @@ ELEMENTS, NAME = 3, 2  # of a listing of elements, of a set
 
 
 def elements_of(talk: Conversation, owner: str) -> list[Element]:
-    """Return what bears the owner's comment in the tables; none where there are no tables."""
-    found: list[Element] = []
+    """Return what bears the owner's comment in the tables, whichever plugin made it."""
+    return [
+        _element(family, name, raw)
+        for family, name, raw in _listed(talk)
+        if _comment(raw.get(USERDATA, b"")) == owner[:120]
+    ]
+
+
+def owners_of(talk: Conversation) -> set[str]:
+    """Return whose comments there are in the tables, each cut off after 120 bytes."""
+    return {_comment(raw.get(USERDATA, b"")) for _, _, raw in _listed(talk)}
+
+
+def _listed(talk: Conversation) -> "Iterator[tuple[int, str, dict[int, bytes]]]":
+    """Yield family, set and attributes of each element; none where there are no tables."""
     for family in (INET, BRIDGE):
         head = pack("=BBH", family, 0, 0) + text(1, TABLE)
         try:
@@ -28,9 +41,7 @@ def elements_of(talk: Conversation, owner: str) -> list[Element]:
             name = attributes(described, 4)[NAME].rstrip(b"\0").decode()
             for payload in talk.dump(GETSETELEM, head + text(2, name)):
                 for raw in _each(attributes(payload, 4).get(ELEMENTS, b"")):
-                    if _comment(raw.get(USERDATA, b"")) == owner[:120]:
-                        found.append(_element(family, name, raw))
-    return found
+                    yield family, name, raw
 
 
 def _element(family: int, name: str, raw: dict[int, bytes]) -> Element:

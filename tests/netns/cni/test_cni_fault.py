@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,69 @@ def test_torn_record_of_elements_takes_nothing_from_others(host: Host, content: 
     assert ask(host, host.ns, "127.0.0.1") != "nothing"
     host.chain("DEL", [settings], other, "c2")
     assert host.elements() == []
+
+
+GUARDED: Json = {"type": "phalanx-isolation", "ingressPolicy": "isolated"}
+MAPPED: Json = {"type": "phalanx-portmap", **ports(WEB)}
+
+
+def record(host: Host, container: str, kind: str, network: str = "testnet") -> Path:
+    """Return the file of what a plugin made for a container."""
+    name = sha1(f"{container}:eth0 {kind}".encode(), usedforsecurity=False).hexdigest()
+    return Path("/run/phalanx/cni", host.cookie, network, name)
+
+
+@pytest.mark.parametrize("made", ["before", "after"])
+def test_torn_record_of_one_plugin_leaves_what_others_of_its_chain_made(
+    host: Host, made: str
+) -> None:
+    """An ADD is tried again on a node whose record of an earlier try is torn."""
+    more = [GUARDED, MAPPED] if made == "before" else [MAPPED, GUARDED]
+    settings, ns, unguarded = chain(host, *more, ipMasq=True, six=""), host.netns(), host.netns()
+    result = host.chain("ADD", settings, ns)
+    whole = sorted(host.elements())
+    last = settings[-1]["type"]
+    assert len(list(record(host, "c1", last).parent.iterdir())) == 3
+    record(host, "c1", last).write_bytes(b'{"owner": "c1:eth0", "elem')
+
+    host.chain("ADD", settings[-1:], ns, previous=result)
+
+    assert sorted(host.elements()) == whole
+    host.chain("CHECK", settings[1:], ns, previous=result)
+    host.chain("ADD", chain(host, six=""), unguarded, "c2")
+    assert answers(host, unguarded, "10.71.0.8")
+    assert not answers(host, ns, "10.71.0.9")
+
+
+def answers(host: Host, ns: str, address: str) -> bool:
+    """Tell whether the gateway answers a container that sends from an address it took itself."""
+    host.run("ip", "addr", "add", f"{address}/24", "dev", "eth0", ns=ns)
+    ping = host.enter("ping", "-c1", "-W2", "-I", address, "10.71.0.1", ns=ns)
+    return subprocess.run(ping, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["phalanx-bridge", "phalanx-isolation", "phalanx-portmap"])
+def test_torn_record_goes_with_a_gc_unless_its_owner_is_valid(host: Host, kind: str) -> None:
+    settings = [
+        {**each, "cniVersion": "1.1.0"} for each in chain(host, GUARDED, MAPPED, ipMasq=True)
+    ]
+    other = {"name": "other", "subnet": "10.72.0.0/24", "six": "", "bridge": "phxtestb2"}
+    beside = chain(host, GUARDED, **other)
+    host.chain("ADD", beside, host.netns(), "c9")
+    apart = sorted(host.elements())
+    host.chain("ADD", settings, host.netns())
+    whole = sorted(host.elements())
+    record(host, "c1", kind).write_bytes(b"")
+    record(host, "c9", "phalanx-isolation", "other").write_bytes(b"")
+
+    for each in settings:
+        collect(host, each, "c1")
+    assert sorted(host.elements()) == whole
+
+    for each in settings:
+        collect(host, each)
+    assert sorted(host.elements()) == apart
+    assert not list(record(host, "c1", kind).parent.iterdir())
 
 
 def test_torn_lease_is_nobodys_and_goes_with_a_gc(host: Host) -> None:
