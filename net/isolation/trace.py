@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from ipaddress import IPv4Address, ip_address
 
 from phalanx.core.error import InvalidError, NotFoundError
@@ -61,30 +62,64 @@ class Traced:
     hops: tuple[Hop, ...]
 
 
-def find_ends(word: str, view: View) -> Sequence[End]:
-    """Return the ends that *word* names: a task's id or name, an app, a node, or an address.
+class Ends:
+    """What words name in one View, ready to be asked about many."""
 
-    Raises NotFoundError when nothing is called so, InvalidError when it has no address.
-    """
-    try:
-        return [_end_of(word, ip_address(word), view)]
-    except ValueError:
-        pass
-    nodes = [node for node in view.nodes.values() if node.hostname == word]
-    if nodes:
-        return [End(word, node.address, node.address, is_node=True) for node in nodes]
-    app = App(word) if word.strip("/") else None
-    tasks = [
-        task
-        for task in view.tasks.values()
-        if word in (task.id, task.name, task.key) or (app is not None and app.matches(task))
-    ]
-    if not tasks:
-        raise NotFoundError(f"{word!r} is no task, app, node, VIP or address that this node knows")
-    ends = [end for task in tasks for end in _ends_of(word, task)]
-    if not ends:
-        raise InvalidError(f"{word!r} has no address yet")
-    return ends[:MOST_ENDS]
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def find(self, word: str) -> Sequence[End]:
+        """Return the ends that *word* names: a task's id or name, an app, a node, or an address.
+
+        Raises NotFoundError when nothing is called so, InvalidError when it has no address.
+        """
+        try:
+            return [self.at(ip_address(word), word)]
+        except ValueError:
+            pass
+        nodes = [node for node in self._view.nodes.values() if node.hostname == word]
+        if nodes:
+            return [End(word, node.address, node.address, is_node=True) for node in nodes]
+        app = App(word) if word.strip("/") else None
+        tasks = [
+            task
+            for task in self._view.tasks.values()
+            if word in (task.id, task.name, task.key) or (app is not None and app.matches(task))
+        ]
+        if not tasks:
+            said = "is no task, app, node, VIP or address that this node knows"
+            raise NotFoundError(f"{word!r} {said}")
+        ends = [end for task in tasks for end in _ends_of(word, task)]
+        if not ends:
+            raise InvalidError(f"{word!r} has no address yet")
+        return ends[:MOST_ENDS]
+
+    def at(self, address: IPAddress, word: str = "") -> End:
+        """Return the end that has *address*, which may be nobody's; *word* is what it is called."""
+        word = word or str(address)
+        if (end := self._known.get(address)) is not None:
+            return replace(end, word=word)
+        for lease in self._view.subnets.values():
+            if any(s.version == address.version and address in s for s in lease.subnets):
+                is_bridge = address in (lease.gateway, lease.gateway6)
+                network = "" if is_bridge else lease.network
+                return End(word, address, lease.node, network=network, is_node=is_bridge)
+        return End(word, address)
+
+    @cached_property
+    def _known(self) -> Mapping[IPAddress, End]:
+        """The nodes and containers by address; a node before a container, the first of many."""
+        found: dict[IPAddress, End] = {}
+        nodes = self._view.nodes.values()
+        for node in nodes:
+            found[node.address] = End("", node.address, node.address, is_node=True)
+        for node in nodes:
+            found.setdefault(node.address6, End("", node.address6, node.address, is_node=True))
+        for task in self._view.tasks.values():
+            for end in _ends_of("", task):
+                if not end.is_node:
+                    found.setdefault(end.address, end)
+        return found
 
 
 class Tracer:
@@ -187,24 +222,6 @@ def pairs_of(sources: Sequence[End], destinations: Sequence[End]) -> Iterator[tu
 def same_family(one: End, other: End) -> bool:
     """Tell whether a packet may go from one to the other."""
     return one.address.version == other.address.version
-
-
-def _end_of(word: str, address: IPAddress, view: View) -> End:
-    if str(address) in view.nodes:
-        return End(word, address, view.nodes[str(address)].address, is_node=True)
-    for node in view.nodes.values():
-        if node.address6 == address:
-            return End(word, address, node.address, is_node=True)
-    for task in view.tasks.values():
-        for end in _ends_of(word, task):
-            if end.address == address and not end.is_node:
-                return end
-    for lease in view.subnets.values():
-        if any(s.version == address.version and address in s for s in lease.subnets):
-            is_bridge = address in (lease.gateway, lease.gateway6)
-            network = "" if is_bridge else lease.network
-            return End(word, address, lease.node, network=network, is_node=is_bridge)
-    return End(word, address)
 
 
 def _ends_of(word: str, task: Task) -> Iterator[End]:

@@ -1,14 +1,14 @@
 """What planes ask one another about packets, and who may ask.
 
-``GET /v1/trace/here`` on ``--peer-port`` of a node's own address says what that
-node does with a packet, ``GET /v1/trace/watch`` whether it is seen. Only nodes
+``POST /v1/trace/here`` on ``--peer-port`` of a node's own address says what that
+node does with packets, ``GET /v1/trace/watch`` whether it is seen. Only nodes
 of the cluster are answered, and no node forwards to the port what is not from
 a node: containers that masquerade gives a node's address are kept out so.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Address, ip_address
 from typing import Any
@@ -29,6 +29,8 @@ TIMEOUT = aiohttp.ClientTimeout(total=5.0, connect=1.0)
 WATCH_SECONDS = 3.0  # longer than a probe waits for its answer
 MOST_WATCHES = 4
 LONGEST_WORDS = 200
+
+Packet = Mapping[str, str]  # as one node asks another about it
 
 
 class Peers:
@@ -64,21 +66,23 @@ class Peers:
         if view is None or request.remote not in view.nodes:
             raise NotFoundError(f"{request.remote} is no node of this cluster")
 
-    async def trace(self, node: str, query: Mapping[str, str]) -> Mapping[str, Any] | str:
-        """Return what another node does with a packet, or why it does not say."""
+    async def trace(self, node: str, asked: Sequence[Packet]) -> Sequence[Mapping[str, Any]] | str:
+        """Return what another node does with each of some packets, or why it does not say."""
         try:
             async with (
                 self._session() as session,
-                session.get(self._url(node, "here"), params=query) as answer,
+                session.post(self._url(node, "here"), json={"packets": asked}) as answer,
             ):
                 body = await answer.json()
-                if answer.status == 200:
-                    found: Mapping[str, Any] = body
-                    return found
-                return str(body.get("error", answer.status))[:LONGEST_WORDS]
+                if answer.status != 200:
+                    return str(body.get("error", answer.status))[:LONGEST_WORDS]
+                found: Sequence[Mapping[str, Any]] = body["packets"]
+                if len(found) != len(asked):
+                    raise ValueError(f"{len(found)} answers to {len(asked)} questions")
+                return found
         except UnavailableError as error:
             return str(error)
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, LookupError) as error:
             return str(error) or type(error).__name__
 
     async def _get_watch(self, request: web.Request) -> web.StreamResponse:

@@ -1,7 +1,7 @@
 """``GET /v1/trace``: what happens to a packet between two ends, and do the kernels agree.
 
-Each node answers for itself, ``GET /v1/trace/here``: the source's and the
-destination's are asked, and told together.
+Each node answers for itself, ``POST /v1/trace/here``: the
+source's and the destination's are asked, and told together.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from phalanx.net.isolation.trace import (
     INPUT,
     SERVICES_TABLE,
     End,
+    Ends,
     Entry,
     Hop,
     Traced,
     Tracer,
-    find_ends,
     mapped,
     pairs_of,
     shown,
@@ -40,6 +40,8 @@ from phalanx.net.nft.structure import read_structure
 from phalanx.plane.api.peer import Peers
 
 MOST = 32  # packets in one answer
+
+Query = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class TraceApi:
         self._node = node
         self._nft = nft
         self._peers = peers
+        self._turn = asyncio.Lock()  # one large View is looked through at a time
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Return the routes for people on this node."""
@@ -102,65 +105,65 @@ class TraceApi:
 
     def routes_for_nodes(self) -> Sequence[web.RouteDef]:
         """Return the routes for other nodes."""
-        return [web.get("/v1/trace/here", self._get_here)]
+        return [web.post("/v1/trace/here", self._post_here)]
 
     async def _get_trace(self, request: web.Request) -> web.Response:
-        known = self._known()
-        source, destination = (_word(request, key) for key in ("source", "destination"))
-        protocol = _protocol(request)
-        port = _port(request, protocol)
-        tracer = Tracer(known, self._elements(known))
-        found: list[tuple[Vip | None, Asked]] = []
-        for vip, ends, number in _destinations(known, destination, port, protocol, self._node):
-            for one, other in pairs_of(find_ends(source, known), ends):
-                inside = mapped(known, other, number, protocol)
-                at, real = (other, number) if inside is None else inside
-                found.append(
-                    (
-                        vip,
-                        Asked(
-                            one, at, protocol, real,
-                            vip=None if vip is None else Entry(vip.address, vip.port),
-                            entry=None if inside is None else Entry(other.address, number),
-                        ),
-                    )
-                )  # fmt: skip
-        if not found:
-            raise InvalidError(f"{source!r} and {destination!r} have no addresses of one family")
-        packets = [await self._told(vip, asked, tracer) for vip, asked in found[:MOST]]
-        return web.json_response({"node": str(self._node), "packets": packets})
+        known, query = self._known(), request.query
+        words = _word(query, "source"), _word(query, "destination")
+        protocol = _protocol(query)
+        port = _port(query, protocol)
 
-    async def _told(self, vip: Vip | None, asked: Asked, tracer: Tracer) -> Mapping[str, Any]:
-        """Return the answer about a packet, of each node that it comes by in its own words."""
-        answer: dict[str, Any] = await self._shown(asked.traced(tracer))
-        entry = asked.entry
-        target = entry or Entry(asked.destination.address, asked.port)
-        answer |= {
-            "vip": None if vip is None else str(vip),
-            "mapped": None if entry is None else f"{entry.address}:{entry.port}",
-            "sent_to": {"address": str(target.address), "port": target.port},
-        }
-        others = dict.fromkeys(hop["node"] for hop in answer["hops"])
-        others.pop(str(self._node), None)
-        said = await asyncio.gather(*(self._peers.trace(each, asked.query) for each in others))
-        for node, words in zip(others, said, strict=True):
-            _take(answer, node, words)
-        return answer
+        def found() -> Sequence[tuple[Vip | None, Asked]]:
+            return _packets(known, words, port, protocol, self._node)
 
-    async def _get_here(self, request: web.Request) -> web.Response:
+        async with self._turn:
+            packets = await asyncio.to_thread(found)
+            traces = await self._traces(known, [asked for _, asked in packets])
+        answers = [
+            _answer(vip, asked, await self._shown(traced))
+            for (vip, asked), traced in zip(packets, traces, strict=True)
+        ]
+        await self._ask_others([asked for _, asked in packets], answers)
+        return web.json_response({"node": str(self._node), "packets": answers})
+
+    async def _ask_others(
+        self, packets: Sequence[Asked], answers: Sequence[dict[str, Any]]
+    ) -> None:
+        """Put in what each other node says of its hops: it is asked once, about all of them."""
+        places: dict[str, list[int]] = {}
+        for place, answer in enumerate(answers):
+            for node in dict.fromkeys(hop["node"] for hop in answer["hops"]):
+                if node != str(self._node):
+                    places.setdefault(node, []).append(place)
+
+        async def ask(node: str) -> None:
+            said = await self._peers.trace(node, [packets[n].query for n in places[node]])
+            for number, place in enumerate(places[node]):
+                _take(answers[place], node, said if isinstance(said, str) else said[number])
+
+        await asyncio.gather(*map(ask, places))
+
+    async def _post_here(self, request: web.Request) -> web.Response:
         known = self._known()
         self._peers.check(request)
-        protocol = _protocol(request)
-        source, destination = (
-            find_ends(str(_address(request, key)), known)[0] for key in ("source", "destination")
-        )
-        asked = Asked(
-            source, destination, protocol, _port(request, protocol),
-            vip=_entry(request, "vip"), entry=_entry(request, "entry"),
-        )  # fmt: skip
-        answer = await self._shown(asked.traced(Tracer(known, self._elements(known))))
-        hops = [hop for hop in answer["hops"] if hop["node"] == str(self._node)]
-        return web.json_response({**answer, "hops": hops})
+        queries = await _queries(request)
+        ends = Ends(known)
+        async with self._turn:
+            packets = await asyncio.to_thread(lambda: [_asked(each, ends) for each in queries])
+            traces = await self._traces(known, packets)
+        answers = [await self._shown(traced) for traced in traces]
+        for answer in answers:
+            answer["hops"] = [hop for hop in answer["hops"] if hop["node"] == str(self._node)]
+        return web.json_response({"packets": answers})
+
+    async def _traces(self, known: View, packets: Sequence[Asked]) -> Sequence[Traced]:
+        """Return what happens to each packet; of a large View in a thread, for it takes a while."""
+
+        def traces() -> Sequence[Traced]:
+            tracer = Tracer(known, self._elements(known))
+            return [asked.traced(tracer) for asked in packets]
+
+        return await asyncio.to_thread(traces)
 
     async def _shown(self, traced: Traced) -> dict[str, Any]:
         held = {
@@ -213,8 +216,45 @@ def _take(answer: dict[str, Any], node: str, words: Mapping[str, Any] | str) -> 
         answer |= {key: words[key] for key in ("allowed", "reason", "policy", "tier")}
 
 
+def _answer(vip: Vip | None, asked: Asked, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said of a packet, and where it was sent to first."""
+    entry = asked.entry
+    target = entry or Entry(asked.destination.address, asked.port)
+    return {
+        **told,
+        "vip": None if vip is None else str(vip),
+        "mapped": None if entry is None else f"{entry.address}:{entry.port}",
+        "sent_to": {"address": str(target.address), "port": target.port},
+    }
+
+
+def _packets(
+    view: View, words: tuple[str, str], port: int, protocol: Traffic, node: IPv4Address
+) -> Sequence[tuple[Vip | None, Asked]]:
+    """Return the packets that two words mean, no more than MOST, and the VIPs that lead there."""
+    ends = Ends(view)
+    source, destination = words
+    sources = ends.find(source)
+    found: list[tuple[Vip | None, Asked]] = []
+    for vip, others, number in _destinations(view, ends, destination, port, protocol, node):
+        for one, other in pairs_of(sources, others):
+            inside = mapped(view, other, number, protocol)
+            at, real = (other, number) if inside is None else inside
+            asked = Asked(
+                one, at, protocol, real,
+                vip=None if vip is None else Entry(vip.address, vip.port),
+                entry=None if inside is None else Entry(other.address, number),
+            )  # fmt: skip
+            found.append((vip, asked))
+            if len(found) == MOST:
+                return found
+    if not found:
+        raise InvalidError(f"{source!r} and {destination!r} have no addresses of one family")
+    return found
+
+
 def _destinations(
-    view: View, word: str, port: int, protocol: Traffic, node: IPv4Address
+    view: View, ends: Ends, word: str, port: int, protocol: Traffic, node: IPv4Address
 ) -> Sequence[tuple[Vip | None, Sequence[End], int]]:
     """Return what *word* leads to: the backends of a VIP, or itself; with the port there."""
     services = desired_services(view, node=node)
@@ -222,8 +262,8 @@ def _destinations(
     if protocol in (Traffic.TCP, Traffic.UDP):
         for vip in _vips(view, word, port, protocol, services):
             for backend in services[vip].backends:
-                found.append((vip, find_ends(str(backend.address), view), backend.port))
-    return found or [(None, find_ends(word, view), port)]
+                found.append((vip, [ends.at(backend.address)], backend.port))
+    return found or [(None, ends.find(word), port)]
 
 
 def _vips(
@@ -245,15 +285,38 @@ def _vips(
     return found
 
 
-def _word(request: web.Request, key: str) -> str:
-    word = request.query.get(key, "")
+async def _queries(request: web.Request) -> Sequence[Query]:
+    """Return the packets that another node asks about; raise InvalidError unless they are some."""
+    try:
+        queries = (await request.json())["packets"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise InvalidError(f"packets: {error}") from error
+    if not isinstance(queries, list) or not 1 <= len(queries) <= MOST:
+        raise InvalidError(f"packets: must be a list of 1 to {MOST}")
+    for query in queries:
+        if not isinstance(query, dict) or not all(isinstance(v, str) for v in query.values()):
+            raise InvalidError("packets: each must be an object of texts")
+    return queries
+
+
+def _asked(query: Query, ends: Ends) -> Asked:
+    protocol = _protocol(query)
+    source, destination = (ends.at(_address(query, key)) for key in ("source", "destination"))
+    return Asked(
+        source, destination, protocol, _port(query, protocol),
+        vip=_entry(query, "vip"), entry=_entry(query, "entry"),
+    )  # fmt: skip
+
+
+def _word(query: Query, key: str) -> str:
+    word = query.get(key, "")
     if not word:
         raise InvalidError(f"{key}: is missing")
     return word
 
 
-def _protocol(request: web.Request) -> Traffic:
-    text = request.query.get("protocol", "tcp")
+def _protocol(query: Query) -> Traffic:
+    text = query.get("protocol", "tcp")
     try:
         protocol = Traffic(text)
     except ValueError as error:
@@ -263,8 +326,8 @@ def _protocol(request: web.Request) -> Traffic:
     return protocol
 
 
-def _port(request: web.Request, protocol: Traffic) -> int:
-    text = request.query.get("port", "")
+def _port(query: Query, protocol: Traffic) -> int:
+    text = query.get("port", "")
     if not protocol.has_ports:
         return 0
     if not text.isdecimal() or not 1 <= int(text[:6]) <= 65535:
@@ -272,18 +335,18 @@ def _port(request: web.Request, protocol: Traffic) -> int:
     return int(text)
 
 
-def _address(request: web.Request, key: str) -> IPAddress:
-    text = _word(request, key)
+def _address(query: Query, key: str) -> IPAddress:
+    text = _word(query, key)
     try:
         return ip_address(text)
     except ValueError as error:
         raise InvalidError(f"{key}: {text!r} is no address") from error
 
 
-def _entry(request: web.Request, key: str) -> Entry | None:
-    if key not in request.query:
+def _entry(query: Query, key: str) -> Entry | None:
+    if key not in query:
         return None
-    port = request.query.get(f"{key}_port", "")
+    port = query.get(f"{key}_port", "")
     if not port.isdecimal() or not 1 <= int(port[:6]) <= 65535:
         raise InvalidError(f"{key}_port: {port!r} is not within 1-65535")
-    return Entry(_address(request, key), int(port))
+    return Entry(_address(query, key), int(port))

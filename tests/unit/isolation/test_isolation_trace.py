@@ -11,10 +11,10 @@ from phalanx.net.isolation.desired import desired_isolation
 from phalanx.net.isolation.fence import desired_fence, parse_services
 from phalanx.net.isolation.trace import (
     End,
+    Ends,
     Entry,
     Traced,
     Tracer,
-    find_ends,
     mapped,
     pairs_of,
     shown,
@@ -37,30 +37,31 @@ VIEW = CLUSTER.changed(
 FENCE = desired_fence(
     VIEW, node=NODE, services=parse_services([]), resolvers=[], vips=[IPv4Network("11.0.0.0/8")]
 )
+ENDS = Ends(VIEW)
 TRACER = Tracer(VIEW, desired_isolation(VIEW) | FENCE)
 
 
 def traced(source: str, destination: str, port: int = 80) -> Traced:
-    [pair, *_] = pairs_of(find_ends(source, VIEW), find_ends(destination, VIEW))
+    [pair, *_] = pairs_of(ENDS.find(source), ENDS.find(destination))
     return TRACER.trace(*pair, protocol=6, port=port)
 
 
 @pytest.mark.parametrize("word", ["w1", "marathon/w1", "9.0.1.2"])
 def test_a_task_is_found_by_any_of_its_names(word: str) -> None:
-    [end] = find_ends(word, VIEW)
+    [end] = ENDS.find(word)
 
     assert (str(end.address), end.task, end.network, end.node) == ("9.0.1.2", "w1", "dcos", NODE)
 
 
 def test_an_app_is_found_with_all_its_addresses() -> None:
-    found = {str(end.address) for end in find_ends("/prod/web", VIEW)}
+    found = {str(end.address) for end in ENDS.find("/prod/web")}
 
     assert found == {"9.0.1.2", "10.20.1.2", "fd01:20::2"}
 
 
 @pytest.mark.parametrize("word", ["n1", str(NODE), "9.0.1.1"])
 def test_a_node_is_found_by_name_address_and_gateway(word: str) -> None:
-    [end] = find_ends(word, VIEW)
+    [end] = ENDS.find(word)
 
     assert (end.is_node, end.node) == (True, NODE)
 
@@ -70,9 +71,9 @@ def test_what_is_not_there_is_said() -> None:
     waiting = msgspec.structs.replace(waiting, networks6=("dcos",))
 
     with pytest.raises(NotFoundError, match="'nosuch' is no task"):
-        find_ends("nosuch", VIEW)
+        ENDS.find("nosuch")
     with pytest.raises(InvalidError, match="has no address yet"):
-        find_ends("soon", VIEW.changed([waiting]))
+        Ends(VIEW.changed([waiting])).find("soon")
 
 
 def test_a_packet_that_a_policy_allows_is_followed_over_both_nodes() -> None:
@@ -105,7 +106,7 @@ def test_the_fence_of_a_node_is_shown(port: int, *, passes: bool) -> None:
 def test_a_mapped_port_leads_into_the_container() -> None:
     ports = (HostPort(8080, 80),)
     view = VIEW.changed([msgspec.structs.replace(TASKS[0], host_ports=ports)])
-    [node] = find_ends("n1", view)
+    [node] = Ends(view).find("n1")
 
     found = mapped(view, node, 8080, "tcp")
 
@@ -133,7 +134,7 @@ def hops(found: Traced) -> list[tuple[IPv4Address, str, str, list[str]]]:
 
 
 def test_behind_a_vip_its_table_is_asked_where_the_packet_begins() -> None:
-    [[one, other]] = pairs_of(find_ends("w1", VIEW)[:1], find_ends("d1", VIEW)[:1])
+    [[one, other]] = pairs_of(ENDS.find("w1")[:1], ENDS.find("d1")[:1])
 
     found = TRACER.trace(one, other, protocol=6, port=80, vip=Entry(ip_address("11.0.0.1"), 8000))
 
