@@ -111,8 +111,7 @@ iifname . ether saddr @mac accept comment "asks whether its address is taken"
     iifname @tagged iifname . ether saddr != @mac counter drop comment "not the container's own MAC"
     iifname @guarded icmpv6 type {{ nd-router-solicit, nd-router-advert, nd-neighbor-solicit, \
 nd-neighbor-advert, nd-redirect }} jump neighbour
-    iifname @guarded meta l4proto udp th sport . th dport {{ 67 . 68, 547 . 546 }} counter drop \
-comment "no DHCP server of ours"
+    iifname @guarded udp dport {{ 68, 546 }} counter drop comment "no DHCP server of ours"
     iifname @guarded jump guard
   }}
   chain forward {{

@@ -9,7 +9,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
     ICMPv6ND_NA,
@@ -161,6 +161,8 @@ HONEST = {
     "dhcp-client": dhcp(68, 67),
     "dhcp-relay": dhcp(67, 67),
     "dhcp6-client": dhcp6(546, 547),
+    "answer-from-a-port-of-dhcp": dhcp(546, 40000),
+    "tcp-to-a-port-of-dhcp": ether() / IP(src=OWN, dst="9.0.1.255") / TCP(dport=68) / MARK,
 }
 FORGED = {
     "mac": ether(OTHER_MAC) / IP(src=OWN, dst="9.0.1.255") / UDP() / MARK,
@@ -203,7 +205,15 @@ FORGED = {
     / IPv6(src=LINK_LOCAL, dst="ff02::1")
     / ICMPv6ND_Redirect(tgt=OWN6, dst=OTHER6),
     "dhcp-server": dhcp(67, 68),
+    "dhcp-server-at-another-port": dhcp(6767, 68),
+    "dhcp-server-at-the-clients-port": dhcp(68, 68),
     "dhcp6-server": dhcp6(547, 546),
+    "dhcp6-server-at-another-port": dhcp6(5470, 546),
+    "dhcp6-server-behind-a-header": ether()
+    / IPv6(src=LINK_LOCAL, dst="ff02::1:2")
+    / IPv6ExtHdrDestOpt()
+    / UDP(sport=5470, dport=546)
+    / MARK,
     "no-protocol-of-containers": Ether(src=MAC, dst=ALL, type=0x88CC) / MARK,
 }
 
