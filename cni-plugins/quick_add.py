@@ -65,10 +65,15 @@ become() unless slurp('/proc/sys/net/ipv4/ip_forward') eq '1';
 open(my $there, '<', $netns) or become();
 open(my $home, '<', '/proc/self/ns/net') or become();
 become() if join(':', (stat $there)[0, 1]) eq join(':', (stat $home)[0, 1]);
-my $node = netlink();
+my $node = netlink() or become();
 become() if syscall({setns}, fileno $there, 0x40000000);
 my $inside = netlink();
-print STDERR "setns: $!\n" and exit 1 if syscall({setns}, fileno $home, 0x40000000);
+if (syscall {setns}, fileno $home, 0x40000000) {  # the plugin would take the container for the node
+    print qq({"cniVersion": "$version", "code": 100, )
+        . qq("msg": "back to the node's network namespace: $!"}\n);
+    exit 1;
+}
+become() unless $inside;
 my ($sequence, $owner) = (0, "$container:$ifname");
 my $veth = 'phxb' . substr(sha1($owner), 0, 10);
 become() if defined link_of($inside, $ifname) || defined link_of($node, $veth);
@@ -171,8 +176,8 @@ sub write_whole {
 }
 
 sub netlink {
-    socket(my $socket, 16, 3, 0) or become();
-    setsockopt($socket, 270, 12, pack 'l', 1) or become();
+    socket(my $socket, 16, 3, 0) or return undef;
+    setsockopt($socket, 270, 12, pack 'l', 1) or return undef;
     return $socket;
 }
 

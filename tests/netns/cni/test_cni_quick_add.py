@@ -223,6 +223,52 @@ def test_interface_that_is_there_is_refused_and_spared(host: Host) -> None:
     assert host.held("testnet").keys() == {"10.71.0.2", "10.71.0.3"}
 
 
+def refused_at(host: Host, step: str, error: str, ns: str) -> Answer:
+    """Run the plugin's ADD with the second call of a step, which is the container's, refused."""
+    traced = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={step}"]
+    inject = ["-e", f"inject={step}:error={error}:when=2", host.path("phalanx-bridge")]
+    return Answer(
+        subprocess.run(
+            host.enter(*traced, *inject),
+            env=host.environ("ADD", ns, "c1"),
+            input=json.dumps(plain(host)).encode(),
+            capture_output=True,
+            timeout=60,
+        )
+    )
+
+
+@pytest.mark.parametrize(("step", "error"), [("socket", "EMFILE"), ("setsockopt", "ENOBUFS")])
+def test_what_is_refused_in_the_container_is_done_on_the_node(
+    host: Host, step: str, error: str
+) -> None:
+    first, ns = host.netns(), host.netns()
+    host.chain("ADD", [plain(host)], first, "c0")
+
+    given = refused_at(host, step, error, ns).result["ips"][0]["address"]
+
+    assert given == "10.71.0.3/24"
+    host.run("ping", "-c1", "-W2", "10.71.0.1", ns=ns)
+    assert "phxtestbr" not in host.run("ip", "link", ns=ns)
+    assert host.held("testnet").keys() == {"10.71.0.2", "10.71.0.3"}
+
+
+def test_no_way_back_to_the_node_is_an_error_of_the_specification(host: Host) -> None:
+    first, ns = host.netns(), host.netns()
+    host.chain("ADD", [plain(host)], first, "c0")
+
+    answer = refused_at(host, "setns", "ENOMEM", ns)
+
+    assert answer.status == 1
+    assert answer.output == {
+        "cniVersion": "1.0.0",
+        "code": 100,
+        "msg": "back to the node's network namespace: Cannot allocate memory",
+    }
+    assert "eth0" not in host.run("ip", "link", ns=ns)
+    assert host.held("testnet").keys() == {"10.71.0.2"}
+
+
 @pytest.mark.parametrize("cleaned", ["DEL", "GC", "ADD"])
 def test_killed_at_any_step_leaks_nothing(host: Host, cleaned: str) -> None:
     settings = plain(host, cniVersion="1.1.0")
