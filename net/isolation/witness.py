@@ -2,14 +2,21 @@
 
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 from phalanx.core.netns import call_in
+from phalanx.net.rtnl.attribute import decode_attributes
+from phalanx.net.rtnl.conversation import Conversation
 
 ETH_P_ALL = 3
+RTM_GETADDR = 22
+IFADDRMSG = struct.Struct("=BBBBI")  # family, length of the prefix, flags, scope, link
+IFA_ADDRESS, IFA_LOCAL = 1, 2
 # Of a packet without its link's header: where both addresses lie, and the protocol.
 PLACES: dict[int, tuple[slice, int]] = {
     socket.AF_INET: (slice(12, 20), 9),
@@ -58,13 +65,16 @@ def _lab_node() -> str:
 
 
 def _has(address: str) -> bool:
+    """Tell whether a link has the address: where ``ip_nonlocal_bind`` is on, any may be bound."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as made:
-        try:
-            made.bind((address, 0))
-        except OSError:
-            return False
-        return True
+    packed = ip_address(address).packed
+    with Conversation() as conversation:
+        messages = conversation.dump(RTM_GETADDR, IFADDRMSG.pack(family, 0, 0, 0, 0))
+    for message in messages:
+        found = dict(decode_attributes(message[IFADDRMSG.size :]))
+        if found.get(IFA_LOCAL, found.get(IFA_ADDRESS)) == packed:  # no IFA_LOCAL, no other end
+            return True
+    return False
 
 
 def open_watch(netns: Path) -> socket.socket:
@@ -85,9 +95,11 @@ def arrived(
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
     ends = socket.inet_pton(family, source) + socket.inet_pton(family, destination)
     place, number = PLACES[family]
+    waits = select.poll()  # select() takes no descriptor above 1023
+    waits.register(watch, select.POLLIN)
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        if not select.select([watch], [], [], left)[0]:
+        if not waits.poll(left * 1000):
             break
         data, address = watch.recvfrom(256)
         is_incoming = address[2] != socket.PACKET_OUTGOING
