@@ -56,28 +56,30 @@ def _list(marathon: str, *, as_json: bool) -> None:
 def _rollback(marathon: str, id: str, *, stop: bool, timeout_seconds: float | None) -> None:
     path = f"/v2/deployments/{urllib.parse.quote(id, safe='')}"
     answer = call(marathon, "DELETE", f"{path}?force=true" if stop else path)
-    if not stop:
-        _watch(marathon, answer["deploymentId"], timeout_seconds=timeout_seconds)
+    if not stop:  # what undoes it may be over already
+        _follow(marathon, answer["deploymentId"], timeout_seconds=timeout_seconds, as_json=False)
 
 
-def _watch(
-    marathon: str, id: str | None, *, timeout_seconds: float | None, as_json: bool = False
-) -> None:
+def _watch(marathon: str, id: str | None, *, timeout_seconds: float | None, as_json: bool) -> None:
     running = [item["id"] for item in call(marathon, "GET", "/v2/deployments")]
     if id is not None and id not in running:
         raise NotFoundError(f"DeploymentPlan {id} does not exist")
-    console = Console()
     for deployment_id in running if id is None else [id]:
-        if as_json:
-            tell = _json_teller(deployment_id)
-        else:
-            console.print(f"deployment {deployment_id}", highlight=False)
-            tell = teller(console)
-        follow(marathon, deployment_id, tell, timeout_seconds=timeout_seconds)
-        if as_json:
-            print(json.dumps({"deployment": deployment_id, "done": True}), flush=True)
-        else:
-            console.print("done")
+        _follow(marathon, deployment_id, timeout_seconds=timeout_seconds, as_json=as_json)
+
+
+def _follow(marathon: str, id: str, *, timeout_seconds: float | None, as_json: bool) -> None:
+    console = Console()
+    if as_json:
+        tell = _json_teller(id)
+    else:
+        console.print(f"deployment {id}", highlight=False)
+        tell = teller(console)
+    follow(marathon, id, tell, timeout_seconds=timeout_seconds)
+    if as_json:
+        print(json.dumps({"deployment": id, "done": True}), flush=True)
+    else:
+        console.print("done")
 
 
 def _json_teller(deployment_id: str) -> Tell:

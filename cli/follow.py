@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,9 +93,9 @@ def follow(marathon: str, deployment_id: str, tell: Tell, *, timeout_seconds: fl
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     said: Progress | None = None
     last: Mapping[str, Any] | None = None
+    specs: Sequence[Mapping[str, Any]] = ()
     for last in _moments(marathon, deployment_id):
-        specs = [app for id in last["affectedApps"] for app in _app(marathon, id)]
-        specs += [pod for id in last.get("affectedPods", ()) for pod in _pod(marathon, id)]
+        specs = _specs(marathon, last)
         now = progress_of(last, specs)
         if now != said:
             tell(now)
@@ -107,25 +107,35 @@ def follow(marathon: str, deployment_id: str, tell: Tell, *, timeout_seconds: fl
                 f"deployment {deployment_id} is not over after {timeout_seconds:g} s; it goes on"
                 + (f"\n  {why}" if why else "")
             )
-    if last is not None:
-        _check_end(marathon, last)
+    words = [] if last is None else unfinished(last, specs, _specs(marathon, last))
+    if words:
+        raise ConflictError(
+            f"deployment {deployment_id} ended before it was done: {'; '.join(words)}"
+        )
 
 
-def _check_end(marathon: str, deployment: Mapping[str, Any]) -> None:
-    """Raise ConflictError unless what a deployment was for has come about, as far as one sees."""
-    found = [app for id in deployment["affectedApps"] for app in _app(marathon, id)]
-    found += [pod for id in deployment.get("affectedPods", ()) for pod in _pod(marathon, id)]
-    words = [
+def unfinished(
+    deployment: Mapping[str, Any],
+    before: Iterable[Mapping[str, Any]],
+    now: Iterable[Mapping[str, Any]],
+) -> list[str]:
+    """Return what a deployment did not bring about, as far as one sees; *now* it is over.
+
+    *before* is what it was for when it was last seen to run: what fell short then, too, was left
+    so by its end. An instance missing only since exited by itself.
+    """
+    short = {spec["id"] for spec in before if _falls_short(spec)}
+    return [
         f"{spec['id']} is of version {spec['version']} now"
         if spec["version"] > deployment["version"]
         else counts_of(spec)
-        for spec in found
-        if spec["version"] > deployment["version"] or spec["tasksRunning"] < spec["instances"]
+        for spec in now
+        if spec["version"] > deployment["version"] or (_falls_short(spec) and spec["id"] in short)
     ]
-    if words:
-        raise ConflictError(
-            f"deployment {deployment['id']} ended before it was done: {'; '.join(words)}"
-        )
+
+
+def _falls_short(spec: Mapping[str, Any]) -> bool:
+    return bool(spec["tasksRunning"] < spec["instances"])
 
 
 def waiting(marathon: str, app_ids: Iterable[str]) -> list[str]:
@@ -143,17 +153,8 @@ def waiting(marathon: str, app_ids: Iterable[str]) -> list[str]:
 def _moments(marathon: str, deployment_id: str) -> Iterator[Mapping[str, Any]]:
     """Yield the deployment as it is, again and again while it is there."""
     pause = threading.Event()
-    silent_since: float | None = None
     while True:
-        try:
-            running = call(marathon, "GET", "/v2/deployments")
-            silent_since = None
-        except UnavailableError:
-            silent_since = silent_since or time.monotonic()
-            if time.monotonic() - silent_since > PATIENCE_SECONDS:
-                raise
-            pause.wait(POLL_SECONDS)
-            continue
+        running = _asked(marathon, "/v2/deployments")
         found = next((item for item in running if item["id"] == deployment_id), None)
         if found is None:
             return
@@ -161,16 +162,35 @@ def _moments(marathon: str, deployment_id: str) -> Iterator[Mapping[str, Any]]:
         pause.wait(POLL_SECONDS)
 
 
+def _asked(marathon: str, path: str) -> Any:  # noqa: ANN401 - JSON
+    """Return what a GET is answered; raise UnavailableError only after 30 s without an answer."""
+    pause = threading.Event()
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return call(marathon, "GET", path)
+        except UnavailableError:
+            if time.monotonic() > until:
+                raise
+        pause.wait(POLL_SECONDS)
+
+
+def _specs(marathon: str, deployment: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the apps and pods that a deployment affects as they are, but for those deleted."""
+    found = [app for id in deployment["affectedApps"] for app in _app(marathon, id)]
+    return found + [pod for id in deployment.get("affectedPods", ()) for pod in _pod(marathon, id)]
+
+
 def _app(marathon: str, app_id: str) -> list[Mapping[str, Any]]:
     try:
-        return [call(marathon, "GET", f"/v2/apps{app_id}")["app"]]
+        return [_asked(marathon, f"/v2/apps{app_id}")["app"]]
     except NotFoundError:
         return []  # it is being deleted
 
 
 def _pod(marathon: str, pod_id: str) -> list[Mapping[str, Any]]:
     try:
-        return [pod_counts(call(marathon, "GET", f"/v2/pods{pod_id}::status"))]
+        return [pod_counts(_asked(marathon, f"/v2/pods{pod_id}::status"))]
     except NotFoundError:
         return []  # it is being deleted
 

@@ -6,9 +6,12 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from phalanx.cli.follow import Progress, follow, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -135,6 +138,97 @@ async def test_a_deployment_that_is_not_there_is_an_error(shell: Shell) -> None:
     status, _, errors = await shell.run("deployment", "watch", "none")
 
     assert (status, errors) == (1, "phalanx deployment: DeploymentPlan none does not exist\n")
+
+
+async def test_a_rollback_that_is_over_at_once_ends_well(marathon: Marathon, shell: Shell) -> None:
+    deployment = await deploying(marathon)
+
+    status, out, errors = await shell.run("deployment", "rollback", deployment)
+
+    assert (status, errors) == (0, "")
+    assert out.startswith("deployment ")
+    assert out.endswith("\ndone\n")
+
+
+OLD, NEW = "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z"
+
+
+def spec(name: str, running: int, version: str = OLD) -> dict[str, Any]:
+    return {"id": name, "version": version, "instances": 3, "tasksRunning": running}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        pytest.param([spec("/a", 3)], [spec("/a", 3)], [], id="done"),
+        pytest.param([spec("/a", 2)], [spec("/a", 3)], [], id="done-since"),
+        pytest.param([spec("/a", 3)], [spec("/a", 2)], [], id="a-task-exits-at-the-end"),
+        pytest.param([spec("/a", 0)], [spec("/a", 2)], ["/a 2/3 running"], id="stopped"),
+        pytest.param([spec("/a", 0)], [], [], id="deleted"),
+        pytest.param(
+            [spec("/a", 3), spec("/b", 2)], [spec("/a", 2), spec("/b", 2)], ["/b 2/3 running"],
+            id="one-of-two",
+        ),
+        pytest.param(
+            [spec("/a", 3)], [spec("/a", 3, NEW)], [f"/a is of version {NEW} now"], id="overtaken"
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_deployment_left_undone_was_missing_before_its_end_too(
+    before: list[dict[str, Any]], now: list[dict[str, Any]], expected: list[str]
+) -> None:
+    assert unfinished({"version": OLD}, before, now) == expected
+
+
+class LameDoor:
+    """Leads to a Marathon, but leaves the first to come for each path without an answer."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.refused: list[str] = []
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one request, whose connection the client closes after it."""
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            path = head.split()[1].decode()
+            if path in self.refused:
+                theirs, ours = await asyncio.open_connection("127.0.0.1", self._port)
+                ours.write(head)
+                writer.write(await theirs.read())
+                ours.close()
+            else:
+                self.refused.append(path)
+        writer.close()
+
+
+async def test_a_marathon_that_is_not_heard_for_a_moment_ends_no_watch(
+    marathon: Marathon, master: FakeMaster
+) -> None:
+    deployment = await deploying(marathon)
+    door = LameDoor(int(marathon.url.rpartition(":")[2]))
+    async with await asyncio.start_server(door.pass_on, "127.0.0.1", 0) as server:
+        said: asyncio.Queue[Progress] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        following = asyncio.create_task(
+            asyncio.to_thread(
+                follow,
+                f"127.0.0.1:{server.sockets[0].getsockname()[1]}",
+                deployment,
+                lambda now: loop.call_soon_threadsafe(said.put_nowait, now),
+                timeout_seconds=SECONDS,
+            )
+        )
+        async with asyncio.timeout(SECONDS):
+            first = await said.get()
+            door.refused.clear()
+            await master.offer("a1")
+            [task] = await master.tasks(1)
+            await master.update(task, "TASK_RUNNING")
+            await following
+
+    assert first.apps == ("/web 0/1 running",)
+    assert door.refused == ["/v2/deployments", "/v2/apps/web"]
 
 
 async def test_a_pod_that_waits_says_why(marathon: Marathon, shell: Shell) -> None:
