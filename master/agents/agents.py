@@ -418,6 +418,8 @@ class Agents:
         now = self._clock.now()
         for agent in self._cluster.agents.values():
             agent.heard = min(agent.heard + seconds, now)
+        # Nobody was heard by this: whether a stray has moved is told by what comes from now on.
+        self._strays = {id: (address, now) for id, (address, _) in self._strays.items()}
 
     def _admitted(self, silent: Iterable[Agent]) -> list[Agent]:
         """Return those whom the removal rate lets become unreachable now."""

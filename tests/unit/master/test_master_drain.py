@@ -301,6 +301,38 @@ async def test_an_agent_that_moved_is_taken_once_it_is_silent_and_keeps_its_subn
     assert networks.leases_of("blue") == [msgspec.structs.replace(before, node=new)]
 
 
+async def test_an_agent_that_moved_is_no_copy_for_what_a_busy_leader_did_not_hear(
+    lab: Lab,
+) -> None:
+    agent, _ = await lab.agent()
+    new = "198.18.0.9"
+    lab.clock.time += 1
+    with pytest.raises(UnavailableError, match="a moment ago"):
+        await refused(lab, id=agent.id, address=new)
+
+    lab.clock.time += 1.5
+    lab.leader.agents.excuse(1.5)
+
+    with pytest.raises(UnavailableError, match="a moment ago"):
+        await refused(lab, id=agent.id, address=new)
+    await lab.silence(3)
+    assert await refused(lab, id=agent.id, address=new) is None
+
+
+async def test_a_copy_is_told_from_an_agent_that_moved_by_a_leader_that_was_busy(lab: Lab) -> None:
+    agent, stream = await lab.agent()
+    new = "198.18.0.9"
+    with pytest.raises(UnavailableError, match="a moment ago"):
+        await refused(lab, id=agent.id, address=new)
+    lab.clock.time += 1.5
+    lab.leader.agents.excuse(1.5)
+
+    lab.clock.time += 1
+    lab.leader.agents.hear(stream.id)
+
+    assert "different IP / hostname" in str(await refused(lab, id=agent.id, address=new))
+
+
 async def test_subnets_of_a_node_with_two_agents_stay_when_one_moves(lab: Lab) -> None:
     agent, _ = await lab.agent()
     other = {"agent_info": {"hostname": "a1", "port": 5052}, "version": "1.11.0"}
