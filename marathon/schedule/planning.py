@@ -69,16 +69,27 @@ def refuse_resident_change(old: Spec | None, new: Spec) -> None:
 
 
 def _refuse_second_use(apps: Apps, touched: Collection[str]) -> None:
-    """Raise InvalidError for an external volume that two apps want and that is not shared."""
-    if not any(apps[app_id].external_volumes for app_id in touched):
+    """Raise InvalidError for an external volume of two apps, not shared by one of them at least."""
+    wanted = {
+        (volume.provider, volume.name): app_id
+        for app_id in touched
+        for volume in apps[app_id].external_volumes
+    }
+    if not wanted:
         return
-    users: dict[tuple[str, str], str] = {}
-    for app in apps.values():
+    users: dict[tuple[str, str], set[str]] = {}
+    unshared = set()
+    for app_id, app in apps.items():
         for volume in app.external_volumes:
-            other = users.setdefault((volume.provider, volume.name), app.id)
-            if not volume.shared and other != app.id and {other, app.id} & {*touched}:
-                words = f"Requested volume {volume.name} is already in use by {other}"
-                raise InvalidError(f"{app.id}: {words}")
+            key = volume.provider, volume.name
+            users.setdefault(key, set()).add(app_id)
+            if not volume.shared:
+                unshared.add(key)
+    for key, app_id in wanted.items():
+        others = users[key] - {app_id}
+        if others and key in unshared:
+            words = f"Requested volume {key[1]} is already in use by {min(others)}"
+            raise InvalidError(f"{app_id}: {words}")
 
 
 def _ports(app: App) -> Iterator[int]:

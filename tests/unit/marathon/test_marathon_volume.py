@@ -244,21 +244,42 @@ def test_bad_external_volume_is_refused(raw: dict[str, Any], path: str) -> None:
     assert path in paths(caught.value)
 
 
-@pytest.mark.parametrize(("shared", "is_refused"), [(False, True), (True, False)])
-def test_external_volume_is_one_apps_unless_it_is_shared(shared: bool, is_refused: bool) -> None:
-    apps = {
-        app_id: parse_app({**with_external(shared=shared), "id": app_id}) for app_id in ("/a", "/b")
+def with_data(**shared: bool) -> dict[str, App]:
+    """Return apps that use one external volume, in the order and as shared as told."""
+    return {
+        f"/{name}": parse_app({**with_external(shared=one), "id": f"/{name}"})
+        for name, one in shared.items()
     }
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+@pytest.mark.parametrize("shared", [(False, False), (False, True), (True, False)])
+def test_external_volume_is_one_apps_unless_all_share_it(
+    order: str, shared: tuple[bool, bool]
+) -> None:
+    is_shared = dict(zip("ab", shared, strict=True))
+    apps = with_data(**{name: is_shared[name] for name in order})
     before = Root({"/a": apps["/a"]}, {})
 
-    def plan() -> None:
+    with pytest.raises(InvalidError, match="/b: Requested volume data is already in use by /a"):
         planned(before, Root(apps, {}), id="d", version="v")
 
-    if is_refused:
-        with pytest.raises(InvalidError, match="/b: Requested volume data is already in use by /a"):
-            plan()
-    else:
-        plan()
+
+def test_external_volume_that_all_share_may_have_many_apps() -> None:
+    apps = with_data(a=True, b=True)
+
+    plan = planned(Root({"/a": apps["/a"]}, {}), Root(apps, {}), id="d", version="v")
+
+    assert [change.app_id for change in plan.changes] == ["/b"]
+
+
+def test_second_use_of_a_volume_holds_up_no_other_app() -> None:
+    other = {"/c": parse_app({**with_external(name="other"), "id": "/c"})}
+    before = with_data(a=False, b=False)  # as an older Marathon may have let them
+
+    plan = planned(Root(before, {}), Root({**before, **other}, {}), id="d", version="v")
+
+    assert [change.app_id for change in plan.changes] == ["/c"]
 
 
 def test_shared_external_volume_may_have_many_instances() -> None:
