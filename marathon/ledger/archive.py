@@ -7,6 +7,7 @@ import asyncio
 import base64
 import binascii
 import gzip
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -43,12 +44,16 @@ class Archives:
         """
         if self._directory is None:
             raise InvalidError("backup and restore need --backup-location")
-        parts = urlsplit(uri)
-        path = Path(unquote(parts.path))
         top = self._directory.resolve()
+        words = f"{uri!r} is neither a file:/// URI nor a name"
+        try:
+            parts = urlsplit(uri)
+            path = Path(unquote(parts.path))
+            file = (top / path).resolve()
+        except ValueError as error:  # brackets of no address, or a byte that is in no name
+            raise InvalidError(words) from error
         if parts.scheme not in ("", "file") or parts.netloc or not path.name:
-            raise InvalidError(f"{uri!r} is neither a file:/// URI nor a name")
-        file = (top / path).resolve()
+            raise InvalidError(words)
         if not file.is_relative_to(top) or file == top:
             raise InvalidError(f"{uri!r} is not in {str(top)!r}")
         return file
@@ -116,7 +121,7 @@ def _read(file: Path) -> dict[str, bytes]:
         return dict(_entries(gzip.decompress(file.read_bytes())))
     except FileNotFoundError as error:
         raise InvalidError(f"{str(file)!r}: {error.strerror}") from error
-    except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, msgspec.MsgspecError) as error:
         raise InvalidError(f"{str(file)!r} is no archive: {error}") from error
 
 

@@ -27,6 +27,12 @@ def app(id: str, **more: Any) -> dict[str, Any]:
     return {"id": id, "cmd": "x", "cpus": 0.1, "mem": 1, **more}
 
 
+def damaged(archive: bytes) -> bytes:
+    """Return *archive* with its compressed part begun by a block of no known kind."""
+    header = 10  # bytes, without a name in it
+    return archive[:header] + b"\xff" + archive[header + 1 :]
+
+
 async def test_what_was_backed_up_is_restored_by_whoever_leads_next(
     master: FakeMaster, start: Start, tmp_path: Path
 ) -> None:
@@ -66,15 +72,22 @@ async def test_what_was_backed_up_is_restored_by_whoever_leads_next(
     assert [one["id"] for one in pods] == ["/pair"]
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda file: file.unlink(), id="gone"),
+        pytest.param(lambda file: file.write_bytes(damaged(file.read_bytes())), id="damaged"),
+    ],
+)
 async def test_a_restore_happens_once_and_needs_its_file(
-    master: FakeMaster, start: Start, tmp_path: Path
+    master: FakeMaster, start: Start, tmp_path: Path, spoil: Callable[[Path], object]
 ) -> None:
     async with start() as marathon:
         await master.subscribed()
         await marathon.ask("DELETE", "/v2/leader?backup=empty")
         await marathon.ask("POST", "/v2/apps", app("/a"))
         await marathon.ask("DELETE", "/v2/leader?restore=empty")
-    (tmp_path / "work" / "backup" / "empty").unlink()
+    spoil(tmp_path / "work" / "backup" / "empty")
     found = []
     for _ in range(2):
         async with start() as marathon:
@@ -89,6 +102,8 @@ async def test_a_restore_happens_once_and_needs_its_file(
     [
         ("restore=none", "No such file"),
         ("restore=garbage", "is no archive"),
+        ("restore=damaged", "is no archive"),
+        ("restore=torn", "is no archive"),
         ("restore=strange", "is no key of ours"),
         ("backup=../outside", "is not in"),
         ("backup=/etc/passwd", "is not in"),
@@ -96,6 +111,9 @@ async def test_a_restore_happens_once_and_needs_its_file(
         ("backup=http://host/x", "is neither a file:/// URI nor a name"),
         ("backup=file://host/x", "is neither a file:/// URI nor a name"),
         ("backup=", "is neither a file:/// URI nor a name"),
+        ("backup=a%2500b", "is neither a file:/// URI nor a name"),
+        ("backup=a%00b", "is neither a file:/// URI nor a name"),
+        ("restore=//[x", "is neither a file:/// URI nor a name"),
         ("backup=dir", "Is a directory"),
     ],
 )
@@ -105,6 +123,8 @@ async def test_what_is_no_archive_is_refused(
     directory = tmp_path / "work" / "backup"
     (directory / "dir").mkdir(parents=True)
     (directory / "garbage").write_bytes(b"x")
+    (directory / "damaged").write_bytes(damaged(gzip.compress(b"x" * 100)))
+    (directory / "torn").write_bytes(gzip.compress(b"x" * 100)[:-9])
     (directory / "strange").write_bytes(gzip.compress(b'["other/x","eA=="]'))
 
     status, answer = await marathon.ask("DELETE", f"/v2/leader?{query}")
