@@ -67,18 +67,21 @@ def _lines(apps: Apps, chosen: Sequence[Instance], direct: Collection[str]) -> s
         for index, port in enumerate(ports):
             if is_direct:
                 where = [
-                    f"{one.addresses[0]}:{one.ports[index]}" for one in launched if one.addresses
+                    f"{one.addresses[0]}:{_port(one.ports, index)}"
+                    for one in launched
+                    if one.addresses
                 ]
             else:
-                where = [f"{one.hostname}:{_host_port(one, index)}" for one in launched]
+                where = [f"{one.hostname}:{_port(one.host_ports, index)}" for one in launched]
             lines.append("\t".join([name, str(port), " ".join(where)]))
         if not ports:
             lines.append("\t".join([name, " ", " ".join(one.hostname for one in launched)]))
     return "".join(f"{line}\n" for line in lines)
 
 
-def _host_port(launched: Launched, index: int) -> int:
-    return launched.host_ports[index] if index < len(launched.host_ports) else 0
+def _port(ports: Sequence[int], index: int) -> int:
+    """Return a task's port, 0 if it has none there: it may be older than its app's definition."""
+    return ports[index] if index < len(ports) else 0
 
 
 async def delete_tasks(request: web.Request) -> web.Response:

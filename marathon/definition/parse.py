@@ -46,13 +46,11 @@ def updated_app(
     given = as_object(raw)
     update = modernised(given)
     base = dict(rendered)
-    if given.get("ipAddress") and not given.get("container") and base.get("container"):
+    is_brought = isinstance(given.get("ipAddress"), dict) and not given.get("container")
+    brought, old = update.get("container"), base.get("container")
+    if is_brought and isinstance(brought, dict) and old:
         # The container that an address brings with it is for apps that have none.
-        update["container"] = {
-            **base["container"],
-            **update["container"],
-            "type": base["container"]["type"],
-        }
+        update["container"] = {**old, **brought, "type": old["type"]}
     networks = update.get("networks")
     if isinstance(networks, list):
         hosted = all(isinstance(n, dict) and n.get("mode") == "host" for n in networks)

@@ -56,6 +56,7 @@ OLD: dict[str, Any] = {
     "ipAddress": {"networkName": "dcos", "labels": {}, "groups": [],
                   "discovery": {"ports": [{"number": 80, "name": "x", "protocol": "tcp"}]}},
 }  # fmt: skip
+PARTS = sorted((WHOLE.keys() | OLD.keys()) - {"id"})
 GROUP: dict[str, Any] = {
     "id": "/fuzz", "dependencies": ["/other"], "enforceRole": False,
     "apps": [{"id": "one", "cmd": "x", "instances": 0}],
@@ -87,7 +88,9 @@ PATHS = (
     "/v2/events", "/metrics", "/metrics/prometheus", "/logging", "/config", "/ping", "/{id}",
 )  # fmt: skip
 QUERIES = ("force", "scale", "wipe", "dryRun", "partialUpdate", "embed", "label", "id", "cmd",
-           "host", "status", "status[]", "event_type", "backup")  # fmt: skip
+           "host", "status", "status[]", "event_type", "containerNetworks", "backup",
+           "restore")  # fmt: skip
+JSON, TEXT = "application/json", "text/plain"
 
 leaves = (
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.integers(-2, 5) | st.floats()
@@ -103,6 +106,12 @@ values = st.recursive(
 names = st.sampled_from(
     ["fuzz", "fuzz/app", "none", "a b", "A", "*", "/", "%", "..", "é"]
 ) | st.text(min_size=1, max_size=6)
+uris = st.lists(
+    st.sampled_from(
+        ["file:", "http:", "/", "//", "[", "]", ":", "%", "%00", "\x00", "..", "a", "é"]
+    ),
+    max_size=6,
+).map("".join)
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -145,10 +154,11 @@ class Server:
 
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        master = FakeMaster()
+        self._master = master = FakeMaster()
         await master.start()
         try:
             async with running_marathon(master, self._work_dir) as marathon:
+                self._marathon = marathon
                 await master.subscribed()
                 self.address = urlsplit(marathon.url).netloc
                 self._ready.set()
@@ -156,11 +166,27 @@ class Server:
         finally:
             await master.stop()
 
-    def ask(self, method: str, target: str, body: bytes | None) -> tuple[int, str, bytes]:
+    def run(self, app: dict[str, Any]) -> None:
+        """Let the first task of the first app run; return once it is known to."""
+        asyncio.run_coroutine_threadsafe(self._run(app), self._loop).result(SECONDS)
+
+    async def _run(self, app: dict[str, Any]) -> None:
+        await self._marathon.ask("POST", "/v2/apps", app)
+        await self._master.next("REVIVE")
+        await self._master.offer("a1")
+        [task] = await self._master.tasks(1)
+        await self._master.update(task, "TASK_RUNNING")
+        await self._marathon.until(
+            f"/v2/apps{app['id']}", lambda answer: answer["app"]["tasksRunning"] == 1
+        )
+
+    def ask(
+        self, method: str, target: str, body: bytes | None, accept: str
+    ) -> tuple[int, str, bytes]:
         """Make one request on a connection of its own; return status, type and body."""
         wire = http.client.HTTPConnection(self.address, timeout=SECONDS)
         try:
-            wire.request(method, target, body, {"Content-Type": "application/json"})
+            wire.request(method, target, body, {"Content-Type": JSON, "Accept": accept})
             answer = wire.getresponse()
             return answer.status, answer.headers.get_content_type(), answer.read()
         finally:
@@ -174,9 +200,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def check(server: Server, method: str, target: str, body: bytes | None) -> int:
+@pytest.fixture(scope="module")
+def upgrading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Yield a server whose one task runs on, since no offer comes for what would replace it."""
+    with Server(tmp_path_factory.mktemp("upgrading")) as running:
+        running.run({"id": "/served", "cmd": "x", **definition("container", 1)})
+        yield running
+
+
+def definition(mode: str, ports: int) -> dict[str, Any]:
+    """Return the networks and so many ports of an app."""
+    if mode == "host":
+        return {"networks": [{"mode": mode}], "portDefinitions": [{"port": 0}] * ports}
+    mappings = [{"containerPort": 80 + index} for index in range(ports)]
+    name = {"name": "dcos"} if mode == "container" else {}
+    return {"networks": [{"mode": mode, **name}], "container": {"portMappings": mappings}}
+
+
+def check(server: Server, method: str, target: str, body: bytes | None, accept: str = JSON) -> int:
     """Make a request; fail unless it is answered as it should be; return the status."""
-    status, kind, raw = server.ask(method, target, body)
+    status, kind, raw = server.ask(method, target, body, accept)
 
     assert status < 500, raw
     if status >= 400 and method != "HEAD":
@@ -209,7 +252,34 @@ def test_every_endpoint_answers_nonsense(server: Server, data: st.DataObject) ->
     query = "&".join(f"{quote(key)}={quote(value)}" for key, value in pairs.items())
     body = data.draw(values) if method in WRITE else None
 
-    check(server, method, f"{path}?{query}", None if body is None else json.dumps(body).encode())
+    accept = data.draw(st.sampled_from((JSON, TEXT, "*/*")))
+
+    raw = None if body is None else json.dumps(body).encode()
+    check(server, method, f"{path}?{query}", raw, accept)
+
+
+@usual
+@given(query=st.sampled_from(("backup", "restore")), uri=uris)
+def test_an_archive_may_be_asked_for_by_any_name(server: Server, query: str, uri: str) -> None:
+    check(server, "DELETE", f"/v2/leader?{query}={quote(uri, safe='')}", None)
+
+
+@usual
+@given(
+    mode=st.sampled_from(("host", "container", "container/bridge")),
+    ports=st.integers(0, 3),
+    networks=st.sampled_from(("", "dcos", "other", "other,dcos")),
+)
+def test_tasks_older_than_their_definition_are_listed(
+    upgrading: Server, mode: str, ports: int, networks: str
+) -> None:
+    changed = json.dumps(definition(mode, ports)).encode()
+    assert check(upgrading, "PUT", "/v2/apps/served?force=true", changed) == 200
+
+    for path in ("/v2/tasks", "/v2/apps/served/tasks"):
+        for accept in (JSON, TEXT):
+            target = f"{path}?containerNetworks={networks}"
+            assert check(upgrading, "GET", target, None, accept) == 200
 
 
 BODIES = pytest.mark.parametrize(
@@ -252,6 +322,21 @@ def test_every_field_may_be_wrong(
         return
 
     check(server, method, path, raw)
+
+
+@settings(usual, max_examples=15)
+@given(whole=st.sampled_from((WHOLE, OLD)), value=values, beside=st.none() | st.sampled_from(PARTS))
+@pytest.mark.parametrize("key", PARTS)
+def test_a_part_of_an_update_may_be_wrong(
+    server: Server, key: str, whole: dict[str, Any], value: Any, beside: str | None
+) -> None:
+    part = {} if beside is None else {beside: {**WHOLE, **OLD}[beside]}
+    part[key] = value
+    target = "/v2/apps/part?force=true"
+    before = json.dumps({**whole, "id": "/part"}).encode()
+    assert check(server, "PUT", f"{target}&partialUpdate=false", before) in (200, 201)
+
+    check(server, "PUT", target, json.dumps(part).encode())
 
 
 @usual

@@ -144,3 +144,29 @@ def test_an_address_leaves_the_container_that_is_there() -> None:
     assert (app.container.type, app.container.docker.image) == ("DOCKER", "i")
     assert [network.name for network in app.networks] == ["a"]
     assert [mapping.container_port for mapping in app.mappings] == [80]
+
+
+def test_an_address_that_says_nothing_leaves_the_container_that_is_there() -> None:
+    base = render_app(parse({"container": {"type": "DOCKER", "docker": {"image": "i"}}}))
+
+    app = updated_app(base, {"ipAddress": {}}, default_network="dcos")
+
+    assert app.container is not None
+    assert app.container.docker is not None
+
+
+@pytest.mark.parametrize("address", ["x", 7, True, [1]])
+def test_what_is_no_address_changes_nothing(address: object) -> None:
+    base = render_app(parse({"container": {"type": "DOCKER", "docker": {"image": "i"}}}))
+
+    assert updated_app(base, {"ipAddress": address}) == parse_app(base)
+
+
+@pytest.mark.parametrize("container", ["", 0, False, []])
+def test_a_container_that_is_none_is_named_beside_an_address(container: object) -> None:
+    base = render_app(parse({"container": {"type": "DOCKER", "docker": {"image": "i"}}}))
+
+    with pytest.raises(DefinitionError) as caught:
+        updated_app(base, {"ipAddress": {"networkName": "a"}, "container": container})
+
+    assert {problem.path for problem in caught.value.problems} == {"/container"}
