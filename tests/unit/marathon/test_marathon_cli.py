@@ -210,12 +210,16 @@ async def test_a_marathon_that_is_not_heard_for_a_moment_ends_no_watch(
     async with await asyncio.start_server(door.pass_on, "127.0.0.1", 0) as server:
         said: asyncio.Queue[Progress] = asyncio.Queue()
         loop = asyncio.get_running_loop()
+
+        def tell(now: Progress) -> None:
+            loop.call_soon_threadsafe(said.put_nowait, now)
+
         following = asyncio.create_task(
             asyncio.to_thread(
                 follow,
                 f"127.0.0.1:{server.sockets[0].getsockname()[1]}",
                 deployment,
-                lambda now: loop.call_soon_threadsafe(said.put_nowait, now),
+                tell,
                 timeout_seconds=SECONDS,
             )
         )
