@@ -1,6 +1,6 @@
 """Answer a batch of offers: launch what fits, and decline the rest."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -8,14 +8,15 @@ import structlog
 
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.tally import Tally
-from phalanx.marathon.model.instance import Condition, Instance, Launched, Member
+from phalanx.marathon.model.instance import Condition, Instance, Launched, Member, Reservation
 from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.backoff import after_launch
 from phalanx.marathon.schedule.constraint import REGION, ZONE
 from phalanx.marathon.schedule.match import Matching, Placement, matching
-from phalanx.marathon.schedule.residency import Circumstances, freeing, is_ours, is_part
+from phalanx.marathon.schedule.residency import Circumstances, freeing, holds, is_ours, is_part
 from phalanx.marathon.schedule.stock import Stock
+from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1.mesos import (
     Filters,
     Launch,
@@ -42,6 +43,8 @@ async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
     """
     now = board.clock()
     await _give_up(board, offers, now)
+    # Before anything is reserved anew for an instance whose reservation was given up.
+    litter = {offer.id.value: _litter(board, offer) for offer in offers}
     launchable = board.launchable(now)
     waiting = _share(board, launchable, now)
     placed = board.placed({spec.id for spec, _ in waiting})
@@ -59,12 +62,15 @@ async def answer(board: Board, offers: Sequence[Offer]) -> list[Call]:
     for placement in matched.placements:
         by_offer.setdefault(placement.offer.id.value, []).append(placement)
     await board.ledger.put_instances([_provisioned(board, p, now) for p in matched.placements])
-    litter = {offer.id.value: tuple(_litter(board, offer)) for offer in offers}
     calls = []
     for offer in offers:
-        placements, freed = by_offer.get(offer.id.value, []), litter[offer.id.value]
+        placements = by_offer.get(offer.id.value, [])
+        freed = [operation for found in litter[offer.id.value].values() for operation in found]
         if not placements and not freed:
             continue
+        for owner in litter[offer.id.value]:
+            board.litter.pop(owner, None)
+            log.info("reservation_freed", instance=owner, agent=offer.hostname)
         # What was just reserved, or freed, is to come back at once.
         is_soon = bool(freed) or any(placement.keep for placement in placements)
         accept = Accept(
@@ -117,7 +123,11 @@ def _share(
 
 async def _give_up(board: Board, offers: Sequence[Offer], now: float) -> None:
     """Forget reservations that the master did not make, so that they are tried anew."""
-    seen = {offer.agent_id.value: Stock(offer).kept for offer in offers}
+    seen: dict[str, dict[str, Resources]] = {}  # by agent and instance
+    for offer in offers:
+        found = seen.setdefault(offer.agent_id.value, {})
+        for owner, part in Stock(offer).kept.items():
+            found[owner] = found.get(owner, Resources()) + part
     resident = [found for spec, found in board.waiting() if spec.is_resident]
     for instance in [instance for found in resident for instance in found]:
         reservation = instance.reservation
@@ -125,12 +135,21 @@ async def _give_up(board: Board, offers: Sequence[Offer], now: float) -> None:
             continue
         kept = seen.get(reservation.agent_id)
         is_late = now - reservation.since >= RESERVATION_SECONDS
-        if is_late and kept is not None and instance.id not in kept:
+        if is_late and kept is not None and not _is_made(kept.get(instance.id), reservation):
             await board.ledger.put_instance(msgspec.structs.replace(instance, reservation=None))
 
 
-def _litter(board: Board, offer: Offer) -> Iterator[Operation]:
-    """Yield what frees reservations of ours whose instances are no more, or are elsewhere."""
+def _is_made(kept: Resources | None, reservation: Reservation) -> bool:
+    """Tell whether the master reserved for an instance, and created all of its volumes."""
+    return kept is not None and holds(kept, reservation, {})
+
+
+def _litter(board: Board, offer: Offer) -> Mapping[str, tuple[Operation, ...]]:
+    """Return what frees reservations of ours whose instances are no more, or are elsewhere.
+
+    By the id of the instance.
+    """
+    litter = {}
     for owner, kept in Stock(offer).kept.items():
         instance = board.ledger.instance(owner)
         reservation = None if instance is None else instance.reservation
@@ -138,10 +157,9 @@ def _litter(board: Board, offer: Offer) -> Iterator[Operation]:
             continue
         if not is_ours(kept, board.ledger.framework_id or ""):
             continue
-        board.litter.pop(owner, None)
-        log.info("reservation_freed", instance=owner, agent=offer.hostname)
         role = offer.allocation_info.role if offer.allocation_info is not None else None
-        yield from freeing(kept, role or "*")
+        litter[owner] = freeing(kept, role or "*")
+    return litter
 
 
 def _provisioned(board: Board, placement: Placement, now: float) -> Instance:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from tests.unit.marathon.conftest import make_offer
 
+from phalanx.marathon.engine import offers
 from phalanx.mesos.resources import Resources
 from phalanx.mesos.v1 import mesos
 from phalanx.mesos.v1.scheduler import Accept, Event, Offers
@@ -129,6 +130,54 @@ async def test_scaled_down_keeps_its_volume_and_wiped_frees_it(
     freed = Resources.of(unreserve.unreserve.resources)
     assert freed.scalars == {"cpus": 500, "mem": 64_000, "disk": 100_000}
     assert reserve.type == "RESERVE"
+
+
+async def test_reservation_without_its_volume_is_freed_and_made_anew(
+    marathon: Marathon, master: FakeMaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offers, "RESERVATION_SECONDS", 0.0)
+    await marathon.ask("POST", "/v2/apps", APP)
+    await master.next("REVIVE")
+    await master.send(offer_of())
+    first = (await master.next("ACCEPT")).accept
+    assert first is not None
+    assert first.operations[0].reserve is not None
+    plain = Resources.of(first.operations[0].reserve.resources)
+
+    await master.send(offer_of(*plain.messages(role="prod")))  # the CREATE failed
+    second = (await master.next("ACCEPT", seen=1)).accept
+    assert second is not None
+    unreserve, *anew = second.operations
+    await master.send(offer_of(*reserved(msgspec.structs.replace(second, operations=tuple(anew)))))
+    [task] = await master.tasks(1)
+
+    assert unreserve.unreserve is not None
+    assert Resources.of(unreserve.unreserve.resources) == plain
+    assert [operation.type for operation in anew] == ["RESERVE", "CREATE"]
+    assert Resources.of(task.resources).volumes.scalars == {"disk": 100_000}
+
+
+async def test_reservation_that_shows_in_parts_is_kept(
+    marathon: Marathon, master: FakeMaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offers, "RESERVATION_SECONDS", 0.0)
+    await marathon.ask("POST", "/v2/apps", APP)
+    await master.next("REVIVE")
+    await master.send(offer_of())
+    kept = reserved((await master.next("ACCEPT")).accept)
+    whole = Resources.of(kept)
+    halves = (whole.volumes, whole - whole.volumes)
+    shown = [offer_of(*half.messages(role="prod")).offers for half in halves]
+
+    both = tuple(offer for event in shown if event is not None for offer in event.offers)
+    await master.send(Event(type="OFFERS", offers=Offers(offers=both)))
+    decline = (await master.next("DECLINE")).decline
+    await master.send(offer_of(*kept))
+    [task] = await master.tasks(1)
+
+    assert decline is not None
+    assert len(decline.offer_ids) == 2
+    assert Resources.of(task.resources).volumes == whole.volumes
 
 
 async def test_restart_knows_what_is_reserved(master: FakeMaster, start: Start) -> None:
