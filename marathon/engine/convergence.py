@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from phalanx.core.error import UnavailableError
 from phalanx.marathon.engine.board import Agenda, Board, agenda_of
 from phalanx.marathon.engine.story import tell_end, tell_step
 from phalanx.marathon.model.app import UnreachableStrategy
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 KILL_RETRY_SECONDS = 30.0
 LAUNCH_SECONDS = 300.0  # within which a task must run
 RESYNC_SECONDS = 300.0  # between two looks at everything
+APPLY_SECONDS = 1.0  # after which is tried again what of a deployment could not be written
 SLICE_SPECS = 50  # looked at in a row, in a few milliseconds
 
 _BEFORE_RUNNING = frozenset({Condition.PROVISIONED, Condition.STAGING, Condition.STARTING})
@@ -40,10 +42,11 @@ async def converge(board: Board) -> Passed:
     Looks at those of which anything changed since the last pass, and now and then at all. Call
     with the board's lock held.
     """
-    now, roll = board.clock(), board.ledger.roll
+    now, roll, unapplied = board.clock(), board.ledger.roll, board.ledger.unapplied
     if now >= board.resync_at:
         board.resync_at = now + RESYNC_SECONDS
         roll.touched.update(board.ledger.spec_ids())
+    await _apply_rest(board)
     await _expunge(board, now)
     # Time alone makes an unreachable instance inactive.
     roll.touched.update(i.app_id for i in roll.watched if i.condition is Condition.UNREACHABLE)
@@ -56,7 +59,8 @@ async def converge(board: Board) -> Passed:
                 if not number % SLICE_SPECS:
                     await asyncio.sleep(0)  # after a start all are: others have turns, too
                 await _carry_out(board, spec_id, agenda, now)
-        moved = [await _move_on(board, d) for d in list(board.ledger.deployments.values())]
+        applied = [d for id, d in board.ledger.deployments.items() if id not in unapplied]
+        moved = [await _move_on(board, deployment) for deployment in applied]
         if not any(moved):
             break
     for spec_id in [s for s, b in board.backoffs.items() if _is_stale(board, s, now)]:
@@ -65,6 +69,15 @@ async def converge(board: Board) -> Passed:
     for spec_id in board.tallies.keys() - waiting:
         del board.tallies[spec_id]
     return Passed(_kills(board, now), _next_wake(board, now))
+
+
+async def _apply_rest(board: Board) -> None:
+    """Make what of the changes of deployments could not be written before; each by itself."""
+    for deployment in list(board.ledger.unapplied.values()):
+        try:
+            await board.ledger.apply(deployment)
+        except UnavailableError as error:
+            log.warning("deployment_not_applied", id=deployment.id, error=str(error))
 
 
 async def _carry_out(board: Board, spec_id: str, agenda: Agenda, now: float) -> None:
@@ -206,6 +219,8 @@ def _kills(board: Board, now: float) -> tuple[Instance, ...]:
 
 def _next_wake(board: Board, now: float) -> float | None:
     times = [board.resync_at, *(board.due(spec) for spec, _ in board.waiting())]
+    if board.ledger.unapplied:
+        times.append(now + APPLY_SECONDS)
     for instance in board.ledger.roll.watched:
         if _to_kill(instance):
             sent = board.kills_sent.get(instance.task_id, now)

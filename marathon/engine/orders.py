@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from phalanx.core.error import ConflictError, NotFoundError, PhalanxError
+from phalanx.core.error import ConflictError, NotFoundError, PhalanxError, UnavailableError
 from phalanx.marathon.definition.render import render_app
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.story import tell_cancelled, tell_checks, tell_end, tell_step
@@ -78,7 +78,11 @@ class Orders:
                 self._tell_refused(origin, error)
                 raise
             if deployment.changes or deployment.groups or deployment.pods:
-                await board.ledger.put_deployment(deployment, is_new=True)
+                try:
+                    await board.ledger.put_deployment(deployment, is_new=True)
+                except UnavailableError:
+                    board.poke()  # once it is kept, a pass makes the rest of its changes
+                    raise
                 if not deployment.steps:
                     await board.ledger.remove_deployment(deployment.id)
             for instance in sentenced:

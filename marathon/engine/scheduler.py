@@ -1,7 +1,7 @@
 """The framework: take the master's events, make passes, send calls."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from itertools import groupby
 
@@ -72,6 +72,7 @@ class Scheduler:
         self._revived_at = 0.0
         self._revive_rest = REVIVE_SECONDS
         self._reconcile_soon = asyncio.Event()
+        self._is_unwritten = False  # something just now
 
     async def run(self) -> None:
         """Run until cancelled; raise ProtocolError when the master dismisses the framework."""
@@ -108,13 +109,17 @@ class Scheduler:
                         await self._take(event)
 
     async def _update(self, statuses: Sequence[mesos.TaskStatus]) -> None:
-        """Take updates; those that can't be written come again, for nobody acknowledges them."""
+        """Take updates; those that can't be written are not acknowledged, and asked for.
+
+        The agent's would come again by themselves; the master's own have nothing to acknowledge.
+        """
         board = self._board
         try:
             async with board.lock:
                 await take_updates(board, statuses, self._kill_stranger)
         except UnavailableError as error:
             log.warning("state_not_written", updates=len(statuses), error=str(error))
+            self._ask_again(status.task_id.value for status in statuses)
             return
         for status in statuses:
             self._unheard.discard(status.task_id.value)
@@ -176,11 +181,21 @@ class Scheduler:
                 calls = await answer(self._board, offers)
         except UnavailableError as error:
             log.warning("state_not_written", offers=len(offers), error=str(error))
+            # Some launches may be written that nobody is told of now.
+            watched = self._board.ledger.roll.watched
+            launches = (i for i in watched if i.condition is Condition.PROVISIONED)
+            self._ask_again(task_id for i in launches for task_id in i.task_ids)
             filters = mesos.Filters(refuse_seconds=UNWRITTEN_SECONDS)
             decline = Decline(offer_ids=tuple(offer.id for offer in offers), filters=filters)
             calls = [Call(type="DECLINE", decline=decline)]
         for call in calls:
             self._calls.put_nowait(call)
+
+    def _ask_again(self, task_ids: Iterable[str]) -> None:
+        """Ask the master for tasks as soon as something may be written again."""
+        self._unheard.update(task_ids)
+        self._is_unwritten = True
+        self._reconcile_soon.set()
 
     async def _subscribed(self, subscribed: Subscribed) -> None:
         board = self._board
@@ -312,6 +327,9 @@ class Scheduler:
                     await self._reconcile_soon.wait()
             except TimeoutError:
                 pass
+            if self._is_unwritten:  # the answer to what is asked at once could not be, either
+                await asyncio.sleep(UNWRITTEN_SECONDS)
+                self._is_unwritten = False
             self._reconcile_soon.clear()
             if not self._client.is_subscribed:
                 continue

@@ -1,6 +1,5 @@
 """Take a task's status update into the ledger, and tell of it."""
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -9,6 +8,7 @@ import structlog
 from phalanx.marathon.engine.board import TERMINATIONS, Board, Termination
 from phalanx.marathon.engine.story import tell_health, tell_status, tell_unknown_end
 from phalanx.marathon.ledger.ledger import Failure
+from phalanx.marathon.ledger.together import together
 from phalanx.marathon.model.check import HealthCheck
 from phalanx.marathon.model.instance import APP, Instance, parse_task_id
 from phalanx.marathon.model.moment import moment
@@ -43,7 +43,7 @@ async def take_updates(
         for status in queue:
             await take_update(board, status, kill)
 
-    await asyncio.gather(*(in_order(queue) for queue in queues.values()))
+    await together(in_order(queue) for queue in queues.values())
 
 
 async def take_update(board: Board, status: TaskStatus, kill: Callable[[TaskStatus], None]) -> None:
@@ -63,20 +63,21 @@ async def take_update(board: Board, status: TaskStatus, kill: Callable[[TaskStat
         outcome = after_update(spec, instance, status, now)
     else:
         outcome = after_member_update(spec, instance, container, status, now)
+    if spec is not None and state in FAILURES:
+        await ledger.put_failure(_failure(instance, state, message, now))
+    if outcome.instance is None:
+        await ledger.remove_instance(instance)
+        if instance.reservation is not None:
+            board.litter[instance.id] = instance.reservation.role
+    elif outcome.instance != instance:
+        await ledger.put_instance(outcome.instance)
+    # What can't be written comes again, and is to count once.
     if spec is not None and _is_counted(instance, outcome, state):
         board.backoffs[spec.id] = after_failure(spec, board.backoffs.get(spec.id), now)
     elif spec is not None and is_drained(status):
         board.backoffs.pop(spec.id, None)
-    if spec is not None and state in FAILURES:
-        await ledger.put_failure(_failure(instance, state, message, now))
     if outcome.ended:
         _note_end(board, instance, now, message)
-    if outcome.instance is None:
-        if instance.reservation is not None:
-            board.litter[instance.id] = instance.reservation.role
-        await ledger.remove_instance(instance)
-    elif outcome.instance != instance:
-        await ledger.put_instance(outcome.instance)
     present = instance if outcome.ended or outcome.instance is None else outcome.instance
     if outcome.ended or present.condition is not instance.condition or container != APP:
         log.info("task_changed", task=status.task_id.value, state=state, message=message)

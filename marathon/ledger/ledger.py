@@ -15,6 +15,7 @@ from phalanx.core.store.store import Store
 from phalanx.marathon.ledger.long import LongStore
 from phalanx.marathon.ledger.page import Pages
 from phalanx.marathon.ledger.roll import Roll
+from phalanx.marathon.ledger.together import together
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.deployment import Change, Deployment, GroupChange, PodChange
 from phalanx.marathon.model.group import Group, Past, Root
@@ -61,6 +62,7 @@ class Ledger:
         self._groups: dict[str, Group] = {}
         self._history: list[Past] = []  # oldest first
         self._deployments: dict[str, Deployment] = {}
+        self._unapplied: dict[str, Deployment] = {}  # whose changes could not all be written
         self._failures: dict[str, Failure] = {}
         self.framework_id: str | None = None
 
@@ -88,7 +90,7 @@ class Ledger:
         deployments = sorted(await self._all("deployments", Deployment), key=lambda d: d.version)
         for deployment in deployments:
             self._deployments[deployment.id] = deployment
-            await self._apply(deployment)
+            await self.apply(deployment)
         await self._store.tidy(["versions"])
 
     @property
@@ -120,6 +122,11 @@ class Ledger:
     def deployments(self) -> Mapping[str, Deployment]:
         """Return the running deployments by id, oldest first."""
         return self._deployments
+
+    @property
+    def unapplied(self) -> Mapping[str, Deployment]:
+        """Return the deployments some of whose changes are not made yet, oldest first."""
+        return self._unapplied
 
     @property
     def failures(self) -> Mapping[str, Failure]:
@@ -165,7 +172,7 @@ class Ledger:
 
     async def put_instances(self, instances: Iterable[Instance]) -> None:
         """Keep *instances*, all in as few writes as the store makes of it."""
-        await asyncio.gather(*(self.put_instance(instance) for instance in instances))
+        await together(self.put_instance(instance) for instance in instances)
 
     async def remove_instance(self, instance: Instance) -> None:
         """Forget *instance*."""
@@ -173,20 +180,25 @@ class Ledger:
         self.roll.remove(instance)
 
     async def put_deployment(self, deployment: Deployment, *, is_new: bool = False) -> None:
-        """Keep *deployment*; a new one also changes the apps and groups that it says."""
+        """Keep *deployment*; a new one also changes the apps and groups that it says.
+
+        When it raises after the deployment is kept, that is one of ``unapplied``.
+        """
         key, raw = f"deployments/{deployment.id}", msgspec.json.encode(deployment)
         if is_new:
-            await asyncio.gather(self._put_past(deployment), self._store.put(key, raw))
+            await together((self._put_past(deployment), self._store.put(key, raw)))
         else:
             await self._store.put(key, raw)
         self._deployments[deployment.id] = deployment
         self.roll.touched |= deployment.spec_ids
         if is_new:
-            await self._apply(deployment)
+            self._unapplied[deployment.id] = deployment
+            await self.apply(deployment)
 
     async def remove_deployment(self, deployment_id: str) -> None:
         """Forget a deployment; its apps stay as they are."""
         await self._store.remove(f"deployments/{deployment_id}")
+        self._unapplied.pop(deployment_id, None)
         ended = self._deployments.pop(deployment_id, None)
         if ended is not None:
             self.roll.touched |= ended.spec_ids
@@ -216,8 +228,11 @@ class Ledger:
         """Close the store."""
         await self._store.close()
 
-    async def _apply(self, deployment: Deployment) -> None:
-        """Make the changes that are not made yet; each has keys of its own, so they go together."""
+    async def apply(self, deployment: Deployment) -> None:
+        """Make the changes of a kept deployment that are not made yet.
+
+        Each has keys of its own, so they go together.
+        """
         version = deployment.version
         changes = [
             *(partial(self._apply_app, change, version) for change in deployment.changes),
@@ -226,13 +241,8 @@ class Ledger:
         ]
         for begin in range(0, len(changes), CHANGES_AT_ONCE):
             some = changes[begin : begin + CHANGES_AT_ONCE]
-            results = await asyncio.gather(
-                *(change() for change in some),
-                return_exceptions=True,  # so that nothing is written any more when this raises
-            )
-            for result in results:
-                if result is not None:
-                    raise result
+            await together(change() for change in some)
+        self._unapplied.pop(deployment.id, None)
 
     async def _apply_app(self, change: Change, version: str) -> None:
         present = self._apps.get(change.app_id)
@@ -279,7 +289,7 @@ class Ledger:
         raw, key = msgspec.json.encode(spec), safe_form(spec.id)
         version = f"versions/{key}/{spec.version}"
         is_known = spec.id in self._specs
-        await asyncio.gather(self._store.put(version, raw), self._store.put(f"{kind}/{key}", raw))
+        await together((self._store.put(version, raw), self._store.put(f"{kind}/{key}", raw)))
         self._specs[spec.id] = spec
         self.roll.touched.add(spec.id)
         if is_known:

@@ -7,6 +7,7 @@ from contextlib import suppress
 import msgspec
 import structlog
 
+from phalanx.core.error import UnavailableError
 from phalanx.marathon.engine.board import Board
 from phalanx.marathon.engine.story import tell_failed_check, tell_health
 from phalanx.marathon.engine.updates import record_health_kill
@@ -85,7 +86,10 @@ class Rounds:
             host, port = where(app, check, instance)
             async with self._slots:
                 result = await self._probe(check, host, port)
-            await self._take(check, target, instance_id, result)
+            try:
+                await self._take(check, target, instance_id, result)
+            except UnavailableError as error:  # the next probe kills
+                log.warning("state_not_written", task=target[0], error=str(error))
             await asyncio.sleep(check.interval_seconds)
 
     async def _take(
@@ -117,9 +121,9 @@ class Rounds:
 
     async def _kill(self, instance: Instance, reason: str) -> None:
         board, launched = self._board, instance.launched
-        log.info("unhealthy_task_killed", task=instance.task_id, reason=reason)
         await board.ledger.put_failure(record_health_kill(instance, reason, board.clock()))
         await board.ledger.put_instance(msgspec.structs.replace(instance, doomed=True))
+        log.info("unhealthy_task_killed", task=instance.task_id, reason=reason)
         board.bus.publish(
             "unhealthy_instance_kill_event",
             appId=instance.app_id,
