@@ -5,10 +5,10 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
-from typing import IO, Any
+from typing import Any
 
 from phalanx.core.error import ConflictError, NotFoundError, PhalanxError, UnavailableError
 
@@ -65,12 +65,20 @@ def call(server: str, method: str, path: str, body: object = None) -> Any:  # no
 
 
 @contextmanager
-def opened(server: str, path: str) -> Iterator[IO[bytes]]:
-    """Yield what a GET is being answered, as soon as its head is there; raises as ``call``."""
+def opened(server: str, path: str) -> Iterator[Callable[[], Any]]:
+    """Yield, as soon as the head of the answer to a GET is there, what returns its JSON.
+
+    Both raise as ``call``.
+    """
     with _told(server):
         answer = urllib.request.urlopen(_url(server, path), timeout=TIMEOUT_SECONDS)
+
+    def body() -> Any:  # noqa: ANN401 - JSON
+        with _told(server):
+            return json.loads(answer.read())
+
     with answer:
-        yield answer
+        yield body
 
 
 def _url(server: str, path: str) -> str:

@@ -1,7 +1,6 @@
 """A real packet from one container to another, to see whether it comes through."""
 
 import errno
-import json
 import os
 import socket
 import struct
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phalanx.cli.client import opened
-from phalanx.core.error import PhalanxError
+from phalanx.core.error import PhalanxError, UnavailableError
 from phalanx.core.netns import call_in
 from phalanx.net.isolation.witness import arrived, find_namespace, open_watch
 
@@ -56,26 +55,39 @@ def probe(packet: Mapping[str, Any], *, plane: str, here: str) -> dict[str, Any]
             except PhalanxError as error:
                 doubt = f"; nobody watched: {error}"
         fate = _send(netns, source, target["address"], protocol, target["port"])
-        if is_seen is not None:
-            has_arrived = is_seen()
-            word = "it arrived" if has_arrived else "it did not arrive"
-            return {"passed": has_arrived, "words": f"{word}; the sender saw: {fate}"}
+        try:
+            if is_seen is not None:
+                has_arrived = is_seen()
+                word = "it arrived" if has_arrived else "it did not arrive"
+                return {"passed": has_arrived, "words": f"{word}; the sender saw: {fate}"}
+        except PhalanxError as error:
+            doubt = f"; nobody watched: {error}"
     passed = {"connected": True, "answered": True, "filtered": False}.get(fate)
     return {"passed": passed, "words": f"the sender saw: {fate}{doubt}"}
 
 
 @contextmanager
 def _distant_watch(plane: str, packet: Mapping[str, Any]) -> Iterator[Callable[[], bool]]:
-    """Yield what tells whether the packet arrives on another node; raises PhalanxError."""
+    """Yield what tells whether the packet arrives on another node; both raise PhalanxError."""
     asked = {
         "node": packet["destination"]["node"],
         "source": packet["source"]["address"],
         "destination": packet["destination"]["address"],
         "protocol": packet["protocol"],
     }
-    with opened(plane, f"/v1/trace/watch?{urllib.parse.urlencode(asked)}") as answer:
-        # Its first byte says that the watch has begun.
-        yield lambda: bool(json.loads(answer.read())["arrived"])
+    with opened(plane, f"/v1/trace/watch?{urllib.parse.urlencode(asked)}") as answered:
+        # That there is an answer says that the watch has begun.
+
+        def is_seen() -> bool:
+            match answered():
+                case {"arrived": bool(has_arrived)}:
+                    return has_arrived
+                case {"error": str(words)}:
+                    raise UnavailableError(words)
+                case other:
+                    raise UnavailableError(f"not what a watch answers: {other}")
+
+        yield is_seen
 
 
 def _send(netns: Path, source: str, destination: str, protocol: int, port: int) -> str:
