@@ -9,8 +9,11 @@ a node: containers that masquerade gives a node's address are kept out so.
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from ipaddress import IPv4Address, ip_address
+from threading import Semaphore
 from typing import Any
 
 import aiohttp
@@ -40,7 +43,9 @@ class Peers:
         self._view = view
         self._node = node
         self._port = port
-        self._watches = 0
+        # A watch is a thread, which runs to its end though nobody waits for it any more.
+        self._threads = ThreadPoolExecutor(MOST_WATCHES, thread_name_prefix="watch")
+        self._free = Semaphore(MOST_WATCHES)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the route for people on this node: a watch wherever it is to be."""
@@ -103,10 +108,13 @@ class Peers:
                     words = str((await answer.json()).get("error", answer.status))
                     raise UnavailableError(f"node {node}: {words[:LONGEST_WORDS]}")
                 await response.prepare(request)
-                async for chunk in answer.content.iter_any():
-                    await response.write(chunk)
+                await response.write(b" ")
+                await response.write(json.dumps(await answer.json(content_type=None)).encode())
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise UnavailableError(f"node {node}: {str(error) or 'no answer in time'}") from error
+            words = f"node {node}: {str(error) or 'no answer in time'}"
+            if not response.prepared:
+                raise UnavailableError(words) from error
+            await response.write(json.dumps({"error": words}).encode())
         return response
 
     async def _get_watch_here(self, request: web.Request) -> web.StreamResponse:
@@ -123,24 +131,37 @@ class Peers:
             raise InvalidError(f"source, destination, protocol: {error}") from error
         if ip_address(source).version != ip_address(destination).version:
             raise InvalidError(f"destination: {destination!r} is of another family than the source")
-        if self._watches >= MOST_WATCHES:
+        if not self._free.acquire(blocking=False):
             raise UnavailableError(f"{MOST_WATCHES} watches are under way already")
-        self._watches += 1
+        loop = asyncio.get_running_loop()
+        began = asyncio.Event()
+        begin = partial(loop.call_soon_threadsafe, began.set)
+        thread = self._threads.submit(self._watch, source, destination, protocol, begin)
+        thread.add_done_callback(lambda _: self._free.release())
+        seen = asyncio.wrap_future(thread)
+        seen.add_done_callback(lambda _: began.set())
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
         try:
-            netns = await asyncio.to_thread(find_namespace, destination)
-            if netns is None:
-                raise NotFoundError(f"no namespace of node {self._node} has {destination}")
-            with await asyncio.to_thread(open_watch, netns) as watch:
-                response = web.StreamResponse(headers={"Content-Type": "application/json"})
-                await response.prepare(request)
-                await response.write(b" ")
-                is_seen = await asyncio.to_thread(
-                    arrived, watch, source, destination, protocol, seconds=WATCH_SECONDS
-                )
-            await response.write(json.dumps({"arrived": is_seen}).encode())
+            await began.wait()
+            if seen.done():
+                seen.result()  # raises why it did not begin
+            await response.prepare(request)
+            await response.write(b" ")
+            await response.write(json.dumps({"arrived": await seen}).encode())
             return response
         finally:
-            self._watches -= 1
+            seen.cancel()
+
+    def _watch(
+        self, source: str, destination: str, protocol: int, begin: Callable[[], object]
+    ) -> bool:
+        """Tell whether a packet comes; *begin* is called once it would be seen. In a thread."""
+        netns = find_namespace(destination)
+        if netns is None:
+            raise NotFoundError(f"no namespace of node {self._node} has {destination}")
+        with open_watch(netns) as watch:
+            begin()
+            return arrived(watch, source, destination, protocol, seconds=WATCH_SECONDS)
 
     def _session(self) -> aiohttp.ClientSession:
         if not self._port:
