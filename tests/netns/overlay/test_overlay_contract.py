@@ -95,7 +95,7 @@ def rtnl(ns: str) -> Iterator[Rtnl]:
 @pytest.fixture
 async def tunnel(ns: str, rtnl: Rtnl) -> None:
     ip(ns, f"addr add {NODE}/24 dev lo")
-    ip(ns, f"addr add {NODE6}/128 dev lo")
+    ip(ns, f"addr add {NODE6}/128 dev lo nodad")
     await KernelLinks(rtnl).apply(Delta({TUNNEL: LINK}, frozenset()))
 
 
