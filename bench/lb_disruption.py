@@ -43,6 +43,8 @@ def _restarted(lab: Cluster, vip: str) -> Clients:
         is_over = not lab.marathon("GET", "/v2/deployments")
         return is_over and len(now) == RESTARTED and not now & before
 
+    if not wait_until(lambda: not lab.marathon("GET", "/v2/deployments"), seconds=60.0):
+        raise SystemExit("the deployment before the restart does not end")
     with clients(lab, "load", NODES, vip) as loading:
         lab.marathon("POST", "/v2/apps/many/restart")
         if not wait_until(is_done, seconds=120.0, interval=0.2):
