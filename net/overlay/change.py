@@ -10,6 +10,7 @@ from itertools import compress
 from operator import is_not
 from typing import Any
 
+from phalanx.core.layered import differing
 from phalanx.core.reconcile.delta import Delta, delta
 from phalanx.net.model.objects import Node, SubnetLease
 from phalanx.net.model.view import View
@@ -60,9 +61,12 @@ def _touched(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the keys of objects that came, went or are others; unchanged ones are the same."""
     if before is after:
         return []
+    if (few := differing(before, after)) is not None:
+        return [key for key in few if before.get(key) is not after.get(key)]
     # Without a step of the interpreter for each of what is mostly the same.
-    touched = list(compress(after, map(is_not, after.values(), map(before.get, after))))
-    came = sum(key not in before for key in touched)
-    if len(before) + came != len(after):
-        touched += [key for key in before if key not in after]
+    old, new = dict(before.items()), dict(after.items())
+    touched = list(compress(new, map(is_not, new.values(), map(old.get, new))))
+    came = sum(key not in old for key in touched)
+    if len(old) + came != len(new):
+        touched += [key for key in old if key not in new]
     return touched
