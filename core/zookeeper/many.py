@@ -4,6 +4,7 @@ A request costs kazoo's threads a quarter of a millisecond, however little it
 asks for: a leader that takes over reads thousands of nodes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Generic, TypeVar
 
@@ -25,7 +26,7 @@ T_co = TypeVar("T_co", covariant=True)
 Node = tuple[bytes, ZnodeStat]
 
 
-class Reads(Generic[T_co]):
+class Reads(ABC, Generic[T_co]):
     """One request that reads the same of several nodes; its answer has None for one without."""
 
     type: ClassVar[int] = 22  # OpCode.multiRead of ZooKeeper
@@ -40,9 +41,9 @@ class Reads(Generic[T_co]):
         return result
 
     @staticmethod
+    @abstractmethod
     def ask_one(client: KazooClient, path: str) -> IAsyncResult:
         """Ask one node, of servers that know nothing else."""
-        raise NotImplementedError
 
     def serialize(self) -> bytes:
         """Return the request as kazoo sends it."""
@@ -70,11 +71,13 @@ class Reads(Generic[T_co]):
                 yield answer
             header, offset = MultiHeader.deserialize(raw, offset)
 
+    @abstractmethod
     def _read(self, path: str) -> GetData | GetChildren:
-        raise NotImplementedError
+        """Return the request for one node."""
 
+    @abstractmethod
     def _answer(self, raw: bytes, offset: int) -> tuple[T_co, int]:
-        raise NotImplementedError
+        """Return what was read of one node, and where the next answer begins."""
 
 
 class GetMany(Reads[Node]):

@@ -19,7 +19,7 @@ from phalanx.marathon.model.app import (
     UpgradeStrategy,
     VersionInfo,
 )
-from phalanx.marathon.model.check import ExecCommand
+from phalanx.marathon.model.check import ExecCheck, ExecCommand
 from phalanx.marathon.model.network import Network, Networked, NetworkMode
 from phalanx.marathon.model.volume import PersistentVolume
 
@@ -75,18 +75,12 @@ class PodTcp(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     endpoint: str
 
 
-class PodCommand(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A command whose exit status is looked at."""
-
-    command: ExecCommand
-
-
 class PodHealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The health check of a container, run by the agent."""
 
     http: PodHttp | None = None
     tcp: PodTcp | None = None
-    exec: PodCommand | None = None
+    exec: ExecCheck | None = None
     grace_period_seconds: float = 300
     interval_seconds: float = 60
     max_consecutive_failures: int = 3
@@ -99,7 +93,7 @@ class PodCheck(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     http: PodHttp | None = None
     tcp: PodTcp | None = None
-    exec: PodCommand | None = None
+    exec: ExecCheck | None = None
     interval_seconds: float = 60
     timeout_seconds: float = 20
     delay_seconds: float = 15
