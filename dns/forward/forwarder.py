@@ -175,7 +175,8 @@ class Forwarder:
         key = key_of(query)
         question = question_of(key)
         upstreams = self.routes.upstreams_of(question)
-        if not upstreams or (len(question) == PROBE_BYTES and self.is_own_probe(question)):
+        # A worker may be asked before it is told of the upstream that leads back.
+        if (len(question) == PROBE_BYTES and self.is_own_probe(question)) or not upstreams:
             return self._memory.error(query, Rcode.REFUSED)
         now = self._clock()
         cached = self._memory.cache.find(key, now)

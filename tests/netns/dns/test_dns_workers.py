@@ -203,7 +203,7 @@ class Mirror(threading.Thread):
         self._place = ("127.0.0.1", port)
         self.address = f"127.0.0.1:{self._sock.getsockname()[1]}"
         self._open: list[socket.socket] = []
-        self.asked = 0
+        self.asked = self.passed = 0
 
     def run(self) -> None:
         while message := self._sock.recv(4096):
@@ -211,6 +211,7 @@ class Mirror(threading.Thread):
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self._open.append(sock)
             sock.sendto(message, self._place)
+            self.passed += 1
 
     def end(self) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -224,10 +225,16 @@ def test_upstream_that_leads_back_is_found_by_whoever_is_asked(
     start: Callable[..., Plane],
 ) -> None:
     plane = start()
+    workers = plane.pids()
     mirror = Mirror(plane.port)
     mirror.start()
     try:
+        for pid in workers:  # who wakes up is asked by the mirror before it has read of it
+            os.kill(pid, signal.SIGSTOP)
         assert plane.say(f"upstreams {mirror.address}") == "rerouted"
+        assert wait_until(lambda: mirror.passed > 0, seconds=10)
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
 
         def rcodes() -> Sequence[int]:
             query = bytes(DNSRecord.question("www.example.com").pack())

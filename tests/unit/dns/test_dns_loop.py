@@ -168,9 +168,10 @@ async def test_upstreams_of_a_file_that_changes_are_followed(
 async def test_probe_of_another_is_told_and_looked_up_like_any_name(upstream: Open) -> None:
     """A worker tells its plane, which knows what it asks; a resolver behind us is served."""
     other = await upstream(says)
-    forwarder = Forwarder([other.address])
+    forwarder, unaware = Forwarder([other.address]), Forwarder()
     told: list[bytes] = []
-    forwarder.probed = told.append
+    told_unaware: list[bytes] = []
+    forwarder.probed, unaware.probed = told.append, told_unaware.append
     probe = b"\x10" + b"0123456789abcdef" + b"\x10" + b"f" * 16 + b"\0\0\x0d\0\1"
     header = b"\0\1\1\0\0\1\0\0\0\0\0\0"
     query = parse_query(header + probe)
@@ -180,8 +181,11 @@ async def test_probe_of_another_is_told_and_looked_up_like_any_name(upstream: Op
 
     replies = [await forwarder.resolve(each, 512) for each in (query, plain)]
 
-    assert told == [probe]
+    refused = await unaware.resolve(query, 512)  # it was asked before it was told of upstreams
+
+    assert told == told_unaware == [probe]
     assert [reply[3] & 15 for reply in replies] == [RCODE.NOERROR] * 2
+    assert refused[3] & 15 == RCODE.REFUSED
     await forwarder.close()
 
 
