@@ -9,8 +9,11 @@ import structlog
 
 from phalanx.core.collector import calm_collector, collect_now_and_then
 from phalanx.core.error import UnavailableError
-from phalanx.master.agents.agents import Agents
+from phalanx.master.agents.observer import Observer
+from phalanx.master.agents.orders import Orders
+from phalanx.master.agents.registration import Registration
 from phalanx.master.agents.registry import GONE, AgentRegistry
+from phalanx.master.agents.roster import Roster
 from phalanx.master.agents.updates import Updates
 from phalanx.master.allocator.loop import Allocator
 from phalanx.master.clock import Clock
@@ -68,7 +71,10 @@ class Leader:
     frameworks: Frameworks
     calls: Calls
     conversions: Conversions
-    agents: Agents
+    roster: Roster
+    registration: Registration
+    observer: Observer
+    orders: Orders
     updates: Updates
     allocator: Allocator
     publisher: Publisher
@@ -103,7 +109,7 @@ class Leader:
             self.counts,
             uptime=uptime,
             subscribers=len(self.watchers),
-            agents=self.agents.counts,
+            agents=self.roster.counts,
             updates=self.updates.counts,
             allocator=self.allocator.metrics(),
         )
@@ -112,7 +118,8 @@ class Leader:
         """Lead until cancelled."""
         calm_collector()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.agents.watch())
+            group.create_task(self.observer.watch())
+            group.create_task(self.orders.watch())
             group.create_task(self.allocator.run())
             group.create_task(self.publisher.run())
             group.create_task(self._expire())
@@ -142,7 +149,7 @@ class Leader:
         deadline = self.clock.now() + self.config.reregister_seconds
         while self.cluster.recovered:
             if self.clock.now() >= deadline:
-                await self.agents.give_up_recovered()
+                await self.observer.give_up_recovered()
             if self.cluster.recovered:
                 await asyncio.sleep(GATE_SECONDS)
         self.gate.is_open = True
@@ -169,7 +176,7 @@ class Leader:
             await asyncio.sleep(self.config.prune_seconds)
             housed |= {record.node for record in self.registry.records.values()}
             try:
-                await self.agents.prune(
+                await self.observer.prune(
                     most_seconds=self.config.prune_age_seconds,
                     most_count=self.config.registry_max_agent_count,
                 )

@@ -8,13 +8,17 @@ import structlog
 
 from phalanx.core.error import UnavailableError
 from phalanx.core.store.store import Store
-from phalanx.master.agents.agents import Agents, Terms
 from phalanx.master.agents.holdings import Holdings
+from phalanx.master.agents.liveness import Patience
+from phalanx.master.agents.observer import Observer
+from phalanx.master.agents.orders import Orders
 from phalanx.master.agents.reconcile import Tasks
+from phalanx.master.agents.registration import Registration
 from phalanx.master.agents.registry import AgentRegistry
+from phalanx.master.agents.roster import Roster
+from phalanx.master.agents.stray import Strays
 from phalanx.master.agents.updates import Updates
 from phalanx.master.allocator.loop import Allocator
-from phalanx.master.allocator.poke import Poke
 from phalanx.master.clock import Clock
 from phalanx.master.cluster.cluster import Cluster
 from phalanx.master.config import MasterConfig
@@ -88,10 +92,14 @@ async def recover(
         cluster, ids, clock, info, poke=poke, new_stream_id=new_id, policy=config.policy
     )
     conversions = Conversions(cluster, poke=poke, new_uuid=ids.operation)
-    agents = _agents(ground, durable, frameworks, poke)
+    tasks, holdings = Tasks(cluster, clock), Holdings(cluster)
+    roster = Roster(cluster, durable.agents, tasks, holdings, clock, poke)
+    strays = Strays(config.unreachable_seconds)
+    registration = _registration(ground, durable, roster, frameworks, strays)
+    orders = Orders(roster)
     roles = Roles(cluster, store, poke=poke)
     await roles.load(config.role_weights)
-    maintenance = Maintenance(cluster, store, poke=poke, shut_down=agents.shut_down)
+    maintenance = Maintenance(cluster, store, poke=poke, shut_down=orders.shut_down)
     await maintenance.load()
     interval = config.allocation_seconds
     leader = Leader(
@@ -105,7 +113,10 @@ async def recover(
         frameworks=frameworks,
         calls=Calls(cluster, frameworks, conversions, clock, poke=poke, interval=interval),
         conversions=conversions,
-        agents=agents,
+        roster=roster,
+        registration=registration,
+        observer=_observer(config, roster, strays),
+        orders=orders,
         updates=Updates(cluster, poke=poke),
         allocator=allocator,
         publisher=_publisher(ground, durable),
@@ -123,7 +134,7 @@ async def recover(
         counts=Counts(bus),
         gate=gate,
     )
-    agents.recover()
+    registration.recover()
     known = len(durable.networks.networks)
     log.info("registry_recovered", agents=len(cluster.recovered), networks=known)
     return leader
@@ -160,28 +171,30 @@ def _allocator(ground: _Ground, gate: Gate, rng: Random) -> Allocator:
     )
 
 
-def _agents(ground: _Ground, durable: _Durable, frameworks: Frameworks, poke: Poke) -> Agents:
-    config, cluster = ground.config, ground.cluster
-    return Agents(
-        cluster,
-        durable.agents,
+def _registration(
+    ground: _Ground, durable: _Durable, roster: Roster, frameworks: Frameworks, strays: Strays
+) -> Registration:
+    config = ground.config
+    return Registration(
+        roster,
         frameworks,
-        Tasks(cluster, ground.clock),
-        Holdings(cluster),
         ground.ids,
-        ground.clock,
-        Terms(
-            suspect_seconds=config.suspect_seconds,
-            unreachable_seconds=config.unreachable_seconds,
-            removal_rate=config.removal_rate,
-            missing_share=config.recovery_removal_share,
-            domain=config.domain_info,
-            is_domain_required=config.require_agent_domain,
-        ),
+        strays,
+        domain=config.domain_info,
+        is_domain_required=config.require_agent_domain,
         lease=durable.networks.lease_node,
         move=durable.networks.move_node,
-        poke=poke,
         new_stream_id=ground.new_id,
+    )
+
+
+def _observer(config: MasterConfig, roster: Roster, strays: Strays) -> Observer:
+    return Observer(
+        roster,
+        strays,
+        Patience(config.suspect_seconds, config.unreachable_seconds),
+        removal_rate=config.removal_rate,
+        missing_share=config.recovery_removal_share,
     )
 
 

@@ -1,10 +1,14 @@
 """How fast agents may be given up (``--agent_removal_rate_limit``); pure."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from phalanx.core.error import InvalidError
 from phalanx.mesos.duration import parse_duration
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,16 @@ class Limit:
         while self._passed and now - self._passed[0] >= self.rate.seconds:
             self._passed.popleft()
         return len(self._passed) < self.rate.count
+
+    def let_pass(self, waiting: Sequence[T], now: float) -> list[T]:
+        """Return the first of those that wait, as many as may pass now, and note that they have."""
+        passed = []
+        for each in waiting:
+            if not self.admits(now):
+                break
+            self.note(now)
+            passed.append(each)
+        return passed
 
     def note(self, now: float) -> None:
         """Note that one has passed."""

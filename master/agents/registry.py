@@ -42,6 +42,15 @@ class AgentRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return the underlay address of the agent's node."""
         return IPv4Address(self.address)
 
+    def with_orders_of(self, old: "AgentRecord") -> "AgentRecord":
+        """Return the record with what was ordered of the agent before."""
+        return msgspec.structs.replace(
+            self,
+            drain=old.drain,
+            drain_started=old.drain_started,
+            is_deactivated=old.is_deactivated,
+        )
+
     def unreachable(self, since: float) -> "AgentRecord":
         """Return the record of the agent once it is unreachable."""
         return msgspec.structs.replace(self, state=UNREACHABLE, since=since)

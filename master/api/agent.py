@@ -5,19 +5,21 @@ from ipaddress import AddressValueError, IPv4Address
 from aiohttp import web
 
 from phalanx.core.error import InvalidError, ProtocolError, UnavailableError
-from phalanx.master.agents.agents import HEARTBEAT
 from phalanx.master.api.door import SEAT, leader_of
 from phalanx.master.leader import Leader
 from phalanx.mesos.agent_protocol import (
     HEARTBEAT_SECONDS,
     STREAM_HEADER,
     AgentCall,
+    AgentEvent,
     AgentSubscribe,
 )
 from phalanx.mesos.api.call import read_call
 from phalanx.mesos.api.streaming import respond
 from phalanx.mesos.recordio import RecordDecoder
-from phalanx.mesos.v1.codec import decode
+from phalanx.mesos.v1.codec import decode, encode
+
+HEARTBEAT = encode(AgentEvent(type="HEARTBEAT"))
 
 
 async def post_agent(request: web.Request) -> web.StreamResponse:
@@ -29,7 +31,7 @@ async def post_agent(request: web.Request) -> web.StreamResponse:
     stream_id = request.headers.get(STREAM_HEADER, "")
     try:
         if call.type == "UNREGISTER":
-            await leader.agents.unregister(leader.agents.hear(stream_id))
+            await leader.registration.unregister(leader.observer.hear(stream_id))
         else:
             _take(leader, stream_id, call)
     except UnavailableError as error:
@@ -62,7 +64,7 @@ async def post_agent_calls(request: web.Request) -> web.StreamResponse:
 
 def _take(leader: Leader, stream_id: str, call: AgentCall) -> None:
     """Take one call; raise UnavailableError when its stream is none of ours, or InvalidError."""
-    agent = leader.agents.hear(stream_id)
+    agent = leader.observer.hear(stream_id)
     if call.type == "UPDATE" and call.update is not None:
         leader.updates.take(agent, call.update)
     elif call.type == "OPERATION_UPDATE" and call.operation_update is not None:
@@ -80,12 +82,12 @@ async def _subscribe(
 ) -> web.StreamResponse:
     address = agent_address(subscribe, request.remote)
     check_tasks(subscribe)
-    agent, stream = await leader.agents.subscribe(subscribe, address)
+    agent, stream = await leader.registration.subscribe(subscribe, address)
     seat = request.app[SEAT]
 
     def ended() -> None:
         if agent is not None and seat.leader is leader:
-            leader.agents.disconnected(agent, stream)
+            leader.observer.disconnected(agent, stream)
 
     return await respond(
         request,

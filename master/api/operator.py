@@ -228,21 +228,21 @@ async def _drain(leader: Leader, call: Call) -> int:
         seconds, nanos = asked.max_grace_period.seconds or 0, asked.max_grace_period.nanos or 0
         grace = DurationInfo(nanoseconds=seconds * 1_000_000_000 + nanos)
     with _unknown("Unknown agent"):
-        await leader.agents.drain(asked.agent_id.value, grace, mark_gone=asked.mark_gone)
+        await leader.orders.drain(asked.agent_id.value, grace, mark_gone=asked.mark_gone)
     return 200
 
 
 async def _deactivate(leader: Leader, call: Call) -> int:
     assert call.deactivate_agent is not None
     with _unknown("Unknown agent"):
-        await leader.agents.deactivate(call.deactivate_agent.agent_id.value)
+        await leader.orders.deactivate(call.deactivate_agent.agent_id.value)
     return 200
 
 
 async def _reactivate(leader: Leader, call: Call) -> int:
     assert call.reactivate_agent is not None
     with _unknown("Agent is not deactivated"):
-        await leader.agents.reactivate(call.reactivate_agent.agent_id.value)
+        await leader.orders.reactivate(call.reactivate_agent.agent_id.value)
     return 200
 
 
@@ -297,7 +297,7 @@ async def _mark_agent_gone(leader: Leader, call: Call) -> int:
     record = leader.registry.records.get(id)
     if record is None:
         raise NotFoundError(f"Agent '{id}' not found")
-    await leader.agents.mark_gone(id)
+    await leader.orders.mark_gone(id)
     await leader.free_nodes([record.node])
     return 200
 

@@ -97,7 +97,7 @@ class Lab:
         }
         subscribe = from_json(AgentSubscribe, {"agent_info": info, "version": "1.11.0"})
         address = IPv4Address(f"198.18.0.{number}")
-        agent, stream = await self.leader.agents.subscribe(subscribe, address)
+        agent, stream = await self.leader.registration.subscribe(subscribe, address)
         assert agent is not None
         return agent, stream
 
@@ -550,7 +550,7 @@ async def test_books_agree_through_a_random_life_of_operations_and_groups(lab: L
         lab.clock.time += 0.1
         for agent, _wire in pairs:
             assert agent.stream is not None
-            lab.leader.agents.hear(agent.stream.id)
+            lab.leader.observer.hear(agent.stream.id)
         lab.leader.allocator.allocate_once()
         for offers in events(stream, "OFFERS"):
             for offer in offers["offers"]:

@@ -66,7 +66,7 @@ class Site:
         """Let an agent and a framework come."""
         resources = [scalar("cpus", 4), scalar("mem", 1024), scalar("disk", 1000)]
         info = {"hostname": "a1", "resources": resources}
-        agent, _ = await self.leader.agents.subscribe(
+        agent, _ = await self.leader.registration.subscribe(
             from_json(AgentSubscribe, {"agent_info": info, "version": "1"}),
             IPv4Address("198.18.0.2"),
         )

@@ -194,7 +194,7 @@ async def leader() -> Leader:
             {"name": "level", "type": "SCALAR", "scalar": {"value": 10}},
         ],
     }
-    agent, _ = await made.agents.subscribe(
+    agent, _ = await made.registration.subscribe(
         from_json(AgentSubscribe, {"agent_info": agent_info, "version": "1"}),
         IPv4Address("198.18.0.2"),
     )
@@ -443,7 +443,7 @@ async def test_watcher_sees_the_state_and_then_every_change(leader: Leader) -> N
     }
     leader.updates.take(agent, from_json(AgentUpdate, update))
     leader.frameworks.remove(framework, "test")
-    await leader.agents.mark_gone(agent.id)
+    await leader.orders.mark_gone(agent.id)
 
     told = read()
     assert [event["type"] for event in told] == [
@@ -457,7 +457,7 @@ async def test_watcher_sees_the_state_and_then_every_change(leader: Leader) -> N
 
 async def test_an_agent_cannot_speak_for_another(leader: Leader) -> None:
     [framework] = leader.cluster.frameworks.values()
-    other, _ = await leader.agents.subscribe(
+    other, _ = await leader.registration.subscribe(
         from_json(AgentSubscribe, {"agent_info": {"hostname": "a2"}, "version": "1"}),
         IPv4Address("198.18.0.3"),
     )

@@ -1,21 +1,12 @@
-"""The registry of agents: garbage, age, rates, full disks, and what agents hold beside tasks."""
+"""The registry of agents: garbage, age, rates, full disks, the subnets of nodes."""
 
 import asyncio
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.master.test_master_lifecycle import (
-    ADDRESS,
-    BreakableStore,
-    FakeClock,
-    Json,
-    Lab,
-    events,
-    of,
-)
+from tests.unit.master.lab import ADDRESS, BreakableStore, FakeClock, Lab
 
 from phalanx.core.error import InvalidError, UnavailableError
 from phalanx.core.store.memory import MemoryStore
@@ -32,7 +23,6 @@ from phalanx.master.agents.registry import (
 )
 from phalanx.master.api.operator import CHANGES
 from phalanx.master.network.definition import NetworkSpec
-from phalanx.mesos.agent_protocol import AgentSubscribe
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.master import Call
 from phalanx.mesos.v1.mesos import AgentInfo
@@ -131,55 +121,6 @@ async def test_locks_are_one_a_name_and_forgotten() -> None:
     assert not locks._locks
 
 
-async def test_agents_become_unreachable_no_faster_than_the_limit() -> None:
-    lab = await Lab.begin(BreakableStore(), FakeClock())
-    lab.leader.agents._limit = Limit(Rate(1, 100.0))
-    for number in range(3):
-        await lab.agent(address=f"198.18.0.{number + 2}")
-
-    for expected in (1, 1, 2, 3):
-        lab.clock.time += 80
-        await lab.silence(0)
-        away = [a for a in lab.cluster.agents.values() if a.unreachable_since is not None]
-        assert len(away) == expected
-        lab.clock.time += 0 if expected == 1 else 50
-
-
-async def test_a_leader_that_misses_too_many_ends_instead_of_giving_them_up() -> None:
-    lab = await Lab.begin(BreakableStore(), FakeClock())
-    for number in range(4):
-        await lab.agent(f"S{number}", address=f"198.18.0.{number + 2}")
-    lab = await Lab.begin(lab.store, lab.clock, number=2)
-    await lab.agent("S0", address="198.18.0.2")
-    agents = lab.leader.agents
-    agents._terms = type(agents._terms)(3.0, 75.0, missing_share=0.7)
-
-    with pytest.raises(UnavailableError, match="3 of 4 agents"):
-        await agents.give_up_recovered()
-
-    await lab.agent("S1", address="198.18.0.3")
-    await agents.give_up_recovered()
-    assert not lab.cluster.recovered
-
-
-async def test_old_agents_are_pruned_from_registry_and_memory() -> None:
-    lab = await Lab.begin(BreakableStore(), FakeClock())
-    first, _ = await lab.agent()
-    second, _ = await lab.agent(address="198.18.0.3")
-    await lab.leader.agents.mark_gone(second.id)
-    lab.clock.time += 80
-    await lab.silence(0)
-
-    await lab.leader.agents.prune(most_seconds=100, most_count=10)
-    assert first.id in lab.cluster.agents
-    lab.clock.time += 101
-    await lab.leader.agents.prune(most_seconds=100, most_count=10)
-
-    assert first.id not in lab.cluster.agents
-    assert second.id not in lab.cluster.gone
-    assert not await lab.store.list("agents")
-
-
 @pytest.mark.parametrize("is_whole", [True, False])
 async def test_subnets_of_a_node_that_a_leader_forgot_as_it_ended_are_freed(
     *, is_whole: bool
@@ -220,14 +161,14 @@ async def test_node_keeps_its_subnets_until_its_last_agent_is_forgotten() -> Non
     first, _ = await lab.agent()
     second, _ = await lab.agent(address="198.18.0.3")
     housed = {first.address, second.address}
-    await leader.agents.mark_gone(second.id)
+    await leader.orders.mark_gone(second.id)
     lab.clock.time += 80
     await lab.silence(0)
 
     await leader.free_nodes(housed)
     assert {lease.node for lease in leader.networks.subnets.values()} == {first.address}
     lab.clock.time += 101
-    await leader.agents.prune(most_seconds=100, most_count=10)
+    await leader.observer.prune(most_seconds=100, most_count=10)
     await leader.free_nodes(housed)
 
     assert not leader.networks.subnets
@@ -254,100 +195,3 @@ async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
     await store.put("a/more", b"x")
     assert len(await store.list("a")) == kept + 1
     await store.close()
-
-
-# What agents hold beside tasks
-
-
-def executor(framework_id: str, id: str = "e") -> Json:
-    return {
-        "executor_id": {"value": id},
-        "framework_id": {"value": framework_id},
-        "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 0.5}}],
-    }
-
-
-async def register(lab: Lab, id: str | None = None, **more: object) -> tuple[str, list[Json]]:
-    info: Json = {
-        "hostname": "a1",
-        "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 4}}],
-    }
-    if id is not None:
-        info["id"] = {"value": id}
-    body = {"agent_info": info, "version": "1.11.0", **more}
-    agent, stream = await lab.leader.agents.subscribe(
-        from_json(AgentSubscribe, body), IPv4Address(ADDRESS)
-    )
-    assert agent is not None
-    return agent.id, events(stream)
-
-
-async def test_executors_hold_resources_and_go_when_the_agent_does_not_list_them() -> None:
-    lab = await Lab.begin(BreakableStore(), FakeClock())
-    framework, _ = lab.framework()
-    id, _ = await register(lab, executors=[executor(framework.id)])
-    agent = lab.cluster.agents[id]
-    assert agent.used.scalars == {"cpus": 500}
-
-    await register(lab, id)
-
-    assert not agent.executors
-    assert not agent.used.scalars
-
-
-async def test_executors_of_a_framework_that_is_over_are_shut_down() -> None:
-    lab = await Lab.begin(BreakableStore(), FakeClock())
-    framework, _ = lab.framework()
-    lab.leader.frameworks.remove(framework, "teardown")
-    infos = [{"id": {"value": framework.id}, "user": "root", "name": "marathon"}]
-
-    _, told = await register(lab, executors=[executor(framework.id)], frameworks=infos)
-
-    assert [event["type"] for event in told].count("SHUTDOWN_FRAMEWORK") == 1
-
-
-async def test_an_agent_is_told_what_changed_of_a_framework() -> None:
-    lab = await Lab.begin(BreakableStore(), FakeClock())
-    framework, _ = lab.framework()
-    old = {"id": {"value": framework.id}, "user": "root", "name": "before"}
-
-    _, told = await register(lab, frameworks=[old])
-
-    [update] = [each for each in told if each["type"] == "UPDATE_FRAMEWORK"]
-    assert update["update_framework"]["framework_info"]["name"] == "marathon"
-
-
-async def test_reservations_and_volumes_of_an_agent_come_with_it() -> None:
-    lab = await Lab.begin(BreakableStore(), FakeClock())
-    reserved = {
-        "name": "cpus",
-        "type": "SCALAR",
-        "scalar": {"value": 4},
-        "reservations": [{"type": "DYNAMIC", "role": "web"}],
-    }
-
-    id, _ = await register(lab, total_resources=[reserved])
-
-    assert lab.cluster.agents[id].total.reserved
-    assert not lab.cluster.agents[id].total.unreserved
-
-
-async def test_an_operation_that_never_reached_its_agent_is_dropped() -> None:
-    lab = await Lab.begin(BreakableStore(), FakeClock())
-    framework, stream = lab.framework()
-    operation = {
-        "framework_id": {"value": framework.id},
-        "info": {"type": "RESERVE", "id": {"value": "op"}, "reserve": {"resources": []}},
-        "latest_status": {"state": "OPERATION_PENDING"},
-        "uuid": {"value": "AAAA"},
-    }
-    id, _ = await register(lab, operations=[operation])
-    assert len(lab.cluster.agents[id].operations) == 1
-    events(stream)
-
-    await register(lab, id)
-
-    [update] = of("UPDATE_OPERATION_STATUS", stream)
-    assert update["status"]["operation_id"] == {"value": "op"}
-    assert update["status"]["state"] == "OPERATION_DROPPED"
-    assert not lab.cluster.agents[id].operations
