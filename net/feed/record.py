@@ -9,21 +9,17 @@ or read a hundred thousand objects at once would stop a daemon for a second.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import msgspec
 
 from phalanx.core.error import ProtocolError
+from phalanx.net.feed.text import of_text, to_text
 from phalanx.net.model.objects import Object
 from phalanx.net.model.view import FIELD_OF, Ref, View
 
 PART_OBJECTS = 500  # are written or read in a few milliseconds
 HEARTBEAT_SECONDS = 1.0
-
-
-# What a View holds that JSON has no form of.
-TEXTS = (IPv4Address, IPv4Network, IPv6Address, IPv6Network)
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="SNAPSHOT", tag_field="type"):
@@ -69,20 +65,8 @@ class Numbered(msgspec.Struct, frozen=True):
     view: View
 
 
-def _to_text(value: Any) -> str:  # noqa: ANN401 - msgspec hands over any value it doesn't know
-    if isinstance(value, TEXTS):
-        return str(value)
-    raise NotImplementedError(type(value))  # what msgspec asks for
-
-
-def _of_text(kind: type, value: Any) -> Any:  # noqa: ANN401 - so does this hook
-    if kind in TEXTS:
-        return kind(value)
-    raise NotImplementedError(kind)
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_to_text)
-_decoder = msgspec.json.Decoder(Record, dec_hook=_of_text)
+_encoder = msgspec.json.Encoder(enc_hook=to_text)
+_decoder = msgspec.json.Decoder(Record, dec_hook=of_text)
 _table_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -116,7 +100,7 @@ def _decode(raw: bytes) -> Record:
         for field in ("objects", "upserts"):
             if isinstance(each := table.get(field), list):
                 table[field] = [item for item in each if not _is_of_another_kind(item)]
-        known = msgspec.convert(table, Record, dec_hook=_of_text)
+        known = msgspec.convert(table, Record, dec_hook=of_text)
     return known
 
 
