@@ -42,9 +42,8 @@ class NameIndex(Generic[H]):
         """Add a holder that is not at the name yet."""
         first = self._one.get(name)
         if first is None:
-            is_new = name not in self._children
             self._one[name] = holder
-            if is_new:
+            if name not in self._children:
                 self._link(name)
         else:
             self._several.setdefault(name, [first]).append(holder)
@@ -64,11 +63,15 @@ class NameIndex(Generic[H]):
 
     def _link(self, name: str) -> None:
         """Count a name that came into being at its parent, and that one at its own."""
-        while name != self.apex:
+        children, apex = self._children, self.apex
+        while name != apex:
             name = name[name.index(".") + 1 :]
-            was_there = name in self._one or name in self._children
-            self._children[name] = self._children.get(name, 0) + 1
-            if was_there:
+            count = children.get(name)
+            if count is not None:
+                children[name] = count + 1
+                return
+            children[name] = 1
+            if name in self._one:
                 return
 
     def _unlink(self, name: str) -> None:

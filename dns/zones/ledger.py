@@ -29,7 +29,7 @@ from phalanx.dns.zones.mesos import (
     stems,
 )
 from phalanx.dns.zones.record import Rdata, Record, RecordType, address_record, is_encodable
-from phalanx.dns.zones.reverse import is_reverse, reverse_apexes, reverse_name
+from phalanx.dns.zones.reverse import reverse_apexes, reverse_names
 from phalanx.dns.zones.settings import ZoneSettings
 from phalanx.dns.zones.zone import RRsets, ordered, zone_start
 from phalanx.net.model.objects import (
@@ -83,6 +83,8 @@ class Ledger:
         self._nodes: dict[int, bool] = {}  # whether a node is alive, by address
         self._hosts: dict[str, Node] = {}  # by host name; of nodes that share one, the first
         self._touched: set[str] = set()
+        self._reverse: frozenset[str] = frozenset()  # apexes, and their lengths, longest first
+        self._reverse_lengths: tuple[int, ...] = ()
         self._is_tracking = False  # of what is touched: nothing is ready before there are tasks
         self.indexes: dict[str, NameIndex[Holder]] = {
             apex: NameIndex(apex) for apex in (settings.apex, DCOS, L4LB, ZK)
@@ -191,8 +193,7 @@ class Ledger:
             if is_encodable(name):
                 yield mesos, name
         if not task.is_on_host_network and group.suffixes and group.labels:
-            for address in dict.fromkeys(own_addresses(task)):
-                name = reverse_name(address)
+            for name in reverse_names(own_addresses(task)):
                 apex = self._zone_of(name)
                 if apex is not None:
                     yield self.indexes[apex], name
@@ -313,7 +314,7 @@ class Ledger:
         """Follow the reverse zones; all tasks are placed anew if there are others than before."""
         networks = self._view.networks.values()
         wanted = reverse_apexes(subnet for each in networks for subnet in each.subnets)
-        have = set(filter(is_reverse, self.indexes))
+        have = self._reverse
         if wanted == have:
             return False
         placed = list(self._places)
@@ -323,6 +324,8 @@ class Ledger:
             del self.indexes[apex]
         for apex in wanted - have:
             self.indexes[apex] = NameIndex(apex)
+        self._reverse = wanted
+        self._reverse_lengths = tuple(sorted({len(apex) for apex in wanted}, reverse=True))
         for key in placed:
             self._place(key)
         return True
@@ -361,12 +364,9 @@ class Ledger:
         for apex in (mesos, DCOS, L4LB, ZK):
             if name.endswith(apex) and (name == apex or name[-len(apex) - 1] == "."):
                 return apex
-        if is_reverse(name):
-            suffix = name
-            while suffix:
-                if suffix in self.indexes:
-                    return suffix
-                suffix = suffix.partition(".")[2]
+        for length in self._reverse_lengths:
+            if (apex := name[-length:]) in self._reverse and name[-length - 1 : -length] in ".":
+                return apex
         return None
 
     def _add(self, name: str, holder: Holder) -> None:

@@ -1,6 +1,6 @@
 """Names of addresses, and the zones below which those of our networks lie (RFC 1035 §3.5)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from phalanx.net.model.objects import IPAddress, IPNetwork
@@ -22,9 +22,10 @@ def reverse_name(address: IPAddress) -> str:
     return f"{n & 255}.{n >> 8 & 255}.{n >> 16 & 255}.{n >> 24}.in-addr.arpa."
 
 
-def is_reverse(name: str) -> bool:
-    """Tell whether *name* lies where names of addresses do."""
-    return name.endswith((f".{REVERSE4}", f".{REVERSE6}"))
+def reverse_names(addresses: Sequence[IPAddress]) -> Collection[str]:
+    """Return the names at which those of *addresses* are asked for, each once."""
+    names = list(map(reverse_name, addresses))
+    return names if len(names) < 2 else dict.fromkeys(names)
 
 
 def reverse_apexes(subnets: Iterable[IPNetwork]) -> frozenset[str]:
