@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from phalanx.lb.desired import desired_services
 from phalanx.lb.ledger import ServiceLedger
+from phalanx.lb.names import names_of
 from phalanx.lb.service import Service, Vip
 from phalanx.net.model.objects import (
     Framework,
@@ -129,6 +130,7 @@ def test_following_step_by_step_is_building_from_nothing(
             vip: each for vip, each in whole.items() if not any(vip.address in p for p in POOLS)
         }
         assert services.names == names(view, {vip.address for vip in whole})
+        assert services.names == names_of(view, node=NODES[0])
         assert services.here == {k: each for k, each in view.tasks.items() if each.node == NODES[0]}
         assert services.changed == {
             vip
