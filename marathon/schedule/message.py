@@ -39,15 +39,15 @@ class Connection:
     protocol: str = "IPv4"
 
 
-Target = Request | Connection | mesos.CommandInfo
+Target = Request | Connection | ExecCommand
 
 
 def health_message(check: HealthCheck | PodHealthCheck, target: Target) -> mesos.HealthCheck:
     """Return a health check that the agent runs against *target*."""
     kinds = mesos.HealthCheckType
     command, http, tcp, kind = None, None, None, kinds.COMMAND
-    if isinstance(target, mesos.CommandInfo):
-        command = target
+    if isinstance(target, ExecCommand):
+        command = _command_of(target)
     elif isinstance(target, Request):
         kind, path = kinds.HTTP, target.path or "/"
         http = mesos.CheckHttp(
@@ -72,8 +72,8 @@ def health_message(check: HealthCheck | PodHealthCheck, target: Target) -> mesos
 def check_message(check: Check | PodCheck, target: Target) -> mesos.CheckInfo:
     """Return a check that the agent runs against *target* and only tells of."""
     command, http, tcp = None, None, None
-    if isinstance(target, mesos.CommandInfo):
-        command = mesos.CheckInfoCommand(command=target)
+    if isinstance(target, ExecCommand):
+        command = mesos.CheckInfoCommand(command=_command_of(target))
     elif isinstance(target, Request):
         http = mesos.CheckInfoHttp(port=target.port, path=target.path or "/")
     else:
@@ -97,8 +97,7 @@ def failures_of(limit: int) -> int:
     return limit or MOST_FAILURES
 
 
-def command_of(command: ExecCommand) -> mesos.CommandInfo:
-    """Return the command of a check."""
+def _command_of(command: ExecCommand) -> mesos.CommandInfo:
     if command.shell is not None:
         return mesos.CommandInfo(value=command.shell)
     return mesos.CommandInfo(shell=False, value=command.argv[0], arguments=command.argv)

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-import msgspec
+from typing import TypeVar
 
 from phalanx.marathon.model.app import EnvSecret
 from phalanx.marathon.model.instance import Instance
@@ -18,31 +17,15 @@ from phalanx.marathon.model.pod import (
     PodVolume,
     VolumeMount,
 )
+from phalanx.marathon.schedule import draft
 from phalanx.marathon.schedule.demand import executor_amounts, task_amounts
-from phalanx.marathon.schedule.message import (
-    Connection,
-    Request,
-    Target,
-    check_message,
-    command_of,
-    health_message,
-    image_of,
-    labels_of,
-    limits_of,
-    linux_of,
-    policy_of,
-    port_message,
-    scoped_ports,
-    secret_of,
-    secret_volume,
-    uris_of,
-    variables_of,
-)
+from phalanx.marathon.schedule.message import Connection, Request, Target, labels_of
 from phalanx.marathon.schedule.port import PortPlan
-from phalanx.marathon.schedule.task import BRIDGE
 from phalanx.mesos.v1 import mesos
 
 Take = Callable[[Mapping[str, int], Iterable[int]], tuple[mesos.Resource, ...]]
+
+AnyCheck = TypeVar("AnyCheck", PodCheck, PodHealthCheck)
 
 _OTHER = re.compile(r"[^A-Z0-9_]+")
 
@@ -99,26 +82,23 @@ def _task(
     take: Take,
 ) -> mesos.TaskInfo:
     taken = [port for e in container.endpoints if (port := bound.host[e.name]) is not None]
-    task_id = instance.member_id(container.name)
     lifecycle = container.lifecycle
-    return mesos.TaskInfo(
+    task = draft.Task(
+        task_id=instance.member_id(container.name),
         name=container.name,
-        task_id=mesos.TaskID(value=task_id),
-        agent_id=offer.agent_id,
+        service=hostname_form(pod.id),
         resources=take(task_amounts(container.resources), taken),
         command=_command(pod, container, _environment(pod, container, instance, offer, bound)),
         container=_container(pod, container),
-        health_check=_health_check(container.health_check, bound),
-        check=_check(container.check, bound),
-        limits=limits_of(container.resource_limits),
-        kill_policy=policy_of(None if lifecycle is None else lifecycle.kill_grace_period_seconds),
-        labels=labels_of({**pod.labels, **container.labels}),
-        discovery=mesos.DiscoveryInfo(
-            visibility="FRAMEWORK",
-            name=hostname_form(pod.id),
-            ports=mesos.Ports(ports=tuple(_discovered(pod, container.endpoints, bound))),
-        ),
+        health_check=_aimed(container.health_check, bound),
+        check=_aimed(container.check, bound),
+        limits=container.resource_limits,
+        grace_seconds=None if lifecycle is None else lifecycle.kill_grace_period_seconds,
+        labels={**pod.labels, **container.labels},
+        ports=tuple(_discovered(pod, container.endpoints, bound)),
+        secrets=pod.secrets,
     )
+    return draft.task_message(task, offer.agent_id)
 
 
 # The environment
@@ -156,8 +136,7 @@ def _environment(
 
 def _command(
     pod: Pod, container: PodContainer, environment: Mapping[str, str | EnvSecret]
-) -> mesos.CommandInfo:
-    variables = tuple(variables_of(environment, pod.secrets))
+) -> draft.Command:
     given = None if container.exec is None else container.exec.command
     argv = () if given is None else given.argv
     keeps_entrypoint = (
@@ -168,10 +147,10 @@ def _command(
     value = None if given is None else given.shell
     if argv and not keeps_entrypoint:
         value = argv[0]
-    return mesos.CommandInfo(
-        uris=uris_of(container.artifacts),
-        environment=mesos.Environment(variables=variables),
-        shell=given is not None and given.shell is not None,
+    return draft.Command(
+        fetch=container.artifacts,
+        environment=environment,
+        is_shell=given is not None and given.shell is not None,
         value=value,
         arguments=argv,
         user=container.user or pod.user,
@@ -181,57 +160,41 @@ def _command(
 # Containers, volumes and networks
 
 
-def _container(pod: Pod, container: PodContainer) -> mesos.ContainerInfo | None:
+def _container(pod: Pod, container: PodContainer) -> draft.Container | None:
     image = container.image
     volumes = {volume.name: volume for volume in pod.volumes}
-    mounts = tuple(_mount(pod, volumes[mount.name], mount) for mount in container.volume_mounts)
-    linux = _own_cgroups(pod, linux_of(container.linux_info))
-    if image is None and not mounts and linux is None and not container.tty:
-        return None
-    info = None
-    if image is not None:
-        info = mesos.MesosInfo(
-            image=image_of(
-                image.id,
-                is_cached=not image.force_pull,
-                pull=image.pull_config,
-                secrets=pod.secrets,
-            )
-        )
-    return mesos.ContainerInfo(
-        type="MESOS",
-        mesos=info,
-        volumes=mounts,
-        linux_info=linux,
-        tty_info=mesos.TTYInfo() if container.tty else None,
+    told = draft.Container(
+        root=None
+        if image is None
+        else draft.Root(image.id, is_cached=not image.force_pull, pull=image.pull_config),
+        volumes=tuple(_mount(volumes[mount.name], mount) for mount in container.volume_mounts),
+        linux=container.linux_info,
+        has_own_cgroups=_has_own_cgroups(pod),
+        has_tty=bool(container.tty),
     )
+    return None if told == draft.Container() else told
 
 
-def _own_cgroups(pod: Pod, linux: mesos.LinuxInfo | None) -> mesos.LinuxInfo | None:
-    """Return Linux settings that give a container cgroups of its own, if the pod wants that.
+def _has_own_cgroups(pod: Pod) -> bool:
+    """Tell whether a container has cgroups of its own: if its pod says so, or has limits.
 
-    It does if it says so, or if one of its containers has limits, which need them. All
-    containers of a group must agree.
+    Those need them, and all containers of a group must agree.
     """
     has_limits = any(container.resource_limits is not None for container in pod.containers)
-    if pod.legacy_shared_cgroups is not False and not has_limits:
-        return linux
-    return msgspec.structs.replace(linux or mesos.LinuxInfo(), share_cgroups=False)
+    return pod.legacy_shared_cgroups is False or has_limits
 
 
-def _mount(pod: Pod, volume: PodVolume, mount: VolumeMount) -> mesos.Volume:
+def _mount(volume: PodVolume, mount: VolumeMount) -> draft.Volume:
     """Return where a container sees a volume of its pod.
 
     One of the pod's own lies in the pod's sandbox, and so does one that outlives the pod.
     """
     mode = "RO" if mount.read_only else "RW"
-    if volume.host is not None:
-        return mesos.Volume(mode=mode, container_path=mount.mount_path, host_path=volume.host)
-    if volume.secret is not None:
-        return secret_volume(mount.mount_path, mode, secret_of(pod.secrets, volume.secret))
+    if volume.host is not None or volume.secret is not None:
+        return draft.Volume(mount.mount_path, mode, volume.host, secret=volume.secret)
     path = mesos.SandboxPath(type="PARENT", path=volume.name)
     source = mesos.VolumeSource(type="SANDBOX_PATH", sandbox_path=path)
-    return mesos.Volume(mode=mode, container_path=mount.mount_path, source=source)
+    return draft.Volume(mount.mount_path, mode, source=source)
 
 
 def _shared(pod: Pod, bound: _Bound) -> mesos.ContainerInfo | None:
@@ -239,12 +202,12 @@ def _shared(pod: Pod, bound: _Bound) -> mesos.ContainerInfo | None:
     networks = tuple(_network(pod, n, bound) for n in pod.networks if n.mode != NetworkMode.HOST)
     if not networks and pod.linux_info is None:
         return None
-    return mesos.ContainerInfo(
-        type="MESOS", network_infos=networks, linux_info=linux_of(pod.linux_info)
+    return draft.container_message(
+        draft.Container(networks=networks, linux=pod.linux_info), pod.secrets
     )
 
 
-def _network(pod: Pod, network: Network, bound: _Bound) -> mesos.NetworkInfo:
+def _network(pod: Pod, network: Network, bound: _Bound) -> draft.Network:
     mappings = tuple(
         mesos.PortMapping(host_port=host, container_port=bound.inner[e.name], protocol=protocol)
         for e in pod.endpoints
@@ -252,41 +215,34 @@ def _network(pod: Pod, network: Network, bound: _Bound) -> mesos.NetworkInfo:
         and (not e.network_names or network.name in e.network_names)
         for protocol in e.protocol
     )
-    name = BRIDGE if network.mode is NetworkMode.BRIDGE else network.name
-    return mesos.NetworkInfo(name=name, labels=labels_of(network.labels), port_mappings=mappings)
+    name = None if network.mode is NetworkMode.BRIDGE else network.name
+    return draft.Network(name, network.labels, mappings)
 
 
-def _discovered(pod: Pod, endpoints: Sequence[PodEndpoint], bound: _Bound) -> Iterator[mesos.Port]:
+def _discovered(pod: Pod, endpoints: Sequence[PodEndpoint], bound: _Bound) -> Iterator[draft.Port]:
     for endpoint in endpoints:
-        host, inner = bound.host[endpoint.name], bound.inner[endpoint.name]
-        if pod.is_on_host_network:
-            for protocol in endpoint.protocol:
-                yield port_message(inner, endpoint.name, protocol, endpoint.labels)
-            continue
-        yield from scoped_ports(
+        names = None if pod.is_on_host_network else endpoint.network_names or pod.network_names
+        yield draft.Port(
             endpoint.name,
             endpoint.protocol,
             endpoint.labels,
-            host=host,
-            inner=inner,
-            networks=endpoint.network_names or pod.network_names,
+            inner=bound.inner[endpoint.name],
+            host=bound.host[endpoint.name],
+            networks=names,
         )
 
 
 # Checks
 
 
-def _health_check(check: PodHealthCheck | None, bound: _Bound) -> mesos.HealthCheck | None:
-    return None if check is None else health_message(check, _target(check, bound))
-
-
-def _check(check: PodCheck | None, bound: _Bound) -> mesos.CheckInfo | None:
-    return None if check is None else check_message(check, _target(check, bound))
+def _aimed(check: AnyCheck | None, bound: _Bound) -> tuple[AnyCheck, Target] | None:
+    """Return a check with what it looks at, if there is one."""
+    return None if check is None else (check, _target(check, bound))
 
 
 def _target(check: PodHealthCheck | PodCheck, bound: _Bound) -> Target:
     if check.exec is not None:
-        return command_of(check.exec.command)
+        return check.exec.command
     if check.http is not None:
         port = bound.inner[check.http.endpoint]
         return Request(port, check.http.path, check.http.scheme.lower())

@@ -3,35 +3,27 @@
 import shlex
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from phalanx.marathon.model.app import App, Container
-from phalanx.marathon.model.check import HealthCheck, HealthProtocol, HttpCheck, TcpCheck
+from phalanx.marathon.model.check import (
+    Check,
+    ExecCommand,
+    HealthCheck,
+    HealthProtocol,
+    HttpCheck,
+    TcpCheck,
+)
 from phalanx.marathon.model.network import NetworkMode, PortMapping
 from phalanx.marathon.model.path import hostname_form
 from phalanx.marathon.model.volume import ExternalVolume, Volume
+from phalanx.marathon.schedule import draft
 from phalanx.marathon.schedule.environment import task_environment
 from phalanx.marathon.schedule.health import agent_run_check
-from phalanx.marathon.schedule.message import (
-    Connection,
-    Request,
-    check_message,
-    command_of,
-    health_message,
-    image_of,
-    labels_of,
-    limits_of,
-    linux_of,
-    policy_of,
-    port_message,
-    scoped_ports,
-    secret_of,
-    secret_volume,
-    uris_of,
-    variables_of,
-)
+from phalanx.marathon.schedule.message import Connection, Request, Target, policy_of
 from phalanx.marathon.schedule.port import PortPlan
 from phalanx.mesos.v1 import mesos
 
-BRIDGE = "mesos-bridge"
 DRIVER_OPTION = "dvdi/driver"
 _OPTION_PREFIX = "dvdi/"
 _DOCKER_NETWORKS: Mapping[NetworkMode, str] = {
@@ -64,37 +56,35 @@ def task_info(
         ports=ports,
         is_role_enforced=is_role_enforced,
     )
-    command, container = _command(app, environment), _container(app, ports, task_id)
-    executor, name = None, hostname_form(app.id)
-    if app.has_own_executor:
-        executor = mesos.ExecutorInfo(
-            type="CUSTOM",
-            executor_id=mesos.ExecutorID(value=f"marathon-{task_id}"),
-            framework_id=offer.framework_id,
-            name=name,
-            command=command,
-            container=container,
-            resources=executor_resources,
-        )
-    return mesos.TaskInfo(
+    name = hostname_form(app.id)
+    task = draft.Task(
+        task_id=task_id,
         name=name,
-        task_id=mesos.TaskID(value=task_id),
-        agent_id=offer.agent_id,
+        service=name,
         resources=resources,
-        executor=executor,
-        command=command if executor is None else None,
-        container=container if executor is None else None,
+        command=_command(app, environment),
+        container=_container(app, ports, task_id),
         health_check=_health_check(app, ports),
         check=_check(app, ports),
-        limits=limits_of(app.resource_limits),
-        kill_policy=kill_policy(app),
-        labels=labels_of(app.labels),
-        discovery=mesos.DiscoveryInfo(
-            visibility="FRAMEWORK",
-            name=name,
-            ports=mesos.Ports(ports=tuple(_discovered(app, ports))),
-        ),
+        limits=app.resource_limits,
+        grace_seconds=app.task_kill_grace_period_seconds,
+        labels=app.labels,
+        ports=tuple(_discovered(app, ports)),
+        secrets=app.secrets,
     )
+    info = draft.task_message(task, offer.agent_id)
+    if not app.has_own_executor:
+        return info
+    executor = mesos.ExecutorInfo(
+        type="CUSTOM",
+        executor_id=mesos.ExecutorID(value=f"marathon-{task_id}"),
+        framework_id=offer.framework_id,
+        name=name,
+        command=info.command,
+        container=info.container,
+        resources=executor_resources,
+    )
+    return msgspec.structs.replace(info, executor=executor, command=None, container=None)
 
 
 def kill_policy(app: App) -> mesos.KillPolicy | None:
@@ -102,19 +92,18 @@ def kill_policy(app: App) -> mesos.KillPolicy | None:
     return policy_of(app.task_kill_grace_period_seconds)
 
 
-def _command(app: App, environment: Mapping[str, str]) -> mesos.CommandInfo:
+def _command(app: App, environment: Mapping[str, str]) -> draft.Command:
     secret = {name: value for name, value in app.env.items() if not isinstance(value, str)}
-    variables = tuple(variables_of({**environment, **secret}, app.secrets))
     has_image = app.container is not None and app.container.docker is not None
     is_shell, value, arguments = app.cmd is not None, app.cmd, app.args
     if app.has_own_executor:
         is_shell, value, arguments = True, _executor_line(app), ()
     elif value is None and not has_image:
         value = app.args[0]
-    return mesos.CommandInfo(
-        uris=uris_of(app.fetch),
-        environment=mesos.Environment(variables=variables),
-        shell=is_shell,
+    return draft.Command(
+        fetch=app.fetch,
+        environment={**environment, **secret},
+        is_shell=is_shell,
         value=value,
         arguments=arguments,
         user=app.user,
@@ -128,7 +117,7 @@ def _executor_line(app: App) -> str:
     return f"chmod ug+rx {path} && exec {path} {words}".rstrip()
 
 
-def _container(app: App, ports: PortPlan, task_id: str) -> mesos.ContainerInfo | None:
+def _container(app: App, ports: PortPlan, task_id: str) -> draft.Container | None:
     container = app.container
     if container is None or (
         app.is_on_host_network
@@ -136,30 +125,24 @@ def _container(app: App, ports: PortPlan, task_id: str) -> mesos.ContainerInfo |
         and not container.volumes
         and not container.linux_info
     ):
-        return mesos.ContainerInfo(type="MESOS", tty_info=mesos.TTYInfo()) if app.tty else None
+        return draft.Container(has_tty=True) if app.tty else None
     is_docker = container.is_docker and container.docker is not None
-    return mesos.ContainerInfo(
-        type="DOCKER" if is_docker else "MESOS",
+    return draft.Container(
         docker=_docker(app, container, ports, task_id) if is_docker else None,
-        mesos=None if is_docker else mesos.MesosInfo(image=_image(app, container)),
+        root=None if is_docker else _root(container),
         # A persistent volume comes with its resource.
-        volumes=tuple(_volume(app, v) for v in container.volumes if v.persistent is None),
-        network_infos=tuple(_network_infos(app, ports)),
-        linux_info=linux_of(container.linux_info),
-        tty_info=mesos.TTYInfo() if app.tty else None,
+        volumes=tuple(_volume(v) for v in container.volumes if v.persistent is None),
+        networks=tuple(_networks(app, ports)),
+        linux=container.linux_info,
+        has_tty=bool(app.tty),
     )
 
 
-def _image(app: App, container: Container) -> mesos.Image | None:
+def _root(container: Container) -> draft.Root:
     image = container.docker
     if image is None:
-        return None
-    return image_of(
-        image.image,
-        is_cached=not image.force_pull_image,
-        pull=image.pull_config,
-        secrets=app.secrets,
-    )
+        return draft.Root()
+    return draft.Root(image.image, is_cached=not image.force_pull_image, pull=image.pull_config)
 
 
 def _docker(app: App, container: Container, ports: PortPlan, task_id: str) -> mesos.DockerInfo:
@@ -178,16 +161,13 @@ def _docker(app: App, container: Container, ports: PortPlan, task_id: str) -> me
     )
 
 
-def _volume(app: App, volume: Volume) -> mesos.Volume:
-    if volume.secret is not None:
-        secret = secret_of(app.secrets, volume.secret)
-        return secret_volume(volume.container_path, volume.mode, secret)
-    source = None if volume.external is None else _external(volume.external)
-    return mesos.Volume(
+def _volume(volume: Volume) -> draft.Volume:
+    return draft.Volume(
+        path=volume.container_path,
         mode=volume.mode,
-        container_path=volume.container_path,
         host_path=volume.host_path,
-        source=source,
+        source=None if volume.external is None else _external(volume.external),
+        secret=volume.secret,
     )
 
 
@@ -211,16 +191,16 @@ def _external(volume: ExternalVolume) -> mesos.VolumeSource:
     )
 
 
-def _network_infos(app: App, ports: PortPlan) -> Iterator[mesos.NetworkInfo]:
+def _networks(app: App, ports: PortPlan) -> Iterator[draft.Network]:
     is_docker = app.container is not None and app.container.is_docker
     for network in app.networks:
         # The engine's own networks need no name, and its port mappings are its own.
         if network.mode is NetworkMode.HOST or (is_docker and network.mode is NetworkMode.BRIDGE):
             continue
-        yield mesos.NetworkInfo(
-            name=BRIDGE if network.mode is NetworkMode.BRIDGE else network.name,
-            labels=labels_of(network.labels),
-            port_mappings=tuple(_mapped(app, network.name, ports)),
+        yield draft.Network(
+            name=None if network.mode is NetworkMode.BRIDGE else network.name,
+            labels=network.labels,
+            mappings=tuple(_mapped(app, network.name, ports)),
         )
 
 
@@ -235,21 +215,20 @@ def _mapped(app: App, network: str | None, ports: PortPlan) -> Iterator[mesos.Po
             )
 
 
-def _discovered(app: App, ports: PortPlan) -> Iterator[mesos.Port]:
+def _discovered(app: App, ports: PortPlan) -> Iterator[draft.Port]:
     if app.is_on_host_network:
         for definition, number in zip(app.port_definitions or (), ports.told, strict=True):
-            for protocol in definition.protocol.each:
-                yield port_message(number, definition.name, protocol, definition.labels)
+            protocols = definition.protocol.each
+            yield draft.Port(definition.name, protocols, definition.labels, number)
         return
     for mapping, host, told in zip(app.mappings, ports.host, ports.told, strict=True):
-        networks = _networks_of(app, mapping)
-        yield from scoped_ports(
+        yield draft.Port(
             mapping.name,
             mapping.protocol.each,
             mapping.labels,
-            host=host,
             inner=told,
-            networks=networks,
+            host=host,
+            networks=_networks_of(app, mapping),
         )
 
 
@@ -274,29 +253,28 @@ def check_port(
     return host[index] or told[index]
 
 
-def _health_check(app: App, ports: PortPlan) -> mesos.HealthCheck | None:
+def _health_check(app: App, ports: PortPlan) -> tuple[HealthCheck, Target] | None:
     index = agent_run_check(app)
     if index is None:
         return None
     check = app.health_checks[index]
     if check.command is not None:
-        given = check.command
-        return health_message(check, mesos.CommandInfo(value=given.value))
+        return check, ExecCommand(shell=check.command.value)
     port = check_port(app, check, ports.host, ports.told)
     if check.protocol is HealthProtocol.MESOS_TCP:
-        return health_message(check, Connection(port, check.ip_protocol))
+        return check, Connection(port, check.ip_protocol)
     scheme = "https" if check.protocol is HealthProtocol.MESOS_HTTPS else "http"
-    return health_message(check, Request(port, check.path, scheme, check.ip_protocol))
+    return check, Request(port, check.path, scheme, check.ip_protocol)
 
 
-def _check(app: App, ports: PortPlan) -> mesos.CheckInfo | None:
+def _check(app: App, ports: PortPlan) -> tuple[Check, Target] | None:
     check = app.check
     if check is None:
         return None
     if check.exec is not None:
-        return check_message(check, command_of(check.exec.command))
+        return check, check.exec.command
     if check.http is not None:
         port = check_port(app, check.http, ports.host, ports.told)
-        return check_message(check, Request(port, check.http.path))
+        return check, Request(port, check.http.path)
     assert check.tcp is not None  # the definition has one of the three
-    return check_message(check, Connection(check_port(app, check.tcp, ports.host, ports.told)))
+    return check, Connection(check_port(app, check.tcp, ports.host, ports.told))
