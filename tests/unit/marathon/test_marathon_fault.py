@@ -65,7 +65,7 @@ async def test_instances_that_end_all_at_once_wait_and_the_queue_says_why(
 async def test_instances_that_end_again_and_again_wait_longer_each_time(
     marathon: Marathon, master: FakeMaster
 ) -> None:
-    count, board = 20, marathon.board
+    count, board, clock = 20, marathon.board, marathon.board.clock
     backoff = {"backoffSeconds": 0.2, "backoffFactor": 1.02}
     tasks = await deploy(marathon, master, instances=count, **backoff)
     waits: list[float] = []
@@ -78,9 +78,11 @@ async def test_instances_that_end_again_and_again_wait_longer_each_time(
             "/v2/queue", lambda answer: answer["queue"] and answer["queue"][0]["count"] == count
         )
         present = board.backoffs["/job"]
-        await master.offer("a1")  # comes too soon, unless this machine is very slow
-        if board.clock() < present.until:
-            await master.next("DECLINE", seen=declined)
+        # What comes before that is declined.
+        board.clock = lambda until=present.until: min(clock(), until - 0.01)
+        await master.offer("a1")
+        await master.next("DECLINE", seen=declined)
+        board.clock = clock
         await master.next("REVIVE", seen=revived)
         await master.offer("a1")
         tasks = (await master.tasks(number * count))[-count:]
