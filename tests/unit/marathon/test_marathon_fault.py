@@ -20,6 +20,8 @@ from phalanx.mesos.v1 import mesos
 from phalanx.mesos.v1.scheduler import Event, Rescind, Update
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.unit.marathon.conftest import FakeMaster, Marathon
 
 APP: dict[str, Any] = {"id": "/job", "cmd": "x", "cpus": 0.1, "mem": 32, "portDefinitions": []}
@@ -62,6 +64,11 @@ async def test_instances_that_end_all_at_once_wait_and_the_queue_says_why(
     assert len({task.task_id.value for task in (*tasks, *again)}) == 6
 
 
+def standing_before(moment: float, clock: Callable[[], float]) -> Callable[[], float]:
+    """Return the clock, which stands still just before a moment."""
+    return lambda: min(clock(), moment - 0.01)
+
+
 async def test_instances_that_end_again_and_again_wait_longer_each_time(
     marathon: Marathon, master: FakeMaster
 ) -> None:
@@ -78,8 +85,7 @@ async def test_instances_that_end_again_and_again_wait_longer_each_time(
             "/v2/queue", lambda answer: answer["queue"] and answer["queue"][0]["count"] == count
         )
         present = board.backoffs["/job"]
-        # What comes before that is declined.
-        board.clock = lambda until=present.until: min(clock(), until - 0.01)
+        board.clock = standing_before(present.until, clock)
         await master.offer("a1")
         await master.next("DECLINE", seen=declined)
         board.clock = clock
