@@ -16,6 +16,7 @@ from phalanx.lb.option import NONE, Options, agreed, read_options
 from phalanx.lb.service import Backend, Endpoint, Service, Vip
 from phalanx.net.model.objects import (
     NODES6,
+    HostPort,
     IPAddress,
     Liveness,
     Protocol,
@@ -206,41 +207,42 @@ def endpoint(
 ) -> Endpoint | None:
     """Return where connections for the port go, by IP *version*; None for nowhere.
 
-    The container if it can be reached, or its node. A node is reached by IPv4
-    only: what listens there need not listen on both.
+    The container if it can be reached, though it has a port of its node, too; else that. A
+    node is reached by IPv4 only: what listens there need not listen on both.
     """
     if task.is_on_host_network:
         return Endpoint(task.node, port.number) if version == 4 else None
     is_host_scope = (SCOPE_KEY, HOST_SCOPE) in port.labels
+    mapping = _mapping(task, port, protocol, is_host_scope=is_host_scope)
+    inner: int | None = port.number
+    if is_host_scope:
+        inner = None if mapping is None else mapping.container_port
+    address = (
+        _in_view(view, task.addresses, task.networks, port)
+        if version == 4
+        else _in_view(view, task.addresses6, task.networks6, port)
+    )
+    if address is not None and inner is not None:
+        return Endpoint(address, inner)
     if version == 6:
-        return _endpoint6(view, task, port, protocol, is_host_scope=is_host_scope)
-    if not is_host_scope:
-        address = _in_view(view, task.addresses, task.networks, port)
-        if address is not None:
-            return Endpoint(address, port.number)
-    for mapping in task.host_ports:
-        here = mapping.host_port if is_host_scope else mapping.container_port
-        if here == port.number and protocol in mapping.protocol.lower().split(","):
-            if task.node == node and task.addresses:
-                return Endpoint(task.addresses[0], mapping.container_port)
-            return Endpoint(task.node, mapping.host_port)
+        return None
+    if mapping is not None:
+        if task.node == node and task.addresses:
+            return Endpoint(task.addresses[0], mapping.container_port)
+        return Endpoint(task.node, mapping.host_port)
     if is_host_scope:
         return Endpoint(task.node, port.number)
     return Endpoint(task.addresses[0], port.number) if task.addresses else None
 
 
-def _endpoint6(
-    view: View, task: Task, port: TaskPort, protocol: Protocol, *, is_host_scope: bool
-) -> Endpoint | None:
-    """Return the container's IPv6 address and port; no port of a node leads there."""
-    address = _in_view(view, task.addresses6, task.networks6, port)
-    if address is None:
-        return None
-    if not is_host_scope:
-        return Endpoint(address, port.number)
+def _mapping(
+    task: Task, port: TaskPort, protocol: Protocol, *, is_host_scope: bool
+) -> HostPort | None:
+    """Return the port of the node that leads to the task's port, None if there is none."""
     for mapping in task.host_ports:
-        if mapping.host_port == port.number and protocol in mapping.protocol.lower().split(","):
-            return Endpoint(address, mapping.container_port)
+        here = mapping.host_port if is_host_scope else mapping.container_port
+        if here == port.number and protocol in mapping.protocol.lower().split(","):
+            return mapping
     return None
 
 

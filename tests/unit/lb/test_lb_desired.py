@@ -228,6 +228,16 @@ HOST_SCOPE = (*LABELS, ("network-scope", "host"))
         pytest.param(
             {"host_ports": MAPPED, "ports": (TaskPort(number=31000, labels=HOST_SCOPE),)},
             (container(2), 8080),
+            (container(2), 8080),
+            id="virtual-network-with-port-of-the-node",
+        ),
+        pytest.param(
+            {
+                "host_ports": MAPPED,
+                "networks": ("bridge",),
+                "ports": (TaskPort(number=31000, labels=HOST_SCOPE),),
+            },
+            (container(2), 8080),
             (ON_A, 31000),
             id="host-scope",
         ),
@@ -342,13 +352,13 @@ def test_task_on_the_host_network_is_no_backend_of_ipv6() -> None:
     assert desired_services(view(*DUAL, on_host)).keys() == {WEB}
 
 
-def test_mapped_port_of_a_node_is_the_containers_by_ipv6() -> None:
+def test_mapped_port_of_a_node_is_the_containers_by_either_family() -> None:
     mapped = dual(2, host_ports=MAPPED, ports=(TaskPort(number=31000, labels=HOST_SCOPE),))
 
     services = desired_services(view(*DUAL, mapped))
 
     assert services == {
-        WEB: Service((Backend(ON_A, 31000),)),
+        WEB: Service((backend(2),)),
         Vip(SIX, 80): Service((Backend(six(2), 8080),)),
     }
 
