@@ -8,8 +8,11 @@ no plane) it leaves to the Python plugin, which it becomes. Perl's core only.
 """
 
 import os
+import platform
 
 PERL = "/usr/bin/perl"  # of every Debian, Ubuntu and most others
+# Of the system call exit_group: Perl's own end clears up all that it has, in 0.3 ms.
+EXIT = {"x86_64": 231, "aarch64": 94, "riscv64": 94, "loongarch64": 94, "ppc64le": 234}
 
 TEXT = r"""#!{perl}
 # What is plainly an ADD or a DEL goes to the plane; everything else is the Python plugin's, which
@@ -54,8 +57,9 @@ for (my $sent = 0; $sent < length $request;) {
 my $answer = '';
 1 while $answer !~ /\n\z/ && sysread($plane, $answer, 65536, length $answer);
 if ($answer =~ /^\{"result":(.*)\}\n\z/s) {
+    $| = 1;
     print "$1\n" if $ENV{CNI_COMMAND} eq 'ADD';
-    exit 0;
+    {leave};
 }
 fail($1) if $answer =~ /^\{"error":\{(.*)\}\}\n\z/s;
 fail('"code":6,"msg":"the plane\'s answer is none"') if $answer =~ /\n\z/;
@@ -89,6 +93,12 @@ sub become {
 """
 
 
+def leave() -> str:
+    """Return the statement that ends a process well; what it printed has to be flushed."""
+    number = EXIT.get(platform.machine(), 0)
+    return f"syscall {number}, 0" if number else "exit 0"
+
+
 def launcher(plugin: str, *, seconds: int) -> str:
     """Return the text of the launcher in front of *plugin*, "" where there is no Perl.
 
@@ -96,7 +106,7 @@ def launcher(plugin: str, *, seconds: int) -> str:
     """
     if not os.access(PERL, os.X_OK):
         return ""
-    values = {"{perl}": PERL, "{plugin}": plugin, "{seconds}": str(seconds)}
+    values = {"{perl}": PERL, "{plugin}": plugin, "{seconds}": str(seconds), "{leave}": leave()}
     text = TEXT
     for key, value in values.items():
         text = text.replace(key, value)

@@ -10,7 +10,7 @@ then is no hindrance, as DEL may be repeated. Perl's core only, as the launcher.
 import os
 from collections.abc import Mapping
 
-from phalanx.cni.launcher import PERL
+from phalanx.cni.launcher import PERL, leave
 
 TEXT = r"""#!{perl}
 # A plain DEL is done here; everything else is the Python plugin's, which this becomes. See
@@ -19,7 +19,7 @@ my $text = do { local $/; <STDIN> } // '';
 my ($command, $container, $ifname, $netns, $path, $arguments)
     = map { $ENV{"CNI_$_"} // '' } qw(COMMAND CONTAINERID IFNAME NETNS PATH ARGS);
 become() unless $command eq 'DEL' && length $path && length $text < 60000;
-become() unless $container =~ /^[A-Za-z0-9][A-Za-z0-9_.-]*\z/;
+become() unless $container =~ /^[A-Za-z0-9][A-Za-z0-9_.-]{0,999}\z/;
 become() unless $ifname =~ /^[!-.0-9;-~]{1,15}\z/ && $ifname !~ /^\.\.?\z/;
 become() if length $arguments && grep { tr/=// != 1 } split /;/, $arguments, -1;
 my ($there, $here) = map { join ':', (stat $_)[0, 1] } $netns, '/proc/self/ns/net';
@@ -54,17 +54,15 @@ my ($kind, $number) = unpack 'x4Sx10l', $answer;
 become() unless $kind == 2 && ($number == 0 || $number == -19);
 
 my $place = "$directory/$name";
-exit 0 unless -e $place;
+{leave} unless -e $place;
 sysopen(my $lock, "$place/lock", 0102, 0600) or become();
 flock($lock, 2) or become();
 become() unless slurp('/proc/sys/kernel/random/boot_id') eq slurp("$place/boot");
 opendir(my $leases, $place) or become();
-for my $lease (grep { !/^[l.]|^boot\z/ } readdir $leases) {
-    my ($whose, $which) = map { s/^\s+|\s+$//gr } split /\r\n/, slurp("$place/$lease"), 2;
-    next unless defined $whose && $whose eq $container && ($which //= '') =~ /^(?:\Q$ifname\E)?\z/;
+for my $lease (own($place, grep { !/^[l.]|^boot\z/ } readdir $leases)) {
     unlink "$place/$lease" or become();
 }
-exit 0;
+{leave};
 
 # The next value of the configuration: a text as it is, all else as a reference.
 sub value {
@@ -88,6 +86,18 @@ sub value {
     }
     $text =~ /\G[ \t\r\n]*(-?(?:0|[1-9][0-9]*)|true|false|null)(?![0-9A-Za-z.+-])/gc or become();
     return \"$1";
+}
+
+# Those of the names of leases that are the container's; there may be hundreds to read.
+sub own {
+    my $place = shift;
+    return grep {
+        my $found = '';
+        sysopen(LEASE, "$place/$_", 0) && sysread LEASE, $found, 8192;
+        my ($whose, $which) = index($found, $container) < 0 ? ()
+            : map { s/^\s+|\s+$//gr } split /\r\n/, $found, 2;
+        defined $whose && $whose eq $container && ($which // '') =~ /^(?:\Q$ifname\E)?\z/;
+    } @_;
 }
 
 sub slurp {
@@ -152,11 +162,16 @@ exec {{ '{plugin}' }} '{plugin}' or die "{plugin}: $!";
 """
 
 
+def filled(text: str, plugin: str) -> str:
+    """Return a text in Perl with its places filled in."""
+    return text.replace("{perl}", PERL).replace("{plugin}", plugin).replace("{leave}", leave())
+
+
 def quick_delete(plugin: str) -> str:
     """Return the text of the quick DEL in front of *plugin*, "" where there is no Perl."""
     if not os.access(PERL, os.X_OK):
         return ""
-    return TEXT.replace("{perl}", PERL).replace("{plugin}", plugin)
+    return filled(TEXT, plugin)
 
 
 def choice(plugin: str, files: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ import platform
 
 from phalanx.cni.launcher import PERL
 from phalanx.cni.quick import TEXT as DELETE
+from phalanx.cni.quick import filled
 
 # Of the system call setns, which Perl's core knows by its number alone.
 SETNS = {"x86_64": 308, "aarch64": 268, "riscv64": 268, "loongarch64": 268, "ppc64le": 350}
@@ -24,7 +25,7 @@ my $text = do { local $/; <STDIN> } // '';
 my ($command, $container, $ifname, $netns, $path, $arguments)
     = map { $ENV{"CNI_$_"} // '' } qw(COMMAND CONTAINERID IFNAME NETNS PATH ARGS);
 become() unless $command eq 'ADD' && length $path && !length $arguments && length $text < 60000;
-become() unless $container =~ /^[A-Za-z0-9][A-Za-z0-9_.-]*\z/;
+become() unless $container =~ /^[A-Za-z0-9][A-Za-z0-9_.-]{0,999}\z/;
 become() unless $ifname =~ /^[A-Za-z0-9_-]{1,15}\z/ && $netns =~ m{^[!#-\[\]-~]+\z};
 become() if $text =~ /[^\x09\x0a\x0d\x20-\x5b\x5d-\x7e]/;
 my $config = value();
@@ -96,10 +97,7 @@ flock($lock, 2) or become();
 become() unless slurp('/proc/sys/kernel/random/boot_id') eq slurp("$place/boot");
 opendir(my $leases, $place) or become();
 my %taken = map { $_ => 1 } grep { !/^[l.]|^boot\z/ } readdir $leases;
-for my $lease (keys %taken) {
-    my ($whose, $which) = map { s/^\s+|\s+$//gr } split /\r\n/, slurp("$place/$lease"), 2;
-    become() if defined $whose && $whose eq $container && ($which // '') =~ /^(?:\Q$ifname\E)?\z/;
-}
+become() if own($place, keys %taken);
 my $before = slurp("$place/last_reserved_ip.0");
 my $from = $before =~ /^$byte\.$byte\.$byte\.$byte\z/ ? unpack 'N', pack 'C4', $1, $2, $3, $4 : 0;
 $from = $first - 1 unless $from >= $first - 1 && $from <= $last;
@@ -122,10 +120,11 @@ open(my $random, '<:raw', '/dev/urandom') or become();
 sysread($random, my $drawn, 6) == 6 or become();
 my $host_mac = pack('C', ord($drawn) & 0xfc | 2) . substr $drawn, 1;
 my $mac = pack 'CCa4', 0x0a, 0x58, pack 'C4', split /\./, $address;
-my $size = $mtu ? attribute(4, pack 'L', $mtu) : '';
-my $peer = header() . attribute(3, "$ifname\0") . attribute(1, $mac) . $size
+my $common = attribute(31, "\1\0\0\0") . attribute(32, "\1\0\0\0");  # queues, see route.py
+$common .= attribute(4, pack 'L', $mtu) if $mtu;
+my $peer = header() . attribute(3, "$ifname\0") . attribute(1, $mac) . $common
     . attribute(28, pack 'L', fileno $there);
-my $pair = header(0, 1, 1) . attribute(3, "$veth\0") . attribute(1, $host_mac) . $size
+my $pair = header(0, 1, 1) . attribute(3, "$veth\0") . attribute(1, $host_mac) . $common
     . attribute(10, pack 'L', $index)
     . attribute(0x8012, attribute(1, "veth\0") . attribute(0x8002, attribute(0x8001, $peer)));
 my $port = header() . attribute(3, "$veth\0") . attribute(20, substr "cni $name $owner", 0, 255);
@@ -155,10 +154,11 @@ my @shown = map {
     qq("name": "$_->[0]", "mac": "$_->[1]") . ($newest ? qq(, "mtu": $_->[2]) : '')
 } @links;
 $shown[2] .= qq(, "sandbox": "$netns");
+$| = 1;
 print qq({"cniVersion": "$version", "interfaces": [) . join(', ', map { "{$_}" } @shown)
     . qq(], "ips": [{"address": "$address/$length", "gateway": "$via", "interface": 2}])
     . ($is_default ? qq(, "routes": [{"dst": "0.0.0.0/0", "gw": "$via"}]) : '') . "}\n";
-exit 0;
+{leave};
 
 sub flag {
     my $found = $config->{$_[0]} // return 0;
@@ -252,5 +252,4 @@ def quick_add(plugin: str) -> str:
     number = SETNS.get(platform.machine(), 0)
     if not number or not os.access(PERL, os.X_OK):
         return ""
-    text = (TEXT + COMMON).replace("{perl}", PERL).replace("{plugin}", plugin)
-    return text.replace("{setns}", str(number))
+    return filled(TEXT + COMMON, plugin).replace("{setns}", str(number))

@@ -21,6 +21,7 @@ NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, GETROUTE = 24, 26
 UP, PROMISC = 0x1, 0x100
 MAC, NAME, MTU, MASTER, INFO, ALIAS, NETNS_FD = 1, 3, 4, 10, 18, 20, 28  # IFLA_*
+TX_QUEUES, RX_QUEUES = 31, 32
 KIND, DATA, SLAVE_KIND, SLAVE_DATA = 1, 2, 4, 5  # inside INFO
 NODAD, DAD_FAILED, TENTATIVE = 0x02, 0x08, 0x40  # IFA_F_*
 ROUTE_PROTOCOL = 0x7A  # listed in docs/reference/marks.md
@@ -89,14 +90,18 @@ def new_bridge(name: str, mac: bytes, mtu: int) -> Message:
 def new_veth(
     name: str, mac: bytes, bridge: int, peer: str, peer_mac: bytes, netns: int, mtu: int
 ) -> Message:
-    """Return the message that makes a pair: one end up on the bridge, the other in *netns*."""
-    size = u32(MTU, mtu) if mtu else b""
-    other = header() + text(NAME, peer) + attribute(MAC, peer_mac) + size + u32(NETNS_FD, netns)
+    """Return the message that makes a pair: one end up on the bridge, the other in *netns*.
+
+    With one queue each, which is what the kernel uses in the end: unless it is told so it makes
+    one for each CPU, takes the others away again and waits, all of rtnetlink with it.
+    """
+    common = u32(TX_QUEUES, 1) + u32(RX_QUEUES, 1) + (u32(MTU, mtu) if mtu else b"")
+    other = header() + text(NAME, peer) + attribute(MAC, peer_mac) + common + u32(NETNS_FD, netns)
     return link(
         NEWLINK,
         text(NAME, name),
         attribute(MAC, mac),
-        size,
+        common,
         u32(MASTER, bridge),
         nest(INFO, text(KIND, "veth"), nest(DATA, attribute(1 | 0x8000, other))),
         flags=UP,

@@ -198,6 +198,8 @@ def test_links_are_as_planned(lab: Lab) -> None:
     assert port["master"] == "phx-1024"
     assert port["linkinfo"]["info_slave_data"]["hairpin"] is True
     assert [bridge["mtu"], port["mtu"], inner["mtu"]] == [1450, 1450, 1450]
+    queues = [link[f"num_{way}_queues"] for link in (port, inner) for way in ("tx", "rx")]
+    assert queues == [1, 1, 1, 1]
     assert inner["address"] == "0a:58:09:00:01:02"
     assert "UP" in inner["flags"]
     [address] = ip_json("-n", lab.node, "address", "show", "dev", "phx-1024")

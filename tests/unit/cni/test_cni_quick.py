@@ -113,6 +113,7 @@ def test_network_without_leases_is_no_error(quick: Quick) -> None:
         ({}, {"CNI_COMMAND": ""}),
         ({}, {"CNI_CONTAINERID": ""}),
         ({}, {"CNI_CONTAINERID": "../up"}),
+        ({}, {"CNI_CONTAINERID": "c" * 1001}),
         ({}, {"CNI_IFNAME": "a/b"}),
         ({}, {"CNI_IFNAME": "a:b"}),
         ({}, {"CNI_IFNAME": "a b"}),
