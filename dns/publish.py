@@ -45,6 +45,7 @@ class ZoneTable:
         self.counts = Counts()
         self.settings = settings
         self.aliases = zone_aliases(settings.domain)
+        self._servers = servers
         self.ledger = Ledger(settings, servers, serial)
         self._forwards = forwards
         self._foreign = foreign
@@ -58,17 +59,30 @@ class ZoneTable:
         view: View,
         held: HeldVips | None = None,
         touched: Iterable[Ref] | None = None,
+        *,
+        is_last: bool = True,
     ) -> None:
         """Answer from *view* from now on.
 
+        One that is not the *last* of some that make a whole is not yet answered from if it is
+        the first of all: most names would be missing.
+
         Of its named VIPs only those in *held* get a name, the ones that this
         node's data plane serves; None stands for every IPv4 one. *touched* are the
-        objects that may differ from the View before; None lets them be found.
+        objects that may differ from the View before; None lets them be found. After
+        one that failed the next begins with nothing.
         """
         ledger = self.ledger
         touched = None if touched is None else tuple(touched)
         ledger.serial = (ledger.serial + 1) % 2**32
-        changes = ledger.follow(view, held, touched)
+        try:
+            changes = ledger.follow(view, held, touched)
+        except BaseException:  # half of a step is nothing to go on from; what was, answers
+            self.ledger = Ledger(self.settings, self._servers, ledger.serial)
+            self._is_published = False
+            raise
+        if not self._is_published and not is_last:
+            return
         if not self._is_published:
             log.info("zones_first_published", zones=sorted(ledger.indexes))
         if changes.are_zones_new or not self._is_published:

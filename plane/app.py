@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import structlog
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from phalanx.core.api.error import errors_as_json
 from phalanx.core.api.serve import Listener, serve
-from phalanx.core.collector import calm_collector, set_aside_now_and_then
+from phalanx.core.collector import calm_collector, set_aside_now_and_then, without_collector
 from phalanx.core.config import HostPort
 from phalanx.core.daemon import run_daemon
 from phalanx.core.error import DataplaneError
@@ -29,11 +29,11 @@ from phalanx.dns.publish import ZoneTable
 from phalanx.dns.querylog import QueryLog
 from phalanx.dns.resolvconf import DNS_PORT
 from phalanx.dns.server import DnsServer, Sharing
-from phalanx.dns.zones.ledger import HeldVips
 from phalanx.lb.api.services import service_routes
 from phalanx.lb.api.vips import vips_route
 from phalanx.lb.ledger import ServiceLedger, Services
 from phalanx.lb.metrics import LbMetrics
+from phalanx.lb.names import names_of
 from phalanx.lb.traffic import ReadTraffic
 from phalanx.lb.watch import ProblemWatch
 from phalanx.net.address.here import is_here
@@ -41,10 +41,9 @@ from phalanx.net.api.feed import feed_route
 from phalanx.net.attachment.attachments import Attachments
 from phalanx.net.attachment.kernel import KernelLinks
 from phalanx.net.attachment.ports import KernelHostPorts
-from phalanx.net.feed.record import Numbered
 from phalanx.net.ipam.store import AddressStore, boot_id
 from phalanx.net.isolation.layout import ISOLATION
-from phalanx.net.model.view import Ref, View
+from phalanx.net.model.view import View
 from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.rtnl.kernel import Rtnl
@@ -57,6 +56,8 @@ from phalanx.plane.cni.server import CniServer
 from phalanx.plane.config import LOADER, PlaneConfig
 from phalanx.plane.drift import drift_watched
 from phalanx.plane.mirror import Mirror
+from phalanx.plane.names import STEP, Names
+from phalanx.plane.progress import Progress
 from phalanx.plane.resolvconf import ResolvConfKeeper
 from phalanx.plane.sequence import TableSequence
 from phalanx.plane.tables import NFT_TABLES, build_tables
@@ -74,7 +75,10 @@ def main(arguments: Sequence[str]) -> int:
     async def run() -> None:
         config = LOADER.load(arguments)
         configure_log("plane", level=config.log_level)
-        await Plane(config).run()
+        calm_collector()  # a full look at 100,000 tasks would keep names waiting for a second
+        with without_collector():
+            plane = Plane(config)  # reads the View from disk
+        await plane.run()
 
     return run_daemon(run)
 
@@ -123,18 +127,12 @@ class Plane:
         )
         self._peers = Peers(lambda: self._mirror.view, node=config.ip, port=config.peer_port)
         self._ledger = ServiceLedger(node=config.ip, pools=(config.vip_range, config.vip_range6))
-        self._pass: Numbered | None = None  # the View of the pass under way
-        self._before: View | None = None  # the one before it
-        self._touched: Collection[Ref] | None = None  # objects that differ in both; None: unknown
-        self._is_patient = True  # until the feed spoke, or for GRACE_SECONDS
-        self._applied = 0
+        self._progress = Progress(self._mirror)
+        self._published = Names(self._zones)
         self._walled: View | None = None  # what the isolation table holds
         self._stand_in = LeftBehind(config)
         self._traced = Walls(config)  # what it should hold, for those who ask
-        self._outcome: Mapping[str, bool] = {}
         self._served: Services | None = None  # what the load balancer held last
-        self._held: HeldVips = {}
-        self._published: View | None = None
 
     async def run(self) -> None:
         """Open everything and run until cancelled."""
@@ -165,8 +163,8 @@ class Plane:
             await self._sequence.run_once(resync=True)  # puts the resolver's addresses in place
             if self._mirror.view is not None:
                 view = self._mirror.view  # the kernel still holds what it held
-                self._held = self._ledger.follow(view).names
-                self._zones.publish(view, self._held)
+                with without_collector():
+                    self._published.publish(view, names_of(view, node=config.ip))
             server = await stack.enter_async_context(self._dns())
             if config.cni_config_dir is not None:
                 await stack.enter_async_context(await self._cni(links))
@@ -190,7 +188,6 @@ class Plane:
                 place = Listener(str(config.ip), config.mesos_dns_port)
                 await stack.enter_async_context(serve(names, place))
             stack.enter_context(drift_watched(self._sequence, *NFT_TABLES, node=config.ip))
-            calm_collector()  # a full look at 100,000 tasks would keep names waiting for a second
             async with asyncio.TaskGroup() as group:
                 group.create_task(set_aside_now_and_then())
                 group.create_task(self._mirror.run())
@@ -328,63 +325,53 @@ class Plane:
         Gauge(name, about, registry=self._registry).set_function(value)
 
     def _view_of_pass(self) -> View | None:
-        return None if self._pass is None else self._pass.view
+        return self._progress.view
 
     def _services_of_pass(self) -> Services | None:
-        view = self._view_of_pass()
-        return None if view is None else self._ledger.follow(view, self._changes(self._ledger.view))
+        view = self._progress.view
+        return None if view is None else self._follow_services(view)
 
-    def _changes(self, since: View | None) -> Collection[Ref] | None:
-        """Return what the View of this pass changes in *since*, None if that is to be found."""
-        if since is self._view_of_pass():
-            return ()
-        return self._touched if since is not None and since is self._before else None
+    def _follow_services(self, view: View) -> Services:
+        return self._ledger.follow(view, self._progress.changes(self._ledger.view))
 
-    def _begin(self) -> None:
-        """Take the View of this pass: not yet the disk's while the feed may still speak.
-
-        The kernel holds the last View of the process before this one, which the
-        disk may lack: going back to the disk's would undo it for a moment.
-        """
-        if self._mirror.is_heard or not self._is_patient:
-            now = self._mirror.numbered
-            if now is not None and now is not self._pass:
-                self._before = self._view_of_pass()
-                self._touched = self._mirror.touched.until(now)
-                self._pass = now
+    async def _begin(self) -> None:
+        """Take the View of this pass; find the services that it asks for where that takes long."""
+        self._progress.begin()
+        view = self._progress.view
+        if view is None:
+            return
+        changes = self._progress.changes(self._ledger.view)
+        if changes is None or len(changes) > STEP:
+            with suppress(Exception):  # then the tables will say it
+                await asyncio.to_thread(self._follow_services, view)
 
     async def _lose_patience(self) -> None:
         await asyncio.sleep(GRACE_SECONDS)
-        self._is_patient = False
+        self._progress.lose_patience()
         self._sequence.poke()
 
-    def _done(self, outcome: Mapping[str, bool]) -> None:
+    async def _done(self, outcome: Mapping[str, bool]) -> None:
         """Publish names for what the load balancer holds, and remember how far we are."""
-        self._outcome = outcome
-        if self._pass is None:
-            return
-        view, held = self._pass.view, self._held
-        if outcome[ISOLATION.table]:
-            self._walled = view
-            self._stand_in.save(view)
-        if self._balancer.held is not None:  # else: what was held before still is
-            self._served = self._balancer.held
-            held = self._served.names
-        if view is not self._published or held is not self._held:
-            self._zones.publish(view, held, self._changes(self._published))
-            self._published, self._held = view, held
-        if all(outcome.values()):
-            self._applied = self._pass.position.sequence
+        view = self._progress.view
+        if view is not None:
+            if outcome[ISOLATION.table]:
+                self._walled = view
+                self._stand_in.save(view)
+            held = self._published.held
+            if self._balancer.held is not None:  # else: what was held before still is
+                self._served = self._balancer.held
+                held = self._served.names
+            changes = self._progress.changes(self._published.view)
+            await self._published.follow(view, held, changes)
+        self._progress.end(outcome)
 
     def _status(self) -> Status:
         numbered = self._mirror.numbered
-        sequence = 0 if numbered is None else numbered.position.sequence
-        is_held = self._pass is numbered and bool(self._outcome) and all(self._outcome.values())
         return Status(
             node=str(self._config.ip),
-            in_sync=self._mirror.is_heard and is_held,
+            in_sync=self._progress.is_in_sync,
             epoch=None if numbered is None else numbered.position.epoch,
-            sequence=sequence,
-            applied=self._applied,
-            tables=self._outcome,
+            sequence=0 if numbered is None else numbered.position.sequence,
+            applied=self._progress.applied,
+            tables=self._progress.outcome,
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -20,15 +20,16 @@ class TableSequence:
 
     A table that fails does not hold up the ones after it; the sequence is
     tried again soon. *begin* is called before each pass, so that all tables of
-    a pass see one View; *done* after it, with the outcome of each table.
+    a pass see one View; *done* after it, with the outcome of each table; what fails there
+    is tried again, too.
     """
 
     def __init__(
         self,
         tables: Sequence[Table],
         *,
-        begin: Callable[[], None],
-        done: Callable[[Mapping[str, bool]], None],
+        begin: Callable[[], Awaitable[None]],
+        done: Callable[[Mapping[str, bool]], Awaitable[None]],
         resync_seconds: float,
         registry: CollectorRegistry,
     ) -> None:
@@ -77,7 +78,7 @@ class TableSequence:
 
     async def run_once(self, *, resync: bool) -> bool:
         """Make one pass; return whether every table is as desired."""
-        self._begin()
+        await self._begin()
         outcome: dict[str, bool] = {}
         suspects, self._suspects = self._suspects, set()
         with self._seconds.time():
@@ -86,7 +87,11 @@ class TableSequence:
                 outcome[table.name] = await self._reconcile(table, resync=must_read)
                 if not outcome[table.name]:
                     self._failures.labels(table.name).inc()
-        self._done(outcome)
+        try:
+            await self._done(outcome)
+        except Exception:  # as a table's: a bug costs what it is about
+            log.exception("pass_not_ended")
+            return False
         return all(outcome.values())
 
     async def _reconcile(self, table: Table, *, resync: bool) -> bool:

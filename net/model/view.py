@@ -1,6 +1,6 @@
 """The View: everything that a node needs to know of the cluster, at one moment."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -105,3 +105,43 @@ def view_delta(
         if len(before) + added != len(after):
             removals += [(kind, key) for key in before if key not in after]
     return tuple(upserts), tuple(removals)
+
+
+def refs_between(old: View, new: View) -> list[Ref]:
+    """Return which objects are others in *new* than in *old*."""
+    upserts, removals = view_delta(old, new)
+    return [*((each.kind, each.key) for each in upserts), *removals]
+
+
+def steps_between(
+    old: View, new: View, refs: Iterable[Ref], *, size: int
+) -> Iterator[tuple[View, Sequence[Ref]]]:
+    """Yield Views that lead from *old* to *new*, each with those of *refs* that it brings.
+
+    *refs* are all objects that may differ. At most *size* tasks and VIPs are in a
+    step; all that they may refer to is in the first. The last View is *new*.
+    """
+    many: list[Ref] = []
+    first: list[Ref] = []
+    for ref in refs:
+        (many if ref[0] in (Task.kind, VipLease.kind) else first).append(ref)
+    first += many[:size]
+    rest = many[size:]
+    view = old
+    while rest:
+        yield (view := _with(view, new, first)), first
+        first, rest = rest[:size], rest[size:]
+    yield new, first
+
+
+def _with(view: View, new: View, refs: Iterable[Ref]) -> View:
+    """Return *view* with the objects of *refs* as they are in *new*."""
+    upserts: list[Object] = []
+    removals: list[Ref] = []
+    for ref in refs:
+        item = getattr(new, FIELD_OF[ref[0]]).get(ref[1])
+        if item is None:
+            removals.append(ref)
+        else:
+            upserts.append(item)
+    return view.changed(upserts, removals)

@@ -37,6 +37,10 @@ class Looks:
         return True
 
 
+async def nothing(*_: object) -> None:
+    pass
+
+
 async def seen(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - the other side is the kernel
@@ -49,8 +53,8 @@ async def watched(foreign: list[str], expected: frozenset[str]) -> Mapping[str, 
     rows: list[Table] = list(tables.values())
     sequence = TableSequence(
         rows,
-        begin=lambda: None,
-        done=lambda _: None,
+        begin=nothing,
+        done=nothing,
         resync_seconds=3600,
         registry=CollectorRegistry(),
     )

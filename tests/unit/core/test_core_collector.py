@@ -3,7 +3,7 @@
 import asyncio
 import gc
 
-from phalanx.core.collector import set_aside_now_and_then
+from phalanx.core.collector import set_aside_now_and_then, without_collector
 
 
 async def test_what_stays_is_set_aside() -> None:
@@ -15,4 +15,18 @@ async def test_what_stays_is_set_aside() -> None:
                 await asyncio.sleep(0.001)
     finally:
         task.cancel()
+        gc.unfreeze()
+
+
+def test_what_is_made_without_the_collector_is_set_aside() -> None:
+    before = gc.get_freeze_count()
+    try:
+        with without_collector():
+            was_on = gc.isenabled()
+            made = [[number] for number in range(1000)]
+        frozen = gc.get_freeze_count()
+
+        assert (was_on, gc.isenabled()) == (False, True)
+        assert frozen - before >= len(made)
+    finally:
         gc.unfreeze()

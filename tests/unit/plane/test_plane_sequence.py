@@ -34,6 +34,10 @@ class Rows:
         self._rows.update(change.upserts)
 
 
+async def begin() -> None:
+    pass
+
+
 def sequence_of(
     *tables: Rows, desired: Mapping[str, int], outcomes: list[Mapping[str, bool]]
 ) -> tuple[TableSequence, CollectorRegistry]:
@@ -41,10 +45,14 @@ def sequence_of(
     reconcilers: list[Reconciler[Any, Any]] = [
         Reconciler(table, lambda: dict(desired)) for table in tables
     ]
+
+    async def done(outcome: Mapping[str, bool]) -> None:
+        outcomes.append(outcome)
+
     sequence = TableSequence(
         reconcilers,
-        begin=lambda: None,
-        done=outcomes.append,
+        begin=begin,
+        done=done,
         resync_seconds=60,
         registry=registry,
     )
@@ -88,7 +96,7 @@ async def test_a_failed_table_is_tried_again_without_a_poke() -> None:
     flaky = Rows("flaky", journal, ValueError("a bug"))
     is_well = asyncio.Event()
 
-    def done(outcome: Mapping[str, bool]) -> None:
+    async def done(outcome: Mapping[str, bool]) -> None:
         passes.append(outcome)
         flaky.error = None
         if outcome["flaky"]:
@@ -96,7 +104,7 @@ async def test_a_failed_table_is_tried_again_without_a_poke() -> None:
 
     sequence = TableSequence(
         [Reconciler(flaky, lambda: {"a": 1})],
-        begin=lambda: None,
+        begin=begin,
         done=done,
         resync_seconds=60,
         registry=CollectorRegistry(),
@@ -107,6 +115,31 @@ async def test_a_failed_table_is_tried_again_without_a_poke() -> None:
     running.cancel()
 
     assert passes == [{"flaky": False}, {"flaky": True}]
+
+
+async def test_a_pass_that_could_not_be_ended_is_made_again() -> None:
+    ends: list[Mapping[str, bool]] = []
+    is_well = asyncio.Event()
+
+    async def done(outcome: Mapping[str, bool]) -> None:
+        ends.append(outcome)
+        if len(ends) == 1:
+            raise ValueError("a bug")
+        is_well.set()
+
+    sequence = TableSequence(
+        [Reconciler(Rows("rows", []), lambda: {"a": 1})],
+        begin=begin,
+        done=done,
+        resync_seconds=60,
+        registry=CollectorRegistry(),
+    )
+    running = asyncio.ensure_future(sequence.run())
+    async with asyncio.timeout(60):
+        await is_well.wait()
+    running.cancel()
+
+    assert ends == [{"rows": True}, {"rows": True}]
 
 
 async def test_a_pass_without_resync_leaves_settled_tables_alone() -> None:
