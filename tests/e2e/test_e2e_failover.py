@@ -16,6 +16,7 @@ from random import Random
 
 import aiohttp
 import pytest
+from tests.e2e.holding import held_by, launches_of
 
 from phalanx.core.config import MasterAddress
 from phalanx.core.detector import open_detector
@@ -140,16 +141,11 @@ class World:
     @property
     def held(self) -> Counter[str]:
         """Return how often each task is there on all agents together."""
-        return Counter(
-            task_id
-            for agent in self.agents
-            for (_, task_id), held in agent.held.items()
-            if held.task.state not in TERMINAL
-        )
+        return held_by(self.agents)
 
     @property
     def launches(self) -> int:
-        return sum(agent.launched for agent in self.agents)
+        return launches_of(self.agents)
 
     async def grow(self, count: int) -> None:
         """Let so many more tasks be launched; return while that is under way."""

@@ -19,13 +19,13 @@ from typing import Any
 import aiohttp
 import pytest
 from tests.e2e.alone import PHALANX, free_port
+from tests.e2e.holding import held_by, launches_of
 
 from phalanx.labs.client import ask
 from phalanx.labs.ensemble import Ensemble
 from phalanx.labs.simulated.agent import SimulatedAgent
 from phalanx.labs.simulated.command import Fleet, make_agents
 from phalanx.labs.zookeeper import CLIENT_PORT
-from phalanx.mesos.v1.mesos import TERMINAL
 
 AGENTS = 5
 INSTANCES = 3
@@ -68,17 +68,12 @@ class World:
     @property
     def held(self) -> Counter[str]:
         """Return how often each task is there on all agents together."""
-        return Counter(
-            task_id
-            for agent in self.agents
-            for (_, task_id), held in agent.held.items()
-            if held.task.state not in TERMINAL
-        )
+        return held_by(self.agents)
 
     @property
     def launches(self) -> int:
         """Return how many tasks agents have ever launched."""
-        return sum(agent.launched for agent in self.agents)
+        return launches_of(self.agents)
 
     @property
     def is_alive(self) -> bool:
