@@ -95,6 +95,11 @@ def with_changes(before: Mapping[K, V], changes: Mapping[K, V | None]) -> Mappin
     return Layered(base, {**over, **changes}, length)
 
 
+def whole_of(mapping: Mapping[K, V]) -> Mapping[K, V]:
+    """Return all of a mapping as a dict, which knows the hashes of its keys; not to be changed."""
+    return mapping._whole() if isinstance(mapping, Layered) else mapping
+
+
 def differing(before: Mapping[K, V], after: Mapping[K, V]) -> list[K] | None:
     """Return all keys by which two may differ if that takes no look at each, else None."""
     base, old = _layers_of(before)

@@ -10,6 +10,7 @@ same; and what a change of the View costs goes by what it changes.
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from phalanx.core.layered import with_changes
 from phalanx.core.reconcile.delta import Delta, delta
 from phalanx.net.isolation.decide import decide
 from phalanx.net.isolation.ends import (
@@ -94,15 +95,10 @@ class Compiled:
     families: tuple[Family, ...] = tuple(map(Family, VERSIONS))
     classes: Numbers[Signature] = field(default_factory=Numbers)
     pairs: Numbers[Pair] = field(default_factory=Numbers)
-    elements: Mapping[Element, None] = field(default_factory=dict)
+    elements: Mapping[Element, bool] = field(default_factory=dict)  # True: None is one that went
 
 
 EMPTY = Compiled()
-
-
-def compile_policies(view: View) -> Mapping[Element, None]:
-    """Return the elements of *view*'s policies."""
-    return follow_policies(EMPTY, view)[0].elements
 
 
 def follow_policies(before: Compiled, view: View) -> tuple[Compiled, Change]:
@@ -133,18 +129,16 @@ def follow_policies(before: Compiled, view: View) -> tuple[Compiled, Change]:
     if all(each.is_plain for each in (before.classes, before.pairs, classes, pairs)):
         change = _changed(before, after, moved)
     else:
-        change = delta(_changed(EMPTY, after, _everywhere(after)).upserts, before.elements)
+        whole = _changed(EMPTY, after, _everywhere(after)).upserts
+        change = delta(whole, dict.fromkeys(before.elements))
     return replace(after, elements=_with(before.elements, change)), change
 
 
-def _with(elements: Mapping[Element, None], change: Change) -> Mapping[Element, None]:
-    if not change:
-        return elements
-    found = dict(elements)
-    for element in change.removals:
-        del found[element]
-    found.update(change.upserts)
-    return found
+def _with(elements: Mapping[Element, bool], change: Change) -> Mapping[Element, bool]:
+    fresh = dict.fromkeys(change.upserts, True)
+    if not elements:
+        return fresh
+    return with_changes(elements, {**fresh, **dict.fromkeys(change.removals)})
 
 
 def _follow_family(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
+from phalanx.core.layered import whole_of
 from phalanx.core.reconcile.delta import Delta, delta
 from phalanx.net.isolation.box import Box, Range, disjoint
 from phalanx.net.isolation.compile import Compiled, follow_policies
@@ -27,7 +28,7 @@ class Isolation:
     @property
     def elements(self) -> dict[Element, None]:
         """Return all of them, and RULES for the table itself."""
-        return {**self.networks, **self.policies.elements}
+        return {**self.networks, **dict.fromkeys(whole_of(self.policies.elements))}
 
     def follow(self, view: View) -> tuple["Isolation", Staged]:
         """Return the elements of *view*, the same whatever was before, and what differs."""

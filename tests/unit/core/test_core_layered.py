@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phalanx.core.layered import LEAST, Layered, differing, with_changes
+from phalanx.core.layered import LEAST, Layered, differing, whole_of, with_changes
 
 KEYS = st.integers(0, 9)
 CHANGES = st.dictionaries(KEYS, st.none() | st.integers(0, 3), max_size=4)
@@ -35,6 +35,7 @@ def test_every_step_is_what_a_copy_would_be(
         assert len(found) == len(expected)
         assert found == expected
         assert dict(found.items()) == expected
+        assert dict.fromkeys(whole_of(found)) == dict.fromkeys(expected)
         assert sorted(found.values()) == sorted(expected.values())
 
 
