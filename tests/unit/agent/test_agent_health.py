@@ -1,6 +1,7 @@
 """Checks: pure tables of what is probed and judged, and probes of real servers on loopback."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from phalanx.mesos.v1.mesos import (
     TaskStatus,
 )
 
+SELF_SIGNED = Path(__file__).parents[1] / "self_signed.pem"  # certificate and key
 CHECK = HealthCheck(consecutive_failures=3, grace_period_seconds=10.0)
 COMMAND = CommandInfo(value="true")
 
@@ -65,7 +67,9 @@ class Here:
 
 
 @asynccontextmanager
-async def answering(*pages: bytes, host: str = "127.0.0.1") -> AsyncIterator[tuple[int, list[str]]]:
+async def answering(
+    *pages: bytes, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, list[str]]]:
     """Serve raw *pages* in turn, one for each connection; yield the port and what was asked."""
     left, asked = list(pages), list[str]()
     serving = set[asyncio.Task[None] | None]()
@@ -80,7 +84,7 @@ async def answering(*pages: bytes, host: str = "127.0.0.1") -> AsyncIterator[tup
         with suppress(OSError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, host, 0)
+    server = await asyncio.start_server(serve, host, 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1], asked
     finally:
@@ -264,6 +268,14 @@ async def test_ipv6_is_probed_on_its_own_loopback() -> None:
         assert await probe(Here([]), TcpProbe("::1", port), timeout_seconds=5.0) == Outcome(True)
         refused = await probe(Here([]), TcpProbe("127.0.0.1", port), timeout_seconds=5.0)
         assert refused.found is False
+
+
+async def test_a_certificate_of_nobody_for_another_host_is_taken() -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(SELF_SIGNED)
+    async with answering(b"HTTP/1.1 204 No\r\n\r\n", tls=tls) as (port, _):
+        asked = HttpProbe("127.0.0.1", port, "/", "https")
+        assert await probe(Here([]), asked, timeout_seconds=5.0) == Outcome(204)
 
 
 async def test_a_command_that_takes_too_long_finds_nothing() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -20,6 +22,7 @@ from phalanx.marathon.schedule.health import Health, Probe, Step, after_probe, i
 if TYPE_CHECKING:
     from tests.unit.marathon.conftest import FakeMaster, Marathon
 
+SELF_SIGNED = Path(__file__).parents[1] / "self_signed.pem"  # certificate and key
 GOOD, BAD = Probe(None), Probe("status 500")
 CHECK = HealthCheck(grace_period_seconds=10, max_consecutive_failures=2)
 
@@ -133,7 +136,7 @@ def test_instance_is_healthy_when_every_check_passed() -> None:
     assert not is_healthy(app, launched_instance(condition=Condition.STAGING), {0: good, 1: good})
 
 
-async def serve_status(statuses: list[int]) -> TestServer:
+async def serve_status(statuses: list[int], tls: ssl.SSLContext | None = None) -> TestServer:
     """Start a server that answers with the first status of the list, which may change."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -141,8 +144,8 @@ async def serve_status(statuses: list[int]) -> TestServer:
 
     app = web.Application()
     app.add_routes([web.get("/{path:.*}", answer)])
-    server = TestServer(app)
-    await server.start_server()
+    server = TestServer(app, scheme="http" if tls is None else "https")
+    await server.start_server(ssl=tls)
     return server
 
 
@@ -159,6 +162,18 @@ async def test_http_probe_judges_by_status(status: int, failure: str | None) -> 
 
     assert (probe.failure is None) == (failure is None)
     assert (probe.failure or "").startswith(failure or "")
+
+
+async def test_https_probe_takes_a_certificate_of_nobody_for_another_host() -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(SELF_SIGNED)
+    server = await serve_status([200], tls)
+    check = HealthCheck(protocol=HealthProtocol.HTTPS, path="/", timeout_seconds=5)
+    async with aiohttp.ClientSession() as session:
+        probe = await Prober(session).probe(check, "127.0.0.1", server.port or 0)
+    await server.close()
+
+    assert probe.failure is None
 
 
 async def test_tcp_probe_connects_and_refused_port_fails() -> None:
