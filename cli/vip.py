@@ -11,6 +11,8 @@ from rich.table import Table
 from phalanx.cli.client import add_plane_flag, call
 from phalanx.cli.listing import print_tables
 
+HELD = ("serving", "refusing")  # states that need no reason in a list
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run one of ``list``, ``show``, ``explain``; return the exit status.
@@ -70,7 +72,7 @@ def _why(backend: Mapping[str, Any]) -> str:
 
 
 def _title(vip: Mapping[str, Any]) -> str:
-    host = vip["vip"] or f"{vip['name'] or 'address in use'}:{vip['port']}"
+    host = vip["vip"] or f"{vip['name']}:{vip['port']}"
     address = f" ({vip['address']})" if vip["address"] and vip["name"] else ""
     return f"{host}/{vip['protocol']}{address}"
 
@@ -94,14 +96,14 @@ def _vips(services: Iterable[Mapping[str, Any]]) -> Table:
     for vip in services:
         serving = sum(backend["weight"] > 0 for backend in vip["backends"])
         table.add_row(
-            vip["vip"] or f"{vip['name'] or ''}:{vip['port']}",
+            vip["vip"] or f"{vip['name']}:{vip['port']}",
             vip["protocol"],
             vip["address"] or "",
             f"{serving}/{len(vip['backends'])}",
             _options(vip),
             str(vip["connections"]),
             str(vip["active"]),
-            vip["state"] if vip["address"] else f"{vip['state']}: {vip['reason']}",
+            vip["state"] if vip["state"] in HELD else f"{vip['state']}: {vip['reason']}",
         )
     return table
 

@@ -31,7 +31,7 @@ class Behind(msgspec.Struct, frozen=True):
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """A VIP that tasks declare; without an address nobody can reach it."""
+    """A VIP that tasks declare; without an address, or by one in use, nobody can reach it."""
 
     name: str  # canonical; empty for a VIP by address
     address: IPAddress | None
@@ -41,12 +41,13 @@ class Explained(msgspec.Struct, frozen=True):
     behind: tuple[Behind, ...]
     scheduler: Scheduler = Scheduler.WLC
     affinity_seconds: int = 0
+    is_held: bool = True  # by the data plane
 
     @property
     def state(self) -> str:
-        """Return ``serving``, ``refusing`` or ``without address``."""
-        if self.address is None:
-            return "without address"
+        """Return ``serving``, ``refusing``, ``without address`` or ``address in use``."""
+        if not self.is_held:
+            return "without address" if self.address is None else "address in use"
         return "refusing" if self.reason else "serving"
 
 
@@ -168,9 +169,11 @@ def _explained(
 def _stranded(vip: NamedVip | AddressVip, behind: Sequence[Behind]) -> Explained:
     if isinstance(vip, NamedVip):
         reason = "the leading master has not leased an address to the name, or the range is full"
-        return Explained(vip.name, None, vip.port, vip.protocol, reason, tuple(behind))
-    reason = f"{vip.address} is in use in the cluster, or reserved"
-    return Explained("", None, vip.port, vip.protocol, reason, tuple(behind))
+        name, address = vip.name, None
+    else:
+        reason = f"{vip.address} is in use in the cluster, or reserved"
+        name, address = "", vip.address
+    return Explained(name, address, vip.port, vip.protocol, reason, tuple(behind), is_held=False)
 
 
 def _nowhere(
@@ -183,7 +186,9 @@ def _nowhere(
     if at is None and task.phase is not TaskPhase.PREPARING:
         reason = f"it has no IPv{version} address that can be reached"
     ip, port = (None, None) if at is None else (at.address, at.port)
-    return Behind(task, ip, port, 0, reason or "the VIP has no address")
+    is_named = isinstance(declared.vip, NamedVip)
+    reason = reason or ("the VIP has no address" if is_named else "the VIP's address is in use")
+    return Behind(task, ip, port, 0, reason)
 
 
 def _why(view: View, task: Task, options: Options) -> str:

@@ -1,14 +1,16 @@
 """What is wrong with the labels of tasks, in words for whoever wrote them; pure."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
+from phalanx.core.error import InvalidError
 from phalanx.lb.desired import candidates, is_in_use
 from phalanx.lb.option import disagreements, read_options
 from phalanx.lb.service import IPAddress, spell
-from phalanx.net.model.objects import Task, TaskPort
+from phalanx.net.model.objects import Protocol, Task, TaskPort
 from phalanx.net.model.view import View
 from phalanx.net.model.vip import (
     CONTAINER_SCOPE,
@@ -22,6 +24,7 @@ from phalanx.net.model.vip import (
     NamedVip,
     declared_vips,
     malformed_vips,
+    parse_vip,
 )
 
 SCOPES = (CONTAINER_SCOPE, HOST_SCOPE)
@@ -124,8 +127,9 @@ def _of_scope(vip: str, port: TaskPort) -> Iterator[Problem]:
 
 
 def _of_names(view: View) -> Iterator[Problem]:
-    """Yield names that frameworks of different names share, and addresses that a name has."""
+    """Yield names that several frameworks or labels come to, and addresses that a name has."""
     who: dict[NamedVip, dict[str, list[str]]] = {}
+    said: dict[tuple[NamedVip, str], dict[str, list[str]]] = {}
     named = names_by_address(view)
     for task in view.tasks.values():
         if not (task.ports or task.labels):
@@ -139,15 +143,37 @@ def _of_names(view: View) -> Iterator[Problem]:
             elif vip.address in named:
                 reason = f"the address is leased to {named[vip.address]}: they share backends"
                 yield Problem(name_of(vip), "", reason, (task.key,))
-    for vip, by_framework in who.items():
-        if len(by_framework) > 1:
-            names = ", ".join(map(repr, sorted(by_framework)))
-            yield Problem(
-                name_of(vip),
-                "",
-                f"the name is one for frameworks {names}: they share backends",
-                tuple(sorted(key for keys in by_framework.values() for key in keys)),
-            )
+        for vip, words in _spelled(task, name):
+            said.setdefault((vip, name), {}).setdefault(words, []).append(task.key)
+    for vip, users in who.items():
+        yield from _shared(vip, "frameworks", users)
+    for (vip, _), users in said.items():
+        yield from _shared(vip, "labels", users)
+
+
+def _shared(vip: NamedVip, what: str, users: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """Yield that the VIP has several *users*, each with its tasks."""
+    if len(users) > 1:
+        words = ", ".join(repr(each[:SHOWN]) for each in sorted(users))
+        tasks = {key for keys in users.values() for key in keys}
+        reason = f"the name is one for {what} {words}: they share backends"
+        yield Problem(name_of(vip), "", reason, tuple(sorted(tasks)))
+
+
+def _spelled(task: Task, framework_name: str) -> Iterator[tuple[NamedVip, str]]:
+    """Yield each named VIP of the task's ports with what its label says of the name.
+
+    Neither case nor a slash before it makes another name.
+    """
+    for port in task.ports:
+        for key, value in port.labels:
+            if not key.startswith(KEY_PREFIXES) or len(key) + len(value) > LONGEST:
+                continue
+            for word in port.protocol.split(",") if port.number else ():
+                with suppress(ValueError, InvalidError):
+                    vip = parse_vip(value, framework_name, Protocol(word.strip().lower()))
+                    if isinstance(vip, NamedVip):
+                        yield vip, value.rpartition(":")[0].lower().lstrip("/")
 
 
 def _of_services(view: View) -> Iterator[Problem]:

@@ -21,6 +21,17 @@ def test_cells_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     assert "[see] the door" in printed
 
 
+def test_long_names_are_not_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a" * 70 + "b" * 70 + "c" * 70
+    table = Table("VIP", "task")
+    table.add_row(name, name)
+
+    print_tables(table)
+
+    printed = capsys.readouterr().out
+    assert [printed.count(letter) for letter in "abc"] == [141, 140, 140]  # "task" has one
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:5050,", "nonsense:x", "", "ftp//"])
 def test_an_address_that_is_none_is_told_of(url: str) -> None:
     with pytest.raises(UnavailableError):

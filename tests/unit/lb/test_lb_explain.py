@@ -120,21 +120,24 @@ def test_vip_that_nobody_serves_refuses() -> None:
     assert (vip.state, vip.reason) == ("refusing", "no backend may have new connections")
 
 
-@pytest.mark.parametrize(
-    ("label", "name", "reason"),
-    [
-        pytest.param("new:80", "new.marathon", "the leading master has not leased", id="named"),
-        pytest.param("198.18.0.12:80", "", "198.18.0.12 is in use in the cluster", id="address"),
-    ],
-)
-def test_vip_without_an_address_is_explained(label: str, name: str, reason: str) -> None:
-    port = TaskPort(number=8080, labels=(("VIP_0", label),))
+def test_name_without_a_lease_is_explained() -> None:
+    port = TaskPort(number=8080, labels=(("VIP_0", "new:80"),))
 
-    [vip] = explain(view(task(2, ports=(port,))))
+    [vip] = explain(view(task(2, ports=(port,))), "new")
 
-    assert (vip.name, vip.address, vip.state) == (name, None, "without address")
-    assert reason in vip.reason
+    assert (vip.name, vip.address, vip.state) == ("new.marathon", None, "without address")
+    assert "the leading master has not leased" in vip.reason
     assert vip.behind[0].reason == "the VIP has no address"
+
+
+def test_address_in_use_is_explained_to_who_asks_for_it() -> None:
+    port = TaskPort(number=8080, labels=(("VIP_0", "198.18.0.12:80"),))
+
+    [vip] = explain(view(task(2, ports=(port,)), task(3)), "198.18.0.12:80")
+
+    assert (vip.name, vip.address, vip.state) == ("", ON_B, "address in use")
+    assert "198.18.0.12 is in use in the cluster" in vip.reason
+    assert vip.behind[0].reason == "the VIP's address is in use"
 
 
 def test_name_has_ipv6_once_a_backend_has() -> None:
@@ -348,6 +351,16 @@ def test_name_that_two_frameworks_come_to_is_a_problem() -> None:
     assert found.vip == "a.other.team:80/tcp"
     assert "'other.team', 'team'" in found.reason
     assert found.tasks == ("f/t2", "g/t3")
+
+
+def test_name_that_two_labels_come_to_is_a_problem() -> None:
+    spelled = ("/shop/api:80", "shopapi:80", "Shop/API:80", "shopapi:81")
+    some = (TaskPort(80, labels=(("VIP_0", each),)) for each in spelled)
+
+    found = vip_problems(view(*(task(number, ports=(port,)) for number, port in enumerate(some))))
+
+    reason = "the name is one for labels 'shop/api', 'shopapi': they share backends"
+    assert found == (Problem("shopapi.marathon:80/tcp", "", reason, ("f/t0", "f/t1", "f/t2")),)
 
 
 def test_good_labels_are_no_problem() -> None:
