@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from phalanx.agent.container.cgroup import Cgroups
@@ -60,6 +61,7 @@ def _kill_group(facts: dict[str, int] | None) -> None:
     process = Process(int(facts["pid"]), int(facts["start_time"]))
     if not is_alive(process):
         return
-    if os.getpgid(process.pid) == process.pid:
-        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it may end between two looks
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
     kill(process)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,8 @@ async def run(
             out, err = await process.communicate()
     except BaseException:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)  # not waited for yet: still its pid
+            with suppress(ProcessLookupError):  # a loop may reap in a thread, and hear of it later
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         raise
     return Finished(process.returncode or 0, out, err)
