@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from enum import Enum
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -301,7 +300,7 @@ class DnsServer:
             if not isinstance(reply, Query):
                 return None if isinstance(reply, Transfer) else reply  # one is for TCP only
             query = reply
-        return self._forwarder.look_up(query, limit, client, partial(listener.send_late, peer))
+        return self._forwarder.look_up(query, limit, client, listener.send_late, peer)
 
     @property
     def dropped(self) -> int:

@@ -7,7 +7,7 @@ from phalanx.dns.admission import Verdict
 from phalanx.dns.answer.answer import OPT, OPT_DNSSEC_OK, Answer, compile_answer
 from phalanx.dns.answer.cookie import Shown
 from phalanx.dns.answer.lookup import Found, Place, lookup, place_of
-from phalanx.dns.answer.query import CLASSIC_BYTES, Query, Rcode, parse_query
+from phalanx.dns.answer.query import CLASSIC_BYTES, Query, Rcode, parse_plain, parse_query
 from phalanx.dns.answer.ready import Counts, Ready
 from phalanx.dns.answer.reply import (
     MAX_TCP_BYTES,
@@ -120,18 +120,11 @@ class AnswerTable:
         name_end = message.find(b"\0", HEADER_BYTES) + 1
         end = name_end + 4
         wire = message[HEADER_BYTES:name_end].lower()
-        answer = None
-        if wire.endswith(self._endings):
-            answer = self._ready.get(wire + message[name_end:end])
+        if not wire.endswith(self._endings):  # nobody's of ours, if it is a name at all
+            query = parse_plain(message, wire)
+            return query if query is not None and query[4] == IN else self._reply_slowly(message)
+        answer = self._ready.get(wire + message[name_end:end])
         if answer is None or message[2] & 0xF8:
-            query = parse_query(message)
-            if (
-                isinstance(query, Query)
-                and query.edns is None
-                and query.class_ == IN
-                and self._is_foreign(query.wire)
-            ):
-                return query
             return self._reply_slowly(message)
         counts = message[4:HEADER_BYTES]
         if counts == _PLAIN and len(message) == end:

@@ -84,12 +84,12 @@ class Cache:
 
     def put(self, key: Key, reply: UpstreamReply, now: float) -> None:
         """Keep *reply* from *now* on, unless it must not be kept."""
-        if key in self._entries:
+        entries = self._entries
+        if key in entries:
             self._forget(key)
         size = len(key) + len(reply.records)
         if reply.lifetime_seconds <= 0 or size > self._max_bytes:
             return
-        entries = self._entries
         while entries and (
             len(entries) >= self._max_entries or self._bytes + size > self._max_bytes
         ):

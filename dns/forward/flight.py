@@ -9,7 +9,7 @@ from phalanx.dns.forward.upstream import ranked
 
 RANKED_SECONDS = 0.05  # for which an order of upstreams holds, unless one fails
 
-Done = Callable[[bytes], None]
+Done = Callable[[bytes, bytes], None]  # gets what it was given with, and the reply
 
 
 class Upstream(Ports["Flight"]):
@@ -28,13 +28,12 @@ class Group:
         self.order: Sequence[Upstream] = ()
         self.until = -1.0
 
-    def order_at(self, now: float) -> Sequence[Upstream]:
-        """Return them from best to worst, without those that lead back to us."""
-        if not now < self.until <= now + RANKED_SECONDS:
-            self.order = ranked(
-                {each: each.standing for each in self.upstreams if not each.leads_back}, now
-            )
-            self.until = now + RANKED_SECONDS
+    def ranked_at(self, now: float) -> Sequence[Upstream]:
+        """Return them from best to worst, without those that lead back to us; it is kept, too."""
+        self.order = ranked(
+            {each: each.standing for each in self.upstreams if not each.leads_back}, now
+        )
+        self.until = now + RANKED_SECONDS
         return self.order
 
 
@@ -49,8 +48,8 @@ class Flight:
         self.order: Sequence[Upstream] = ()
         self.turn = 0
         self.left = 0  # racers of this turn that may still answer
-        self.waiting: list[tuple[Query, int, bytes, Done]] = []
         self.is_over = False
+        self.waiting: list[tuple[Query, int, bytes, Done, bytes]] = []
 
 
 def bystander(key: Key) -> Flight:

@@ -19,7 +19,7 @@ from phalanx.dns.forward.memory import Memory
 from phalanx.dns.forward.message import (
     Key,
     UpstreamReply,
-    key_of,
+    key_and_question_of,
     question_of,
 )
 from phalanx.dns.forward.ports import Draws
@@ -160,30 +160,33 @@ class Forwarder:
 
     def known(self, query: Query, limit: int) -> bytes | None:
         """Return the reply if it takes no asking: from the cache, or a refusal."""
-        key = key_of(query)
-        if not self.routes.upstreams_of(question_of(key)):
+        key, question = key_and_question_of(query)
+        if not self.routes.upstreams_of(question):
             return self._memory.error(query, Rcode.REFUSED)
         cached = self._memory.find(key)
         return self._from_cache(query, key, cached, limit) if _is_usable(cached) else None
 
-    def look_up(self, query: Query, limit: int, client: bytes, done: Done) -> bytes | None:
+    def look_up(
+        self, query: Query, limit: int, client: bytes, done: Done, whose: bytes = b""
+    ) -> bytes | None:
         """Return the reply, at most *limit* bytes long, if it takes no asking; else None.
 
-        Then *done* gets it later, once. *client* is the packed address of who
+        Then *done* gets *whose* and it later, once. *client* is the packed address of who
         asks. An answer whose time is over is given when upstreams fail, or take long.
         """
-        key = key_of(query)
-        question = question_of(key)
-        upstreams = self.routes.upstreams_of(question)
+        key, question = key_and_question_of(query)
+        routes = self.routes
+        upstreams = routes.upstreams_of(question) if routes.zones else routes.default
         # A worker may be asked before it is told of the upstream that leads back.
         if (len(question) == PROBE_BYTES and self.is_own_probe(question)) or not upstreams:
             return self._memory.error(query, Rcode.REFUSED)
         now = self._clock()
         cached = self._memory.cache.find(key, now)
-        if _is_usable(cached):
+        if cached is not None and _is_usable(cached):
             return self._from_cache(query, key, cached, limit)
-        flight = self._flights.get(key)
-        if self._share.is_too_much(client, len(self._flights), is_new=flight is None):
+        flights = self._flights
+        flight = flights.get(key)
+        if not self._share.enter(client, len(flights), is_new=flight is None):
             self.events["overload"] += 1
             return self._memory.stale(query, key, limit) or self._memory.error(
                 query, Rcode.SERVFAIL
@@ -191,8 +194,7 @@ class Forwarder:
         self.events["forwarded" if flight is None else "coalesced"] += 1
         if flight is None:
             flight = self._start(key, question, upstreams, now)
-        flight.waiting.append((query, limit, client, done))
-        self._share.enter(client)
+        flight.waiting.append((query, limit, client, done, whose))
         if cached is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(self._patience_seconds, self._answer, flight, None)
@@ -202,7 +204,7 @@ class Forwarder:
         """Return the reply, as look_up does, when it is there."""
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-        def done(reply: bytes) -> None:
+        def done(_: bytes, reply: bytes) -> None:
             if not answered.done():
                 answered.set_result(reply)
 
@@ -248,13 +250,13 @@ class Forwarder:
         """Give everybody who waits the reply; without one what is stale, or SERVFAIL."""
         memory, leave = self._memory, self._share.leave
         waiting, flight.waiting = flight.waiting, []
-        for query, limit, client, done in waiting:
+        for query, limit, client, done, whose in waiting:
             leave(client)
             if reply is not None:
-                done(memory.fresh(query, reply, limit))
+                done(whose, memory.fresh(query, reply, limit))
                 continue
             found = memory.stale(query, flight.key, limit)
-            done(found or memory.error(query, Rcode.SERVFAIL))
+            done(whose, found or memory.error(query, Rcode.SERVFAIL))
 
 
 def _is_usable(cached: Cached | None) -> TypeGuard[Cached]:

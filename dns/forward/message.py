@@ -17,13 +17,14 @@ _RESPONSE = 0x8000
 _AUTHENTIC = 0x0020
 _CHECKING_DISABLED = 0x0010
 _RECURSION_DESIRED = 0x0100
-_HEADER = struct.Struct("!HHHHHH")
 _COUNTS = struct.Struct("!HHHHH")  # a header without its id
 _FIXED = struct.Struct("!HHIH")
 _FIXED_BYTES = _FIXED.size
+_ANSWER_BYTES = 2 + _FIXED_BYTES  # of a record whose owner is a pointer, without its data
 _TTL = struct.Struct("!I")
 _TTL_AND_LENGTH = struct.Struct("!IH")
 _GOOD = (Rcode.NOERROR, Rcode.NXDOMAIN)
+_as_tuple = tuple.__new__  # half of what a named tuple's own constructor costs
 _OPT, _SOA = (
     RecordType.OPT,
     RecordType.SOA,
@@ -44,8 +45,8 @@ def make_key(question: bytes, *, flags: int = _RECURSION_DESIRED, opt: bytes = b
     return _COUNTS.pack(flags, 1, 0, 0, 1 if opt else 0) + question + opt
 
 
-_STARTS = {
-    (rd, cd): (make_key(b"", flags=rd << 8 | cd), make_key(b"", flags=rd << 8 | cd, opt=OPT)[:-11])
+_STARTS = {  # by RD and CD
+    rd | cd: (make_key(b"", flags=rd << 8 | cd), make_key(b"", flags=rd << 8 | cd, opt=OPT)[:-11])
     for rd in (0, 1)
     for cd in (0, _CHECKING_DISABLED)
 }
@@ -53,12 +54,18 @@ _STARTS = {
 
 def key_of(query: Query) -> Key:
     """Return what the query asks of an upstream; a client's EDNS options go no further than us."""
+    return key_and_question_of(query)[0]
+
+
+def key_and_question_of(query: Query) -> tuple[Key, bytes]:
+    """Return the key of a query, and the question in it."""
     message, end, wire, _, _, edns = query
-    plain, with_opt = _STARTS[message[2] & 1, message[3] & _CHECKING_DISABLED]
+    question = wire + message[end - 4 : end]
+    plain, with_opt = _STARTS[message[2] & 1 | message[3] & _CHECKING_DISABLED]
     if edns is None:
-        return plain + wire + message[end - 4 : end]
+        return plain + question, question
     opt = OPT_DNSSEC_OK if edns.is_dnssec_ok else OPT
-    return with_opt + wire + message[end - 4 : end] + opt
+    return with_opt + question + opt, question
 
 
 def question_of(key: Key) -> bytes:
@@ -77,7 +84,6 @@ class UpstreamReply(NamedTuple):
     flags: int  # AD and CD
     counts: tuple[int, int, int]
     records: bytes
-    ttl_offsets: tuple[int, ...]
     lifetime_seconds: int  # 0: not to be kept
     is_truncated: bool
 
@@ -87,36 +93,40 @@ class UpstreamReply(NamedTuple):
         return self.rcode in _GOOD
 
 
-def parse_reply(message: bytes, question: bytes, id_: int) -> UpstreamReply | None:
-    """Return the answer in *message*, or None when it is no whole answer to *question*."""
+def parse_reply(message: bytes, question: bytes) -> UpstreamReply | None:
+    """Return the answer in *message*, whose id is right; None if it is no whole one to *question*.
+
+    It takes most of the time that an answer costs us, hence its shape.
+    """
     if len(message) < HEADER_BYTES:
         return None
-    got, flags, questions, *counts = _HEADER.unpack_from(message)
-    if got != id_ or flags & 0xF800 != _RESPONSE:
+    flags, questions, answers, authorities, additional = _COUNTS.unpack_from(message, 2)
+    if flags & 0xF800 != _RESPONSE:
         return None
     rcode = flags & 0xF
-    is_truncated = bool(flags & TRUNCATED)
+    is_truncated = flags & TRUNCATED != 0
     if questions == 0 and len(message) == HEADER_BYTES and rcode in _BARE:
-        return UpstreamReply(rcode, 0, (0, 0, 0), b"", (), 0, is_truncated)
+        return UpstreamReply(rcode, 0, (0, 0, 0), b"", 0, is_truncated)
     end = HEADER_BYTES + len(question)
     asked = message[HEADER_BYTES:end]
     if questions != 1 or (asked != question and asked[:-4].lower() + asked[-4:] != question):
         return None
     records = None
-    if not (counts[1] or counts[2]):
-        records = _parse_answers(message, end, counts[0])
+    if not (authorities or additional):
+        records = _parse_answers(message, end, answers)
     if records is None:
-        records = _parse_records(message, end, counts)
-    if records is None:
-        return None
-    kept, last, ttl_offsets, least, negative, extended = records
-    if is_truncated or extended or rcode not in _GOOD:
+        records = _parse_records(message, end, (answers, authorities, additional))
+        if records is None:
+            return None
+    kept, last, least, negative, extended = records
+    if is_truncated or extended or (rcode and rcode not in _GOOD):
         least = 0  # not to be kept
     elif rcode or not kept[0]:
         least = min(negative, least, MAX_NEGATIVE_LIFETIME_SECONDS)
     flags &= _AUTHENTIC | _CHECKING_DISABLED
     rest = message[end:last]
-    return UpstreamReply(rcode | extended, flags, kept, rest, ttl_offsets, least, is_truncated)
+    found = (rcode | extended, flags, kept, rest, least, is_truncated)
+    return _as_tuple(UpstreamReply, found)
 
 
 def is_good_reply(message: bytes, question: bytes) -> bool | None:
@@ -134,36 +144,37 @@ def is_good_reply(message: bytes, question: bytes) -> bool | None:
     return False if len(message) == HEADER_BYTES and rcode in _BARE else None
 
 
-# The records of a message up to its OPT record: how many of each section; where they end; where
-# their TTLs are, from where the records begin; the least TTL; that of the SOA in the authority
-# section, 0 without one; the upper bits of the rcode.
-_Records = tuple[tuple[int, int, int], int, tuple[int, ...], int, int, int]
+# The records of a message up to its OPT record: how many of each section; where they end; the
+# least TTL; that of the SOA in the authority section, 0 without one; the upper bits of the rcode.
+_Records = tuple[tuple[int, int, int], int, int, int, int]
+
+
+_FEW = tuple((count, 0, 0) for count in range(16))  # one for all: thousands of answers are kept
 
 
 def _parse_answers(message: bytes, at: int, count: int) -> _Records | None:
     """Walk answers whose owners are pointers alone, as they nearly always are; None for others."""
-    offsets = []
-    least, begin, size = MAX_LIFETIME_SECONDS, at, len(message)
+    least, size = MAX_LIFETIME_SECONDS, len(message)
     for _ in range(count):
-        if at + 2 + _FIXED_BYTES > size or message[at] < 0xC0:
+        if at + _ANSWER_BYTES > size or message[at] < 0xC0:
             return None
         ttl, length = _TTL_AND_LENGTH.unpack_from(message, at + 6)
-        offsets.append(at + 6 - begin)
         if ttl < least:
             least = ttl
         elif ttl & 0x80000000:  # RFC 2181 §8
             least = 0
-        at += 2 + _FIXED_BYTES + length
-    return ((count, 0, 0), at, tuple(offsets), least, 0, 0) if at <= size else None
+        at += _ANSWER_BYTES + length
+    if at > size:
+        return None
+    return _FEW[count] if count < len(_FEW) else (count, 0, 0), at, least, 0, 0
 
 
-def _parse_records(message: bytes, at: int, counts: list[int]) -> _Records | None:
+def _parse_records(message: bytes, at: int, counts: tuple[int, int, int]) -> _Records | None:
     """Walk the records; what stands behind the OPT record is left out: it is optional."""
-    offsets: list[int] = []
     least, negative, extended = MAX_LIFETIME_SECONDS, 0, 0
     kept = [0, 0, 0]
     end: int | None = None
-    begin, size = at, len(message)
+    size = len(message)
     unpack = _FIXED.unpack_from
     for section, count in enumerate(counts):
         for _ in range(count):
@@ -186,7 +197,6 @@ def _parse_records(message: bytes, at: int, counts: list[int]) -> _Records | Non
             if end is not None:
                 continue
             kept[section] += 1
-            offsets.append(after + 4 - begin)
             if ttl & 0x80000000:  # RFC 2181 §8
                 ttl = 0
             if ttl < least:
@@ -194,7 +204,7 @@ def _parse_records(message: bytes, at: int, counts: list[int]) -> _Records | Non
             if section == 1 and type_ == _SOA and length >= 22:
                 negative = min(ttl, _TTL.unpack_from(message, at - 4)[0])
     counted = (kept[0], kept[1], kept[2])
-    return counted, at if end is None else end, tuple(offsets), least, negative, extended
+    return counted, at if end is None else end, least, negative, extended
 
 
 def render_forwarded(
@@ -204,19 +214,20 @@ def render_forwarded(
 
     A stale one has TTLs of 30 s (RFC 8767 §4).
     """
-    records = _aged(reply, age_seconds, is_stale=is_stale)
+    rcode, flags, counted, records, _, is_truncated = reply
+    if age_seconds or is_stale:
+        records = _aged(records, sum(counted), age_seconds, is_stale=is_stale)
     message, end, _, _, _, edns = query
-    flags = reply.flags
-    head = _RESPONSE | RECURSION_AVAILABLE | flags & _CHECKING_DISABLED | reply.rcode & 0xF
+    answers, authorities, additional = counted
+    head = _RESPONSE | RECURSION_AVAILABLE | flags & _CHECKING_DISABLED | rcode & 0xF
     head |= (message[2] & 1) << 8  # RD as it came
-    answers, authorities, additional = reply.counts
     opt = b""
     if edns is not None:
-        opt = render_opt_for(edns, reply.rcode)
+        opt = render_opt_for(edns, rcode)
         additional += 1
         if edns.is_dnssec_ok:
             head |= flags & _AUTHENTIC
-    if end + len(records) + len(opt) > limit or reply.is_truncated:
+    if end + len(records) + len(opt) > limit or is_truncated:
         head |= TRUNCATED
         answers = authorities = 0
         additional = int(edns is not None)
@@ -225,13 +236,15 @@ def render_forwarded(
     return message[:2] + counts + message[HEADER_BYTES:end] + records + opt
 
 
-def _aged(reply: UpstreamReply, age_seconds: int, *, is_stale: bool) -> bytes:
-    if not age_seconds and not is_stale:
-        return reply.records
-    records = bytearray(reply.records)
-    for offset in reply.ttl_offsets:
-        ttl = _TTL.unpack_from(records, offset)[0]
+def _aged(records: bytes, count: int, age_seconds: int, *, is_stale: bool) -> bytes:
+    aged = bytearray(records)
+    at = 0
+    for _ in range(count):
+        after = skip_name(records, at)
+        assert after is not None  # they were parsed before
+        ttl, length = _TTL_AND_LENGTH.unpack_from(records, after + 4)
         _TTL.pack_into(
-            records, offset, STALE_TTL_SECONDS if is_stale else max(0, ttl - age_seconds)
+            aged, after + 4, STALE_TTL_SECONDS if is_stale else max(0, ttl - age_seconds)
         )
-    return bytes(records)
+        at = after + _FIXED_BYTES + length
+    return bytes(aged)

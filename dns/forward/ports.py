@@ -19,12 +19,12 @@ MAIL_SLOTS = 32  # datagrams of one system call
 
 Asker = TypeVar("Asker")
 
-_ID = struct.Struct("!H")
+_IDS = struct.Struct("2s" * 256)
 
 
 # One question on its way: who asks, since when, until when; both of the caller's clocks.
 Asked = tuple[Asker, float, float]
-Pending = dict[int, Asked[Asker]]  # by id, in the order of their ends
+Pending = dict[bytes, Asked[Asker]]  # by id, in the order of their ends
 
 
 class _Port(Generic[Asker]):
@@ -37,18 +37,26 @@ class _Port(Generic[Asker]):
 
 
 class Draws:
-    """Random numbers of 32 bits: a generator of the kernel's is asked for many at once."""
+    """Random numbers and ids: a generator of the kernel's is asked for many at once."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._left: list[int] = []
+        self._ids: list[bytes] = []
 
     def next(self) -> int:
-        """Return the next one."""
+        """Return 32 random bits."""
         if not self._left:
             many = self._rng.getrandbits(32 * 256).to_bytes(4 * 256, "big")
             self._left = memoryview(many).cast("I").tolist()
         return self._left.pop()
+
+    def id(self) -> bytes:
+        """Return two random bytes."""
+        ids = self._ids
+        if not ids:
+            ids += _IDS.unpack(self._rng.getrandbits(8 * _IDS.size).to_bytes(_IDS.size, "big"))
+        return ids.pop()
 
 
 class Ports(Generic[Asker]):
@@ -73,15 +81,15 @@ class Ports(Generic[Asker]):
         self.upstream = upstream
         self.standing = NEW  # what we remember of it
         self._draws = draws
+        self._draw_id = draws.id
         self._mail = mail
         self._heard = heard
         self._failed = failed
-        self._loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()  # to ask for it is a system call
         self._open: list[_Port[Asker] | None] = [None] * PORTS
         self._retired: list[_Port[Asker]] = []
         self._leaving: _Port[Asker] | None = None  # by which the questions of this moment go
-        self._ids: list[int] = []  # of those, and they themselves
-        self._messages: list[bytes] = []
+        self._messages: list[bytes] = []  # they themselves
 
     @property
     def is_waiting(self) -> bool:
@@ -103,21 +111,19 @@ class Ports(Generic[Asker]):
                 self._loop.call_soon(self._send)
         port.left -= 1
         pending = port.pending
-        id_ = self._draws.next() & 0xFFFF
+        id_ = self._draw_id()
         while id_ in pending:
-            id_ = self._draws.next() & 0xFFFF
+            id_ = self._draw_id()
         pending[id_] = asked
-        self._ids.append(id_)
-        self._messages.append(_ID.pack(id_) + rest)
+        self._messages.append(id_ + rest)
 
     def _send(self) -> None:
         port, self._leaving = self._leaving, None
         if port is None:
             return
-        ids, self._ids = self._ids, []
         messages, self._messages = self._messages, []
         for number in self._mail.send_messages(port.fd, messages):
-            asked = port.pending.pop(ids[number], None)
+            asked = port.pending.pop(messages[number][:2], None)
             if asked is not None:
                 self._failed(self, asked, "unreachable")
 
@@ -150,7 +156,7 @@ class Ports(Generic[Asker]):
         self._open = [None] * PORTS
         self._retired.clear()
         self._leaving = None
-        self._ids, self._messages = [], []
+        self._messages = []
 
     def _all(self) -> list[_Port[Asker]]:
         return [*(port for port in self._open if port is not None), *self._retired]

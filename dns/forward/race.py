@@ -1,26 +1,22 @@
 """The race of two upstreams for one answer, then of the next two; no task or timer for each."""
 
 import asyncio
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from phalanx.core.config import HostPort
-from phalanx.dns.answer.wire import HEADER_BYTES
 from phalanx.dns.batch import PeerBatch
-from phalanx.dns.forward.flight import Flight, Group, Upstream, bystander
+from phalanx.dns.forward.flight import RANKED_SECONDS, Flight, Group, Upstream, bystander
 from phalanx.dns.forward.message import Key, UpstreamReply, is_good_reply, parse_reply
 from phalanx.dns.forward.ports import MAIL_SLOTS, Asked, Draws, Pending, Ports
 from phalanx.dns.forward.tcp import ask_tcp
-from phalanx.dns.forward.upstream import probe_due
+from phalanx.dns.forward.upstream import Standing, probe_due
 
 RACERS = 2
 ROUNDS = 2
 MAX_CONNECTIONS = 128  # to upstreams; each is a file of this process
 TICK_PART = 0.05  # of a try: how late it may be found to be over
 SAMPLED_SECONDS = 0.005  # between two round trips of one upstream that count
-
-_ID = struct.Struct("!H")
 
 Landed = Callable[[Flight, UpstreamReply | None, float], None]
 
@@ -40,6 +36,7 @@ class Race:
         self._try_seconds = try_seconds
         self._mail = PeerBatch(MAIL_SLOTS)  # of all ports: nothing stays in it
         self._groups: dict[int, Group] = {}  # by the identity of the route's upstreams
+        self._loop: asyncio.AbstractEventLoop | None = None  # to ask for it is a system call
         self._tick: asyncio.TimerHandle | None = None  # while a question is under way
         self._connections: set[asyncio.Task[None]] = set()
         self.upstreams: dict[HostPort, Upstream] = {}  # that were asked
@@ -75,7 +72,8 @@ class Race:
         if group is None:
             found = [self.upstream(each) for each in upstreams]
             group = self._groups[id(upstreams)] = Group(found)
-        flight.order = order = group.order_at(now)
+        is_ranked = now < group.until <= now + RANKED_SECONDS
+        flight.order = order = group.order if is_ranked else group.ranked_at(now)
         if len(order) == RACERS:  # as it mostly is
             flight.left = RACERS
             self._ask(order, flight, now)
@@ -101,6 +99,7 @@ class Race:
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
+        self._loop = None
         self.upstreams.clear()
         self._groups.clear()
 
@@ -114,7 +113,9 @@ class Race:
             asyncio.get_running_loop().call_soon(self._landed, flight, None, now)
 
     def _ask(self, upstreams: Sequence[Upstream], flight: Flight, now: float) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         loop_now = loop.time()
         asked = (flight, now, loop_now + self._try_seconds)
         key = flight.key
@@ -144,10 +145,9 @@ class Race:
         What is no answer to a question that is *pending* by its id counts for nothing.
         """
         now = self._clock()
+        counted: Standing | None = None  # in which an answer of this moment counts already
         for message in messages:
-            if len(message) < HEADER_BYTES:
-                continue
-            id_ = message[0] << 8 | message[1]
+            id_ = message[:2]
             asked = pending.get(id_)
             if asked is None:
                 continue
@@ -157,24 +157,25 @@ class Race:
                 if is_good is None:
                     continue
                 del pending[id_]
-                if is_good:
-                    self._succeeded(upstream, since, now)
-                else:
+                if not is_good:
                     self._failed(upstream, asked, "rcode")
+                elif upstream.standing is not counted:
+                    counted = self._succeeded(upstream, since, now)
                 continue
-            reply = parse_reply(message, flight.question, id_)
+            reply = parse_reply(message, flight.question)
             if reply is None:
                 continue
             del pending[id_]
             if reply.is_truncated:
                 self._ask_again(upstream, asked, id_)
             elif reply.rcode == 0 or reply.is_good:
-                self._succeeded(upstream, since, now)
+                if upstream.standing is not counted:
+                    counted = self._succeeded(upstream, since, now)
                 self._landed(flight, reply, now)
             else:
                 self._failed(upstream, asked, "rcode")
 
-    def _ask_again(self, upstream: Ports[Flight], asked: Asked[Flight], id_: int) -> None:
+    def _ask_again(self, upstream: Ports[Flight], asked: Asked[Flight], id_: bytes) -> None:
         """Ask over TCP for an answer that was cut."""
         if len(self._connections) >= MAX_CONNECTIONS:
             self._failed(upstream, asked, "overload")
@@ -197,10 +198,11 @@ class Race:
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
 
-    def _succeeded(self, upstream: Ports[Flight], since: float, now: float) -> None:
+    def _succeeded(self, upstream: Ports[Flight], since: float, now: float) -> Standing:
         standing = upstream.standing
         if standing.failures or not standing.at <= now < standing.at + SAMPLED_SECONDS:
-            upstream.standing = standing.succeeded(now - since, now)
+            standing = upstream.standing = standing.succeeded(now - since, now)
+        return standing
 
     def _failed(self, upstream: Ports[Flight], asked: Asked[Flight], reason: str) -> None:
         now = self._clock()

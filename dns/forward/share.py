@@ -14,10 +14,17 @@ class Share:
         self._waiting: dict[bytes, int] = {}  # queries, by the address of who asks
         self._total = 0
 
-    def enter(self, client: bytes) -> None:
-        """Count one query of *client*."""
+    def enter(self, client: bytes, flights: int, *, is_new: bool) -> bool:
+        """Count one query of *client* if there is room for it; tell whether there was.
+
+        A new one would begin one more of *flights*.
+        """
+        is_short = self._total >= self._half_waiting or flights >= self._half_flights
+        if is_short and self._is_too_much(client, flights, is_new=is_new):
+            return False
         self._waiting[client] = self._waiting.get(client, 0) + 1
         self._total += 1
+        return True
 
     def leave(self, client: bytes) -> None:
         """Count one less."""
@@ -28,11 +35,8 @@ class Share:
             del self._waiting[client]
         self._total -= 1
 
-    def is_too_much(self, client: bytes, flights: int, *, is_new: bool) -> bool:
-        """Tell whether to turn a query away; a new one would begin one more of *flights*."""
+    def _is_too_much(self, client: bytes, flights: int, *, is_new: bool) -> bool:
         waiting = self._total
-        if waiting < self._half_waiting and flights < self._half_flights:
-            return False
         if waiting >= self._max_waiting or (is_new and flights >= self._max_flights):
             return True
         own = self._waiting.get(client, 0)

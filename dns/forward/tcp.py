@@ -9,7 +9,9 @@ from phalanx.dns.forward.message import Key, UpstreamReply, parse_reply, questio
 _LENGTH = struct.Struct("!H")
 
 
-async def ask_tcp(upstream: HostPort, key: Key, id_: int, *, seconds: float) -> UpstreamReply | str:
+async def ask_tcp(
+    upstream: HostPort, key: Key, id_: bytes, *, seconds: float
+) -> UpstreamReply | str:
     """Return the answer, or a word for why there is none.
 
     That is ``timeout``, ``unreachable``, or ``cut`` when even here it is not whole.
@@ -24,15 +26,16 @@ async def ask_tcp(upstream: HostPort, key: Key, id_: int, *, seconds: float) -> 
         return "unreachable"
 
 
-async def _exchange(upstream: HostPort, key: Key, id_: int) -> UpstreamReply:
+async def _exchange(upstream: HostPort, key: Key, id_: bytes) -> UpstreamReply:
     reader, writer = await asyncio.open_connection(upstream.host, upstream.port)
     try:
-        message = _LENGTH.pack(id_) + key
+        message = id_ + key
         writer.write(_LENGTH.pack(len(message)) + message)
         question = question_of(key)
         while True:
             (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-            reply = parse_reply(await reader.readexactly(length), question, id_)
+            message = await reader.readexactly(length)
+            reply = parse_reply(message, question) if message.startswith(id_) else None
             if reply is not None:
                 return reply
     finally:

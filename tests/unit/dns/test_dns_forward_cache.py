@@ -14,7 +14,7 @@ from phalanx.dns.forward.message import Key, UpstreamReply, make_key
 
 
 def kept(lifetime_seconds: int) -> UpstreamReply:
-    return UpstreamReply(0, 0, (1, 0, 0), b"", (), lifetime_seconds, is_truncated=False)
+    return UpstreamReply(0, 0, (1, 0, 0), b"", lifetime_seconds, is_truncated=False)
 
 
 def key(number: int) -> Key:
@@ -94,7 +94,7 @@ def test_hot_answer_is_due_for_a_fresh_one_before_its_end() -> None:
 def test_answers_take_no_more_memory_than_agreed(puts: list[tuple[int, int, int]]) -> None:
     cache = Cache(max_bytes=100)
     for number, size, lifetime in puts:
-        reply = UpstreamReply(0, 0, (1, 0, 0), bytes(size), (), lifetime, is_truncated=False)
+        reply = UpstreamReply(0, 0, (1, 0, 0), bytes(size), lifetime, is_truncated=False)
         cache.put(key(number), reply, 0.0)
 
         found = [each for n in range(6) if (each := cache.find(key(n), 0.0)) is not None]
@@ -105,7 +105,7 @@ def test_answers_take_no_more_memory_than_agreed(puts: list[tuple[int, int, int]
 def test_answer_longer_than_all_room_is_not_kept() -> None:
     cache = Cache(max_bytes=100)
     cache.put(key(1), kept(10), 0.0)
-    long = UpstreamReply(0, 0, (1, 0, 0), bytes(100), (), 10, is_truncated=False)
+    long = UpstreamReply(0, 0, (1, 0, 0), bytes(100), 10, is_truncated=False)
 
     cache.put(key(2), long, 0.0)
 

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import random
 import socket
-import sys
 from typing import TYPE_CHECKING
 
 from phalanx.core.config import HostPort
@@ -19,17 +18,20 @@ if TYPE_CHECKING:
 SECONDS = 10.0
 
 
-class InTurn(random.Random):
-    """Draws numbers in turn: the first port for the first two moments, others later."""
+class InTurn(Draws):
+    """Draws ids in turn, and always the first port."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._numbers = itertools.chain([0, 1], itertools.count(8))
+        super().__init__(random.Random())
+        self._numbers = itertools.count()
 
-    def getrandbits(self, k: int) -> int:
-        """Return *k* bits, of which each 32 are the next number, the first one last."""
-        words = [next(self._numbers).to_bytes(4, sys.byteorder) for _ in range(k // 32)]
-        return int.from_bytes(b"".join(reversed(words)), "big")
+    def next(self) -> int:
+        """Return none but one number."""
+        return 0
+
+    def id(self) -> bytes:
+        """Return the next number."""
+        return next(self._numbers).to_bytes(2, "big")
 
 
 async def test_what_is_asked_anew_when_a_question_could_not_leave_is_heard_too() -> None:
@@ -43,7 +45,7 @@ async def test_what_is_asked_anew_when_a_question_could_not_leave_is_heard_too()
 
         def hear(_: Ports[str], pending: Pending[str], messages: Sequence[bytes]) -> None:
             for message in messages:
-                heard.add(pending.pop(int.from_bytes(bytes(message[:2]), "big"))[0])
+                heard.add(pending.pop(message)[0])
             if {"anew", "the last"} <= heard:
                 all_heard.set()
 
@@ -53,7 +55,7 @@ async def test_what_is_asked_anew_when_a_question_could_not_leave_is_heard_too()
 
         ports = Ports(
             HostPort(*address),
-            Draws(InTurn()),
+            InTurn(),
             PeerBatch(MAIL_SLOTS),
             heard=hear,
             failed=fail,

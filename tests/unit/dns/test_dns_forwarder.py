@@ -268,6 +268,20 @@ async def test_cut_answer_is_fetched_whole_over_tcp(upstream: Open, forwarder: M
     assert lookup.events["cache_hit"] == 1
 
 
+async def test_what_has_another_id_is_not_heard_over_tcp_either(
+    upstream: Open, forwarder: Make
+) -> None:
+    async def script(message: bytes, tcp: bool) -> Sequence[bytes]:
+        if not tcp:
+            return [message[:2] + struct.pack("!H", 0x8380) + message[4:]]
+        other = bytes([message[0] ^ 1]) + message[1:]
+        return [answered(other, "192.0.2.66"), answered(message, "192.0.2.1")]
+
+    lookup = forwarder(await upstream(script))
+
+    assert result(await lookup.resolve(query(), 512)) == ("NOERROR", ["192.0.2.1"])
+
+
 async def test_upstream_that_hangs_up_on_tcp_has_failed(upstream: Open, forwarder: Make) -> None:
     async def script(message: bytes, tcp: bool) -> Sequence[bytes]:
         return [] if tcp else [message[:2] + struct.pack("!H", 0x8380) + message[4:]]

@@ -66,8 +66,6 @@ def test_foreign_answer_is_whole_or_empty() -> None:
 def _fetched(query: Query, *, answers: int) -> UpstreamReply:
     address = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\1\2\3\4"
     head = b"\x12\x34\x81\x80\0\1" + struct.pack("!HHH", answers, 0, 0)
-    reply = parse_reply(
-        head + query.question + address * answers, question_of(key_of(query)), 0x1234
-    )
+    reply = parse_reply(head + query.question + address * answers, question_of(key_of(query)))
     assert reply is not None
     return reply
