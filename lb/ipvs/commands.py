@@ -11,6 +11,7 @@ from phalanx.lb.ipvs.message import (
     SET_SERVICE,
     encode_backend,
     encode_service,
+    encode_vip,
 )
 from phalanx.lb.service import Service, Vip
 
@@ -34,12 +35,17 @@ def commands(vip: Vip, before: Service | None, after: Service | None) -> Iterato
         after.affinity_seconds,
     ):
         yield encode_service(SET_SERVICE, vip, after)
-    old = {backend.endpoint: backend for backend in before.backends} if before else {}
+    whose = encode_vip(vip)
+    if before is None or not before.backends:
+        for backend in after.backends:
+            yield encode_backend(NEW_DEST, whose, backend)
+        return
+    old = {backend.endpoint: backend for backend in before.backends}
     for backend in after.backends:
         known = old.pop(backend.endpoint, None)
         if known is None:
-            yield encode_backend(NEW_DEST, vip, backend)
+            yield encode_backend(NEW_DEST, whose, backend)
         elif is_damaged or known.weight != backend.weight:
-            yield encode_backend(SET_DEST, vip, backend)
+            yield encode_backend(SET_DEST, whose, backend)
     for backend in old.values():
-        yield encode_backend(DEL_DEST, vip, backend)
+        yield encode_backend(DEL_DEST, whose, backend)

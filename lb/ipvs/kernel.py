@@ -25,7 +25,7 @@ from phalanx.lb.ipvs.message import (
 )
 from phalanx.lb.ipvs.proc import parse_table
 from phalanx.lb.service import Service, Vip
-from phalanx.net.rtnl.conversation import Conversation, Request
+from phalanx.net.rtnl.conversation import Conversation
 
 # There only while the module is loaded: to look does not load it.
 TABLE = Path("/proc/thread-self/net/ip_vs")
@@ -157,13 +157,13 @@ def change(changes: Iterable[Change]) -> list[str]:
         family = _family(conversation)
         if family is None:
             return ["this kernel has no IPVS any more"]
-        numbers = conversation.ask([Request(family, 0, request) for request in requests])
+        numbers = conversation.tell(family, requests)
     refusals: dict[Vip, str] = {}
-    for vip, number in zip(owners, numbers, strict=True):
-        if number and vip not in refusals:
-            is_foreign = number == errno.EEXIST and is_new[vip]
-            why = "there is a service that is not ours" if is_foreign else os.strerror(number)
-            refusals[vip] = f"{vip}: {why}"
+    for place in sorted(numbers):
+        vip, number = owners[place], numbers[place]
+        is_foreign = number == errno.EEXIST and is_new[vip]
+        why = "there is a service that is not ours" if is_foreign else os.strerror(number)
+        refusals.setdefault(vip, f"{vip}: {why}")
     return list(refusals.values())
 
 

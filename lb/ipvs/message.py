@@ -2,12 +2,14 @@
 
 Layout and numbers are the kernel's (include/uapi/linux/ip_vs.h). Netmask and
 address family are always said: for IPv6 the kernel has no default that fits.
+A table from nothing is tens of thousands of messages, so each is written in one piece.
 """
 
 import socket
 import struct
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
@@ -40,9 +42,21 @@ CHOSEN_FLAGS = 0x1 | 0x4 | 0x8 | 0x10 | 0x20  # all but "hashed", which the kern
 HASHED = (Scheduler.SH, Scheduler.MH)
 
 _GENL = struct.Struct("=BBH")
-_U16, _U32, _U64, _PORT = (struct.Struct(form) for form in ("=H", "=I", "=Q", "!H"))
+_U16, _U64, _PORT = (struct.Struct(form) for form in ("=H", "=Q", "!H"))
 _FLAGS = struct.Struct("=II")
+_FAMILIES = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+
+# Of each attribute length, kind and value, padded to four bytes. An address is the kernel's
+# union, 16 bytes for both families.
+_NESTED = struct.Struct("=HH")
+_VIP = struct.Struct("=HHH2x HHH2x HH16s HH2s2x")  # family, protocol, address, port
+_FORM = struct.Struct("=HH4s HHII HHI HHI")  # scheduler, flags and their mask, timeout, netmask
+_ENDPOINT = "HH16s HH2s2x HHH2x"  # address, port, family
+_LOAD = "HHI HHI HHI HHI"  # forwarding, weight, upper and lower limit
+# Whole messages: command and version, whose backend, what of it.
+_DEL_DEST = struct.Struct(f"=BBH 48s HH {_ENDPOINT}")
+_NEW_DEST = struct.Struct(f"=BBH 48s HH {_ENDPOINT} {_LOAD}")
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -88,23 +102,49 @@ def decode_family(payload: bytes) -> int:
 
 def encode_service(command: int, vip: Vip, service: Service | None = None) -> bytes:
     """Return a message about a VIP; NEW_SERVICE and SET_SERVICE say of which *service*."""
-    return _GENL.pack(command, 1, 0) + _service(vip, service)
+    if service is None:
+        return _GENL.pack(command, 1, 0) + encode_vip(vip)
+    form = _form(service.scheduler, service.affinity_seconds, vip.address.version)
+    return _GENL.pack(command, 1, 0) + encode_vip(vip, form)
 
 
-def encode_backend(command: int, vip: Vip, backend: Backend) -> bytes:
-    """Return a message about a backend of a VIP."""
-    words = _address(DEST_ADDR, backend.address) + encode_attribute(
-        DEST_PORT, _PORT.pack(backend.port)
+def encode_vip(vip: Vip, form: bytes = b"") -> bytes:
+    """Return the attribute that names a service, for each message about a backend of it."""
+    # fmt: off
+    return _NESTED.pack(
+        _NESTED.size + _VIP.size + len(form), CMD_ATTR_SERVICE | NESTED
+    ) + _VIP.pack(
+        6, SVC_AF, _FAMILIES[vip.address.version],
+        6, SVC_PROTOCOL, vip.protocol.number,
+        20, SVC_ADDR, vip.address.packed,
+        6, SVC_PORT, _PORT.pack(vip.port),
+    ) + form
+    # fmt: on
+
+
+def encode_backend(command: int, whose: bytes, backend: Backend) -> bytes:
+    """Return a message about a backend of the service that `encode_vip` named."""
+    # fmt: off
+    if command == DEL_DEST:
+        return _DEL_DEST.pack(
+            DEL_DEST, 1, 0, whose,
+            40, CMD_ATTR_DEST | NESTED,
+            20, DEST_ADDR, backend.address.packed,
+            6, DEST_PORT, _PORT.pack(backend.port),
+            6, DEST_FAMILY, _FAMILIES[backend.address.version],
+        )
+    return _NEW_DEST.pack(
+        command, 1, 0, whose,
+        72, CMD_ATTR_DEST | NESTED,
+        20, DEST_ADDR, backend.address.packed,
+        6, DEST_PORT, _PORT.pack(backend.port),
+        6, DEST_FAMILY, _FAMILIES[backend.address.version],
+        8, DEST_FORWARD, FORWARD_NAT,
+        8, DEST_WEIGHT, backend.weight,
+        8, DEST_UPPER, 0,
+        8, DEST_LOWER, 0,
     )
-    words += _u16(DEST_FAMILY, _family(backend.address))
-    if command != DEL_DEST:
-        words += _u32(DEST_FORWARD, FORWARD_NAT) + _u32(DEST_WEIGHT, backend.weight)
-        words += _u32(DEST_UPPER, 0) + _u32(DEST_LOWER, 0)
-    return (
-        _GENL.pack(command, 1, 0)
-        + _service(vip, None)
-        + encode_attribute(CMD_ATTR_DEST | NESTED, words)
-    )
+    # fmt: on
 
 
 def decode_service(payload: bytes) -> Held | None:
@@ -158,34 +198,37 @@ def service_of(held: Held, destinations: Iterable[Destination]) -> Service:
     affinity = held.timeout_seconds if held.flags & PERSISTENT else 0
     service = Service(backends, scheduler=scheduler, affinity_seconds=affinity)
     if (
-        held.flags == flags_of(service)
-        and held.netmask == netmask_of(held.vip.address)
+        held.flags == flags_of(service.scheduler, service.affinity_seconds)
+        and held.netmask == netmask_of(held.vip.address.version)
         and all(destination.is_plain for destination in found)
     ):
         return service
     return Service(backends, is_whole=False, scheduler=scheduler, affinity_seconds=affinity)
 
 
-def flags_of(service: Service) -> int:
+def flags_of(scheduler: Scheduler, affinity_seconds: int) -> int:
     """Return the flags that a service is written with."""
-    fallback = FALLBACK if service.scheduler in HASHED else 0
-    return fallback | (PERSISTENT if service.affinity_seconds else 0)
+    fallback = FALLBACK if scheduler in HASHED else 0
+    return fallback | (PERSISTENT if affinity_seconds else 0)
 
 
-def netmask_of(address: IPAddress) -> int:
+def netmask_of(version: int) -> int:
     """Return what affinity takes for one source: a whole address, as the kernel spells it."""
-    return 128 if address.version == 6 else 0xFFFFFFFF
+    return 128 if version == 6 else 0xFFFFFFFF
 
 
-def _service(vip: Vip, service: Service | None) -> bytes:
-    words = _u16(SVC_AF, _family(vip.address)) + _u16(SVC_PROTOCOL, vip.protocol.number)
-    words += _address(SVC_ADDR, vip.address) + encode_attribute(SVC_PORT, _PORT.pack(vip.port))
-    if service is not None:
-        words += encode_attribute(SVC_SCHED, service.scheduler.encode() + b"\0")
-        words += encode_attribute(SVC_FLAGS, _FLAGS.pack(flags_of(service), CHOSEN_FLAGS))
-        words += _u32(SVC_TIMEOUT, service.affinity_seconds)
-        words += _u32(SVC_NETMASK, netmask_of(vip.address))
-    return encode_attribute(CMD_ATTR_SERVICE | NESTED, words)
+@lru_cache(maxsize=256)
+def _form(scheduler: Scheduler, affinity_seconds: int, version: int) -> bytes:
+    """Return the attributes that say of which form a service is."""
+    name = scheduler.encode() + b"\0"
+    # fmt: off
+    return _FORM.pack(
+        4 + len(name), SVC_SCHED, name,
+        12, SVC_FLAGS, flags_of(scheduler, affinity_seconds), CHOSEN_FLAGS,
+        8, SVC_TIMEOUT, affinity_seconds,
+        8, SVC_NETMASK, netmask_of(version),
+    )
+    # fmt: on
 
 
 def _counters(stats: dict[int, bytes]) -> tuple[int, int, int]:
@@ -195,27 +238,10 @@ def _counters(stats: dict[int, bytes]) -> tuple[int, int, int]:
     return found[0], found[1], found[2]
 
 
-def _family(address: IPAddress) -> int:
-    return int(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
-
-
-def _address(kind: int, address: IPAddress) -> bytes:
-    """Return an address attribute: the kernel's union, 16 bytes for both families."""
-    return encode_attribute(kind, address.packed.ljust(16, b"\0"))
-
-
 def _read_address(family: int, data: bytes) -> IPAddress | None:
     if family == socket.AF_INET:
         return IPv4Address(data[:4])
     return IPv6Address(data[:16]) if family == socket.AF_INET6 else None
-
-
-def _u16(kind: int, number: int) -> bytes:
-    return encode_attribute(kind, _U16.pack(number))
-
-
-def _u32(kind: int, number: int) -> bytes:
-    return encode_attribute(kind, _U32.pack(number))
 
 
 def _number(words: dict[int, bytes], kind: int) -> int:

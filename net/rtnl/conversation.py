@@ -16,7 +16,7 @@ NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
 
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 12
 
-BATCH = 100  # requests under way at once: their answers fit the socket's buffer
+BATCH = 100  # requests under way at once: a refusal of each fits the socket's buffer
 READ_BYTES = 1 << 18
 TIMEOUT_SECONDS = 10.0
 ATTEMPTS = 5
@@ -80,8 +80,18 @@ class Conversation:
         """Send *requests* in order; return the error number of each, 0 where there was none."""
         results: list[int] = []
         for start in range(0, len(requests), BATCH):
-            results += self._ask(requests[start : start + BATCH])
+            batch = requests[start : start + BATCH]
+            refusals = self._refusals([(each.kind, each.flags, each.payload) for each in batch])
+            results += [refusals.get(place, 0) for place in range(len(batch))]
         return results
+
+    def tell(self, kind: int, payloads: Sequence[bytes]) -> dict[int, int]:
+        """Send requests of one *kind* in order; return the error number of each refused."""
+        found: dict[int, int] = {}
+        for start in range(0, len(payloads), BATCH):
+            batch = [(kind, 0, payload) for payload in payloads[start : start + BATCH]]
+            found |= {start + place: each for place, each in self._refusals(batch).items()}
+        return found
 
     def answers(self, kind: int, payload: bytes) -> list[bytes]:
         """Return the payloads that answer a question about one thing; raises OSError."""
@@ -108,19 +118,28 @@ class Conversation:
                 return found
         raise OSError(errno.EINTR, "the table changed during each of our dumps")
 
-    def _ask(self, requests: Sequence[Request]) -> list[int]:
-        first = self._sequence + 1
-        packets = [
-            self._packet(request.kind, request.flags | NLM_F_ACK, request.payload)
-            for request in requests
-        ]
+    def _refusals(self, batch: Sequence[tuple[int, int, bytes]]) -> dict[int, int]:
+        """Send kinds, flags and payloads at once; return the error numbers of the refused by place.
+
+        The kernel answers what it refuses without being asked to, in order, so only
+        the last one asks for an answer: with it all is told.
+        """
+        first, size, pack = self._sequence + 1, HEADER.size, HEADER.pack
+        last = self._sequence = self._sequence + len(batch)
+        packets: list[bytes] = []
+        for sequence, (kind, flags, payload) in enumerate(batch, first):
+            flags |= NLM_F_REQUEST if sequence < last else NLM_F_REQUEST | NLM_F_ACK
+            packets += (pack(size + len(payload), kind, flags, sequence, 0), payload)
         self._socket.send(b"".join(packets))
-        results: dict[int, int] = {}
-        while len(results) < len(requests):
-            for kind, _, sequence, payload in _messages(self._socket.recv(READ_BYTES)):
-                if kind == NLMSG_ERROR:
-                    results[sequence] = -_ERROR.unpack_from(payload)[0]
-        return [results[first + index] for index in range(len(requests))]
+        found: dict[int, int] = {}
+        while True:
+            for kind, _, sequence, data in _messages(self._socket.recv(READ_BYTES)):
+                if kind != NLMSG_ERROR or sequence < first:
+                    continue
+                if number := -_ERROR.unpack_from(data)[0]:
+                    found[sequence - first] = number
+                if sequence == last:
+                    return found
 
     def _dump(self, kind: int, payload: bytes) -> list[bytes] | None:
         self._socket.send(self._packet(kind, NLM_F_DUMP, payload))

@@ -1,5 +1,6 @@
 """What goes to the kernel's IPVS and what comes back, as bytes, and the order of a change."""
 
+import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import msgspec
@@ -11,6 +12,7 @@ from phalanx.lb.ipvs.commands import commands
 from phalanx.lb.ipvs.message import (
     DEL_DEST,
     DEL_SERVICE,
+    GET_SERVICE,
     NEW_DEST,
     NEW_SERVICE,
     SET_DEST,
@@ -22,10 +24,12 @@ from phalanx.lb.ipvs.message import (
     encode_backend,
     encode_family_question,
     encode_service,
+    encode_vip,
     service_of,
 )
 from phalanx.lb.service import Backend, Scheduler, Service, Vip
 from phalanx.net.model.objects import Protocol
+from phalanx.net.rtnl.attribute import decode_attributes
 
 WEB = Vip(IPv4Address("11.0.0.1"), 80)
 WEB6 = Vip(IPv6Address("fd01:c::1"), 443, Protocol.UDP)
@@ -78,9 +82,83 @@ def test_service_reads_back_as_it_was_written(vip: Vip, service: Service) -> Non
 
 @given(VIPS, BACKENDS)
 def test_backend_reads_back_as_it_was_written(vip: Vip, backend: Backend) -> None:
-    assert decode_backend(encode_backend(NEW_DEST, vip, backend), 0) == Destination(
+    assert decode_backend(encode_backend(NEW_DEST, encode_vip(vip), backend), 0) == Destination(
         backend, is_plain=True
     )
+
+
+Words = dict[int, bytes]
+
+
+def named(vip: Vip) -> Words:
+    """Return the attributes that name a service, by their numbers in ip_vs.h."""
+    return {
+        1: FAMILIES[vip.address.version],
+        2: {Protocol.TCP: 6, Protocol.UDP: 17}[vip.protocol].to_bytes(2, sys.byteorder),
+        3: vip.address.packed.ljust(16, b"\0"),
+        4: vip.port.to_bytes(2, "big"),
+    }
+
+
+def placed(backend: Backend) -> Words:
+    """Return the attributes that say where a backend is."""
+    return {
+        1: backend.address.packed.ljust(16, b"\0"),
+        2: backend.port.to_bytes(2, "big"),
+        11: FAMILIES[backend.address.version],
+    }
+
+
+def loaded(backend: Backend) -> Words:
+    """Return the attributes that say what a backend gets."""
+    return dict.fromkeys((3, 5, 6), bytes(4)) | {4: number(backend.weight)}
+
+
+def number(value: int) -> bytes:
+    return value.to_bytes(4, sys.byteorder)
+
+
+FAMILIES = {4: (2).to_bytes(2, sys.byteorder), 6: (10).to_bytes(2, sys.byteorder)}
+
+
+def read(message: bytes) -> tuple[bytes, dict[int, Words]]:
+    """Return the command and, by the nested attribute that they are in, all attributes."""
+    assert len(message) % 4 == 0
+    return message[:4], {
+        kind: dict(decode_attributes(words)) for kind, words in decode_attributes(message[4:])
+    }
+
+
+@given(VIPS, SERVICES, st.sampled_from([NEW_SERVICE, SET_SERVICE, DEL_SERVICE, GET_SERVICE]))
+def test_each_attribute_of_a_service_is_where_the_kernel_looks(
+    vip: Vip, service: Service, command: int
+) -> None:
+    is_said = command in (NEW_SERVICE, SET_SERVICE)
+    flags = 0x1 if service.affinity_seconds else 0
+    flags |= 0x8 if service.scheduler in ("sh", "mh") else 0
+    form = {
+        6: service.scheduler.encode() + b"\0",
+        7: number(flags) + number(0x3D),
+        8: number(service.affinity_seconds),
+        9: number(128 if vip.address.version == 6 else 0xFFFFFFFF),
+    }
+
+    message = encode_service(command, vip, service if is_said else None)
+
+    assert read(message) == (bytes((command, 1, 0, 0)), {1: named(vip) | (form if is_said else {})})
+
+
+@given(VIPS, BACKENDS, st.sampled_from([NEW_DEST, SET_DEST, DEL_DEST]))
+def test_each_attribute_of_a_backend_is_where_the_kernel_looks(
+    vip: Vip, backend: Backend, command: int
+) -> None:
+    load = {} if command == DEL_DEST else loaded(backend)
+
+    message = encode_backend(command, encode_vip(vip), backend)
+
+    assert read(message) == (
+        bytes((command, 1, 0, 0)), {1: named(vip), 2: placed(backend) | load}
+    )  # fmt: skip
 
 
 PLAIN = Held(WEB, "wlc", flags=0, timeout_seconds=0, netmask=0xFFFFFFFF)
@@ -158,7 +236,7 @@ def test_change_says_what_differs(
 def test_address_family_of_a_backend_may_differ_from_its_vips() -> None:
     backend = Backend(ip_address("fd00::1"), 80)
 
-    found = decode_backend(encode_backend(NEW_DEST, WEB, backend), 2)
+    found = decode_backend(encode_backend(NEW_DEST, encode_vip(WEB), backend), 2)
 
     assert found is not None
     assert found.backend == backend
