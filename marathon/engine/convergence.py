@@ -72,7 +72,14 @@ async def converge(board: Board) -> Passed:
 
 
 async def _apply_rest(board: Board) -> None:
-    """Make what of the changes of deployments could not be written before; each by itself."""
+    """Make what of the changes of deployments could not be written before; each by itself.
+
+    What nobody knows to be written, and was refused, is taken back.
+    """
+    try:
+        await board.ledger.settle()
+    except UnavailableError as error:
+        log.warning("deployment_not_taken_back", error=str(error))
     for deployment in list(board.ledger.unapplied.values()):
         try:
             await board.ledger.apply(deployment)
@@ -219,7 +226,7 @@ def _kills(board: Board, now: float) -> tuple[Instance, ...]:
 
 def _next_wake(board: Board, now: float) -> float | None:
     times = [board.resync_at, *(board.due(spec) for spec, _ in board.waiting())]
-    if board.ledger.unapplied:
+    if not board.ledger.is_settled:
         times.append(now + APPLY_SECONDS)
     for instance in board.ledger.roll.watched:
         if _to_kill(instance):

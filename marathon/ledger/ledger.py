@@ -4,8 +4,10 @@ Every write returns when the store has it. A reader sees the old value until the
 """
 
 import asyncio
+from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import TypeVar
 
 import msgspec
@@ -63,6 +65,7 @@ class Ledger:
         self._history: list[Past] = []  # oldest first
         self._deployments: dict[str, Deployment] = {}
         self._unapplied: dict[str, Deployment] = {}  # whose changes could not all be written
+        self._doubted: set[str] = set()  # deployments that were refused, and may be stored
         self._failures: dict[str, Failure] = {}
         self.framework_id: str | None = None
 
@@ -129,6 +132,11 @@ class Ledger:
         return self._unapplied
 
     @property
+    def is_settled(self) -> bool:
+        """Tell whether all that is stored of deployments is as it is remembered."""
+        return not self._unapplied and not self._doubted
+
+    @property
     def failures(self) -> Mapping[str, Failure]:
         """Return the last failure of each app that had one."""
         return self._failures
@@ -182,18 +190,33 @@ class Ledger:
     async def put_deployment(self, deployment: Deployment, *, is_new: bool = False) -> None:
         """Keep *deployment*; a new one also changes the apps and groups that it says.
 
-        When it raises after the deployment is kept, that is one of ``unapplied``.
+        When it raises after the deployment is kept, that is one of ``unapplied``. When
+        nobody knows whether it is, it is refused: ``settle`` takes it back.
         """
         key, raw = f"deployments/{deployment.id}", msgspec.json.encode(deployment)
-        if is_new:
-            await together((self._put_past(deployment), self._store.put(key, raw)))
-        else:
+        if not is_new:
             await self._store.put(key, raw)
-        self._deployments[deployment.id] = deployment
+            self._deployments[deployment.id] = deployment
+            self.roll.touched |= deployment.spec_ids
+            return
+        await self.settle()
+        self._doubted.add(deployment.id)
+        # The past that can't be written now is before anything is changed.
+        _, refused = await asyncio.gather(
+            self._put_past(deployment), self._store.put(key, raw), return_exceptions=True
+        )
+        if isinstance(refused, BaseException):
+            raise refused
+        self._doubted.discard(deployment.id)
+        self._deployments[deployment.id] = self._unapplied[deployment.id] = deployment
         self.roll.touched |= deployment.spec_ids
-        if is_new:
-            self._unapplied[deployment.id] = deployment
-            await self.apply(deployment)
+        await self.apply(deployment)
+
+    async def settle(self) -> None:
+        """Take back what may be stored of deployments that were refused."""
+        for deployment_id in list(self._doubted):
+            await self._store.remove(f"deployments/{deployment_id}")
+            self._doubted.discard(deployment_id)
 
     async def remove_deployment(self, deployment_id: str) -> None:
         """Forget a deployment; its apps stay as they are."""
@@ -234,6 +257,8 @@ class Ledger:
         Each has keys of its own, so they go together.
         """
         version = deployment.version
+        if not self._has_past(version):
+            await self._put_past(deployment)
         changes = [
             *(partial(self._apply_app, change, version) for change in deployment.changes),
             *(partial(self._apply_pod, pod, version) for pod in deployment.pods),
@@ -263,6 +288,11 @@ class Ledger:
             await self._store.remove(key)
             del self._groups[change.group_id]
 
+    def _has_past(self, version: str) -> bool:
+        """Tell whether the past of a deployment is kept, or is older than what is kept."""
+        versions = [past.version for past in self._history]
+        return version in versions or (len(versions) >= MAX_VERSIONS and version < versions[0])
+
     async def _put_past(self, deployment: Deployment) -> None:
         """Keep what *deployment* is about to change; if it never does, this undoes nothing."""
         past = Past(
@@ -271,7 +301,7 @@ class Ledger:
             {change.group_id: change.before for change in deployment.groups},
         )
         await self._store.put(f"history/{past.version}", msgspec.json.encode(past))
-        self._history.append(past)
+        insort(self._history, past, key=attrgetter("version"))
         while len(self._history) > MAX_VERSIONS:
             await self._store.remove(f"history/{self._history[0].version}")
             del self._history[0]

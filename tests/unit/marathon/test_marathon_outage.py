@@ -28,10 +28,14 @@ APP: dict[str, Any] = {
 
 
 class Flaky:
-    """Takes no writes of keys that begin as *failing* says; all else is the store's below."""
+    """Takes no writes of keys that begin as *failing* says; all else is the store's below.
+
+    Of those that begin as *late* says the answers get lost.
+    """
 
     def __init__(self) -> None:
         self.failing: tuple[str, ...] = ()
+        self.late: tuple[str, ...] = ()
         self.refused = 0
         self._refused = asyncio.Condition()
         self._store: Store = MemoryStore()
@@ -50,7 +54,10 @@ class Flaky:
     async def put(self, key: str, value: bytes, *, version: int | None = None) -> int:
         if key.startswith(self.failing):
             await self._refuse()
-        return await self._store.put(key, value, version=version)
+        number = await self._store.put(key, value, version=version)
+        if key.startswith(self.late):
+            await self._refuse()
+        return number
 
     async def remove(self, key: str) -> None:
         if key.startswith(self.failing):
@@ -210,3 +217,48 @@ async def test_deployment_that_can_not_be_written_holds_up_no_other(
     assert left["affectedApps"] == ["/b"]
     assert status == 202
     assert [app["id"] for app in apps["apps"]] == ["/c"]
+
+
+async def test_deployment_whose_past_could_not_be_written_is_finished_with_it(
+    master: FakeMaster, tmp_path: Path, store: Flaky
+) -> None:
+    async with running_marathon(master, tmp_path, store.over) as marathon:
+        await marathon.ask("POST", "/v2/apps", {**APP, "instances": 0})
+        await marathon.until("/v2/deployments", lambda answer: answer == [])
+        _, [before] = await marathon.ask("GET", "/v2/groups/versions")
+        store.failing = ("history",)
+        status, _ = await marathon.ask("PUT", "/v2/apps/job", {"cmd": "y", "instances": 0})
+        _, early = await marathon.ask("GET", "/v2/apps/job")
+        store.failing = ()
+        await marathon.until("/v2/deployments", lambda answer: answer == [])
+        _, late = await marathon.ask("GET", "/v2/apps/job")
+    async with running_marathon(master, tmp_path, store.over) as marathon:
+        _, again = await marathon.ask("GET", "/v2/apps/job")
+        _, versions = await marathon.ask("GET", "/v2/groups/versions")
+        _, then = await marathon.ask("GET", f"/v2/groups/versions/{before}")
+
+    assert status == 503
+    assert [found["app"]["cmd"] for found in (early, late, again)] == ["x", "y", "y"]
+    assert len(versions) == 2
+    assert [app["cmd"] for app in then["apps"]] == ["x"]
+
+
+async def test_deployment_that_was_refused_as_its_answer_got_lost_never_happens(
+    master: FakeMaster, tmp_path: Path, store: Flaky
+) -> None:
+    async with running_marathon(master, tmp_path, store.over) as marathon:
+        await marathon.ask("POST", "/v2/apps", {**APP, "instances": 0})
+        await marathon.until("/v2/deployments", lambda answer: answer == [])
+        store.late = ("deployments",)
+        status, _ = await marathon.ask("PUT", "/v2/apps/job", {"cmd": "y", "instances": 0})
+        store.late = ()
+        async with asyncio.timeout(SECONDS):
+            while await store.list("deployments"):  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(0.01)
+        _, deployments = await marathon.ask("GET", "/v2/deployments")
+    async with running_marathon(master, tmp_path, store.over) as marathon:
+        _, again = await marathon.ask("GET", "/v2/apps/job")
+
+    assert status == 503
+    assert deployments == []
+    assert again["app"]["cmd"] == "x"
