@@ -9,7 +9,7 @@ from phalanx.net.netlink.nft import BRIDGE, INET, Element, name
 from phalanx.net.netlink.route import family_of, mac_of, prefix_of
 
 POLICIES = ("", "open", "same-bridge", "isolated")
-KEYS = ("ingressPolicy", "antiSpoofing")
+BACKENDS = ("", "iptables", "nftables")  # what we do is right beside either
 
 
 def check_policy(call: Call) -> str:
@@ -18,6 +18,12 @@ def check_policy(call: Call) -> str:
     if policy not in POLICIES:
         raise Refusal(BAD_CONFIG, f"ingressPolicy: unknown policy {policy!r}")
     return policy
+
+
+def check_backend(call: Call) -> None:
+    """Raise Refusal for a firewall that we don't speak to, and that would go on dropping."""
+    if call.text("backend", "") not in BACKENDS:
+        call.refuse("backend", why="put the bridge into a zone of the firewall's that lets it pass")
 
 
 def elements(
@@ -71,6 +77,7 @@ class Isolation(Plugin):
     def add(self, call: Call) -> Json:
         """Fence."""
         previous = call.needed_previous()
+        check_backend(call)
         store(call).put(elements(call, previous, is_alone=True))
         for bridge in bridges(previous):
             accept(bridge, families(previous))
@@ -98,7 +105,7 @@ class Isolation(Plugin):
 
     def status(self, call: Call) -> None:
         """Tell of a host's firewall that may be in the way."""
-        del call
+        check_backend(call)
         warn_of_walls()
 
     def collect(self, call: Call) -> None:

@@ -7,7 +7,7 @@ condition come before them, and go with the last port that is mapped under it.
 from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib loads OpenSSL
 
 from phalanx.net.hostport.exec import program, talk
-from phalanx.net.hostport.layout import TABLE
+from phalanx.net.hostport.layout import SELF, TABLE
 
 TYPE_CHECKING = False  # typing takes longer to load than a condition to make
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ table inet {TABLE} {{
   }}
   chain output{family}_{tag} {{
     type nat hook output priority -101; policy accept;
+    {SELF} return
     fib daddr type local jump translate{family}_{tag}
   }}
 }}

@@ -15,6 +15,10 @@ TARGET, OPTION, OPTION_MAC = "@th,64,128", "@th,192,8", "@th,208,48"
 ROUTERS_OPTION_MAC = "@th,80,48"
 NONCE = 14  # the option of RFC 7527, 4
 
+# The kernel lets no answer in for ::1, whatever it was translated from. Who asks localhost is
+# refused there at once and goes on with 127.0.0.1, or meets who listens on ::1 himself.
+SELF = "ip6 daddr ::1"
+
 TEXT = f"""
 table inet {TABLE} {{
   chain translate {{ }}
@@ -57,6 +61,7 @@ table inet {TABLE} {{
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
+    {SELF} return
     fib daddr type local jump translate
   }}
   chain postrouting {{

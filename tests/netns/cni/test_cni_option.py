@@ -139,3 +139,25 @@ def test_ipv6_address_that_another_has_is_seen_when_it_is_asked_for(host: Host) 
     assert host.held("testnet").keys() == {"fd00:71::2"}
     again = host.chain("ADD", [settings], last, "c3")
     assert again["ips"][0]["address"] == "fd00:71::4/64"
+
+
+@pytest.mark.parametrize("backend", ["", "iptables", "nftables"])
+def test_backends_that_need_nothing_of_ours_are_taken(host: Host, backend: str) -> None:
+    fence = {**bridge(host), "type": "phalanx-isolation", "backend": backend}
+
+    assert host.chain("ADD", [bridge(host), fence], host.netns())["ips"]
+
+
+@pytest.mark.parametrize("backend", ["firewalld", "ufw"])
+def test_firewall_that_we_do_not_speak_to_is_refused(host: Host, backend: str) -> None:
+    ns = host.netns()
+    settings = bridge(host, cniVersion="1.1.0")
+    fence = {**settings, "type": "phalanx-isolation", "backend": backend}
+    result = host.chain("ADD", [settings], ns)
+
+    for command in ("ADD", "STATUS"):
+        refused = host.call(command, {**fence, "prevResult": result}, ns)
+        assert (refused.status, refused.output["code"]) == (1, 2)
+        assert refused.output["msg"].startswith(f"backend: {backend!r} is not supported: ")
+    assert host.elements() == []
+    assert host.call("DEL", {**fence, "prevResult": result}, ns).status == 0
