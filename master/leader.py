@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -12,7 +13,7 @@ from phalanx.core.error import UnavailableError
 from phalanx.master.agents.observer import Observer
 from phalanx.master.agents.orders import Orders
 from phalanx.master.agents.registration import Registration
-from phalanx.master.agents.registry import GONE, AgentRegistry
+from phalanx.master.agents.registry import AgentRegistry
 from phalanx.master.agents.roster import Roster
 from phalanx.master.agents.updates import Updates
 from phalanx.master.allocator.loop import Allocator
@@ -40,6 +41,7 @@ log = structlog.get_logger()
 GATE_SECONDS = 0.1
 EXPIRY_SECONDS = 0.25
 MASTERS_SECONDS = 2.0
+SETTLE_SECONDS = 1.0
 
 
 class Gate:
@@ -124,6 +126,7 @@ class Leader:
             group.create_task(self.publisher.run())
             group.create_task(self._expire())
             group.create_task(self._meet())
+            group.create_task(self._settle())
             group.create_task(self._open())
             group.create_task(self._offer(len(self.cluster.recovered)))
             group.create_task(self._prune())
@@ -143,6 +146,13 @@ class Leader:
                     self.bus.publish(MastersChanged())
             except UnavailableError as error:
                 log.warning("masters_not_read", error=str(error))
+
+    async def _settle(self) -> None:
+        """Take back soon what a change left in the registry that could not be made whole."""
+        while True:
+            await asyncio.sleep(SETTLE_SECONDS)
+            with suppress(UnavailableError):  # the next change says so
+                await self.networks.settle()
 
     async def _open(self) -> None:
         """Open the feed once no recovered agent is waited for any more."""
@@ -194,17 +204,14 @@ class Leader:
         if self.registry.is_whole:
             yield from (lease.node for lease in self.networks.subnets.values())
 
-    def _agents_nodes(self) -> set[IPv4Address]:
-        return {each.node for each in self.registry.records.values() if each.state != GONE}
-
     async def free_nodes(self, housed: Iterable[IPv4Address]) -> None:
         """Take back the subnets of the nodes of *housed* that have no agent any more.
 
         An agent that is unreachable may be back, one that is gone may not.
         """
         leased = {lease.node for lease in self.networks.subnets.values()}
-        for node in sorted(leased.intersection(housed) - self._agents_nodes()):
-            if node in self._agents_nodes():
+        for node in sorted(leased.intersection(housed) - self.registry.nodes):
+            if node in self.registry.nodes:
                 continue  # an agent came while we wrote
             await self.networks.free_node(node)
             log.info("subnets_freed", node=str(node))

@@ -146,7 +146,7 @@ async def _load(ground: _Ground, store: Store) -> _Durable:
     agents = AgentRegistry(store)
     await agents.load()
     networks = NetworkRegistry(store, ground.bus, ground=config.ground)
-    await networks.load()
+    await networks.load(agents.nodes)
     await networks.make_defaults(config.default_networks)
     masters = Masters(store)
     try:

@@ -88,6 +88,11 @@ class AgentRegistry:
             records[record.id] = record
         self.records = records
 
+    @property
+    def nodes(self) -> set[IPv4Address]:
+        """Return the nodes of agents that are not gone for good."""
+        return {each.node for each in self.records.values() if each.state != GONE}
+
     @carried_through
     async def put(self, record: AgentRecord) -> None:
         """Make a record durable; one that is already there costs nothing."""

@@ -74,15 +74,18 @@ def fitting_lease(network: Network, lease: SubnetLease) -> SubnetLease | None:
     return fitting if fitting.subnets else None
 
 
-def distinct(leases: Iterable[SubnetLease]) -> Iterator[SubnetLease]:
+def distinct(
+    leases: Iterable[SubnetLease], homes: Collection[IPv4Address]
+) -> Iterator[SubnetLease]:
     """Yield *leases* without those of a subnet that another node is leased, too.
 
     All are of networks that are there: what is left of others must hide none.
-    Whoever moved one from node to node was ended in between. Which of the two
-    stays does not matter: it moves again when its agent registers.
+    Whoever moved one from node to node was ended in between. It stays at *homes*, the
+    nodes of admitted agents: from there it moves again when its agent registers, unless
+    that is back where it was.
     """
     seen: set[IPNetwork] = set()
-    for lease in leases:
+    for lease in sorted(leases, key=lambda lease: lease.node not in homes):
         if seen.isdisjoint(lease.subnets):
             yield lease
         seen.update(lease.subnets)

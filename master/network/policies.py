@@ -51,14 +51,14 @@ class Policies:
     async def load(self) -> None:
         """Read everything, after what a master before us intended was carried out."""
         self._is_half_done = True  # maybe
-        await self._finish_intent()
+        await self.settle()
         self.by_name = await self._rows.read(POLICIES, Policy)
 
     @carried_through
     async def add(self, spec: PolicySpec) -> Policy:
         """Make a policy."""
         async with self._lock:
-            await self._finish_intent()
+            await self.settle()
             self._rows.check_unread(POLICIES, spec.name)
             policy = new_policy(spec, self.by_name, self._networks())
             await self._write(policy)
@@ -69,7 +69,7 @@ class Policies:
     async def put(self, spec: PolicySpec) -> Policy:
         """Make a policy, or put it in the place of the one of its name."""
         async with self._lock:
-            await self._finish_intent()
+            await self.settle()
             self._rows.check_unread(POLICIES, spec.name)
             policy = read_policy(spec, self._networks())
             await self._write(policy)
@@ -87,7 +87,7 @@ class Policies:
         Returns the names of what was added, changed and removed.
         """
         async with self._lock:
-            await self._finish_intent()
+            await self.settle()
             before = self.by_name
             after = read_document(document, before, self._networks(), tier=tier)
             for name in after:
@@ -116,7 +116,7 @@ class Policies:
     async def remove(self, name: str) -> None:
         """Remove a policy."""
         async with self._lock:
-            await self._finish_intent()
+            await self.settle()
             if name not in self.by_name:
                 raise NotFoundError(f"no policy {name!r}")
             await self._rows.erase(POLICIES, name)
@@ -129,9 +129,14 @@ class Policies:
         self.by_name = {**self.by_name, policy.name: policy}
         self._bus.publish(NetworkChanged())
 
-    async def _finish_intent(self) -> None:
-        """Carry out a replacement that a master before us began, or we before the store failed."""
+    async def settle(self) -> None:
+        """Carry out a replacement that a master before us began, or we before the store failed.
+
+        A change of ours that was refused, and may be made, is taken back. Call it under the lock.
+        """
         if not self._is_half_done:
+            await self._rows.settle(INTENT[0], {})
+            await self._rows.settle(POLICIES, self.by_name)
             return
         intent = await self._rows.read_one("/".join(INTENT), PolicyIntent)
         if intent is None:

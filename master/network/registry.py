@@ -54,13 +54,13 @@ class NetworkRegistry:
         self.vips: Mapping[str, VipLease] = {}
         self.book = Policies(self._rows, bus, self._lock, lambda: self.networks)
 
-    async def load(self) -> None:
+    async def load(self, homes: Collection[IPv4Address] = ()) -> None:
         """Read everything; leases of networks that are not there are erased, and second ones.
 
-        Whoever made, changed or deleted a network, or moved a lease, was ended before it was
-        done. What can't be written now is before the next change. A row that nobody
-        can read is left where it is and left out; so are the leases of such a network,
-        and its name is taken.
+        *homes* are the nodes of admitted agents. Whoever made, changed or deleted a network, or
+        moved a lease, was ended before it was done. What can't be written now is before the
+        next change. A row that nobody can read is left where it is and left out; so are the
+        leases of such a network, and its name is taken.
         """
         self.networks = await self._rows.read(NETWORKS, Network)
         await self.book.load()
@@ -73,7 +73,7 @@ class NetworkRegistry:
             if (network := self.networks.get(lease.network)) is not None
             and (each := fitting_lease(network, lease)) is not None
         )
-        self.subnets = {lease.key: lease for lease in distinct(fitting)}
+        self.subnets = {lease.key: lease for lease in distinct(fitting, homes)}
         self._unsure = {
             key: lease
             for key, lease in leases.items()
@@ -83,6 +83,15 @@ class NetworkRegistry:
             await self._settle_rows()
         except UnavailableError as error:  # a full disk: they are from a change it had no room for
             log.warning("lease_rows_left", count=len(self._unsure), error=str(error))
+
+    async def settle(self) -> None:
+        """Make the rows what is remembered, after a change that failed; soon, and by itself.
+
+        A change that was refused must not come into force with the next leader.
+        """
+        async with self._lock:
+            await self._settle_rows()
+            await self.book.settle()
 
     async def make_defaults(self, defaults: Iterable[NetworkSpec]) -> None:
         """Make the default networks, once in the life of a registry."""
@@ -345,7 +354,7 @@ class NetworkRegistry:
     async def _changing(self) -> AsyncIterator[None]:
         """Let one change of leases be made, or fail half-way, on rows that are as we remember them.
 
-        So no row that a failed change left is ever taken for a lease.
+        So no row that a failed change left is ever taken for a lease, or a network.
         """
         await self._settle_rows()
         yield
@@ -360,6 +369,7 @@ class NetworkRegistry:
                 if outcome is not None:
                     raise outcome
         self._unsure.clear()
+        await self._rows.settle(NETWORKS, self.networks)
 
     async def _write(self, lease: SubnetLease) -> None:
         self._unsure[lease.key] = lease

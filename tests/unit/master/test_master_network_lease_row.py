@@ -1,4 +1,4 @@
-"""Rows of leases that a change left half done: none outlives the next change or the next load."""
+"""Rows that a change left half done: none outlives the next change, no lease the next load."""
 
 import contextlib
 from collections.abc import Mapping
@@ -14,12 +14,14 @@ from phalanx.core.store.store import Store
 from phalanx.master.event import Bus
 from phalanx.master.network.definition import Ground, NetworkChange, NetworkSpec
 from phalanx.master.network.lease import fitting_lease
+from phalanx.master.network.policy import PolicyDocument, PolicySpec
 from phalanx.master.network.registry import NetworkRegistry
 
 GROUND = Ground(IPv4Network("11.0.0.0/29"))
 A1, A2, A3 = (IPv4Address(f"198.18.0.{number}") for number in (2, 3, 4))
 BLUE = NetworkSpec("blue", "10.1.0.0/22")
 GREEN = NetworkSpec("green", "10.2.0.0/16")
+POLICY = PolicySpec("p", "blue", "blue", ports="80")
 
 
 class FailingStore(MemoryStore):
@@ -76,6 +78,12 @@ async def rows(store: Store) -> Mapping[str, str]:
     return {
         name: " ".join(filter(None, (row["subnet"], row["subnet6"]))) for name, row in found.items()
     }
+
+
+async def contents(store: Store) -> Mapping[str, bytes]:
+    """Return all that the store holds."""
+    kinds = ("networks", "subnets", "policies", "intents")
+    return {key: row.value for kind in kinds for key, row in (await store.list(kind)).items()}
 
 
 async def test_rows_of_a_network_that_is_not_there_cost_no_live_lease() -> None:
@@ -189,6 +197,59 @@ async def test_rows_are_as_remembered_after_the_change_that_follows_a_failed_one
         for key, lease in registry.subnets.items()
         if lease.network in after.networks
     }
+
+
+@pytest.mark.parametrize("homes", [(A1,), (A3,)], ids=["back-where-it-was", "moved"])
+async def test_lease_whose_move_was_killed_stays_where_its_agent_is_known(
+    homes: tuple[IPv4Address, ...],
+) -> None:
+    store = FailingStore()
+    registry = opened(store)
+    await registry.create(BLUE, nodes=(A3,))
+    [before] = leases(registry).values()
+    store.last = 1  # the new row is there, the old one is not erased
+    with pytest.raises(UnavailableError):
+        await registry.move_node(A3, A1)
+    store.last = None
+
+    await (after := opened(store)).load(homes)
+
+    assert await rows(store) == leases(after) == {f"blue@{homes[0]}": before}
+
+
+@pytest.mark.parametrize("change", ["create", "change", "delete", "add", "put", "replace", "drop"])
+async def test_change_that_was_refused_as_its_answer_got_lost_is_taken_back(change: str) -> None:
+    store = FailingStore()
+    registry = opened(store)
+    await registry.create(BLUE, nodes=(A1,))
+    await registry.create(NetworkSpec("gray", "10.9.0.0/16"), nodes=())
+    await registry.book.add(POLICY)
+    before = await contents(store)
+    store.is_late, store.last = True, 1 if change == "create" else 0  # a lease comes before
+    more = msgspec.structs.replace(POLICY, name="more")
+    changed = msgspec.structs.replace(POLICY, ports="81")
+    with contextlib.suppress(UnavailableError):
+        match change:
+            case "create":
+                await registry.create(GREEN, nodes=(A1,))
+            case "change":
+                await registry.change("blue", NetworkChange(mtu=1300), list, nodes=())
+            case "delete":
+                await registry.delete("gray", list)
+            case "add":
+                await registry.book.add(more)
+            case "put":
+                await registry.book.put(changed)
+            case "replace":
+                await registry.book.replace(PolicyDocument((more,)))
+            case "drop":
+                await registry.book.remove(POLICY.name)
+    store.last = None
+    assert await contents(store) != before
+
+    await registry.settle()
+
+    assert await contents(store) == before
 
 
 async def test_full_disk_keeps_no_master_from_reading_past_a_stray_row() -> None:
