@@ -71,7 +71,7 @@ async def subscribed_to(*masters: HostPort) -> str | None:
         )
         running = asyncio.ensure_future(client.run())
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await found.wait()
             return client.master
         finally:

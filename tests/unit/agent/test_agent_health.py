@@ -248,7 +248,7 @@ async def test_redirects_are_followed_to_the_last_status() -> None:
         b"HTTP/1.1 503 Busy\r\n\r\n",
     )
     async with answering(*pages) as (port, asked):
-        outcome = await probe(Here([]), HttpProbe("127.0.0.1", port), timeout_seconds=5.0)
+        outcome = await probe(Here([]), HttpProbe("127.0.0.1", port), timeout_seconds=30.0)
 
     assert outcome == Outcome(503)
     assert asked == ["GET / HTTP/1.1", "GET /next?a=1 HTTP/1.1", "GET /other HTTP/1.1"]
@@ -257,16 +257,16 @@ async def test_redirects_are_followed_to_the_last_status() -> None:
 async def test_redirects_without_end_are_trouble() -> None:
     page = b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n"
     async with answering(*[page] * 60) as (port, _):
-        outcome = await probe(Here([]), HttpProbe("127.0.0.1", port), timeout_seconds=10.0)
+        outcome = await probe(Here([]), HttpProbe("127.0.0.1", port), timeout_seconds=30.0)
 
     assert outcome == Outcome(None, "more than 50 redirects")
 
 
 async def test_ipv6_is_probed_on_its_own_loopback() -> None:
     async with answering(b"HTTP/1.1 204 No\r\n\r\n", b"", host="::1") as (port, _):
-        assert await probe(Here([]), HttpProbe("::1", port), timeout_seconds=5.0) == Outcome(204)
-        assert await probe(Here([]), TcpProbe("::1", port), timeout_seconds=5.0) == Outcome(True)
-        refused = await probe(Here([]), TcpProbe("127.0.0.1", port), timeout_seconds=5.0)
+        assert await probe(Here([]), HttpProbe("::1", port), timeout_seconds=30.0) == Outcome(204)
+        assert await probe(Here([]), TcpProbe("::1", port), timeout_seconds=30.0) == Outcome(True)
+        refused = await probe(Here([]), TcpProbe("127.0.0.1", port), timeout_seconds=30.0)
         assert refused.found is False
 
 
@@ -295,7 +295,7 @@ async def test_watching_health_tells_and_stops_at_the_kill() -> None:
         told.append(word)
 
     check = HealthCheck(delay_seconds=0.0, interval_seconds=0.0, grace_period_seconds=0.0)
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(30.0):
         await watch_health(check, Health(), probe=look, tell=tell, age_seconds=lambda: 1.0)
 
     assert [(word.healthy, word.kill, word.message) for word in told] == [
@@ -322,7 +322,7 @@ async def test_watching_a_check_tells_changes_only() -> None:
         command=CheckInfoCommand(command=COMMAND), delay_seconds=0.0, interval_seconds=0.0
     )
     with pytest.raises(ContainerError, match="enough"):
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(30.0):
             await watch_check(
                 check, check_status(check), look=look, tell=tell, age_seconds=lambda: 1.0
             )
@@ -352,7 +352,7 @@ async def test_a_task_recovered_unhealthy_has_no_grace_left() -> None:
     last = TaskStatus(
         task_id=task.task_id, state=TaskState.TASK_RUNNING, healthy=True, timestamp=1.0
     )
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(30.0):
         await watch_task(task, Here([1, 1]), last=last, tell=tell, age_seconds=lambda: 1.0)
 
     assert [word.kill for word in told] == [False, True]

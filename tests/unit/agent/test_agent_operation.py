@@ -120,7 +120,7 @@ class Sent:
         self.heard.set()
 
     async def next(self) -> OperationUpdate:
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(30.0):
             await self.heard.wait()
         self.heard.clear()
         return self.updates[-1]

@@ -23,7 +23,7 @@ from phalanx.mesos.v1.agent import Call
 from phalanx.mesos.v1.codec import from_json
 from phalanx.mesos.v1.mesos import ContainerID, TTYInfo, WindowSize
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 PROGRAM = Path(process_io.__file__).with_name("switchboard.py")
 
 

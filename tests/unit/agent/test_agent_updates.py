@@ -182,7 +182,7 @@ class Wire:
 
 
 async def settle(sender: UpdateSender, wire: Wire, count: int) -> None:
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(30.0):
         while len(wire.sent) < count:  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.001)
 

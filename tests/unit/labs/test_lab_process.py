@@ -47,13 +47,13 @@ def test_signal_goes_to_exactly_the_process_meant(sleeper: Birth) -> None:
     assert is_alive(sleeper)
 
     assert send_signal(sleeper, signal.SIGKILL)
-    assert wait_until(lambda: not is_alive(sleeper), seconds=5)
+    assert wait_until(lambda: not is_alive(sleeper), seconds=30)
 
 
 def test_ended_process_counts_as_none_before_it_is_reaped(sleeper: Birth) -> None:
     send_signal(sleeper, signal.SIGKILL)
 
-    assert wait_until(lambda: birth_of(sleeper.pid) is None, seconds=5)
+    assert wait_until(lambda: birth_of(sleeper.pid) is None, seconds=30)
     assert Path(f"/proc/{sleeper.pid}").exists()
 
 
@@ -76,7 +76,7 @@ def test_spawned_process_leads_a_session_and_is_found_by_its_mark(tmp_path: Path
         [sys.executable, "-c", f"{script}; signal.pause()"], netns=None, log=log, environ=environ
     )
     try:
-        assert wait_until(lambda: bool(log.read_text()), seconds=10)
+        assert wait_until(lambda: bool(log.read_text()), seconds=30)
         assert log.read_text() == "sid True\n"
         assert with_environment(mark) == {pid}
         assert os.getsid(pid) != os.getsid(0)

@@ -37,7 +37,7 @@ from phalanx.mesos.v1 import mesos
 from phalanx.mesos.v1.codec import decode, encode
 from phalanx.mesos.v1.scheduler import Call, Event, Offers, Subscribed, Update
 
-SECONDS = 5.0
+SECONDS = 30.0
 
 
 class FakeMaster:

@@ -542,7 +542,7 @@ async def test_event_stream_tells_what_was_asked_for(
 
 async def next_event(content: Any) -> Any:
     """Return the data of the next event."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             line = await content.readline()
             if line.startswith(b"data: "):

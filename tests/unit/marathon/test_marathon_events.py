@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.unit.marathon.conftest import FakeMaster, Marathon
 
 WEB = {"id": "/web", "cmd": "x", "cpus": 1}
-SECONDS = 5.0
+SECONDS = 30.0
 
 
 @pytest.fixture

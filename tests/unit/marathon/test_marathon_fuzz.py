@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.marathon.conftest import FakeMaster, running_marathon
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 # Every field of an app somewhere, so that each can be made wrong in turn.
 WHOLE: dict[str, Any] = {

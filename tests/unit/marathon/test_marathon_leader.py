@@ -145,7 +145,7 @@ async def test_a_follower_answers_what_the_leader_answers(leading: Marathon) -> 
     async with follower(host_of(leading.url)) as url, aiohttp.ClientSession() as session:
         created = await session.post(f"{url}/v2/apps", json=app)
         refused = await session.post(f"{url}/v2/apps", data=b"{")
-        async with asyncio.timeout(10):  # until the app no longer tells of its deployment
+        async with asyncio.timeout(60):  # until the app no longer tells of its deployment
             while await (await session.get(f"{leading.url}/v2/deployments")).json():  # noqa: ASYNC110 - a page, not an event
                 await asyncio.sleep(0.01)
         direct = await session.get(f"{leading.url}/v2/apps//a/b?embed=app.counts", headers=gzip)

@@ -199,7 +199,7 @@ async def test_daemon_runs_and_ends_cleanly_on_sigterm(master: FakeMaster, tmp_p
     try:
         subscribe = await master.subscribed()
         os.kill(process.pid, signal.SIGTERM)
-        _, told = await asyncio.wait_for(process.communicate(), 10)
+        _, told = await asyncio.wait_for(process.communicate(), 60)
     finally:
         if process.returncode is None:
             process.kill()

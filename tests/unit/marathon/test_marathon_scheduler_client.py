@@ -51,7 +51,7 @@ async def subscription(
 
 async def next_of(events: AsyncGenerator[Event, None]) -> Event:
     """Return the next event."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await anext(events)
 
 

@@ -494,7 +494,7 @@ def test_whitelist_chooses_agents() -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - a condition of the code under test, not an event
             await asyncio.sleep(0.01)
 

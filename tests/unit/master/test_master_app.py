@@ -24,7 +24,7 @@ from phalanx.master.seat import Seat
 from phalanx.mesos.v1.codec import encode
 from phalanx.mesos.v1.mesos import MasterInfo
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 MAIN = "import sys; from phalanx.master.app import main; sys.exit(main(sys.argv[1:]))"
 
 

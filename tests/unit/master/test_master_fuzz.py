@@ -19,7 +19,7 @@ from phalanx.mesos.v1.scheduler import Call as SchedulerCall
 from phalanx.mesos.v1.shape import Enum, shapes
 
 SEEDS = 150
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 def with_ids(message: Any, ids: dict[type[Message], str], random: Random) -> Any:

@@ -46,7 +46,7 @@ from phalanx.net.model.objects import Liveness, TaskPhase
 from phalanx.net.model.view import View
 
 Json = dict[str, Any]
-DEADLINE = 10.0
+DEADLINE = 60.0
 UUID = "AAAAAAAAAAAAAAAAAAAAAA=="
 JSON = {"Content-Type": "application/json"}
 INFO = {"user": "root", "name": "marathon"}

@@ -57,8 +57,8 @@ async def test_leader_that_was_stopped_suspects_nobody_at_once(lab: Lab) -> None
 
     while agent.heard == heard:  # noqa: ASYNC110 - nobody tells of it
         await asyncio.sleep(0.01)
+    watching.cancel()  # it would call the next second deafness as well
     await lab.silence(1.0)
-    watching.cancel()
 
     assert agent.liveness is Liveness.ALIVE
     await lab.silence(2.0)
