@@ -158,7 +158,7 @@ def test_containers_on_one_bridge_talk_at_once(lab: Lab) -> None:
     one, two = lab.add(first), lab.add(second)
 
     ping = subprocess.run(
-        ["ip", "netns", "exec", first, "ping", "-c", "1", "-W", "1", str(two)], capture_output=True
+        ["ip", "netns", "exec", first, "ping", "-c", "1", "-W", "5", str(two)], capture_output=True
     )
 
     assert ping.returncode == 0, ping.stdout

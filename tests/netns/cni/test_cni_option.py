@@ -27,7 +27,7 @@ def bridge(host: Host, subnet: str = "10.71.0.0/24", **options: Any) -> Json:
 
 
 def pings(host: Host, ns: str, address: str) -> bool:
-    command = host.enter("ping", "-c", "1", "-W", "1", address, ns=ns)
+    command = host.enter("ping", "-c", "1", "-W", "5", address, ns=ns)
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
