@@ -19,7 +19,7 @@ from phalanx.core.error import UnavailableError
 from phalanx.labs.client import ask, get_json
 from phalanx.labs.exec import spawn
 from phalanx.labs.flags import MASTER_PORT
-from phalanx.labs.process import Birth, birth_of, is_alive
+from phalanx.labs.process import Birth, birth_of, is_alive, send_signal
 from phalanx.labs.topology import Node, Role
 from phalanx.labs.wait import wait_until
 from phalanx.labs.zookeeper import (
@@ -100,9 +100,8 @@ class Ensemble:
     def kill(self, name: str) -> None:
         """Kill a process at once and wait until it is gone."""
         birth = self._births.pop(name, None)
-        if birth is not None and is_alive(birth):
-            os.kill(birth.pid, signal.SIGKILL)
-            wait_until(lambda: not is_alive(birth), seconds=10)
+        if birth is not None and send_signal(birth, signal.SIGKILL):
+            wait_until(lambda: not is_alive(birth), seconds=START_SECONDS)
 
     def wipe(self, name: str) -> None:
         """Kill a server at once and take away all that it has written."""
@@ -110,8 +109,9 @@ class Ensemble:
         shutil.rmtree(self.directory / name / "data")
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to a process that runs."""
-        os.kill(self._births[name].pid, number)
+        """Send a signal to a process that runs; raise UnavailableError where it has ended."""
+        if not send_signal(self._births[name], number):
+            raise UnavailableError(f"{name} does not run")
 
     def is_alive(self, name: str) -> bool:
         """Tell whether a process still runs."""
@@ -131,12 +131,17 @@ class Ensemble:
 
     def await_leader(self, *, other_than: str | None = None) -> str:
         """Wait for a leader; raise UnavailableError when none comes."""
-        if not wait_until(lambda: self.leader() not in (None, other_than), seconds=START_SECONDS):
+        found: list[str] = []
+
+        def look() -> bool:
+            leader = self.leader()
+            if leader is not None and leader != other_than:
+                found.append(leader)
+            return bool(found)
+
+        if not wait_until(look, seconds=START_SECONDS):
             raise UnavailableError("nobody leads")
-        found = self.leader()
-        if found is None:
-            raise UnavailableError("nobody leads")
-        return found
+        return found[0]
 
     def log(self, name: str) -> str:
         """Return what a process wrote."""

@@ -9,6 +9,7 @@ from phalanx.labs.demo.proof import Report, Timed, until
 from phalanx.labs.demo.steady import CONTAINERIP, L4LB
 
 WATCHER = "m1"  # the node that asks while others die
+WAIT_SECONDS = 60.0
 
 
 def scale(cluster: Cluster, report: Report) -> None:
@@ -17,13 +18,13 @@ def scale(cluster: Cluster, report: Report) -> None:
     cluster.marathon("PUT", "/v2/apps/web", {"instances": 5})
 
     def names() -> Timed:
-        seen = _await_names(cluster, 5, seconds=20.0)
+        seen = _await_names(cluster, 5, seconds=WAIT_SECONDS)
         return Timed(seen, time.monotonic() - began)
 
     def spread() -> Timed:
         seen = until(
             lambda: "all 5 answer" if len(_answering(cluster)) == 5 else None,
-            seconds=20.0,
+            seconds=WAIT_SECONDS,
             what="5 instances behind the VIP",
         )
         return Timed(seen, time.monotonic() - began)
@@ -42,14 +43,14 @@ def kill_container(cluster: Cluster, report: Report) -> None:
         report.prove(
             "change",
             "kill -9 a container: names follow",
-            lambda: visitor.without({victim.address}, seconds=10.0),
+            lambda: visitor.without({victim.address}, seconds=WAIT_SECONDS),
         )
         report.prove("change", "kill -9 a container: the VIP follows", visitor.drained)
     report.measure(
         "change",
         "kill -9 a container: replaced, behind the VIP",
         lambda: until(
-            lambda: _replacement(cluster, victim), seconds=20.0, what="5 healthy without it"
+            lambda: _replacement(cluster, victim), seconds=WAIT_SECONDS, what="5 healthy without it"
         ),
     )
     report.prove(
@@ -72,7 +73,7 @@ def kill_agent_process(cluster: Cluster, report: Report) -> None:
         cluster.lab.start("a1", "agent")
         return until(
             lambda: "same tasks, none restarted" if _is_back(cluster, before) else None,
-            seconds=20.0,
+            seconds=WAIT_SECONDS,
             what="a1 back with its tasks",
         )
 
@@ -89,12 +90,12 @@ def kill_node(cluster: Cluster, report: Report) -> None:
         report.prove(
             "change",
             "a2 loses power: names follow",
-            lambda: visitor.without(lost, seconds=15.0),
+            lambda: visitor.without(lost, seconds=WAIT_SECONDS),
         )
         report.prove(
             "change",
             "a2 loses power: the VIP follows",
-            lambda: visitor.drained(quiet=2.0, seconds=15.0),
+            lambda: visitor.drained(quiet=2.0, seconds=WAIT_SECONDS),
         )
         report.prove(
             "change", "a2 loses power: all 5 instances run again, on a1", visitor.replaced_on_a1
@@ -111,6 +112,7 @@ class Visitor:
     _failed: int = 0
     _marked_at: float = 0.0
     _failed_at: float | None = None
+    _worked_at: float = 0.0  # when the last request that worked was made
 
     def __enter__(self) -> "Visitor":
         self._thread = threading.Thread(target=self._run)
@@ -125,12 +127,12 @@ class Visitor:
         """Begin the clock: something is about to break."""
         self._marked_at = time.monotonic()
 
-    def settle(self, *, quiet: float = 1.0, seconds: float = 10.0) -> None:
+    def settle(self, *, quiet: float = 1.0, seconds: float = WAIT_SECONDS) -> None:
         """Wait until requests have all worked for *quiet* seconds since the mark."""
 
         def is_quiet() -> str | None:
             last = max(self._failed_at or 0.0, self._marked_at)
-            return "" if time.monotonic() - last > quiet else None
+            return "" if self._worked_at - last > quiet else None
 
         until(is_quiet, seconds=seconds, what="no request fails any more")
 
@@ -143,7 +145,7 @@ class Visitor:
         )
         return Timed(f"{', '.join(sorted(addresses))} gone", time.monotonic() - self._marked_at)
 
-    def drained(self, *, quiet: float = 1.0, seconds: float = 10.0) -> Timed:
+    def drained(self, *, quiet: float = 1.0, seconds: float = WAIT_SECONDS) -> Timed:
         """Wait until requests work again; say when the last one failed, after the mark."""
         self.settle(quiet=quiet, seconds=seconds)
         last = self._failed_at or self._marked_at
@@ -157,7 +159,7 @@ class Visitor:
             on_a1 = [web for web in webs if web.node == "a1"]
             return "" if len(on_a1) == 5 and len(_answering(self.cluster)) == 5 else None
 
-        until(look, seconds=30.0, what="5 instances on a1")
+        until(look, seconds=WAIT_SECONDS, what="5 instances on a1")
         return Timed("5 on a1 answer", time.monotonic() - self._marked_at)
 
     def summary(self) -> str:
@@ -170,11 +172,12 @@ class Visitor:
     def _run(self) -> None:
         while not self._stop.is_set():
             began = time.monotonic()
-            bodies = self.cluster.curl(WATCHER, f"http://{L4LB}/", seconds=0.5)
-            self.asked += 1
-            if not bodies:
+            if self.cluster.answers(WATCHER, f"http://{L4LB}/"):
+                self._worked_at = began
+            else:
                 self._failed += 1
                 self._failed_at = began
+            self.asked += 1
 
 
 def _await_names(cluster: Cluster, count: int, *, seconds: float) -> str:
@@ -187,7 +190,7 @@ def _await_names(cluster: Cluster, count: int, *, seconds: float) -> str:
 
 def _answering(cluster: Cluster) -> set[str]:
     """Return the instances that answered a burst of requests to the VIP."""
-    return set(cluster.curl(WATCHER, f"http://{L4LB}/", times=40, seconds=1.0))
+    return set(cluster.curl(WATCHER, f"http://{L4LB}/", times=40))
 
 
 def _replacement(cluster: Cluster, victim: Instance) -> str | None:

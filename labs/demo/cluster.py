@@ -15,7 +15,8 @@ from phalanx.labs.lab import Lab
 
 APPS = Path(__file__).parent.parent / "apps"
 RESOLVER = "198.51.100.1"
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 60.0
+CONNECT_SECONDS = 0.9  # a packet that was lost is sent again after 1 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +81,23 @@ class Cluster:
 
     def dig(self, node: str, name: str, kind: str = "A") -> list[str]:
         """Ask a node's resolver; return the answers in order of text."""
-        command = ["dig", "+short", "+time=1", "+tries=1", f"@{RESOLVER}", name, kind]
+        command = ["dig", "+short", "+time=5", "+tries=1", f"@{RESOLVER}", name, kind]
         return sorted(self.on(node, *command).stdout.split("\n"))[1:]
 
-    def curl(self, node: str, url: str, *, times: int = 1, seconds: float = 2.0) -> list[str]:
+    def curl(self, node: str, url: str, *, times: int = 1, seconds: float = 5.0) -> list[str]:
         """Get a page over new connections from a node; return the bodies of those that worked."""
         return _bodies(self.on(node, *_curl(url, times, seconds)))
 
     def curl_in(
-        self, instance: Instance, url: str, *, times: int = 1, seconds: float = 2.0
+        self, instance: Instance, url: str, *, times: int = 1, seconds: float = 5.0
     ) -> list[str]:
         """Get a page over new connections from inside a container."""
         return _bodies(self.inside(instance, *_curl(url, times, seconds)))
+
+    def answers(self, node: str, url: str) -> bool:
+        """Tell whether a page comes over a connection that no packet had to be sent again for."""
+        at_once = ("--connect-timeout", str(CONNECT_SECONDS))
+        return bool(_bodies(self.on(node, *_curl(url, 1, 2.0), *at_once)))
 
     def on(self, node: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a node's network, with its resolv.conf."""

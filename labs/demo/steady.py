@@ -13,6 +13,7 @@ MESOS = "web.marathon.mesos"
 SRV = "_web._tcp.marathon.mesos"
 NODES = ("m1", "a1", "a2")
 REQUESTS = 60
+WAIT_SECONDS = 30.0
 
 
 def show_underlay(cluster: Cluster, report: Report) -> None:
@@ -92,22 +93,30 @@ def show_names(cluster: Cluster, report: Report) -> None:
     """Ask every node's resolver, and a container's."""
     addresses = sorted(instance.address for instance in cluster.instances("web"))
 
+    def agreed(name: str, kind: str, holds: Callable[[list[str]], bool]) -> list[str]:
+        """Wait until every node's resolver says what holds; return what the first says."""
+        said: list[list[str]] = []
+
+        def look() -> str | None:
+            said[:] = [cluster.dig(node, name, kind) for node in NODES]
+            return "" if all(map(holds, said)) else None
+
+        until(look, seconds=WAIT_SECONDS, what=f"{name} on {', '.join(NODES)}")
+        return said[0]
+
     def everywhere(name: str) -> str:
-        for node in NODES:
-            seen = cluster.dig(node, name)
-            expect(seen == addresses, f"{node}: {seen}")
+        agreed(name, "A", lambda seen: seen == addresses)
         return ", ".join(addresses)
 
     def srv() -> str:
-        for node in NODES:
-            seen = cluster.dig(node, SRV, "SRV")
-            expect(len(seen) == len(addresses), f"{node}: {seen}")
-            expect(all(line.split()[2] == "80" for line in seen), f"{node}: {seen}")
+        seen = agreed(SRV, "SRV", lambda seen: len(seen) == len(addresses))
+        expect(all(line.split()[2] == "80" for line in seen), f"{seen}")
         return seen[0]
 
     def vip() -> str:
+        agreed(L4LB, "A", lambda seen: len(seen) == 1)
         seen = {tuple(cluster.dig(node, L4LB)) for node in NODES}
-        expect(len(seen) == 1 and len(next(iter(seen))) == 1, f"{seen}")
+        expect(len(seen) == 1, f"{seen}")
         return f"{next(iter(seen))[0]} on every node"
 
     def inside() -> str:
@@ -135,7 +144,13 @@ def show_vip(cluster: Cluster, report: Report) -> None:
         expect(set(counts) == {web.task_id for web in webs}, f"spread: {sorted(counts.values())}")
         return f"{REQUESTS} requests: " + " + ".join(map(str, sorted(counts.values())))
 
+    def serve(node: str) -> str | None:
+        return (
+            "" if set(cluster.curl(node, url, times=20)) == {web.task_id for web in webs} else None
+        )
+
     for node in NODES:
+        until(partial(serve, node), seconds=WAIT_SECONDS, what=f"all of web by the VIP on {node}")
         report.prove(
             "VIP",
             f"from node {node}",
@@ -183,7 +198,7 @@ def show_walls(cluster: Cluster, report: Report) -> None:
                 if all(answers(c, d, 5432) for c in clients for d in dbs)
                 else None
             ),
-            seconds=5.0,
+            seconds=WAIT_SECONDS,
             what="5432 open",
         )
 
@@ -202,8 +217,8 @@ def show_walls(cluster: Cluster, report: Report) -> None:
     def remove() -> str:
         cluster.master("DELETE", "/v1/policies/demo")
         return until(
-            lambda: "closed" if not answers(clients[0], dbs[0], 5432) else None,
-            seconds=5.0,
+            lambda: None if any(answers(c, d, 5432) for c in clients for d in dbs) else "closed",
+            seconds=WAIT_SECONDS,
             what="5432 closed",
         )
 

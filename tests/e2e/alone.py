@@ -26,7 +26,7 @@ from phalanx.mesos.v1.media import Media, decode_as, encode_as
 from phalanx.mesos.v1.scheduler import Call, Event
 
 PHALANX = [sys.executable, "-Im", "phalanx.cli.main"]
-SECONDS = 30.0
+SECONDS = 60.0
 RESOURCES = "cpus:4;mem:2048;disk:2048;ports:[31000-31100]"
 ENDS = ("FINISHED", "FAILED", "KILLED", "ERROR", "LOST", "GONE")
 TERMINAL = frozenset(f"TASK_{state}" for state in ENDS)

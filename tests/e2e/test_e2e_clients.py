@@ -32,7 +32,7 @@ SLEEP = "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"
 @pytest.fixture
 def client(cluster: Cluster) -> Iterator[Any]:
     """Yield the client on an empty Marathon, and leave it empty."""
-    found = marathon.MarathonClient(cluster.lab.marathon_url, timeout=10)
+    found = marathon.MarathonClient(cluster.lab.marathon_url, timeout=SECONDS)
     yield found
     found.delete_group("/", force=True)
     settled(found)

@@ -34,7 +34,7 @@ def failure_of(cluster: Cluster, name: str) -> dict[str, Any]:
         found.update(app.get("lastTaskFailure") or {})
         return "failed" if found else None
 
-    until(look, seconds=30, what=f"{name} fails")
+    until(look, seconds=60, what=f"{name} fails")
     return found
 
 
@@ -102,4 +102,4 @@ def test_an_app_that_fits_nowhere_says_why(cluster: Cluster, app: Any) -> None:
         text = str(queue)
         return text if "InsufficientCpus" in text else None
 
-    assert until(look, seconds=20, what="the reason")
+    assert until(look, seconds=30, what="the reason")

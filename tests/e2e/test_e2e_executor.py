@@ -73,11 +73,12 @@ def test_an_app_runs_under_an_executor_of_its_own(cluster: Cluster, tmp_path: Pa
         is_up = shown["tasksRunning"] == 1 and not shown["deployments"]
         return "it runs" if is_up else None
 
-    until(runs, seconds=30, what="the app runs")
+    until(runs, seconds=60, what="the app runs")
     [task] = ask(cluster, "GET", "/v2/apps/own/tasks")["tasks"]
     name = f"marathon-{task['id']}"
-    found = cluster.on("m1", "find", "/", "-xdev", "-path", f"*{name}*", "-name", "words")
-    words = json.loads(cluster.on("m1", "cat", found.stdout.split()[0]).stdout)
+    top = str(cluster.lab.directory)
+    found = cluster.run_here(["find", top, "-xdev", "-path", f"*{name}*", "-name", "words"])
+    words = json.loads(Path(found.stdout.split()[0]).read_text())
 
     assert words == ["one", "two words"]
     deleted = ask(cluster, "DELETE", "/v2/apps/own")
@@ -86,5 +87,5 @@ def test_an_app_runs_under_an_executor_of_its_own(cluster: Cluster, tmp_path: Pa
     def is_gone() -> str | None:
         return "it is gone" if ask(cluster, "GET", "/v2/deployments") == [] else None
 
-    until(is_gone, seconds=30, what="the app is gone")
+    until(is_gone, seconds=60, what="the app is gone")
     assert ask(cluster, "GET", "/v2/tasks") == {"tasks": []}

@@ -249,7 +249,7 @@ async def test_a_stopped_leader_does_not_lead_when_it_goes_on(world: World) -> N
 
     world.ensemble.send(old, signal.SIGCONT)
 
-    await until(lambda: not world.ensemble.is_alive(old), "the old leader's end", seconds=10)
+    await until(lambda: not world.ensemble.is_alive(old), "the old leader's end", seconds=30)
     after = world.ensemble.log(old).splitlines()[said:]
     assert "leadership is" in after[-1]
     assert not any("offers_made" in line or "task_" in line for line in after)
@@ -281,7 +281,7 @@ async def test_without_zookeeper_nobody_leads_and_all_comes_back_with_it(world: 
 
     for name in ("z1", "z2"):
         await asyncio.to_thread(world.ensemble.kill, name)
-    await until(lambda: not world.ensemble.is_alive(old), "the leader to step down", seconds=20)
+    await until(lambda: not world.ensemble.is_alive(old), "the leader to step down", seconds=30)
     assert await asyncio.to_thread(world.ensemble.leader) is None
     assert world.held.keys() == before
 
@@ -300,7 +300,7 @@ async def test_a_leader_that_zookeeper_does_not_answer_steps_down(world: World) 
     try:
         for name in ("z1", "z2", "z3"):
             world.ensemble.send(name, signal.SIGSTOP)
-        await until(lambda: not world.ensemble.is_alive(old), "the leader to step down", seconds=20)
+        await until(lambda: not world.ensemble.is_alive(old), "the leader to step down", seconds=30)
     finally:
         for name in ("z1", "z2", "z3"):
             world.ensemble.send(name, signal.SIGCONT)
@@ -340,7 +340,7 @@ async def test_when_all_zookeeper_servers_lost_their_data_agents_bring_the_tasks
     before = world.scheduler.running
     for name in ("z1", "z2", "z3"):
         await asyncio.to_thread(world.ensemble.wipe, name)
-    await until(lambda: not world.ensemble.is_alive(old), "the leader to step down", seconds=20)
+    await until(lambda: not world.ensemble.is_alive(old), "the leader to step down", seconds=30)
 
     for name in ("z1", "z2", "z3", old):
         await asyncio.to_thread(world.ensemble.start, name)

@@ -38,7 +38,7 @@ def network(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
     cluster.await_app(name, 2)
     yield name
     cluster.marathon("DELETE", f"/v2/apps/{name}")
-    until(lambda: deleted(cluster, name), seconds=30, what=f"the end of network {name}")
+    until(lambda: deleted(cluster, name), seconds=60, what=f"the end of network {name}")
 
 
 def deleted(cluster: Cluster, name: str) -> str | None:
@@ -73,7 +73,7 @@ def test_addresses_are_told_named_and_reached_from_another_agent(
     name = f"{network}.marathon.containerip.dcos.thisdcos.directory"
     until(
         lambda: "yes" if cluster.dig("a1", name, "AAAA") == six else None,
-        seconds=10,
+        seconds=30,
         what=f"{name} has {six}",
     )
     for instance in cluster.instances(network):
@@ -92,6 +92,6 @@ def await_answer(cluster: Cluster, instance: Instance, url: str) -> None:
     """Wait until a server that was just started answers a container."""
     until(
         lambda: "answered" if cluster.curl_in(instance, url) else None,
-        seconds=10,
+        seconds=30,
         what=f"{url} answers {instance.address}",
     )

@@ -202,6 +202,7 @@ async def world_on(ensemble: Ensemble, place: Path, store: str) -> AsyncIterator
         await world.close()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("store", "apart"), [("sqlite", 3), ("zookeeper", 6)])
 async def test_killed_at_any_write_it_comes_back_and_launches_nothing_twice(
     ensemble: Ensemble, tmp_path: Path, store: str, apart: int

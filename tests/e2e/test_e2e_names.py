@@ -54,7 +54,8 @@ def web(cluster: Cluster) -> Cluster:
     cluster.deploy("web")
     cluster.await_app("web", 3)
     for node in ("a1", "a2"):
-        until(partial(_first, cluster, node), seconds=20, what=f"{VIP} on {node}")
+        until(partial(_first, cluster, node), seconds=30, what=f"{VIP} on {node}")
+        until(partial(_page, cluster, node), seconds=30, what=f"{VIP} serves {node}")
     return cluster
 
 
@@ -103,6 +104,10 @@ def _run(web: Cluster, where: str, words: Sequence[str]) -> CompletedProcess[str
     if where == "node":
         return web.on("a1", *words)
     return web.inside(web.instances("web")[0], *words)
+
+
+def _page(cluster: Cluster, node: str) -> str | None:
+    return next(iter(cluster.curl(node, f"http://{VIP}/")), None)
 
 
 def _first(cluster: Cluster, node: str) -> str | None:

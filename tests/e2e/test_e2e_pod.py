@@ -27,6 +27,7 @@ PAIR: dict[str, Any] = {
                 "http": {"endpoint": "web", "path": "/page"},
                 "intervalSeconds": 1,
                 "timeoutSeconds": 0.9,
+                "maxConsecutiveFailures": 1000,
                 "delaySeconds": 0,
             },
         },
@@ -66,7 +67,7 @@ def stable(cluster: Cluster, *, others_than: str = "") -> dict[str, Any]:
         ]
         return "stable" if found else None
 
-    until(look, seconds=30, what="the pod is stable")
+    until(look, seconds=60, what="the pod is stable")
     return found[0]
 
 
@@ -90,7 +91,7 @@ def test_a_pod_shares_network_volume_and_fate(cluster: Cluster, tmp_path: Path) 
     ask(cluster, "/v2/pods/pair", "-X", "DELETE")
     until(
         lambda: "over" if ask(cluster, "/v2/deployments") == [] else None,
-        seconds=30,
+        seconds=60,
         what="the pod is gone",
     )
     assert ask(cluster, "/v2/pods") == []

@@ -44,6 +44,7 @@ def test_command_of_the_readme_works(cluster: Cluster, command: str) -> None:
     words = [word.replace("@labs", f"@{ROOT}/labs") for word in shlex.split(line)]
     if "dig" in words or words[-1].endswith("directory/"):
         cluster.await_app("web", 3)
+        cluster.lab.wait()  # every node knows of it by then
 
     done = cluster.run_here(words)
 

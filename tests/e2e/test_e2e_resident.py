@@ -48,7 +48,7 @@ def settled(cluster: Cluster, *, other_than: str = "") -> dict[str, Any]:
         is_over = ask(cluster, "GET", "/v2/deployments") == []
         return "settled" if found and is_over else None
 
-    until(look, seconds=30, what="the app runs")
+    until(look, seconds=60, what="the app runs")
     return found[0]
 
 
@@ -56,9 +56,19 @@ def lives(cluster: Cluster, task: dict[str, Any]) -> int:
     """Count what the volume of *task* has seen, on the agent itself."""
     [volume] = task["localVolumes"]
     name = volume["persistenceId"]
-    found = cluster.on("m1", "find", "/", "-xdev", "-name", "lives", "-path", f"*{name}*")
+    top = str(cluster.lab.directory)
+    found = cluster.run_here(["find", top, "-xdev", "-name", "lives", "-path", f"*{name}*"])
     [path] = sorted(found.stdout.split())[:1] or [""]
-    return len(cluster.on("m1", "cat", path).stdout.split()) if path else 0
+    return len(cluster.run_here(["cat", path]).stdout.split()) if path else 0
+
+
+def await_lives(cluster: Cluster, task: dict[str, Any], count: int) -> None:
+    """Wait until the volume of a task has seen so many lives, a moment after the last began."""
+    until(
+        lambda: "so many" if lives(cluster, task) == count else None,
+        seconds=30,
+        what=f"{count} lives, not {lives(cluster, task)}",
+    )
 
 
 def test_a_volume_outlives_its_task_until_it_is_wiped(cluster: Cluster) -> None:
@@ -71,17 +81,13 @@ def test_a_volume_outlives_its_task_until_it_is_wiped(cluster: Cluster) -> None:
     second = settled(cluster, other_than=first["id"])
     assert second["localVolumes"] == first["localVolumes"]
     assert second["slaveId"] == first["slaveId"]
-    assert lives(cluster, second) == 2
+    await_lives(cluster, second, 2)
 
     ask(cluster, "DELETE", f"/v2/apps/prod/db/tasks/{second['id']}?wipe=true")
     third = settled(cluster, other_than=second["id"])
     assert third["localVolumes"] != first["localVolumes"]
-    assert lives(cluster, third) == 1
-    until(
-        lambda: "freed" if lives(cluster, first) == 0 else None,
-        seconds=30,
-        what="the wiped volume is gone",
-    )
+    await_lives(cluster, third, 1)
+    await_lives(cluster, first, 0)
 
 
 POD: dict[str, Any] = {
@@ -105,6 +111,7 @@ POD: dict[str, Any] = {
                 "exec": {"command": {"shell": "test -s theirs/lives && ! touch theirs/x"}},
                 "intervalSeconds": 1,
                 "timeoutSeconds": 0.9,
+                "maxConsecutiveFailures": 1000,
                 "delaySeconds": 0,
             },
         },
@@ -126,7 +133,7 @@ def stable_pod(cluster: Cluster, *, other_than: str = "") -> dict[str, Any]:
         ]
         return "stable" if found else None
 
-    until(look, seconds=30, what="the pod is stable")
+    until(look, seconds=60, what="the pod is stable")
     return found[0]
 
 
@@ -140,7 +147,7 @@ def test_containers_of_a_pod_share_a_volume_that_outlives_them(cluster: Cluster)
     second = stable_pod(cluster, other_than=first["containers"][0]["containerId"])
 
     assert second["localVolumes"] == first["localVolumes"]
-    assert lives(cluster, second) == 2
+    await_lives(cluster, second, 2)
 
 
 def test_a_volume_that_an_agent_can_not_mount_is_why_the_task_failed(cluster: Cluster) -> None:
@@ -161,7 +168,7 @@ def test_a_volume_that_an_agent_can_not_mount_is_why_the_task_failed(cluster: Cl
         said[:] = [] if failure is None else [failure["message"]]
         return "it failed" if said else None
 
-    until(look, seconds=30, what="the task fails")
+    until(look, seconds=60, what="the task fails")
     ask(cluster, "DELETE", "/v2/apps/elsewhere")
 
     assert "driver 'rexray': only the Docker containerizer mounts volumes of drivers" in said[0]

@@ -177,7 +177,7 @@ def test_a_kill_leaves_time_to_end(machine: Alone, framework: Scheduler) -> None
     framework.launch(task("patient", command))
     framework.reached("patient", "RUNNING")
     [agent] = machine.agents
-    until(lambda: output(agent, framework, "patient") or None, seconds=10, what="it traps")
+    until(lambda: output(agent, framework, "patient") or None, seconds=30, what="it traps")
 
     policy = {"grace_period": {"nanoseconds": 60_000_000_000}}
     framework.call("KILL", kill={"task_id": {"value": "patient"}, "kill_policy": policy})
@@ -281,7 +281,7 @@ def test_a_volume_outlives_the_task_that_wrote_it(machine: Alone) -> None:
             lambda: (
                 None if machine.master.get("/slaves")["slaves"][0]["reserved_resources"] else "ok"
             ),
-            seconds=10,
+            seconds=30,
             what="nothing is reserved",
         )
 
@@ -356,6 +356,8 @@ def test_a_session_runs_inside_a_task(machine: Alone, plain: Scheduler) -> None:
     [agent] = machine.agents
     plain.launch(task("host", f"echo secret >here; {UNTIL_STOPPED}"))
     parent = plain.reached("host", "RUNNING")["container_status"]["container_id"]
+    here = sandbox(agent, plain, "host") / "here"
+    until(lambda: "" if here.exists() and here.read_text() else None, seconds=30, what="the secret")
     body = {
         "type": "LAUNCH_NESTED_CONTAINER_SESSION",
         "launch_nested_container_session": {
@@ -403,7 +405,7 @@ def test_a_framework_that_is_torn_down_leaves_nothing(machine: Alone) -> None:
     machine.master.call("POST", "/teardown", form)
 
     [agent] = machine.agents
-    until(lambda: None if agent.get("/containers") else "ok", seconds=20, what="nothing runs")
+    until(lambda: None if agent.get("/containers") else "ok", seconds=30, what="nothing runs")
     state = machine.master.get("/state")
     ended = [one for one in state["completed_frameworks"] if one["id"] in form]
     assert [one["state"] for one in ended[0]["completed_tasks"]] == ["TASK_KILLED"]
@@ -453,7 +455,7 @@ def test_a_drained_agent_ends_its_tasks_and_takes_none(own: Alone) -> None:
         [one] = own.master.operate("GET_AGENTS")["agents"]
         return "ok" if one["drain_info"]["state"] == "DRAINED" else None
 
-    until(drained, seconds=20, what="the agent is drained")
+    until(drained, seconds=30, what="the agent is drained")
     own.master.operate("REACTIVATE_AGENT", reactivate_agent={"agent_id": agent_id})
     framework.launch(task("after", "true"))
     framework.reached("after", "FINISHED")
