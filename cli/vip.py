@@ -11,8 +11,6 @@ from rich.table import Table
 from phalanx.cli.client import add_plane_flag, call
 from phalanx.cli.listing import print_tables
 
-HELD = ("serving", "refusing")  # states that need no reason in a list
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run one of ``list``, ``show``, ``explain``; return the exit status.
@@ -103,7 +101,7 @@ def _vips(services: Iterable[Mapping[str, Any]]) -> Table:
             _options(vip),
             str(vip["connections"]),
             str(vip["active"]),
-            vip["state"] if vip["state"] in HELD else f"{vip['state']}: {vip['reason']}",
+            vip["state"] if vip["address"] else f"{vip['state']}: {vip['reason']}",
         )
     return table
 

@@ -7,7 +7,7 @@ alive keeps its backends as if they were: losing sight of everyone is more often
 our own fault than theirs.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, ip_network
 
 import msgspec
@@ -61,30 +61,35 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     options: Options
 
 
-def desired_services(view: View, *, node: IPv4Address | None = None) -> dict[Vip, Service]:
+def desired_services(
+    view: View, *, node: IPv4Address | None = None, taken: Collection[IPAddress] = ()
+) -> dict[Vip, Service]:
     """Return the services of *view*; a named VIP without a lease has none yet.
 
     A VIP of whose tasks none can be reached, because they are being prepared,
     say, has a service without backends: it refuses at once, and keeps its name.
 
     Nor has a VIP by an address that is in use: taking a master's would cut the
-    cluster off from whoever could take the VIP back.
+    cluster off from whoever could take the VIP back. *taken* are those that are in
+    use beside what the View tells of, as a node's gateways are.
 
     On *node*, a port of the node that leads to a container of its own becomes
     the container's: the kernel translates a destination once only.
     """
-    found, bare = _gathered(view, node)
+    found, bare = _gathered(view, node, taken)
     services = {vip: service_of(each) for vip, each in found.items()}
     return {vip: Service() for vip in bare} | services
 
 
-def candidates(view: View, *, node: IPv4Address | None = None) -> dict[Vip, list[Candidate]]:
+def candidates(
+    view: View, *, node: IPv4Address | None = None, taken: Collection[IPAddress] = ()
+) -> dict[Vip, list[Candidate]]:
     """Return what stands behind each VIP, the backends that are drained included."""
-    return _gathered(view, node)[0]
+    return _gathered(view, node, taken)[0]
 
 
 def _gathered(
-    view: View, node: IPv4Address | None
+    view: View, node: IPv4Address | None, taken: Collection[IPAddress]
 ) -> tuple[dict[Vip, list[Candidate]], Sequence[Vip]]:
     """Return what stands behind each VIP, and where those are that have no task in reach."""
     found: dict[Vip, list[Candidate]] = {}
@@ -92,7 +97,9 @@ def _gathered(
     reached: set[Declared] = set()
     for task in view.tasks.values():
         declared = declared_by(view, task)
-        for key, vip, candidate in candidates_of(view, task, declared, node=node, known=known):
+        for key, vip, candidate in candidates_of(
+            view, task, declared, node=node, known=known, taken=taken
+        ):
             reached.add(key)
             found.setdefault(vip, []).append(candidate)
     return found, [
@@ -141,6 +148,7 @@ def candidates_of(
     *,
     node: IPv4Address | None,
     known: Addresses,
+    taken: Collection[IPAddress] = (),
 ) -> Iterator[tuple[Declared, Vip, Candidate]]:
     """Yield a VIP, as declared and as reached, with what the task is there; for each.
 
@@ -151,7 +159,7 @@ def candidates_of(
     for each in declared:
         vip = each.vip
         if (addresses := known.get(vip)) is None:
-            addresses = known[vip] = vip_addresses(view, vip)
+            addresses = known[vip] = vip_addresses(view, vip, taken)
         if task.phase is TaskPhase.PREPARING:
             continue
         for address in addresses:
@@ -178,20 +186,23 @@ def is_ready(task: Task) -> bool:
     return task.healthy is True if task.is_checked else task.healthy is not False
 
 
-def vip_addresses(view: View, vip: Declared) -> tuple[IPAddress, ...]:
+def vip_addresses(
+    view: View, vip: Declared, taken: Collection[IPAddress] = ()
+) -> tuple[IPAddress, ...]:
     """Return the addresses at which clients find the VIP, none while it has none."""
     if isinstance(vip, AddressVip):
-        return () if is_in_use(view, vip.address) else (vip.address,)
+        return () if is_in_use(view, vip.address, taken) else (vip.address,)
     lease = view.vips.get(vip.name)
     if lease is None:
         return ()
     return (lease.address,) if lease.address6 is None else (lease.address, lease.address6)
 
 
-def is_in_use(view: View, address: IPAddress) -> bool:
-    """Tell whether an address is a node's, lies in a network, or is reserved."""
+def is_in_use(view: View, address: IPAddress, taken: Collection[IPAddress] = ()) -> bool:
+    """Tell whether an address is a node's, lies in a network, is reserved or otherwise *taken*."""
     return (
         str(address) in view.nodes
+        or address in taken
         or any(address in each for network in view.networks.values() for each in network.subnets)
         or any(address in prefix for prefix in RESERVED)
     )

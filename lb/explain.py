@@ -1,6 +1,6 @@
 """Why each backend of a VIP has the weight that it has; pure."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 
 import msgspec
@@ -51,23 +51,29 @@ class Explained(msgspec.Struct, frozen=True):
         return "refusing" if self.reason else "serving"
 
 
-def explain(view: View, query: str = "", *, node: IPv4Address | None = None) -> list[Explained]:
+def explain(
+    view: View,
+    query: str = "",
+    *,
+    node: IPv4Address | None = None,
+    taken: Collection[IPAddress] = (),
+) -> list[Explained]:
     """Return the VIPs that *query* names, all if it is empty, as they are on *node*.
 
-    A query is a name with or without zone, framework and slash, or an address,
-    with or without ``:port`` and ``/protocol``.
+    *taken* as in `desired_services`. A query is a name with or without zone, framework and
+    slash, or an address, with or without ``:port`` and ``/protocol``.
     """
     named = names_by_address(view)
     is_meant = matcher(query)
     if query:
         view = _narrowed(view, named, is_meant)
-    found = candidates(view, node=node)
+    found = candidates(view, node=node, taken=taken)
     there = {vip: {each.task.key for each in each_found} for vip, each_found in found.items()}
     rest: dict[Vip, list[Behind]] = {}
     stranded: dict[NamedVip | AddressVip, list[Behind]] = {}
     for task, declared in _declared(view):
         vip = declared.vip
-        addresses = vip_addresses(view, vip)
+        addresses = vip_addresses(view, vip, taken)
         if not addresses:
             stranded.setdefault(vip, []).append(_nowhere(view, task, declared, node, 4))
         for address in addresses:
@@ -171,7 +177,7 @@ def _stranded(vip: NamedVip | AddressVip, behind: Sequence[Behind]) -> Explained
         reason = "the leading master has not leased an address to the name, or the range is full"
         name, address = vip.name, None
     else:
-        reason = f"{vip.address} is in use in the cluster, or reserved"
+        reason = f"{vip.address} is in use in the cluster or on this node, or reserved"
         name, address = "", vip.address
     return Explained(name, address, vip.port, vip.protocol, reason, tuple(behind), is_held=False)
 

@@ -7,7 +7,7 @@ has changed, and a service when one of the tasks behind it has.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import TypeVar
@@ -63,11 +63,22 @@ class _Place:
 
 
 class ServiceLedger:
-    """Follows Views; *node* as in `desired_services`, *pools* are where VIPs are leased from."""
+    """Follows Views; *node* and *taken* as in `desired_services`, the latter asked each time.
 
-    def __init__(self, *, node: IPv4Address | None = None, pools: Sequence[IPNetwork] = ()) -> None:
+    *pools* are where VIPs are leased from.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: IPv4Address | None = None,
+        pools: Sequence[IPNetwork] = (),
+        taken: Callable[[], Collection[IPAddress]] = frozenset,
+    ) -> None:
         self._node = node
         self._pools = pools
+        self._ask_taken = taken
+        self._taken: frozenset[IPAddress] = frozenset()
         self._services = _nothing(0)
         self._forget()
 
@@ -77,9 +88,13 @@ class ServiceLedger:
         *touched* are the objects that may differ from the View before, all of
         them; None lets them be found.
         """
-        if view is not self._services.view:
+        taken = frozenset(self._ask_taken())
+        # The same as before is mostly the same object, whose members need no look.
+        is_other = taken is not self._taken and taken != self._taken
+        if view is not self._services.view or is_other:
+            fresh, self._taken = taken ^ self._taken, taken
             try:
-                self._services = self._followed(view, touched)
+                self._services = self._followed(view, touched, fresh)
             except BaseException:
                 # Half of a step is nothing to go on from. The number that is left out says so.
                 self._services = _nothing(self._services.number + 1)
@@ -93,6 +108,7 @@ class ServiceLedger:
         return self._services.view
 
     def _forget(self) -> None:
+        self._taken = frozenset()
         self._places: dict[str, _Place] = {}
         self._owned: dict[Ref, dict[str, None]] = {}  # tasks by what they are looked at again for
         self._behind: dict[Vip, dict[str, Sequence[Candidate]]] = {}
@@ -102,7 +118,10 @@ class ServiceLedger:
         self._ports: Counter[IPAddress] = Counter()  # services at each address
         self._leased: dict[IPAddress, dict[str, None]] = {}  # names by the addresses they have
 
-    def _followed(self, view: View, touched: Iterable[Ref] | None) -> Services:
+    def _followed(
+        self, view: View, touched: Iterable[Ref] | None, taken: Iterable[IPAddress]
+    ) -> Services:
+        """Return the services of *view*; *taken* addresses are or were taken."""
         before = self._services
         if touched is None or before.view is NOTHING:
             upserts, removals = view_delta(before.view, view)
@@ -111,6 +130,8 @@ class ServiceLedger:
         for kind, key in touched:
             by_kind.setdefault(kind, []).append(key)
         stale = self._stale(before.view, view, by_kind)
+        for address in taken:
+            stale.update(self._owned.get((VIP_ADDRESS, str(address)), {}))
         known: Addresses = {}
         vips: dict[Vip, None] = {}
         declared: dict[Declared, None] = {}
@@ -120,7 +141,7 @@ class ServiceLedger:
                     vips.update(dict.fromkeys(place.vips))
                     declared.update(dict.fromkeys(place.declared))
         for each in declared:
-            addresses = known[each] if each in known else vip_addresses(view, each)
+            addresses = known[each] if each in known else self._addresses_of(view, each)
             vips.update(dict.fromkeys(self._bared(each, addresses)))
         services = self._served(vips, before)
         leases = by_kind.get(VipLease.kind, ())
@@ -168,7 +189,7 @@ class ServiceLedger:
         vips: dict[Vip, list[Candidate]] = {}
         backend_of: dict[Declared, bool] = {each.vip: False for each in declared}
         for each, vip, candidate in candidates_of(
-            view, task, declared, node=self._node, known=known
+            view, task, declared, node=self._node, known=known, taken=self._taken
         ):
             backend_of[each] = True
             vips.setdefault(vip, []).append(candidate)
@@ -252,6 +273,9 @@ class ServiceLedger:
             elif key in before.here:
                 fresh[key] = None
         return with_changes(before.here, fresh)
+
+    def _addresses_of(self, view: View, vip: Declared) -> tuple[IPAddress, ...]:
+        return vip_addresses(view, vip, self._taken)
 
     def _is_outside(self, vip: Vip) -> bool:
         return not any(vip.address in pool for pool in self._pools)

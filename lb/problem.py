@@ -1,7 +1,7 @@
 """What is wrong with the labels of tasks, in words for whoever wrote them; pure."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -42,15 +42,15 @@ class Problem(msgspec.Struct, frozen=True, order=True):
     tasks: tuple[str, ...] = ()  # framework id and task id, with a slash between
 
 
-def vip_problems(view: View) -> tuple[Problem, ...]:
+def vip_problems(view: View, *, taken: Collection[IPAddress] = ()) -> tuple[Problem, ...]:
     """Return what is wrong with the labels of the tasks of *view*, in order.
 
-    One fault in all tasks of an app is one problem.
+    *taken* as in `desired_services`. One fault in all tasks of an app is one problem.
     """
     tasks: dict[tuple[str, str, str], list[str]] = {}
     for task in view.tasks.values():
         if task.ports or task.labels:
-            for found in _of_task(view, task):
+            for found in _of_task(view, task, taken):
                 tasks.setdefault((found.vip, found.label, found.reason), []).append(task.key)
     problems = [Problem(*what, tuple(sorted(who))) for what, who in tasks.items()]
     return tuple(sorted([*problems, *_of_names(view), *_of_services(view)]))
@@ -81,7 +81,7 @@ def names_by_address(view: View) -> dict[IPAddress, str]:
     }
 
 
-def _of_task(view: View, task: Task) -> Iterator[Problem]:
+def _of_task(view: View, task: Task, taken: Collection[IPAddress]) -> Iterator[Problem]:
     framework = view.frameworks.get(task.framework_id)
     name = framework.name if framework is not None else ""
     for bad in malformed_vips(task, name):
@@ -92,7 +92,7 @@ def _of_task(view: View, task: Task) -> Iterator[Problem]:
         for option in read_options(declared.port.labels)[1]:
             yield Problem(vip, f"{option.key}={option.value}", option.reason)
         yield from _of_scope(vip, declared.port)
-        if isinstance(declared.vip, AddressVip) and is_in_use(view, declared.vip.address):
+        if isinstance(declared.vip, AddressVip) and is_in_use(view, declared.vip.address, taken):
             yield Problem(vip, "", "the address is in use, or reserved: nothing is balanced there")
 
 

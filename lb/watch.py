@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 
 from phalanx.lb.problem import Problem, vip_problems
+from phalanx.net.model.objects import IPAddress
 from phalanx.net.model.view import View
 
 log = structlog.get_logger()
@@ -19,8 +20,14 @@ SHARE = 20
 class ProblemWatch:
     """Looks at each View soon after it came, logs problems that are new, keeps all."""
 
-    def __init__(self, view: Callable[[], View | None]) -> None:
+    def __init__(
+        self,
+        view: Callable[[], View | None],
+        *,
+        taken: Callable[[], Collection[IPAddress]] = tuple,
+    ) -> None:
         self._view = view
+        self._taken = taken
         self.problems: tuple[Problem, ...] = ()
 
     async def run(self) -> None:
@@ -37,7 +44,7 @@ class ProblemWatch:
     async def look(self, view: View) -> float:
         """Look at *view* in a thread; return the seconds that it took."""
         began = time.monotonic()
-        found = await asyncio.to_thread(vip_problems, view)
+        found = await asyncio.to_thread(vip_problems, view, taken=self._taken())
         known = {_what(each) for each in self.problems}
         for each in found:
             if _what(each) not in known:

@@ -61,6 +61,7 @@ from phalanx.plane.progress import Progress
 from phalanx.plane.resolvconf import ResolvConfKeeper
 from phalanx.plane.sequence import TableSequence
 from phalanx.plane.tables import NFT_TABLES, build_tables
+from phalanx.plane.taken import TakenAddresses
 from phalanx.plane.walls import Walls
 from phalanx.plane.workers import worker_pool
 
@@ -126,7 +127,10 @@ class Plane:
             changed=lambda: self._sequence.poke(),
         )
         self._peers = Peers(lambda: self._mirror.view, node=config.ip, port=config.peer_port)
-        self._ledger = ServiceLedger(node=config.ip, pools=(config.vip_range, config.vip_range6))
+        self._taken = TakenAddresses()
+        self._ledger = ServiceLedger(
+            node=config.ip, pools=(config.vip_range, config.vip_range6), taken=self._taken.now
+        )
         self._progress = Progress(self._mirror)
         self._published = Names(self._zones)
         self._walled: View | None = None  # what the isolation table holds
@@ -146,7 +150,8 @@ class Plane:
             tables, self._balancer, traffic = build_tables(
                 config, self._view_of_pass, self._services_of_pass, rtnl=rtnl, nft=nft, links=links
             )
-            self._problems = ProblemWatch(lambda: self._mirror.view)
+            await self._taken.look()
+            self._problems = ProblemWatch(lambda: self._mirror.view, taken=self._taken.now)
             self._balancing = LbMetrics(
                 self._known,
                 lambda: {} if self._served is None else self._served.by_vip,
@@ -203,6 +208,7 @@ class Plane:
                     )
                 )
                 group.create_task(self._problems.run())
+                group.create_task(self._taken.run(self._sequence.poke, pause=config.resync))
                 group.create_task(self._workers.run())
                 if config.resolv_conf is not None:
                     keeper = self._resolv_conf(config.resolv_conf, server)
@@ -288,11 +294,13 @@ class Plane:
                 *node_routes(self._status, self._registry, self._balancing.text),
                 *self._dns_routes(),
                 resolve_route(self._zones, self._forwarder),
-                vips_route(self._known),
+                vips_route(self._known, taken=self._taken.now),
                 overlay_route(self._known, self._status, node=self._config.ip),
                 *self._trace.routes(),
                 *self._peers.routes(),
-                *service_routes(self._known, node=self._config.ip, traffic=traffic),
+                *service_routes(
+                    self._known, node=self._config.ip, traffic=traffic, taken=self._taken.now
+                ),
             ]
         )
         return app

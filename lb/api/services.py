@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -13,7 +13,7 @@ from aiohttp import web
 from phalanx.core.error import DataplaneError, NotFoundError
 from phalanx.lb.explain import ZONE, Behind, Explained, explain
 from phalanx.lb.problem import Problem, about, vip_problems
-from phalanx.lb.service import Endpoint, Vip, spell
+from phalanx.lb.service import Endpoint, IPAddress, Vip, spell
 from phalanx.lb.traffic import Counted, ReadTraffic, Traffic
 from phalanx.net.model.view import View
 
@@ -24,17 +24,24 @@ MOST_HINTS = 3  # labels that are quoted to who asks for a VIP that is not there
 
 
 def service_routes(
-    view: Callable[[], View], *, node: IPv4Address, traffic: ReadTraffic
+    view: Callable[[], View],
+    *,
+    node: IPv4Address,
+    traffic: ReadTraffic,
+    taken: Callable[[], Collection[IPAddress]] = tuple,
 ) -> Sequence[web.RouteDef]:
-    """Return the routes; *view* is asked anew for each request and may raise UnavailableError."""
+    """Return the routes; *view* is asked anew for each request and may raise UnavailableError.
+
+    *taken* says what `desired_services` calls so.
+    """
 
     async def get_services(request: web.Request) -> web.Response:
         query = request.query.get("name", "")
         known = view()
         # A View of many tasks takes a second, in which names must be answered.
-        found = await asyncio.to_thread(explain, known, query, node=node)
+        found = await asyncio.to_thread(explain, known, query, node=node, taken=taken())
         if query and not found:
-            problems = await asyncio.to_thread(vip_problems, known)
+            problems = await asyncio.to_thread(vip_problems, known, taken=taken())
             raise NotFoundError(not_declared(query, problems))
         counted: Traffic | None
         try:
@@ -44,7 +51,7 @@ def service_routes(
         return web.json_response({"services": [shown(each, known, counted) for each in found]})
 
     async def get_problems(_request: web.Request) -> web.Response:
-        problems = await asyncio.to_thread(vip_problems, view())
+        problems = await asyncio.to_thread(vip_problems, view(), taken=taken())
         return web.json_response({"problems": [shown_problem(each) for each in problems]})
 
     return [web.get(PATH, get_services), web.get(PROBLEMS_PATH, get_problems)]

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from aiohttp import web
@@ -12,14 +12,18 @@ from aiohttp import web
 from phalanx.lb.desired import desired_services
 from phalanx.lb.explain import ZONE
 from phalanx.lb.problem import names_by_address
-from phalanx.lb.service import Vip, spell
+from phalanx.lb.service import IPAddress, Vip, spell
 from phalanx.net.model.view import View
 
 PATH = "/v1/vips"
 
 
-def vips_route(view: Callable[[], View]) -> web.RouteDef:
+def vips_route(
+    view: Callable[[], View], *, taken: Callable[[], Collection[IPAddress]] = tuple
+) -> web.RouteDef:
     """Return the route; *view* is asked anew for each request and may raise UnavailableError.
+
+    *taken* says what `desired_services` calls so.
 
     An answer carries an ETag, and 304 is for who names it in If-None-Match
     (reference dcos-net §5).
@@ -27,7 +31,7 @@ def vips_route(view: Callable[[], View]) -> web.RouteDef:
 
     async def get_vips(request: web.Request) -> web.Response:
         # A View of many tasks takes a second, in which names must be answered.
-        body = json.dumps(await asyncio.to_thread(listed_vips, view())).encode()
+        body = json.dumps(await asyncio.to_thread(listed_vips, view(), taken())).encode()
         digest = hashlib.sha1(body, usedforsecurity=False).digest()
         tag = base64.b64encode(digest).decode()
         headers = {"ETag": f'"{tag}"'}
@@ -38,9 +42,9 @@ def vips_route(view: Callable[[], View]) -> web.RouteDef:
     return web.get(PATH, get_vips)
 
 
-def listed_vips(view: View) -> list[dict[str, Any]]:
+def listed_vips(view: View, taken: Collection[IPAddress] = ()) -> list[dict[str, Any]]:
     """Return the VIPs of *view* by address; a leased address is shown by its name."""
-    names = names_by_address(view)
+    names, services = names_by_address(view), desired_services(view, taken=taken)
     return [
         {
             "vip": f"{_host(names.get(vip.address)) or spell(vip.address)}:{vip.port}",
@@ -51,7 +55,7 @@ def listed_vips(view: View) -> list[dict[str, Any]]:
                 for backend in service.backends
             ],
         }
-        for vip, service in sorted(desired_services(view).items(), key=lambda item: _place(item[0]))
+        for vip, service in sorted(services.items(), key=lambda item: _place(item[0]))
     ]
 
 

@@ -1,13 +1,18 @@
 """From the View to the elements of the NAT table's sets."""
 
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from phalanx.core.reconcile.delta import Delta, delta
+from phalanx.net.model.objects import NODES6, IPNetwork
 from phalanx.net.model.view import View, touched
 from phalanx.net.nat.layout import INSIDE, LOCAL
 from phalanx.net.nft.element import RULES, Element, outermost, render_prefix
 
-NEIGHBOURHOOD = (IPv4Network("224.0.0.0/4"), IPv4Network("255.255.255.255/32"))  # never routed on
+NEIGHBOURHOOD = (  # never routed on
+    *(IPv4Network("224.0.0.0/4"), IPv4Network("255.255.255.255/32")),
+    *(IPv6Network("ff00::/8"), IPv6Network("fe80::/10")),
+)
 
 
 def desired_nat(view: View, *, node: IPv4Address) -> dict[Element, None]:
@@ -17,14 +22,22 @@ def desired_nat(view: View, *, node: IPv4Address) -> dict[Element, None]:
     the tunnel leads to all of them. So do neighbours on the bridge, whose
     broadcasts pass here where the host filters bridged packets.
     """
-    leases = (lease.subnet for lease in view.subnets.values() if lease.node == node)
-    local = [subnet for subnet in leases if subnet is not None]
-    inside = [network.subnet for network in view.networks.values() if network.subnet is not None]
+    leases = [lease for lease in view.subnets.values() if lease.node == node]
+    local = [subnet for lease in leases for subnet in lease.subnets]
+    inside = [subnet for network in view.networks.values() for subnet in network.subnets]
     inside += [IPv4Network((int(other.address), 32)) for other in view.nodes.values()]
-    elements = [RULES]
-    elements += [Element(LOCAL, (render_prefix(p),)) for p in outermost(local)]
-    elements += [Element(INSIDE, (render_prefix(p),)) for p in outermost([*inside, *NEIGHBOURHOOD])]
+    inside += [*NEIGHBOURHOOD, NODES6]
+    elements = [RULES, *_elements(LOCAL, local), *_elements(INSIDE, inside)]
     return dict.fromkeys(elements)
+
+
+def _elements(name: str, prefixes: Iterable[IPNetwork]) -> Iterator[Element]:
+    """Yield the elements of the sets of both families."""
+    every = list(prefixes)
+    four = outermost(each for each in every if isinstance(each, IPv4Network))
+    six = outermost(each for each in every if isinstance(each, IPv6Network))
+    yield from (Element(name, (render_prefix(each),)) for each in four)
+    yield from (Element(f"{name}6", (render_prefix(each),)) for each in six)
 
 
 def changed_nat(before: View, after: View, *, node: IPv4Address) -> Delta[Element, None] | None:

@@ -21,6 +21,7 @@ CHECK: dict[str, Any] = {
     **{"intervalSeconds": 1, "timeoutSeconds": 5, "maxConsecutiveFailures": 1000},
 }
 NODES = ("m1", "a1", "a2")
+GATEWAY = "198.18.0.1"  # of m1 and a1
 
 
 def app(name: str, cmd: str, instances: int, **fields: object) -> dict[str, Any]:
@@ -49,7 +50,10 @@ APPS = [
     on_network("six", "dcos6", {"VIP_http": "six:80", "VIP_own": "[fd01:f::7]:80"}),
     on_hosts(
         "old",
-        {"vip_a": "/old:80", "vip_b": "nonsense", "VIP_0": "203.0.113.7:80", "LB_WEIGHT": "x"},
+        {
+            **{"vip_a": "/old:80", "vip_b": "nonsense", "VIP_0": "203.0.113.7:80"},
+            **{"VIP_1": f"{GATEWAY}:81", "LB_WEIGHT": "x"},
+        },
         labels={"VIP_PORT0": "tcp://legacy:80"},
     ),
 ]
@@ -192,9 +196,17 @@ def test_problems_of_labels_are_listed(apps: Cluster) -> None:
     assert f"labels with problems: {number}" in phalanx_vip(apps, "a1", "list").stdout
     meant = phalanx_vip(apps, "a1", "explain", "nonsense").stderr
     assert "vip_b=nonsense: VIP 'nonsense': no port" in meant
-    labels = {each["label"] for each in problems["problems"]}
-    assert labels == {"vip_b=nonsense", "LB_WEIGHT=x"}
+    labels = {each["label"] or each["vip"] for each in problems["problems"]}
+    assert labels == {"vip_b=nonsense", "LB_WEIGHT=x", f"{GATEWAY}:81/tcp"}
     assert all(len(each["tasks"]) == 2 for each in problems["problems"])
+
+
+def test_address_of_a_nodes_gateway_is_no_vip_there(apps: Cluster) -> None:
+    for node in ("m1", "a1"):
+        explained = phalanx_vip(apps, node, "explain", GATEWAY)
+
+        assert explained.returncode == 1
+        assert f"{GATEWAY}:81/tcp: address in use" in explained.stdout
 
 
 def test_connections_are_counted_by_backend(apps: Cluster) -> None:

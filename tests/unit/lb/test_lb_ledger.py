@@ -100,7 +100,8 @@ refs = st.one_of(
     st.tuples(st.just("network"), st.sampled_from(["dcos", "other"])),
     st.tuples(st.just("vip"), st.sampled_from(["web.marathon", "db.marathon", "web.b"])),
 )
-steps = st.lists(st.tuples(upserts, st.lists(refs, max_size=3)), min_size=1, max_size=8)
+taken = st.frozensets(st.sampled_from([IPv4Address("1.2.3.4"), NODES[2]]))
+steps = st.lists(st.tuples(upserts, st.lists(refs, max_size=3), taken), min_size=1, max_size=8)
 FIRST: list[Object] = [
     *(Node(each, "n") for each in NODES[:2]),
     Framework("f1", "marathon"),
@@ -114,17 +115,19 @@ FIRST: list[Object] = [
 @settings(max_examples=150, deadline=None)
 @given(steps, st.booleans())
 def test_following_step_by_step_is_building_from_nothing(
-    history: list[tuple[list[Object], list[Ref]]], is_told: bool
+    history: list[tuple[list[Object], list[Ref], frozenset[IPAddress]]], is_told: bool
 ) -> None:
-    ledger = ServiceLedger(node=NODES[0], pools=POOLS)
+    in_use: frozenset[IPAddress] = frozenset()
+    ledger = ServiceLedger(node=NODES[0], pools=POOLS, taken=lambda: in_use)
     view = View()
     before = ledger.follow(view)
-    for changed, removed in [(FIRST, []), *history]:
+    for changed, removed, now_in_use in [(FIRST, [], in_use), *history]:
+        in_use = now_in_use
         view = view.changed(changed, removed)
         touched = [*((each.kind, each.key) for each in changed), *removed] if is_told else None
         services = ledger.follow(view, touched)
 
-        whole = desired_services(view, node=NODES[0])
+        whole = desired_services(view, node=NODES[0], taken=in_use)
         assert services.by_vip == whole
         assert services.outside == {
             vip: each for vip, each in whole.items() if not any(vip.address in p for p in POOLS)
@@ -162,6 +165,25 @@ def test_what_does_not_change_is_the_same_object() -> None:
     assert after.names is before.names
     assert after.changed == frozenset()
     assert before.by_vip.keys() == {Vip(LEASED[0], 80)}
+
+
+def test_vip_goes_while_its_address_is_taken_though_the_view_stays() -> None:
+    chosen = IPv4Address("1.2.3.4")
+    in_use = {chosen}
+    ledger = ServiceLedger(pools=POOLS, taken=lambda: in_use)
+    there = Task("f1", "t1", "web", "S0", NODES[0], TaskPhase.RUNNING, ports=PORTS[3])
+    view = View().changed([*FIRST, there])
+
+    before = ledger.follow(view)
+    in_use.clear()
+    free = ledger.follow(view, ())
+    in_use.add(chosen)
+    after = ledger.follow(view, ())
+
+    vip = Vip(chosen, 80)
+    assert [vip in each.by_vip for each in (before, free, after)] == [False, True, False]
+    assert free.changed == after.changed == {vip}
+    assert (vip in free.outside, vip in after.outside) == (True, False)
 
 
 def test_vip_of_preparing_tasks_is_there_as_long_as_one_of_them() -> None:
