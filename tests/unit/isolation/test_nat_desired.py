@@ -1,6 +1,6 @@
 """What leaves the cluster with the address of its node."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +21,9 @@ VIEW = View().changed(
         Network("dcos", IPv4Network("9.0.0.0/8"), 24, 1024, 1450),
         SubnetLease("dcos", N1, IPv4Network("9.0.1.0/24")),
         SubnetLease("dcos", N2, IPv4Network("9.0.2.0/24")),
+        Network("six", None, 0, 1026, 1450, subnet6=IPv6Network("fd06::/64"), prefix6=80),
+        SubnetLease("six", N1, None, IPv6Network("fd06::1:0:0:0/80")),
+        SubnetLease("six", N2, None, IPv6Network("fd06::2:0:0:0/80")),
     ]
 )
 
@@ -33,6 +36,8 @@ def test_only_the_subnets_of_the_node_itself_are_masqueraded() -> None:
     assert elements(N1, LOCAL) == {"9.0.1.0/24"}
     assert elements(N2, LOCAL) == {"9.0.2.0/24"}
     assert elements(IPv4Address("198.18.1.3"), LOCAL) == set()
+    assert elements(N1, f"{LOCAL}6") == {"fd06::1:0:0:0/80"}
+    assert elements(IPv4Address("198.18.1.3"), f"{LOCAL}6") == set()
 
 
 def test_networks_nodes_and_neighbourhood_see_the_containers_own_address() -> None:
@@ -43,6 +48,7 @@ def test_networks_nodes_and_neighbourhood_see_the_containers_own_address() -> No
         "224.0.0.0/4",
         "255.255.255.255",
     }
+    assert elements(N1, f"{INSIDE}6") == {"fd06::/64", "fd01:a::/96", "ff00::/8", "fe80::/10"}
 
 
 def test_empty_view_still_wants_the_table() -> None:
@@ -63,6 +69,10 @@ def steps(draw: st.DrawFn) -> list[View]:
                         Network("blue", IPv4Network("10.0.0.0/8"), 24, 1025, 1450),
                         *(
                             SubnetLease("dcos", node, IPv4Network(f"9.0.{number}.0/24"))
+                            for node, number in ((N1, 1), (N1, 5), (N2, 2))
+                        ),
+                        *(
+                            SubnetLease("six", node, None, IPv6Network(f"fd06:0:0:0:{number}::/80"))
                             for node, number in ((N1, 1), (N1, 5), (N2, 2))
                         ),
                     ]
