@@ -39,6 +39,5 @@ def follow_once(
     if not found or parse_routes(found, zone_upstreams) == forwarder.routes:
         return
     forwarder.reroute(found, zone_upstreams)
-    forwarder.probe_loops()
     zones.set_forwards(forwarder.forwards)
     log.info("upstreams_changed", upstreams=found)

@@ -20,6 +20,7 @@ from phalanx.net.model.view import Ref, View
 
 log = structlog.get_logger()
 
+# It gets the View, what is held, and what differs from the View before; None: that is to be found.
 Published = Callable[[View, HeldVips | None, Collection[Ref] | None], None]
 
 
@@ -84,6 +85,7 @@ class ZoneTable:
         if not self._is_published and not is_last:
             return
         if not self._is_published:
+            touched = None  # what was told before, if anything, is not what was followed last
             log.info("zones_first_published", zones=sorted(ledger.indexes))
         if changes.are_zones_new or not self._is_published:
             self._is_published = True

@@ -37,7 +37,6 @@ from phalanx.dns.watchdog import answers, answers_tcp
 log = structlog.get_logger()
 
 PORT = 53
-LOOP_PROBE_SECONDS = 60.0
 WATCH_SECONDS = 5.0  # between two questions to ourselves, and until one has failed
 
 _SO_RCVBUFFORCE = 33  # goes past net.core.rmem_max, for root
@@ -124,7 +123,7 @@ class DnsServer:
             loop = asyncio.get_running_loop()
             watches = [self._watch_listeners()]
             if self._sharing is not Sharing.JOINS:
-                watches.append(self._watch_loops())
+                watches.append(self._forwarder.watch_loops())
             for watch in watches:
                 stack.callback(loop.create_task(watch).cancel)
             self._stack = stack.pop_all()
@@ -139,12 +138,6 @@ class DnsServer:
     ) -> None:
         """Close sockets and connections; lookups under way end unanswered."""
         await self._stack.aclose()
-
-    async def _watch_loops(self) -> None:
-        """Look now and then whether an upstream leads back to us."""
-        while True:
-            self._forwarder.probe_loops()
-            await asyncio.sleep(LOOP_PROBE_SECONDS)
 
     async def _bind(self, stack: AsyncExitStack, address: str) -> HostPort:
         """Open the UDP socket and the TCP listener of one address, on one port."""

@@ -28,12 +28,13 @@ class Group:
         self.order: Sequence[Upstream] = ()
         self.until = -1.0
 
-    def ranked_at(self, now: float) -> Sequence[Upstream]:
-        """Return them from best to worst, without those that lead back to us; it is kept, too."""
-        self.order = ranked(
-            {each: each.standing for each in self.upstreams if not each.leads_back}, now
-        )
-        self.until = now + RANKED_SECONDS
+    def order_at(self, now: float) -> Sequence[Upstream]:
+        """Return them from best to worst, without those that lead back to us."""
+        if not now < self.until <= now + RANKED_SECONDS:
+            self.order = ranked(
+                {each: each.standing for each in self.upstreams if not each.leads_back}, now
+            )
+            self.until = now + RANKED_SECONDS
         return self.order
 
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeGuard
 
 import structlog
@@ -71,6 +72,7 @@ class Forwarder:
         self._race = Race(self._draws, self._land, clock=clock, try_seconds=try_seconds)
         self.failures = self._race.failures
         self._probe = LoopProbe(self._draws)
+        self._has_changed = asyncio.Event()  # whom we ask
         self.rerouted: Callable[[], None] = _nobody  # told when others are asked than before
         self.probed: Callable[[bytes], None] = _nobody  # told what another asks to find a loop
 
@@ -117,21 +119,40 @@ class Forwarder:
 
     def reroute(self, upstreams: Sequence[str], zones: Sequence[str] = ()) -> None:
         """Ask these from now on; what is under way goes on. Raises ConfigError."""
-        self.routes = parse_routes(upstreams, zones)
+        self.routes = routes = parse_routes(upstreams, zones)
         self.asked_for = (tuple(upstreams), tuple(zones))
         self._race.forget_orders()
+        if self._probe.leading_back:
+            self.believe(self._probe.leading_back)
+        now = self._clock()
+        for flight in self._flights.values():
+            self._race.redirect(flight, routes.upstreams_of(flight.question), now)
+        self._race.keep_only(routes.all)
+        self._probe.change()
+        self._has_changed.set()
         self.rerouted()
-        self._race.keep_only(self.routes.all)
+
+    async def watch_loops(self) -> None:
+        """Look for upstreams that lead back to us now and then, and when they change."""
+        while True:
+            self._has_changed.clear()
+            self.probe_loops()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._probe.wait_seconds):
+                    await self._has_changed.wait()
 
     def probe_loops(self) -> None:
         """Ask each upstream for a name that nobody else asks for: if it comes to us, it leads back.
 
-        Who was found to lead back, and does not any more, is asked again after the next call.
+        Who was found to lead back is asked again after enough such questions stayed away.
         """
-        for upstream, key in self._probe.questions(map(self._race.upstream, self.routes.all)):
-            self._race.ask_for_nobody(upstream, key)
-        self._race.forget_orders()
-        self.rerouted()
+        now = self._clock()
+        before = set(self._probe.leading_back)
+        for upstream, key in self._probe.questions(self.routes.all, now):
+            self._race.ask_for_nobody(upstream, key, now)
+        if before != self._probe.leading_back:
+            self.believe(self._probe.leading_back)
+            self.rerouted()
 
     @property
     def leading_back(self) -> Sequence[HostPort]:
@@ -139,7 +160,7 @@ class Forwarder:
         return [place for place, each in self._race.upstreams.items() if each.leads_back]
 
     def believe(self, leading_back: Collection[HostPort]) -> None:
-        """Leave out the upstreams that another process has found to lead back, and no others."""
+        """Leave out the upstreams that were found to lead back, and no others."""
         for place in self.routes.all:
             self._race.upstream(place).leads_back = place in leading_back
         self._race.forget_orders()
@@ -148,14 +169,16 @@ class Forwarder:
         """Tell whether we ask this to find a loop; there is one, then."""
         if not is_probe(question):
             return False
+        before = set(self._probe.leading_back)
         upstream = self._probe.recognised(question)
         if upstream is None:
             self.probed(question)
             return False
-        self.failures[upstream.upstream, "loop"] += 1
-        self._race.forget_orders()
-        log.warning("upstream_leads_back", upstream=str(upstream.upstream))
-        self.rerouted()
+        self.failures[upstream, "loop"] += 1
+        if upstream not in before:
+            self.believe(self._probe.leading_back)
+            log.warning("upstream_leads_back", upstream=str(upstream))
+            self.rerouted()
         return True
 
     def known(self, query: Query, limit: int) -> bytes | None:
@@ -197,7 +220,7 @@ class Forwarder:
         flight.waiting.append((query, limit, client, done, whose))
         if cached is not None:
             loop = asyncio.get_running_loop()
-            loop.call_later(self._patience_seconds, self._answer, flight, None)
+            loop.call_later(self._patience_seconds, self._lose_patience, flight)
         return None
 
     async def resolve(self, query: Query, limit: int, client: bytes = b"") -> bytes:
@@ -245,6 +268,11 @@ class Forwarder:
         else:
             self._memory.cache.put(key, reply, now)
         self._answer(flight, reply)
+
+    def _lose_patience(self, flight: Flight) -> None:
+        """Give everybody who waits what is stale; if that had to make room, they wait on."""
+        if flight.waiting and self._memory.find(flight.key) is not None:
+            self._answer(flight, None)
 
     def _answer(self, flight: Flight, reply: UpstreamReply | None) -> None:
         """Give everybody who waits the reply; without one what is stale, or SERVFAIL."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from phalanx.dns.answer.query import Query, Rcode
 from phalanx.dns.answer.ready import Counts, Label, Ready
-from phalanx.dns.answer.reply import MAX_TCP_BYTES, Body, render_reply
+from phalanx.dns.answer.reply import MAX_TCP_BYTES, RECURSION_AVAILABLE, Body, render_reply
 from phalanx.dns.forward.cache import Cache, Cached
 from phalanx.dns.forward.message import Key, UpstreamReply, render_forwarded
 
@@ -99,4 +99,5 @@ class Memory:
     def error(self, query: Query, rcode: Rcode) -> bytes:
         """Return a reply without records."""
         self._counts.add((ZONE, rcode))
-        return render_reply(query, rcode, Body(), flags=0)
+        flags = 0 if rcode == Rcode.REFUSED else RECURSION_AVAILABLE
+        return render_reply(query, rcode, Body(), flags=flags)

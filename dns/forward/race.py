@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from phalanx.core.config import HostPort
 from phalanx.dns.batch import PeerBatch
-from phalanx.dns.forward.flight import RANKED_SECONDS, Flight, Group, Upstream, bystander
+from phalanx.dns.forward.flight import Flight, Group, Upstream, bystander
 from phalanx.dns.forward.message import Key, UpstreamReply, is_good_reply, parse_reply
 from phalanx.dns.forward.ports import MAIL_SLOTS, Asked, Draws, Pending, Ports
 from phalanx.dns.forward.tcp import ask_tcp
@@ -39,6 +39,7 @@ class Race:
         self._loop: asyncio.AbstractEventLoop | None = None  # to ask for it is a system call
         self._tick: asyncio.TimerHandle | None = None  # while a question is under way
         self._connections: set[asyncio.Task[None]] = set()
+        self._leaving: set[HostPort] = set()  # upstreams that are forgotten when they owe nothing
         self.upstreams: dict[HostPort, Upstream] = {}  # that were asked
         self.failures: Counter[tuple[HostPort, str]] = Counter()
 
@@ -61,19 +62,26 @@ class Race:
         self._groups.clear()
 
     def keep_only(self, places: Iterable[HostPort]) -> None:
-        """Forget the other upstreams, but for those that owe an answer."""
-        for place in self.upstreams.keys() - set(places):
+        """Forget the other upstreams, each once it owes no answer.
+
+        No flight may turn to them any more.
+        """
+        self._leaving = self.upstreams.keys() - set(places)
+        self._forget_leaving()
+
+    def _forget_leaving(self) -> None:
+        for place in list(self._leaving):
             if not self.upstreams[place].is_waiting:
+                self._leaving.discard(place)
                 self.upstreams.pop(place).close()
+
+    def redirect(self, flight: Flight, upstreams: Sequence[HostPort], now: float) -> None:
+        """Let a flight turn to these when those who are asked now have failed."""
+        flight.order = self._order_of(upstreams, now)
 
     def start(self, flight: Flight, upstreams: Sequence[HostPort], now: float) -> None:
         """Race the two best upstreams, and later the next two."""
-        group = self._groups.get(id(upstreams))
-        if group is None:
-            found = [self.upstream(each) for each in upstreams]
-            group = self._groups[id(upstreams)] = Group(found)
-        is_ranked = now < group.until <= now + RANKED_SECONDS
-        flight.order = order = group.order if is_ranked else group.ranked_at(now)
+        flight.order = order = self._order_of(upstreams, now)
         if len(order) == RACERS:  # as it mostly is
             flight.left = RACERS
             self._ask(order, flight, now)
@@ -84,9 +92,16 @@ class Race:
                 self._ask((probed,), bystander(flight.key), now)
         self._run(flight, now)
 
-    def ask_for_nobody(self, upstream: Upstream, key: Key) -> None:
+    def _order_of(self, upstreams: Sequence[HostPort], now: float) -> Sequence[Upstream]:
+        group = self._groups.get(id(upstreams))
+        if group is None:
+            found = [self.upstream(each) for each in upstreams]
+            group = self._groups[id(upstreams)] = Group(found)
+        return group.order_at(now)
+
+    def ask_for_nobody(self, place: HostPort, key: Key, now: float) -> None:
         """Ask one upstream; nobody waits for the answer."""
-        self._ask((upstream,), bystander(key), self._clock())
+        self._ask((self.upstream(place),), bystander(key), now)
 
     async def close(self) -> None:
         """Forget all questions."""
@@ -101,6 +116,7 @@ class Race:
             self._tick = None
         self._loop = None
         self.upstreams.clear()
+        self._leaving.clear()
         self._groups.clear()
 
     def _run(self, flight: Flight, now: float) -> None:
@@ -133,6 +149,7 @@ class Race:
         upstreams = list(self.upstreams.values())
         for upstream in upstreams:
             upstream.expire(now)
+        self._forget_leaving()
         self._tick = None
         if any(upstream.is_waiting for upstream in upstreams):
             self._tick = loop.call_later(self._try_seconds * TICK_PART, self._expire)

@@ -48,14 +48,12 @@ class WorkerPool:
         start: Callable[[], Start],
         zones: ZoneTable,
         forwarder: Forwarder,
-        *,
-        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._count = count
         self._start = start
         self._zones = zones
         self._forwarder = forwarder
-        self._silence_seconds = silence_seconds
+        self.silence_seconds = SILENCE_SECONDS  # of a worker, after which it is killed
         self._view: View | None = None
         self._held: HeldVips | None = None
         self._open: dict[int, tuple[asyncio.StreamWriter, Tally]] = {}  # by process id
@@ -148,7 +146,7 @@ class WorkerPool:
         reading = asyncio.ensure_future(_read(reader))
         try:
             for _turn in range(2):  # if it is we who stood still, the first time-out says nothing
-                done, _ = await asyncio.wait({reading}, timeout=self._silence_seconds / 2)
+                done, _ = await asyncio.wait({reading}, timeout=self.silence_seconds / 2)
                 if done:
                     return parse_from_worker(await reading)
             return None

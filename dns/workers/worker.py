@@ -59,9 +59,8 @@ class Worker:
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         """Serve until the plane is gone."""
+        awaited: set[type] = {Route, Publish} if self._start.awaits_view else {Route}
         async with AsyncExitStack() as stack:
-            if not self._start.awaits_view:
-                self._server = await stack.enter_async_context(self._dns())
             counting = asyncio.get_running_loop().create_task(self._count())
             stack.callback(counting.cancel)
             while True:
@@ -70,9 +69,11 @@ class Worker:
                     self._route(message)
                 elif isinstance(message, Publish):
                     self._publish(message)
-                    if self._server is None:
-                        self._server = await stack.enter_async_context(self._dns())
-                        calm_collector()
+                    await asyncio.sleep(0)  # others may wait behind it, and clients
+                awaited.discard(type(message))
+                if self._server is None and not awaited:
+                    calm_collector()  # before anybody asks: it looks at all there is
+                    self._server = await stack.enter_async_context(self._dns())
 
     def _dns(self) -> DnsServer:
         start = self._start

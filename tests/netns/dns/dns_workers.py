@@ -1,7 +1,8 @@
-"""Serve a small cluster's names with workers: ``dns_workers.py WORKERS SILENCE [UPSTREAM …]``.
+"""Serve a small cluster's names with workers: ``dns_workers.py WORKERS [UPSTREAM …]``.
 
 Prints the port; then answers each line of standard input: ``pids``, ``metrics``,
-``publish N`` for a cluster with N addresses of ``web``, ``upstreams ADDRESS …``.
+``publish N`` for a cluster with N addresses of ``web``, ``upstreams ADDRESS …``, ``silence
+SECONDS`` after which a worker is killed.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ def cluster(count: int) -> View:
     return View().changed([node, Framework("f", "marathon"), *tasks])
 
 
-async def main(workers: int, silence_seconds: float, *upstreams: str) -> None:
+async def main(workers: int, *upstreams: str) -> None:
     """Serve until standard input ends."""
     forwarder = Forwarder(upstreams)
     zones = ZoneTable(node=NODE, servers=[], forwards=bool(upstreams), foreign=forwarder.recent)
@@ -66,7 +67,7 @@ async def main(workers: int, silence_seconds: float, *upstreams: str) -> None:
             log_level="warning",
         )
 
-    pool = WorkerPool(workers - 1, start, zones, forwarder, silence_seconds=silence_seconds)
+    pool = WorkerPool(workers - 1, start, zones, forwarder)
     collector.server, collector.others = server, pool.tallies
     zones.publish(cluster(1))
     async with server, asyncio.TaskGroup() as group:
@@ -78,8 +79,10 @@ async def main(workers: int, silence_seconds: float, *upstreams: str) -> None:
                 say("published")
             elif words[0] == "upstreams":
                 forwarder.reroute(words[1:])
-                forwarder.probe_loops()
                 say("rerouted")
+            elif words[0] == "silence":
+                pool.silence_seconds = float(words[1])
+                say("changed")
             elif words[0] == "pids":
                 say(" ".join(map(str, pool.pids)))
             else:
@@ -94,4 +97,4 @@ def say(line: str) -> None:
 
 if __name__ == "__main__":
     configure_log("dns", level="warning")
-    uvloop.run(main(int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:]))
+    uvloop.run(main(int(sys.argv[1]), *sys.argv[2:]))

@@ -14,6 +14,7 @@ from dnslib import RCODE, RR, A, DNSRecord
 
 from phalanx.dns.answer.query import Query, parse_query
 from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.forward.message import UpstreamReply, make_key
 from phalanx.dns.forward.ports import PORTS, USES
 
 Script = Callable[[bytes, bool], Awaitable[Sequence[bytes]]]
@@ -452,6 +453,36 @@ async def test_when_upstreams_stall_the_last_answer_is_given_soon(
 
     assert result(await lookup.resolve(query(), 512)) == ("NOERROR", ["192.0.2.1"])
     assert lookup.lookups_under_way == 1
+
+
+async def test_last_answer_that_had_to_make_room_is_no_reason_to_fail(
+    upstream: Open, forwarder: Make
+) -> None:
+    now = 0.0
+    may_answer = asyncio.Event()
+
+    async def slow(message: bytes, tcp: bool) -> Sequence[bytes]:
+        await may_answer.wait()
+        return [answered(message)]
+
+    server = await upstream(says("192.0.2.1", ttl=60))
+    lookup = forwarder(
+        server, clock=lambda: now, try_seconds=60, patience_seconds=0.0, max_cached=1
+    )
+    await lookup.resolve(query(), 512)
+    reply, other = UpstreamReply(0, 0, (0, 0, 0), b"", 60, False), make_key(b"other")
+    server.script = slow  # type: ignore[attr-defined]  # the protocol shows what most tests need
+    now += 61
+    heard: list[bytes] = []
+
+    assert lookup.look_up(query(), 512, b"", lambda _, reply: heard.append(reply)) is None
+    lookup._memory.cache.put(other, reply, now)
+    await until(lambda: len(server.asked) == 2)  # patience is over by now
+
+    assert not heard
+    may_answer.set()
+    await until(lambda: bool(heard))
+    assert result(heard[0]) == ("NOERROR", ["192.0.2.80"])
 
 
 async def test_hot_answer_is_fetched_anew_before_its_end(upstream: Open, forwarder: Make) -> None:

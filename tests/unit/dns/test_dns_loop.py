@@ -1,6 +1,7 @@
 """Upstreams that lead back to us, through others; and upstreams that change."""
 
 import asyncio
+import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -8,15 +9,23 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+import pytest
 from dnslib import RCODE, RR, A, DNSRecord
 
+from phalanx.core.config import HostPort
 from phalanx.dns.answer.query import Query, parse_query
+from phalanx.dns.answer.wire import HEADER_BYTES
 from phalanx.dns.follow import follow_upstreams
 from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.forward.loop import DOUBT_SECONDS, MISSES, PROBE_SECONDS, LoopProbe
+from phalanx.dns.forward.message import question_of
+from phalanx.dns.forward.ports import Draws
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.server import DnsServer
 
 NODE = IPv4Address("198.18.0.2")
+UPSTREAM = HostPort("192.0.2.1", 53)
+SECONDS = 30.0  # for what takes milliseconds where nothing else runs
 Open = Callable[..., Awaitable[Any]]
 
 
@@ -30,12 +39,12 @@ async def ask(port: int, name: str) -> DNSRecord:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
         sock.connect(("127.0.0.1", port))
         sock.send(bytes(DNSRecord.question(name).pack()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             return DNSRecord.parse(await asyncio.get_running_loop().sock_recv(sock, 4096))
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         while not condition():  # noqa: ASYNC110 - it waits for counts, which tell nobody
             await asyncio.sleep(0.002)
 
@@ -43,6 +52,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_upstream_that_asks_us_is_found_and_left_out(
     zones: ZoneTable, upstream: Open
 ) -> None:
+    now = 0.0
     place: list[int] = []
 
     async def passes_on(message: bytes, tcp: bool) -> Sequence[bytes]:
@@ -54,7 +64,7 @@ async def test_upstream_that_asks_us_is_found_and_left_out(
 
     other = await upstream(passes_on)
     good = await upstream(says)
-    forwarder = Forwarder([other.address, good.address])
+    forwarder = Forwarder([other.address, good.address], clock=lambda: now)
     async with DnsServer(zones, forwarder, addresses=["127.0.0.1"], port=0) as server:
         place.append(server.listening[0].port)
         await until(lambda: any(reason == "loop" for _, reason in forwarder.failures))
@@ -67,11 +77,93 @@ async def test_upstream_that_asks_us_is_found_and_left_out(
         assert {str(found) for found, why in forwarder.failures if why == "loop"} == {other.address}
 
         other.script = says
-        for _ in range(2):  # the first time it is still left out
+        for _ in range(1 + MISSES):
+            assert [str(found) for found in forwarder.leading_back] == [other.address]
+            now += DOUBT_SECONDS
             forwarder.probe_loops()
             await until(lambda: not forwarder.is_asking)
+        assert not forwarder.leading_back
         await ask(place[0], "other.example.com")
         assert b"\x05other" in b"".join(other.asked[before:])
+
+
+async def test_who_leads_back_is_known_when_asked_again_after_others(upstream: Open) -> None:
+    bad, good = await upstream(says), await upstream(says)
+    forwarder = Forwarder([bad.address])
+    forwarder.probe_loops()
+    await until(lambda: bool(bad.asked) and not forwarder.is_asking)
+    assert forwarder.is_own_probe(bad.asked[0][HEADER_BYTES:])
+
+    forwarder.reroute([good.address])
+    others = forwarder.leading_back
+    forwarder.reroute([bad.address, good.address])
+
+    assert not others
+    assert [str(place) for place in forwarder.leading_back] == [bad.address]
+    await forwarder.close()
+
+
+def probe() -> LoopProbe:
+    return LoopProbe(Draws(random.Random(1)))
+
+
+def asked(probe: LoopProbe, now: float) -> bytes:
+    """Return the question that the one upstream is asked."""
+    [(upstream, key)] = probe.questions([UPSTREAM], now)
+    assert upstream == UPSTREAM
+    return question_of(key)
+
+
+def test_one_probe_that_is_lost_does_not_absolve() -> None:
+    made = probe()
+    made.recognised(asked(made, 0.0))
+    asked(made, 5.0)  # lost
+
+    again = asked(made, 10.0)
+
+    assert set(made.leading_back) == {UPSTREAM}
+    assert made.recognised(again) == UPSTREAM
+    for now in (15.0, 20.0):
+        asked(made, now)
+    assert set(made.leading_back) == {UPSTREAM}  # one stayed away since
+    asked(made, 25.0)
+    assert not made.leading_back
+
+
+def test_probes_that_follow_each_other_at_once_absolve_nobody() -> None:
+    made = probe()
+    first = asked(made, 0.0)
+    made.recognised(first)
+
+    for moment in range(5):
+        asked(made, 0.1 * moment)
+
+    assert set(made.leading_back) == {UPSTREAM}
+
+
+def test_a_probe_that_comes_after_the_next_one_left_is_recognised_however_often() -> None:
+    made = probe()
+    first = asked(made, 0.0)
+    asked(made, 1.0)
+
+    assert [made.recognised(first) for _ in range(2)] == [UPSTREAM, UPSTREAM]
+
+
+def test_probes_follow_soon_while_in_doubt() -> None:
+    made = probe()
+    waits = []
+    for now in range(0, 25, 5):
+        asked(made, float(now))
+        waits.append(made.wait_seconds)
+    made.change()
+    changed = made.wait_seconds
+    for now in range(25, 40, 5):
+        question = asked(made, float(now))
+    sure = made.wait_seconds
+    made.recognised(question)
+
+    assert waits == [DOUBT_SECONDS, DOUBT_SECONDS, PROBE_SECONDS, PROBE_SECONDS, PROBE_SECONDS]
+    assert (changed, sure, made.wait_seconds) == (DOUBT_SECONDS, PROBE_SECONDS, DOUBT_SECONDS)
 
 
 async def test_all_upstreams_lead_back(zones: ZoneTable, upstream: Open) -> None:
@@ -90,7 +182,7 @@ async def test_all_upstreams_lead_back(zones: ZoneTable, upstream: Open) -> None
 
         reply = await ask(place[0], "www.example.com")
 
-    assert RCODE[reply.header.rcode] == "SERVFAIL"
+    assert (RCODE[reply.header.rcode], reply.header.ra) == ("SERVFAIL", 1)
 
 
 async def test_upstreams_change_while_a_lookup_is_under_way(upstream: Open) -> None:
@@ -115,6 +207,41 @@ async def test_upstreams_change_while_a_lookup_is_under_way(upstream: Open) -> N
     assert b"\x03two" in b"".join(new.asked)
 
 
+@pytest.mark.parametrize("fails_first", [True, False])
+async def test_lookup_turns_to_new_upstreams_when_the_old_ones_fail(
+    upstream: Open, fails_first: bool
+) -> None:
+    """One of the old ones owes nothing when they change, and is forgotten."""
+
+    async def fails(message: bytes, tcp: bool) -> Sequence[bytes]:
+        if not fails_first:
+            return []
+        reply = DNSRecord.parse(message).reply(aa=0)
+        reply.header.rcode = RCODE.SERVFAIL
+        return [bytes(reply.pack())]
+
+    async def stalls(message: bytes, tcp: bool) -> Sequence[bytes]:
+        return []
+
+    old = [await upstream(each) for each in (fails, stalls)]
+    new = await upstream(says)
+    forwarder = Forwarder([each.address for each in old], try_seconds=0.3)
+    query = parse_query(bytes(DNSRecord.question("www.example.com").pack()))
+    assert isinstance(query, Query)
+    asking = asyncio.create_task(forwarder.resolve(query, 512))
+    await until(lambda: all(each.asked for each in old))
+    await until(lambda: forwarder.failures.total() == fails_first)
+
+    forwarder.reroute([new.address])
+
+    async with asyncio.timeout(SECONDS):
+        reply = await asking
+    assert reply[3] & 15 == RCODE.NOERROR
+    await until(lambda: not forwarder.is_asking)
+    await until(lambda: [str(place) for place in forwarder.standings] == [new.address])
+    await forwarder.close()
+
+
 async def test_upstream_may_have_an_ipv6_address() -> None:
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
         sock.bind(("::1", 0))
@@ -125,7 +252,7 @@ async def test_upstream_may_have_an_ipv6_address() -> None:
         async with server:
             asking = asyncio.create_task(ask(server.listening[0].port, "www.example.com"))
             loop = asyncio.get_running_loop()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(SECONDS):
                 while b"\x03www" not in (query := await loop.sock_recvfrom(sock, 4096))[0]:
                     pass
             [reply] = await says(query[0], tcp=False)

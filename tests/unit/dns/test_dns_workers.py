@@ -1,14 +1,18 @@
 """What a plane and its workers say to each other: nothing is lost on the way."""
 
-from collections.abc import Sequence
+import asyncio
+import socket
+from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address
 
 import msgspec
 import pytest
+from dnslib import RCODE, DNSRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phalanx.core.error import ConfigError
+from phalanx.dns.publish import ZoneTable
 from phalanx.dns.tally import Tally, summed
 from phalanx.dns.workers.message import (
     LENGTH,
@@ -24,12 +28,16 @@ from phalanx.dns.workers.message import (
     publish_whole,
     published,
 )
+from phalanx.dns.workers.worker import Worker
+from phalanx.dns.zones.ledger import HeldVips
 from phalanx.dns.zones.settings import ZoneSettings
-from phalanx.net.model.objects import Framework, Task, TaskPhase
+from phalanx.net.model.objects import Framework, Node, Task, TaskPhase
 from phalanx.net.model.view import Ref, View
 from phalanx.plane.config import LOADER
 
 NODE = IPv4Address("198.18.0.2")
+OWN = "127.53.7.1"  # nobody else's on loopback
+SECONDS = 30.0  # for what takes milliseconds where nothing else runs
 HELD = {"web.marathon": (IPv4Address("11.0.0.1"),)}
 
 
@@ -92,6 +100,60 @@ def test_messages_arrive_as_they_were_sent() -> None:
     assert parse_to_worker(framed(route)[LENGTH.size :]) == route
     assert parse_from_worker(framed(tally)[LENGTH.size :]) == tally
     assert parse_from_worker(framed(Probed(b"\xff"))[LENGTH.size :]) == Probed(b"\xff")
+
+
+async def test_worker_answers_once_it_has_read_whom_to_ask() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((OWN, 0))
+        place = sock.getsockname()
+    start = Start(str(NODE), (), (place,), ZoneSettings(), 1, secrets=(bytes(16),))
+    query = bytes(DNSRecord.question("ready.spartan").pack())
+    ours, theirs = socket.socketpair()
+    plane, plane_writer = await asyncio.open_unix_connection(sock=ours)
+    reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    running = asyncio.create_task(Worker(start, writer).run(reader))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        sock.connect(place)
+        async with asyncio.timeout(SECONDS):
+            await plane.readexactly(1)  # it counts: it is there
+            sock.send(query)
+            with pytest.raises(ConnectionRefusedError):
+                sock.recv(512)
+
+            plane_writer.write(framed(Route(("192.0.2.1",), ())))
+            while True:
+                try:
+                    sock.send(query)
+                    reply = await asyncio.get_running_loop().sock_recv(sock, 512)
+                    break
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0.002)
+
+    assert (reply[3] & 15, reply[3] & 0x80) == (RCODE.NOERROR, 0x80)  # it forwards
+    plane_writer.close()
+    with pytest.raises(EOFError):
+        await running
+    writer.close()
+
+
+def test_after_a_failure_workers_are_told_all_that_differs() -> None:
+    zones = ZoneTable(node=NODE, servers=[])
+    told: list[tuple[View, HeldVips | None, Collection[Ref] | None]] = []
+    zones.published = lambda *each: told.append(each)
+    node = Node(NODE, "a1", agent_id="x-S0", port=5051)
+    before = View().changed([Framework("f", "marathon"), node, task(1, 1)])
+    zones.publish(before, {})
+    broken = msgspec.structs.replace(task(2, 2), ports=(None,))  # no decoder lets that through
+    with pytest.raises(AttributeError):
+        zones.publish(before.changed([broken]), {}, [(Task.kind, broken.key)])
+    after = before.changed([task(3, 3), task(4, 4)])
+    half = before.changed([task(3, 3)])
+
+    zones.publish(half, {}, is_last=False)
+    zones.publish(after, {}, [(Task.kind, task(4, 4).key)])
+
+    assert [view for view, _, _ in told] == [before, after]
+    assert told[-1][2] is None
 
 
 def test_what_is_none_of_these_is_told() -> None:
