@@ -7,7 +7,7 @@ PYTEST := .venv/bin/python -Im pytest
 IPVS_PYTEST := env CI=$(CI) PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PYTEST) -p no:cacheprovider \
 	-p pytest_asyncio.plugin -p pytest_timeout
 
-.PHONY: help setup setup-bench demo test test-ipvs check unit netns e2e bench lab clean
+.PHONY: help setup setup-bench demo test test-ipvs unit check unit netns e2e bench lab clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -25,9 +25,9 @@ setup-bench: .setup-stamp ## Unpack what benchmarks need into .bench: nginx, wrk
 demo: .setup-stamp ## Run the main job and print what it proved; KEEP=1 leaves the cluster up
 	$(SUDO) $(PHALANX) lab demo --name demo $(if $(KEEP),--keep)
 
-test: .setup-stamp check ## Run every test: unit, namespaces, end to end
-	$(SUDO) $(PYTEST) tests
-	@$(MAKE) --no-print-directory test-ipvs
+test: .setup-stamp ## Run the checks and every test: unit, namespaces, end to end, the guest; two parts at a time
+	@$(if $(SUDO),sudo -v,:) # the parts have no terminal to ask on
+	@scripts/parts netns e2e test-ipvs unit check
 
 test-ipvs: .setup-stamp ## Run the load balancer's tests with IPVS, under Debian's kernel in a virtual machine
 	$(SUDO) scripts/guest $(IPVS_PYTEST) tests/guest tests/netns/lb/test_lb_contract.py \
@@ -43,8 +43,8 @@ check: .setup-stamp ## Lint, types, import rules, spelling
 unit: .setup-stamp ## Run the unit tests and the repository lint
 	$(PYTEST) tests/unit tests/lint
 
-netns: .setup-stamp ## Run the network-namespace tests
-	$(SUDO) $(PYTEST) tests/netns
+netns: .setup-stamp ## Run the network-namespace tests, with those of IPVS where the kernel has it
+	$(SUDO) $(PYTEST) tests/netns tests/guest
 
 e2e: .setup-stamp ## Run the end-to-end tests with real daemons
 	$(SUDO) $(PYTEST) tests/e2e

@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 def free_port() -> int:
     """Find a port that nobody listens on, where the kernel gives none to anybody else."""
-    for port in random.Random().sample(range(20000, 30000), 50):
+    for port in random.Random().sample(range(25000, 30000), 50):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -1,5 +1,6 @@
 """The top-level directories are the packages; these are the traps of that."""
 
+import re
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,3 +63,14 @@ def test_every_folder_below_a_component_is_a_package() -> None:
     ]
 
     assert missing == []
+
+
+def test_every_directory_of_tests_is_run_by_a_part_of_make_test() -> None:
+    targets = dict(
+        re.findall(r"^([a-z0-9-]+):(.*(?:\n\t.*)*)", (ROOT / "Makefile").read_text(), re.M)
+    )
+    [parts] = re.findall(r"scripts/parts (.+)", targets["test"])
+    recipes = "".join(targets[part] for part in parts.split())
+    there = {path.relative_to(ROOT).parts[1] for path in ROOT.glob("tests/*/**/test_*.py")}
+
+    assert set(re.findall(r"tests/([a-z0-9]+)(?=\s)", recipes + "\n")) == there

@@ -194,7 +194,7 @@ class Agent(Node):
 
 def free_port() -> int:
     """Find a port that nobody listens on, where the kernel gives none to anybody else."""
-    for port in random.Random().sample(range(20000, 30000), 50):
+    for port in random.Random().sample(range(20000, 25000), 50):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -1,6 +1,5 @@
 """A test run leaves nothing behind, however it is ended."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SECONDS = 120.0  # on a machine with much other work
+CONFTEST = """
+import sys
+
+sys.path.insert(0, "{root}")
+from tests.conftest import pytest_configure
+from tests.netns.conftest import ns
+"""
 CHILD = """
 import time
 from pathlib import Path
@@ -26,11 +32,14 @@ def test_child(ns: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_run_removes_its_namespaces(tmp_path: Path, number: signal.Signals) -> None:
     report = tmp_path / "namespace"
-    child = ROOT / "tests" / "netns" / "suite" / f"test_child_{os.getpid()}.py"
-    child.write_text(CHILD.format(report=report))
+    # Beside the tree, which other tools may be reading.
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "conftest.py").write_text(CONFTEST.format(root=ROOT))
+    (inner / "test_child.py").write_text(CHILD.format(report=report))
     # Whoever started us may ignore SIGINT, as a shell does for what runs in its background.
     heard = ["env", "--default-signal=INT"]
-    command = [*heard, sys.executable, "-Im", "pytest", "-q", "-p", "no:cacheprovider", str(child)]
+    command = [*heard, sys.executable, "-Im", "pytest", "-q", "-p", "no:cacheprovider", str(inner)]
     run = subprocess.Popen(
         [*command, f"--basetemp={tmp_path / 'base'}"],
         cwd=ROOT,
@@ -51,7 +60,6 @@ def test_an_interrupted_run_removes_its_namespaces(tmp_path: Path, number: signa
 
         assert not Path("/run/netns", name).exists()
     finally:
-        child.unlink()
         if run.poll() is None:  # the test has failed: leave nothing all the same
             run.terminate()
             with suppress(subprocess.TimeoutExpired):
