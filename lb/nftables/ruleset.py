@@ -66,7 +66,9 @@ def render_ruleset(pool: IPv4Network, pool6: IPv6Network, node: IPv4Address | No
 
     With *node* this node lends its address to clients from outside of the
     cluster whose backend is on another node, whether a container behind the tunnel or
-    on that node's own network: that one would answer past us.
+    on that node's own network: that one would answer past us. So it does for datagrams to its
+    own processes that come to an address of another link: a socket of all addresses would answer
+    with the nearest one.
     """
     ipv4, ipv6 = FAMILIES
     set_mark = f"meta mark set meta mark | {HAIRPIN_MARK:#010x}"
@@ -75,7 +77,7 @@ def render_ruleset(pool: IPv4Network, pool6: IPv6Network, node: IPv4Address | No
         f"    {each.vip_key} @{each.named('refused')} goto refuse" for each in FAMILIES
     )
     lend = "" if node is None else _lend(node)
-    lenders = "" if node is None else _lend_chain(node)
+    lenders = "" if node is None else _lend_chains(node)
     return f"""\
 add table {TABLE}
 delete table {TABLE}
@@ -124,7 +126,7 @@ table {TABLE} {{
   chain hairpin {{
     fib daddr . iif oif exists {set_mark}
   }}
-{lenders}
+{lenders}\
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
     meta mark & {HAIRPIN_MARK:#010x} != 0 {clear_mark} masquerade
@@ -144,8 +146,8 @@ def _lend(node: IPv4Address) -> str:
     )
 
 
-def _lend_chain(node: IPv4Address) -> str:
-    """Render a chain for what others may have translated, too; a node is reached by IPv4 only."""
+def _lend_chains(node: IPv4Address) -> str:
+    """Render chains for what others may have translated, too; a node is reached by IPv4 only."""
     ipv4, _ = FAMILIES
     key = "ct original ip daddr . meta l4proto . ct original proto-dst"
     # Without the protocol before it nft does not know what kind of number a port is.
@@ -154,7 +156,16 @@ def _lend_chain(node: IPv4Address) -> str:
         for protocol in Protocol
         for length in LENGTHS
     )
-    return f"  chain lend {{\n{rules}\n  }}"
+    is_elsewhere = 'iif != "lo" fib daddr . iif type != local'
+    return f"""\
+  chain lend {{
+{rules}
+  }}
+  chain input {{
+    type nat hook input priority 100; policy accept;
+    meta nfproto ipv4 meta l4proto udp ct status dnat {is_elsewhere} jump lend
+  }}
+"""
 
 
 def _sets(family: Family) -> str:

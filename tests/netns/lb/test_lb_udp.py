@@ -1,7 +1,9 @@
 """Datagrams: their flows follow their backends."""
 
+import asyncio
 import contextlib
 import socket
+from ipaddress import IPv4Address
 
 import pytest
 from tests.netns.lb.lab import (
@@ -11,6 +13,7 @@ from tests.netns.lb.lab import (
     OWN,
     Family,
     Lab,
+    Named,
     ask_udp,
     open_socket,
     put,
@@ -20,7 +23,7 @@ from tests.netns.lb.lab import (
 )
 
 from phalanx.lb.nftables.services import NftablesServices
-from phalanx.lb.service import Service, Vip
+from phalanx.lb.service import Backend, Service, Vip
 from phalanx.net.model.objects import Protocol
 
 
@@ -92,6 +95,22 @@ async def test_udp_without_backend_is_refused_at_once(
         opened.connect((str(family.dns.address), family.dns.port))
         with pytest.raises(ConnectionRefusedError):
             await ask_udp(opened)
+
+
+async def test_answer_comes_from_the_vip_though_a_process_of_the_node_has_every_address(
+    lab: Lab, services: NftablesServices
+) -> None:
+    bound = open_socket(lab.node, socket.SOCK_DGRAM)
+    bound.bind(("0.0.0.0", 31000))  # as most servers do: it answers a container from the bridge
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: Named("node"), sock=bound)
+    await put(services, {DNS: Service.of([Backend(IPv4Address(NODE), 31000)])})
+
+    with contextlib.closing(transport):
+        for where in (lab.namespace("client"), lab.node):
+            with open_socket(where, socket.SOCK_DGRAM) as opened:
+                opened.connect((str(DNS.address), DNS.port))
+                assert await ask_udp(opened) == "node"
 
 
 async def test_nodes_own_udp_to_an_address_of_its_own_is_refused_at_once(
