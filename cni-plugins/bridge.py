@@ -61,9 +61,9 @@ def _kept_rules(call: Call) -> "Elements | None":
     return store(call)
 
 
-def veth_name(call: Call) -> str:
-    """Return the name of the node's end of an attachment."""
-    return f"{PREFIX}{sha1(call.owner.encode()).hexdigest()[:10]}"
+def veth_name(owner: str) -> str:
+    """Return the name of the node's end of an owner's attachment."""
+    return f"{PREFIX}{sha1(owner.encode()).hexdigest()[:10]}"
 
 
 class Bridge(Plugin):
@@ -77,7 +77,7 @@ class Bridge(Plugin):
         rules = _rules(call, settings)
         plan = ipam.Plan(call) if settings.ipam == ipam.TYPE else None
         spaces = Spaces(call.open_netns())
-        veth = veth_name(call)
+        veth = veth_name(call.owner)
         if nl.find(spaces.container, call.ifname) is not None:
             raise Refusal(EXISTS, f"{call.ifname} is in the container already")
         bridge = ensure_bridge(spaces.node, settings)
@@ -161,14 +161,15 @@ class Bridge(Plugin):
     def collect(self, call: Call) -> None:
         """Remove links, rules and leases of everyone who is not valid; go on after a refusal."""
         valid = call.valid()
+        kept = {veth_name(owner) for owner in valid}  # an alias may be too long to name them whole
         refusals: list[str] = []
         node = Conversation()
         for link in nl.links(node):
             kind, _, rest = link.alias.partition(" ")
-            network, _, owner = rest.partition(" ")
+            network, _, _ = rest.partition(" ")
             if not link.name.startswith(PREFIX) or (kind, network) != (ALIAS, call.network):
                 continue
-            if owner not in valid:
+            if link.name not in kept:
                 [number] = node.tell(nl.link(nl.DELLINK, index=link.index))
                 if number not in (0, ENODEV):
                     refusals.append(f"{link.name}: {posix.strerror(number)}")
@@ -310,9 +311,10 @@ def _withdraw(node: Conversation, bridge: str) -> None:
 def _remove_link(call: Call) -> None:
     """Remove the attachment's link, by the node's end: the namespace may be gone."""
     node = Conversation()
-    [number] = node.tell(nl.link(nl.DELLINK, text(nl.NAME, veth_name(call))))
+    veth = veth_name(call.owner)
+    [number] = node.tell(nl.link(nl.DELLINK, text(nl.NAME, veth)))
     if number not in (0, ENODEV):
-        raise refusal(number, veth_name(call))
+        raise refusal(number, veth)
 
 
 def _undo(call: Call, settings: Settings, spaces: Spaces, steps: list[str], veth: str) -> None:

@@ -239,6 +239,22 @@ def test_gc_removes_all_but_the_valid(host: Host) -> None:
     ]
 
 
+def test_gc_spares_a_valid_container_whose_name_is_too_long_for_its_link(host: Host) -> None:
+    kept, gone = host.netns(), host.netns()
+    name, long = "n" * 100, "c" * 180  # both together are longer than a link's alias
+    settings = config(host, "phalanx-bridge", "phalanx-ipam", name=name, isGateway=True)
+    settings["cniVersion"] = "1.1.0"
+    host.chain("ADD", [settings], kept, long)
+    host.chain("ADD", [settings], gone, f"{long}-gone")
+
+    valid = {"cni.dev/valid-attachments": [{"containerID": long, "ifname": "eth0"}]}
+    assert host.call("GC", {**settings, **valid}, kept).status == 0
+
+    host.run("ping", "-c1", "-W2", "10.71.0.1", ns=kept)
+    assert "eth0" not in host.run("ip", "link", ns=gone)
+    assert host.held(name).keys() == {"10.71.0.2"}
+
+
 def test_status_tells_of_room(host: Host) -> None:
     small = {"ranges": [[{"subnet": "10.71.0.0/30"}]]}
     settings = config(host, "phalanx-bridge", "phalanx-ipam", ipam=small, cniVersion="1.1.0")
