@@ -47,6 +47,7 @@ from phalanx.net.model.view import View
 from phalanx.net.nft.element import Element
 from phalanx.net.nft.library import Nft
 from phalanx.net.rtnl.kernel import Rtnl
+from phalanx.plane.alone import alone_in
 from phalanx.plane.api.node import Status, node_routes
 from phalanx.plane.api.overlay import overlay_route
 from phalanx.plane.api.peer import Peers
@@ -56,7 +57,7 @@ from phalanx.plane.cni.server import CniServer
 from phalanx.plane.config import LOADER, PlaneConfig
 from phalanx.plane.drift import drift_watched
 from phalanx.plane.mirror import Mirror
-from phalanx.plane.names import STEP, Names
+from phalanx.plane.names import Names
 from phalanx.plane.progress import Progress
 from phalanx.plane.resolvconf import ResolvConfKeeper
 from phalanx.plane.sequence import TableSequence
@@ -142,13 +143,20 @@ class Plane:
         """Open everything and run until cancelled."""
         config = self._config
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(alone_in(config.state_dir))
             rtnl, nft = Rtnl(), Nft()
             stack.callback(rtnl.close)
             stack.callback(nft.close)
             links = KernelLinks()
             stack.callback(links.close)
             tables, self._balancer, traffic = build_tables(
-                config, self._view_of_pass, self._services_of_pass, rtnl=rtnl, nft=nft, links=links
+                config,
+                self._view_of_pass,
+                self._services_of_pass,
+                lambda: self._progress.is_much,
+                rtnl=rtnl,
+                nft=nft,
+                links=links,
             )
             await self._taken.look()
             self._problems = ProblemWatch(lambda: self._mirror.view, taken=self._taken.now)
@@ -348,8 +356,7 @@ class Plane:
         view = self._progress.view
         if view is None:
             return
-        changes = self._progress.changes(self._ledger.view)
-        if changes is None or len(changes) > STEP:
+        if self._progress.changes(self._ledger.view) is None or self._progress.is_much:
             with suppress(Exception):  # then the tables will say it
                 await asyncio.to_thread(self._follow_services, view)
 

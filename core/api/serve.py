@@ -1,6 +1,7 @@
 """Open an application on TCP addresses and unix sockets."""
 
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,8 +46,8 @@ async def serve(
     """Serve *app* on every address while the context lasts; yield where it really listens.
 
     A unix socket left behind by a dead process is replaced. Raises ConfigError
-    when an address can't be opened. With *must_cut* at the end nothing that is
-    on its way to anybody arrives any more.
+    when an address can't be opened, or somebody listens there. With *must_cut* at the end nothing
+    that is on its way to anybody arrives any more.
     """
     runner = web.AppRunner(
         app,
@@ -81,10 +82,25 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
+def _is_served(path: Path) -> bool:
+    """Tell whether a process listens on the unix socket at *path*, busy or not."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)
+        try:
+            client.connect(str(path))
+        except BlockingIOError:  # those who wait already are too many
+            return True
+        except OSError:
+            return False
+    return True
+
+
 async def _open(runner: web.AppRunner, place: Listener | Path) -> Listener | Path:
     site: web.BaseSite
     if isinstance(place, Path):
         place.parent.mkdir(parents=True, exist_ok=True)
+        if _is_served(place):
+            raise ConfigError(f"listen: {place}: another process listens there")
         place.unlink(missing_ok=True)
         site = web.UnixSite(runner, str(place))
     else:

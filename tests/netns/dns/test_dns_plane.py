@@ -14,7 +14,7 @@ from phalanx.labs.wait import wait_until
 FEED = Path(__file__).parent / "dns_feed.py"
 THEIRS = "# of another program\nsearch example.com\nnameserver 192.0.2.7\n"
 OURS = ["198.51.100.1", "198.51.100.2", "198.51.100.3"]
-SECONDS = 20.0
+SECONDS = 120.0  # for what takes a second or two where nothing else runs
 
 
 class Node:

@@ -3,12 +3,15 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import uvloop
 from aiohttp import web
 
 from phalanx.core.api.serve import Listener, serve
+from phalanx.core.error import ConfigError
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -140,3 +143,43 @@ async def test_only_errors_of_ours_are_logged(
     assert status == (b"500" if is_logged else b"400")
     assert not caplog.records
     assert ("ZeroDivisionError" in capfd.readouterr().err) == is_logged
+
+
+async def test_the_socket_of_another_process_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "own.sock"
+    async with serve(web.Application(), path):
+        before = path.stat().st_ino
+        with pytest.raises(ConfigError, match="another process listens"):
+            async with serve(web.Application(), path):
+                pass
+        assert path.stat().st_ino == before
+
+
+@pytest.mark.parametrize("is_full", [False, True], ids=["it answers", "nobody else fits"])
+async def test_a_process_that_takes_no_connection_listens_all_the_same(
+    tmp_path: Path, *, is_full: bool
+) -> None:
+    path = tmp_path / "own.sock"
+    with socket.socket(socket.AF_UNIX) as other, ExitStack() as stack:
+        other.bind(str(path))
+        other.listen(0)
+        while is_full:
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            try:
+                waiting.connect(str(path))
+            except BlockingIOError:
+                break
+        with pytest.raises(ConfigError, match="another process listens"):
+            async with serve(web.Application(), path):
+                pass
+
+
+async def test_a_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "own.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+
+    async with serve(web.Application(), path):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
