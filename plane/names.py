@@ -7,7 +7,7 @@ from phalanx.dns.publish import ZoneTable
 from phalanx.dns.zones.ledger import HeldVips
 from phalanx.net.model.view import Ref, View, refs_between, steps_between
 
-STEP = 400  # objects; more than those of one step would keep those who ask waiting
+STEP = 200  # objects; more than those of one step would keep those who ask waiting
 
 
 class Names:

@@ -7,6 +7,8 @@ from phalanx.net.feed.record import Numbered
 from phalanx.net.model.view import Ref, View
 from phalanx.plane.touched import Touched
 
+MANY = 100  # objects that differ: what follows from more is found in a thread
+
 
 class Heard(Protocol):
     """What is known of the cluster, and whether the feed said so."""
@@ -74,6 +76,11 @@ class Progress:
         if since is self.view:
             return ()
         return self._touched if since is not None and since is self._before else None
+
+    @property
+    def is_much(self) -> bool:
+        """Tell whether the View of this pass may differ in much from the one before."""
+        return self._touched is None or len(self._touched) > MANY
 
     def end(self, outcome: Mapping[str, bool]) -> None:
         """Remember how the pass ended."""

@@ -69,6 +69,7 @@ def build_tables(
     config: PlaneConfig,
     view: Callable[[], View | None],
     services: Callable[[], Services | None],
+    is_much: Callable[[], bool],
     *,
     rtnl: Rtnl,
     nft: Nft,
@@ -76,7 +77,8 @@ def build_tables(
 ) -> tuple[Tables, Balancer, ReadTraffic]:
     """Return all tables of a node in the order of a pass, the load balancer's, and its counters.
 
-    *view* returns the View of the pass under way, *services* what it asks of the load balancer.
+    *view* returns the View of the pass under way, *services* what it asks of the load balancer,
+    *is_much* whether it differs so much from the one before that a thread is to look.
     """
     node = config.ip
     pool = config.vip_range
@@ -97,6 +99,7 @@ def build_tables(
         lambda each: each.by_vip,
         changed_services,
         is_known=balancer.is_known,
+        aside=is_much,
     )
     walls = Walls(config)
     underlay = Underlay(node)
@@ -128,6 +131,7 @@ def build_tables(
             view,
             lambda v: desired_senders(v, node=node),
             lambda old, new: changed_senders(old, new, node=node),
+            aside=is_much,
         ),
         # The link that routes lead into, and the node's own addresses, which they start from.
         _table(KernelLinks(rtnl), view, lambda v: desired_links(v, underlay_mtu=underlay.mtu())),
@@ -146,16 +150,17 @@ def build_tables(
             services,
             walls.desired,
             walls.changed,
-            aside=True,
+            aside=lambda: True,
         ),
         IncrementalReconciler(
             KernelSetTable(nft, NAT),
             view,
             lambda v: desired_nat(v, node=node),
             lambda old, new: changed_nat(old, new, node=node),
+            aside=is_much,
         ),
         _table(KernelRules(rtnl), view, desired_rules),
-        IncrementalReconciler(KernelRoutes(rtnl), services, routes, routes_after),
+        IncrementalReconciler(KernelRoutes(rtnl), services, routes, routes_after, aside=is_much),
         # Backends are reachable now; names follow after the pass.
         held,
         _table(leftovers, view, lambda _: {}),

@@ -26,8 +26,8 @@ class IncrementalReconciler(Generic[S, K, V]):
     for all of a large table would keep the event loop for long. The table is
     read back in each resync, after a failure and at first; between those it is
     trusted while *is_known* says that nobody else changed it. Whoever can't
-    tell must be told of drift and ask for a resync. With *aside*, *changed* is pure and called in
-    another thread, too: one change of its input may be of much.
+    tell must be told of drift and ask for a resync. *changed* must be pure, too: while *aside* says
+    that its input may differ in much, it is called in another thread.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class IncrementalReconciler(Generic[S, K, V]):
         changed: Callable[[S, S], Delta[K, V] | None],
         *,
         is_known: Callable[[], bool] = lambda: True,
-        aside: bool = False,
+        aside: Callable[[], bool] = lambda: False,
     ) -> None:
         self._dataplane = dataplane
         self._state = state
@@ -66,7 +66,7 @@ class IncrementalReconciler(Generic[S, K, V]):
         self._held = None
         change: Delta[K, V] | None = None
         if not resync and held is not None and self._is_known():
-            if self._aside:
+            if self._aside():
                 change = await asyncio.to_thread(self._changed, held, state)
             else:
                 change = self._changed(held, state)

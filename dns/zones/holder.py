@@ -93,6 +93,13 @@ def grade_of(task: Task, settings: ZoneSettings, nodes: Alive) -> int:
     return grade
 
 
+def best_of(grades: Mapping[int, set[Rdata]]) -> set[Rdata]:
+    """Return the data of the best grade, and what is of none in any case."""
+    fixed = grades.get(-1, set())
+    tasks = [grade for grade in grades if grade >= 0]
+    return fixed | grades[min(tasks)] if tasks else fixed
+
+
 def facets_of(shape: Shape, settings: ZoneSettings) -> Iterator[Facet]:
     """Return where all tasks of one shape are."""
     yield from mesos_facets(shape, settings)

@@ -18,9 +18,10 @@ class NameIndex(Generic[H]):
         self._one: dict[str, H] = {}
         self._several: dict[str, list[H]] = {}  # for names in _one: all of their holders
         self._children: dict[str, int] = {}  # names right below, by name
+        self._bare = 0  # names in _children that are not in _one
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._one) + self._bare
 
     def __iter__(self) -> Iterator[str]:
         yield from self._one
@@ -45,6 +46,8 @@ class NameIndex(Generic[H]):
             self._one[name] = holder
             if name not in self._children:
                 self._link(name)
+            else:
+                self._bare -= 1
         else:
             self._several.setdefault(name, [first]).append(holder)
 
@@ -55,6 +58,8 @@ class NameIndex(Generic[H]):
             del self._one[name]
             if name not in self._children:
                 self._unlink(name)
+            else:
+                self._bare += 1
             return
         several.remove(holder)
         self._one[name] = several[0]
@@ -73,6 +78,7 @@ class NameIndex(Generic[H]):
             children[name] = 1
             if name in self._one:
                 return
+            self._bare += 1
 
     def _unlink(self, name: str) -> None:
         while name != self.apex:
@@ -84,3 +90,4 @@ class NameIndex(Generic[H]):
             del self._children[name]
             if name in self._one:
                 return
+            self._bare -= 1

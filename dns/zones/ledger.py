@@ -15,6 +15,7 @@ from phalanx.dns.zones.holder import (
     Origin,
     Own,
     all_facets_of,
+    best_of,
     held_by,
     is_sendable,
     own_addresses,
@@ -24,6 +25,7 @@ from phalanx.dns.zones.mesos import (
     mesos_cluster_records,
     mesos_facets,
     mesos_framework_records,
+    named,
     own_names,
     own_suffixes,
     stems,
@@ -114,7 +116,7 @@ class Ledger:
         if Network.kind in by_kind:
             has_new_zones = self._follow_networks()
         if Node.kind in by_kind:
-            is_all = self._follow_nodes(by_kind[Node.kind])
+            is_all = self._follow_nodes(old, by_kind[Node.kind])
         for key in by_kind.get(Framework.kind, ()):
             self._follow_framework(key)
         for key in by_kind.get(Task.kind, ()):
@@ -130,7 +132,7 @@ class Ledger:
         for holder in index.holders(name):
             for _, grade, type_, data in held_by(holder, name, self._settings, self._nodes):
                 graded.setdefault(type_, {}).setdefault(grade, set()).add(data)
-        found = {type_: ordered(_best(grades)) for type_, grades in graded.items()}
+        found = {type_: ordered(best_of(grades)) for type_, grades in graded.items()}
         return {**found, **zone_start(self.serial)} if name == index.apex else found
 
     def placed(self) -> Iterator[tuple[str, Task]]:
@@ -272,18 +274,11 @@ class Ledger:
         if before != self._frameworks.get(key):
             self._replace(self._of_framework.get(key, ()))
 
-    def _follow_nodes(self, keys: Iterable[str]) -> bool:
+    def _follow_nodes(self, old: View, keys: Collection[str]) -> bool:
         """Follow the nodes; tell whether a node that has tasks fell silent or was heard again."""
-        nodes = self._view.nodes.values()
-        self._fix((Node.kind, DCOS), dcos_cluster_records(nodes))
-        self._fix((Node.kind, ZK), zk_records(nodes))
-        self._fix((Node.kind, ""), mesos_cluster_records(nodes, self._settings.domain))
-        self._hosts = {
-            node.hostname: node
-            for node in sorted(nodes, key=lambda node: node.address, reverse=True)
-        }
-        for key in self._view.frameworks:
-            self._follow_framework(key)
+        new = self._view
+        if any(named(old.nodes.get(key)) != named(new.nodes.get(key)) for key in keys):
+            self._name_nodes()
         is_regraded = False
         for key in keys:
             node = self._view.nodes.get(key)
@@ -297,6 +292,19 @@ class Ledger:
             elif before != after:
                 is_regraded |= bool(self._of_node.get(at))
         return is_regraded
+
+    def _name_nodes(self) -> None:
+        """Name the nodes; costs what there is of them."""
+        nodes = self._view.nodes.values()
+        self._fix((Node.kind, DCOS), dcos_cluster_records(nodes))
+        self._fix((Node.kind, ZK), zk_records(nodes))
+        self._fix((Node.kind, ""), mesos_cluster_records(nodes, self._settings.domain))
+        self._hosts = {
+            node.hostname: node
+            for node in sorted(nodes, key=lambda node: node.address, reverse=True)
+        }
+        for key in self._view.frameworks:
+            self._follow_framework(key)
 
     def _follow_vips(self, keys: Iterable[str], held: HeldVips | None) -> None:
         vips = self._view.vips
@@ -380,13 +388,6 @@ class Ledger:
         assert apex is not None
         self._touch(name)
         self.indexes[apex].remove(name, holder)
-
-
-def _best(grades: Mapping[int, set[Rdata]]) -> set[Rdata]:
-    """Return the data of the best grade, and what is of none in any case."""
-    fixed = grades.get(-1, set())
-    tasks = [grade for grade in grades if grade >= 0]
-    return fixed | grades[min(tasks)] if tasks else fixed
 
 
 def _forget(keys_of: dict[K, dict[str, None]], owner: K, key: str) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address
 from urllib.parse import urlsplit
 
+import msgspec
+
 from phalanx.dns.zones.facet import Facet, Shape
 from phalanx.dns.zones.hostname import (
     LABEL_BYTES,
@@ -203,14 +205,26 @@ def _address(host: str, nodes: Mapping[str, Node]) -> IPv4Address | None:
         return nodes[host].address if host and host in nodes else None
 
 
+def named(node: Node | None) -> Node | None:
+    """Return what of a node decides names: not whether it is only suspected."""
+    if node is None or node.liveness is not Liveness.SUSPECT:
+        return node
+    return msgspec.structs.replace(node, liveness=Liveness.ALIVE)
+
+
 def mesos_cluster_records(nodes: Iterable[Node], domain: str) -> Iterator[Record]:
     """Return the names of masters and agents; masters are numbered by address, from 0."""
     tail = f"{domain}."
     ordered = sorted(nodes, key=lambda node: node.address)
-    for node in ordered:
-        if node.agent_id is not None and node.liveness is not Liveness.UNREACHABLE:
-            yield Record(f"slave.{tail}", RecordType.A, node.address)
-            yield Record(f"_slave._tcp.{tail}", RecordType.SRV, Srv(f"slave.{tail}", node.port))
+    agents = [
+        node
+        for node in ordered
+        if node.agent_id is not None and node.liveness is not Liveness.UNREACHABLE
+    ]
+    for node in agents:
+        yield Record(f"slave.{tail}", RecordType.A, node.address)
+    for port in dict.fromkeys(node.port for node in agents):
+        yield Record(f"_slave._tcp.{tail}", RecordType.SRV, Srv(f"slave.{tail}", port))
     masters = [node for node in ordered if node.is_master]
     for number, node in enumerate(masters):
         yield Record(f"master.{tail}", RecordType.A, node.address)

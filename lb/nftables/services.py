@@ -154,7 +154,11 @@ class NftablesServices:
         assert self._watch is not None
         self._held = None
         earlier = self._watch.writers()
-        for script in (scripts := tuple(render_batches(changes))):
+        if len(changes) > MANY:
+            scripts = await asyncio.to_thread(lambda: tuple(render_batches(changes)))
+        else:
+            scripts = tuple(render_batches(changes))
+        for script in scripts:
             await self._nft.run(script, table=self.name)
         writers = self._watch.writers()
         if earlier or LOST in writers or len(writers) != (1 if scripts else 0):

@@ -26,6 +26,7 @@ log = structlog.get_logger()
 SILENCE_SECONDS = 4 * HEARTBEAT_SECONDS
 BEHIND_SECONDS = 4.0  # a source may be behind what we know before it is left
 MOST_EPOCHS = 64  # that have ended and are remembered
+LARGE_BYTES = 1 << 16  # of a record that a thread reads: it takes some milliseconds
 RETRY_SECONDS = (0.1, 2.0)  # first and longest wait between two attempts
 
 
@@ -83,7 +84,8 @@ async def _read(
         decoder, assembly = RecordDecoder(), Assembly(known, alike=alike)
         async for chunk in response.content.iter_any():
             for raw in decoder.feed(chunk):
-                record = decode(raw)
+                is_large = len(raw) > LARGE_BYTES
+                record = await asyncio.to_thread(decode, raw) if is_large else decode(raw)
                 numbered = assembly.take(record)
                 if isinstance(record, Part):
                     await asyncio.sleep(0)  # a chunk may hold many: others have their turn

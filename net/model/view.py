@@ -122,16 +122,16 @@ def steps_between(
     step; all that they may refer to is in the first. The last View is *new*.
     """
     many: list[Ref] = []
-    first: list[Ref] = []
+    few: list[Ref] = []
     for ref in refs:
-        (many if ref[0] in (Task.kind, VipLease.kind) else first).append(ref)
-    first += many[:size]
-    rest = many[size:]
-    view = old
-    while rest:
-        yield (view := _with(view, new, first)), first
-        first, rest = rest[:size], rest[size:]
-    yield new, first
+        (many if ref[0] in (Task.kind, VipLease.kind) else few).append(ref)
+    view = msgspec.structs.replace(new, tasks=old.tasks, vips=old.vips)
+    last = max(len(many) - 1, 0) // size * size  # where the last step starts
+    for start in range(0, last, size):
+        refs = many[start : start + size]
+        yield (view := _with(view, new, refs)), [*few, *refs]
+        few = []
+    yield new, few + many[last:]
 
 
 def _with(view: View, new: View, refs: Iterable[Ref]) -> View:

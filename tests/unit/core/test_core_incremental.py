@@ -142,12 +142,19 @@ async def test_what_may_be_of_much_is_found_in_another_thread() -> None:
         threads.append(threading.get_ident())
         return source.changed(old, new)
 
-    table = IncrementalReconciler(shelf, lambda: source.state, source.desired, changed, aside=True)
+    is_much = True
+    table = IncrementalReconciler(
+        shelf, lambda: source.state, source.desired, changed, aside=lambda: is_much
+    )
     for state in ((1, 2), (2, 3)):
         source.state = state
         assert await table.reconcile_once(resync=False)
-
-    assert shelf.held == source.desired((2, 3))
-    assert shelf.reads == 1
     assert threading.get_ident() not in threads
-    assert len(threads) == 1
+
+    is_much, source.state = False, (3, 4)
+    assert await table.reconcile_once(resync=False)
+
+    assert shelf.held == source.desired((3, 4))
+    assert shelf.reads == 1
+    assert len(threads) == 2
+    assert threads[1] == threading.get_ident()

@@ -173,6 +173,7 @@ def test_index_knows_names_and_their_parents(actions: list[tuple[bool, str, int]
             for n in range(1, len(labels) - 1)
         }
         assert set(index) == set(model) | parents
+        assert len(index) == len(set(index))
         assert {each: sorted(index.holders(each)) for each in model} == {
             each: sorted(holders) for each, holders in model.items()
         }
