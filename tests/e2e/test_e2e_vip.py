@@ -55,6 +55,7 @@ APPS = [
             **{"VIP_1": f"{GATEWAY}:81", "LB_WEIGHT": "x"},
         },
         labels={"VIP_PORT0": "tcp://legacy:80"},
+        healthChecks=[{**CHECK, "path": "/index.html"}],
     ),
 ]
 
@@ -74,6 +75,11 @@ POD: dict[str, Any] = {
                     "labels": {"VIP_0": "/pod:80", "LB_AFFINITY": "60"},
                 }
             ],
+            "healthCheck": {
+                **{"http": {"endpoint": "http", "path": "/index.html"}, "intervalSeconds": 2},
+                **{"timeoutSeconds": 1.9, "delaySeconds": 0, "gracePeriodSeconds": 30},
+                "maxConsecutiveFailures": 1000,
+            },
         }
     ],
 }
@@ -84,13 +90,13 @@ def apps(cluster: Cluster) -> Cluster:
     """Return the lab with the apps running and every VIP serving on every node."""
     for definition in APPS:
         cluster.marathon("POST", "/v2/apps", definition)
+    cluster.marathon("POST", "/v2/pods", POD)
     for definition in APPS:
         cluster.await_app(definition["id"].strip("/"), 2)
-    cluster.marathon("POST", "/v2/pods", POD)
     for node in NODES:
         for name in ("web", "six", "old", "pod", "legacy", "203.0.113.7", "fd01:f::7"):
             look = partial(serving, cluster, node, name)
-            until(look, seconds=20, what=f"{name} serves on {node}")
+            until(look, seconds=30, what=f"{name} serves on {node}")
     return cluster
 
 
@@ -181,7 +187,7 @@ asyncio.run(main())
         return "both" if len(answers) == 2 and answers.total() == 20 else None
 
     try:
-        until(look, seconds=30, what="c1 reaches both instances through a1")
+        until(look, seconds=60, what="c1 reaches both instances through a1")
     finally:
         apps.marathon("DELETE", "/v2/apps/edge")
 
@@ -248,17 +254,21 @@ def test_weight_0_is_explained(apps: Cluster) -> None:
         lines = [line for line in done.stdout.splitlines() if first.task_id in line]
         return lines[0] if lines and "it fails its health check" in lines[0] else None
 
-    line = until(look, seconds=20, what="the reason")
+    line = until(look, seconds=30, what="the reason")
     other = phalanx_vip(apps, "a2", "explain", name)
-    answers = Counter(apps.curl("m1", f"http://{name}/", times=10))
+
+    def only_second() -> str | None:
+        answers = Counter(apps.curl("m1", f"http://{name}/", times=10))
+        return "yes" if answers == {second.task_id: 10} else None
+
+    until(only_second, seconds=30, what="m1 sends everybody to the second")
 
     assert "weight 0" in line
     assert other.returncode == 0
     assert f"weight 1  {second.task_id}" in other.stdout
-    assert answers == {second.task_id: 10}
 
     page.write_text(f"{first.task_id}\n")
-    until(partial(serving, apps, "a2", "web"), seconds=20, what="both serve again")
+    until(partial(serving, apps, "a2", "web"), seconds=30, what="both serve again")
     assert apps.instances("web") == [first, second]
 
 
@@ -277,4 +287,4 @@ def test_damage_on_a_node_is_repaired_at_once(apps: Cluster) -> None:
         return "yes" if len(answers) == 4 else None
 
     # The next look at everything would come 30 s after the last.
-    until(look, seconds=10, what="a1 balances again")
+    until(look, seconds=25, what="a1 balances again")
