@@ -5,6 +5,7 @@ import subprocess
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from phalanx.cni.quick import TEXT, choice, quick_delete
 
 Config = dict[str, Any]
 OWN = "c1\r\neth0"
+NETWORK = f"quick{uuid4().hex[:8]}"  # rules of a container of this name on the node are looked for
 
 
 class Quick:
@@ -22,7 +24,7 @@ class Quick:
 
     def __init__(self, directory: Path) -> None:
         self.said = directory / "said"
-        self.leases = directory / "leases" / "testnet"
+        self.leases = directory / "leases" / NETWORK
         self.leases.mkdir(parents=True)
         (self.leases / "boot").write_text(BOOT_ID_TEXT)
         behind = directory / "behind"
@@ -34,7 +36,7 @@ class Quick:
 
     def config(self, **more: Any) -> Config:
         ipam = {"type": "phalanx-ipam", "dataDir": str(self.leases.parent)}
-        base = {"cniVersion": "1.0.0", "name": "testnet", "type": "phalanx-bridge"}
+        base = {"cniVersion": "1.0.0", "name": NETWORK, "type": "phalanx-bridge"}
         return {**base, "ipam": ipam, **more}
 
     def lease(self, address: str, content: str) -> None:
@@ -128,7 +130,7 @@ def test_network_without_leases_is_no_error(quick: Quick) -> None:
         ({"cniVersion": 1}, {}),
         ({"name": "../up"}, {}),
         ({"name": ""}, {}),
-        ({"name": ["testnet"]}, {}),
+        ({"name": [NETWORK]}, {}),
         ({"type": 7}, {}),
         ({"ipam": {}}, {}),
         ({"ipam": "phalanx-ipam"}, {}),
