@@ -19,6 +19,7 @@ from phalanx.net.feed.record import (
     Heartbeat,
     Numbered,
     Position,
+    Record,
     Snapshot,
     decode,
     encode,
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 LEAST_BYTES = (
     1 << 20
 )  # of deltas before the whole View is written anew; else half as many as it has
+MOST_CHANGES = 10_000  # that are kept for a disk that takes its time
 
 
 def load_last_view(path: Path) -> Numbered | None:
@@ -72,6 +74,33 @@ def _take(
     for each in upserts:
         objects.setdefault(FIELD_OF[each.kind], {})[each.key] = each
     return position
+
+
+class Lacking:
+    """What the file lacks of the newest View: deltas, as long as they are few.
+
+    A disk that takes a minute, or none at all, while thousands of changes come
+    must not cost their memory: then the whole View is to be saved.
+    """
+
+    def __init__(self) -> None:
+        self._deltas: list[Delta] | None = None  # None: all of it
+        self._changes = 0
+
+    def note(self, record: Record) -> None:
+        """Remember what led to the newest View."""
+        if self._deltas is None or not isinstance(record, Delta):
+            self._deltas = None
+            return
+        self._deltas.append(record)
+        self._changes += len(record.upserts) + len(record.removals)
+        if self._changes > MOST_CHANGES:
+            self._deltas = None
+
+    def take(self) -> Sequence[Delta] | None:
+        """Return what leads from the last call to the newest View, None for all that there is."""
+        deltas, self._deltas, self._changes = self._deltas, [], 0
+        return deltas
 
 
 class LastView:

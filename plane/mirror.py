@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from phalanx.net.feed.client import follow
-from phalanx.net.feed.record import Delta, Numbered, Record
+from phalanx.net.feed.record import Numbered
 from phalanx.net.feed.source import FeedSource
 from phalanx.net.model.view import View
-from phalanx.plane.last_view import LastView, load_last_view
+from phalanx.plane.last_view import Lacking, LastView, load_last_view
 from phalanx.plane.touched import Touched
 
 SAVE_SECONDS = 1.0
@@ -25,7 +25,7 @@ class Mirror:
     def __init__(self, urls: Sequence[str], path: Path, *, changed: Callable[[], None]) -> None:
         self._urls = urls
         self._last = LastView(path)
-        self._unsaved_deltas: list[Delta] | None = None  # None: the whole View is to be saved
+        self._lacking = Lacking()
         self._changed = changed
         self._numbered = load_last_view(path)
         self._is_heard = False
@@ -55,7 +55,8 @@ class Mirror:
             self._is_heard = True
             self.touched.note(numbered, record)
             self.relay.relay(numbered, record)
-            self._note_unsaved(record)
+            self._lacking.note(record)
+            self._unsaved.set()
             self._changed()
 
     async def keep(self) -> None:
@@ -75,16 +76,8 @@ class Mirror:
             if self._is_heard:
                 self._take_unsaved()()  # waits for the thread, if one is at it
 
-    def _note_unsaved(self, record: Record) -> None:
-        if not isinstance(record, Delta):
-            self._unsaved_deltas = None
-        elif self._unsaved_deltas is not None:
-            self._unsaved_deltas.append(record)
-        self._unsaved.set()
-
     def _take_unsaved(self) -> Callable[[], bool]:
         """Return what saves all that is not saved yet."""
         assert self._numbered is not None
-        deltas, self._unsaved_deltas = self._unsaved_deltas, []
         self._unsaved.clear()
-        return partial(self._last.save, self._numbered, deltas)
+        return partial(self._last.save, self._numbered, self._lacking.take())

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from phalanx.net.feed.record import Delta, Numbered, Position, after, encode
+from phalanx.net.feed.record import Delta, Numbered, Part, Position, Snapshot, after, encode
 from phalanx.net.model.objects import Node
 from phalanx.net.model.view import View
-from phalanx.plane.last_view import LastView, load_last_view
+from phalanx.plane.last_view import MOST_CHANGES, Lacking, LastView, load_last_view
 
 M1 = Node(IPv4Address("198.18.0.11"), "m1", is_master=True)
 M2 = Node(IPv4Address("198.18.0.12"), "m2", is_master=True)
@@ -144,3 +144,56 @@ def test_a_disk_that_refuses_costs_no_plane(tmp_path: Path) -> None:
     LastView(tmp_path / "file" / "view.json").save(Numbered(Position("e", 1), VIEW))
 
     assert load_last_view(tmp_path / "file" / "view.json") is None
+
+
+def test_what_the_disk_lacks_is_kept_while_it_is_little() -> None:
+    lacking = Lacking()
+    deltas = [Delta(n, (M1, M2)[:n]) for n in (1, 2)]
+    first = lacking.take()
+    for delta in deltas:
+        lacking.note(delta)
+    lacking.note(delta := Delta(3, removals=(("node", "x"),)))
+
+    assert first is None
+    assert lacking.take() == [*deltas, delta]
+    assert lacking.take() == []
+
+
+def test_more_than_a_slow_disk_takes_is_the_whole_view_and_no_list() -> None:
+    lacking = Lacking()
+    lacking.take()
+    flood = Delta(1, removals=tuple(("node", str(n)) for n in range(MOST_CHANGES // 4)))
+    for _ in range(5):
+        lacking.note(flood)
+    whole = lacking.take()
+    lacking.note(few := Delta(6))
+
+    assert whole is None
+    assert lacking.take() == [few]
+
+
+def test_a_view_that_is_said_whole_is_saved_whole() -> None:
+    lacking = Lacking()
+    lacking.take()
+    lacking.note(Delta(1))
+    lacking.note(Snapshot("e", 2, ()))
+    lacking.note(Delta(3))
+
+    assert lacking.take() is None
+
+
+def test_what_a_later_version_saved_is_read_without_what_is_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "view.json"
+    lines = [
+        encode(Part((M1,))).replace(b'"hostname"', b'"shade":"blue","hostname"'),
+        encode(Snapshot("e", 7, (A1,))).replace(b'"objects":[', b'"objects":[{"kind":"moon"},'),
+        encode(Delta(8, (M2,), (("moon", "x"),))),
+        b'{"type":"TIDE","sequence":9}',
+        encode(Delta(9, (), (("node", M1.key),))),
+    ]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+
+    found = load_last_view(path)
+
+    # What a record that is not known would have changed can't be gone on from.
+    assert found == Numbered(Position("e", 8), View().changed([M1, A1, M2]))

@@ -33,7 +33,7 @@ async def feed() -> AsyncIterator[tuple[FeedSource, str]]:
 
 
 async def changed(event: asyncio.Event) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await event.wait()
     event.clear()
 
@@ -71,3 +71,23 @@ async def test_the_feed_is_followed_kept_and_relayed(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert load_last_view(tmp_path / "view.json") == Numbered(Position("e", 2), fewer)
+
+
+async def test_a_disk_of_another_cluster_counts_for_nothing_once_the_feed_speaks(
+    tmp_path: Path, feed: tuple[FeedSource, str]
+) -> None:
+    source, url = feed
+    path = tmp_path / "view.json"
+    LastView(path).save(Numbered(Position("e", 9), View().changed([A1])))
+    news = asyncio.Event()
+    mirror = Mirror([url], path, changed=news.set)
+    source.publish(View().changed([M1]), epoch="e")
+    tasks = [asyncio.ensure_future(mirror.run()), asyncio.ensure_future(mirror.keep())]
+
+    await changed(news)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert mirror.numbered == Numbered(Position("e", 1), View().changed([M1]))
+    assert mirror.numbered == load_last_view(path)
