@@ -14,12 +14,30 @@ PERL = "/usr/bin/perl"  # of every Debian, Ubuntu and most others
 # Of the system call exit_group: Perl's own end clears up all that it has, in 0.3 ms.
 EXIT = {"x86_64": 231, "aarch64": 94, "riscv64": 94, "loongarch64": 94, "ppc64le": 234}
 
+# Of either Perl program, which calls what it has read of its input by another name.
+BECOME = r"""# Go on as the Python plugin, with the input that was read already.
+sub become {
+    pipe(my $reader, my $writer) or die "pipe: $!";
+    if (length {input} < 60000) {
+        syswrite $writer, {input};
+    }
+    elsif ((fork // die "fork: $!") == 0) {
+        close $reader;
+        print $writer {input};
+        close $writer;
+        exit 0;
+    }
+    close $writer;
+    open(STDIN, '<&', $reader) or die "stdin: $!";
+    exec { '{plugin}' } '{plugin}' or die '{plugin}', ": $!";
+}
+"""
+
 TEXT = r"""#!{perl}
 # What is plainly an ADD or a DEL goes to the plane; everything else is the Python plugin's, which
 # this becomes. See docs/design/cni.md.
 use strict;
 
-my $plugin = '{plugin}';
 my $config = do { local $/; <STDIN> } // '';
 become() unless ($ENV{CNI_COMMAND} // '') =~ /^(?:ADD|DEL)$/;
 for my $name (qw(CNI_CONTAINERID CNI_IFNAME CNI_NETNS CNI_PATH CNI_ARGS)) {
@@ -74,23 +92,7 @@ sub fail {
     exit 1;
 }
 
-# Go on as the Python plugin, with the input that was read already.
-sub become {
-    pipe(my $reader, my $writer) or die "pipe: $!";
-    if (length $config < 60000) {
-        syswrite $writer, $config;
-    }
-    elsif ((fork // die "fork: $!") == 0) {
-        close $reader;
-        print $writer $config;
-        close $writer;
-        exit 0;
-    }
-    close $writer;
-    open(STDIN, '<&', $reader) or die "stdin: $!";
-    exec { $plugin } $plugin or die "$plugin: $!";
-}
-"""
+""" + BECOME.replace("{input}", "$config")
 
 
 def leave() -> str:

@@ -10,7 +10,7 @@ then is no hindrance, as DEL may be repeated. Perl's core only, as the launcher.
 import os
 from collections.abc import Mapping
 
-from phalanx.cni.launcher import PERL, leave
+from phalanx.cni.launcher import BECOME, PERL, leave
 
 TEXT = r"""#!{perl}
 # A plain DEL is done here; everything else is the Python plugin's, which this becomes. See
@@ -135,30 +135,14 @@ sub sha1 {
     return join '', map { sprintf '%08x', $_ } @h;
 }
 
-# Go on as the Python plugin, with the input that was read already.
-sub become {
-    pipe(my $reader, my $writer) or die "pipe: $!";
-    if (length $text < 60000) {
-        syswrite $writer, $text;
-    }
-    elsif ((fork // die "fork: $!") == 0) {
-        close $reader;
-        print $writer $text;
-        close $writer;
-        exit 0;
-    }
-    close $writer;
-    open(STDIN, '<&', $reader) or die "stdin: $!";
-    exec { '{plugin}' } '{plugin}' or die "{plugin}: $!";
-}
-"""
+""" + BECOME.replace("{input}", "$text")
 
 
 CHOICE = """\
 #!{perl}
 my $quick = {{{files}}}->{{$ENV{{CNI_COMMAND}} // ''}} // '';
 do $quick if -e $quick;
-exec {{ '{plugin}' }} '{plugin}' or die "{plugin}: $!";
+exec {{ '{plugin}' }} '{plugin}' or die '{plugin}', ": $!";
 """
 
 
