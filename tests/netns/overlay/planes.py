@@ -18,7 +18,7 @@ from phalanx.net.model.objects import Network, Node, SubnetLease
 from phalanx.net.model.view import View
 from phalanx.plane.last_view import LastView
 
-SECONDS = 20.0
+SECONDS = 120.0  # on a machine with much other work
 SO_RCVBUFFORCE = 33
 ADDRESS = {"n1": IPv4Address("198.18.1.1"), "n2": IPv4Address("198.18.2.2")}
 VIEW = View().changed(
@@ -120,7 +120,7 @@ class Stream:
             netns = Path("/run/netns", cluster[short])
             made = call_in(netns, lambda: socket.socket(family, socket.SOCK_DGRAM))
             made.bind(("", 0))
-            made.settimeout(5)
+            made.settimeout(60)
             made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)  # all of the test
             return made
 

@@ -42,7 +42,7 @@ async def nothing(*_: object) -> None:
 
 
 async def seen(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the other side is the kernel
             await asyncio.sleep(0.005)
 

@@ -85,7 +85,7 @@ def talk(socket_in: Socket, client: str, server: str, address: str | None = None
     caller.connect((to, listener.getsockname()[1]))
     called, seen = listener.accept()
     with called:
-        called.settimeout(5)
+        called.settimeout(60)
         caller.sendall(b"ping")
         assert called.recv(4) == b"ping"
         called.sendall(b"pong")
@@ -264,7 +264,7 @@ def await_refusal(sender: socket.socket) -> OSError:
     """Return the error that an ICMP message brings to a connected socket."""
     poller = select.poll()
     poller.register(sender, select.POLLERR)
-    assert poller.poll(5000)
+    assert poller.poll(60_000)
     number = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return OSError(number, os.strerror(number))
 
@@ -277,7 +277,7 @@ def test_a_megabyte_arrives(socket_in: Socket) -> None:
     sender.connect((ADDRESS["d2"], listener.getsockname()[1]))
     called, _ = listener.accept()
     with called, ThreadPoolExecutor(1) as thread:
-        called.settimeout(5)
+        called.settimeout(60)
         sending = thread.submit(sender.sendall, bytes(1 << 20))
         received = 0
         while received < 1 << 20:

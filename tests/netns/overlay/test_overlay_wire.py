@@ -41,7 +41,7 @@ def wire(cluster: Mapping[str, str]) -> Iterator[socket.socket]:
         router, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     )
     with listener:
-        listener.settimeout(5)
+        listener.settimeout(60)
         yield listener
 
 

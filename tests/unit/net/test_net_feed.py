@@ -360,7 +360,7 @@ async def test_a_follower_never_goes_back(
     app = web.Application()
     app.add_routes([web.get("/v1/feed", turns.serve)])
     seen: list[Position] = []
-    async with asyncio.timeout(20), serve(app, Listener("127.0.0.1", 0)) as [place]:
+    async with asyncio.timeout(60), serve(app, Listener("127.0.0.1", 0)) as [place]:
         async for numbered, _ in follow([f"http://{place}"]):
             seen.append(numbered.position)
             if len(seen) == 3:
