@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from phalanx.marathon.engine.board import Board, agenda_of
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.check import ReadinessCheck
 from phalanx.marathon.model.instance import Condition, Instance
-from phalanx.marathon.probe.rounds import MAX_AT_ONCE, place_of
+from phalanx.marathon.probe.loops import Loops
+from phalanx.marathon.probe.rounds import place_of
 from phalanx.marathon.schedule.readiness import Readiness, Reply, after_reply, port_index
 
 Asker = Callable[[ReadinessCheck, str, int], Awaitable[Reply]]
@@ -20,8 +20,7 @@ class ReadinessRounds:
     def __init__(self, board: Board, ask: Asker) -> None:
         self._board = board
         self._ask = ask
-        self._loops: dict[str, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(MAX_AT_ONCE)
+        self._loops: Loops[str] = Loops()  # by task
 
     def settle(self) -> None:
         """Make the loops fit what is being deployed now."""
@@ -31,20 +30,11 @@ class ReadinessRounds:
             for instance in self._board.ledger.instances_of(app.id)
             if self._is_asked(app, instance)
         }
-        for task_id in self._loops.keys() - wanted.keys():
-            self._loops.pop(task_id).cancel()
-        for task_id in wanted.keys() - self._loops.keys():
-            self._loops[task_id] = asyncio.create_task(self._loop(*wanted[task_id]))
+        self._loops.settle(wanted, lambda task_id: self._loop(*wanted[task_id]))
 
     async def close(self) -> None:
         """End every loop."""
-        loops = list(self._loops.values())
-        self._loops.clear()
-        for loop in loops:
-            loop.cancel()
-        for loop in loops:
-            with suppress(asyncio.CancelledError):
-                await loop
+        await self._loops.close()
 
     def _deployed(self) -> list[App]:
         """Return the apps with a readiness check on which a deployment acts now."""
@@ -72,7 +62,7 @@ class ReadinessRounds:
             if present is None or present.task_id != instance.task_id or index is None:
                 return
             host, port = place_of(app, index, present)
-            async with self._slots:
+            async with self._loops.slots:
                 reply = await self._ask(check, host, port)
             found = after_reply(check, reply)
             await self._take(instance, found)

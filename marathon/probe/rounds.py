@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import msgspec
 import structlog
@@ -14,12 +13,11 @@ from phalanx.marathon.engine.updates import record_health_kill
 from phalanx.marathon.model.app import App
 from phalanx.marathon.model.check import HealthCheck
 from phalanx.marathon.model.instance import Condition, Instance
+from phalanx.marathon.probe.loops import Loops
 from phalanx.marathon.schedule.health import Probe, Step, after_probe, first_delay
 from phalanx.marathon.schedule.task import check_port
 
 log = structlog.get_logger()
-
-MAX_AT_ONCE = 256
 
 Target = tuple[str, int]  # task id, index of the check
 Prober = Callable[[HealthCheck, str, int], Awaitable[Probe]]
@@ -31,13 +29,12 @@ class Rounds:
     def __init__(self, board: Board, probe: Prober) -> None:
         self._board = board
         self._probe = probe
-        self._loops: dict[Target, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(MAX_AT_ONCE)
+        self._loops: Loops[Target] = Loops()
 
     def settle(self) -> None:
         """Make the loops fit the tasks that run now."""
         wanted = {
-            (instance.task_id, index): (app, instance)
+            (instance.task_id, index): (check, instance.id)
             for spec in self._board.ledger.apps.values()
             if any(not check.protocol.is_run_by_agent for check in spec.health_checks)
             for instance in self._board.ledger.instances_of(spec.id)
@@ -45,22 +42,11 @@ class Rounds:
             for index, check in enumerate(app.health_checks)
             if not check.protocol.is_run_by_agent
         }
-        for target in self._loops.keys() - wanted.keys():
-            self._loops.pop(target).cancel()
-        for target in wanted.keys() - self._loops.keys():
-            app, instance = wanted[target]
-            loop = self._loop(app.health_checks[target[1]], target, instance.id)
-            self._loops[target] = asyncio.create_task(loop)
+        self._loops.settle(wanted, lambda target: self._loop(target, *wanted[target]))
 
     async def close(self) -> None:
         """End every loop."""
-        loops = list(self._loops.values())
-        self._loops.clear()
-        for loop in loops:
-            loop.cancel()
-        for loop in loops:
-            with suppress(asyncio.CancelledError):
-                await loop
+        await self._loops.close()
 
     def _checked(self, instance: Instance) -> App | None:
         """Return the app of an instance that is to be probed, else None."""
@@ -74,7 +60,7 @@ class Rounds:
         )
         return app if is_probed else None
 
-    async def _loop(self, check: HealthCheck, target: Target, instance_id: str) -> None:
+    async def _loop(self, target: Target, check: HealthCheck, instance_id: str) -> None:
         await asyncio.sleep(first_delay(check))
         while True:
             instance = self._board.ledger.instance(instance_id)
@@ -84,7 +70,7 @@ class Rounds:
             if app is None:
                 return
             host, port = where(app, check, instance)
-            async with self._slots:
+            async with self._loops.slots:
                 result = await self._probe(check, host, port)
             try:
                 await self._take(check, target, instance_id, result)
