@@ -175,7 +175,9 @@ class Bridge(Plugin):
                     refusals.append(f"{link.name}: {posix.strerror(number)}")
         if (rules := _kept_rules(call)) is not None:
             rules.drop_others(valid)
-            _withdraw(node, call.text("bridge", BRIDGE) or BRIDGE)
+            from phalanx.net.hostport.forward import withdraw
+
+            withdraw(call.text("bridge", BRIDGE) or BRIDGE)
         kind = call.text("type", "", call.inner(call.config, "ipam"))
         if kind == ipam.TYPE:
             ipam.release_others(call, ipam.directory_of(call))
@@ -297,15 +299,6 @@ def _ensure_gateways(node: Conversation, bridge: nl.Link, settings: Settings, re
             if number not in (0, EEXIST):
                 raise refusal(number, f"gateway {ip['gateway']}")
         write_setting(FORWARDING[size], "1")
-
-
-def _withdraw(node: Conversation, bridge: str) -> None:
-    """Take the way through the host's FORWARD chain from a bridge that has no port."""
-    from phalanx.net.hostport.forward import withdraw
-
-    link = nl.find(node, bridge)
-    if link is None or all(each.master != link.index for each in nl.links(node)):
-        withdraw(bridge)
 
 
 def _remove_link(call: Call) -> None:

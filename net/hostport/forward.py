@@ -11,6 +11,7 @@ from fcntl import LOCK_EX, flock
 
 from phalanx.net.hostport.exec import program, talk
 from phalanx.net.netlink import file
+from phalanx.net.netlink import route as nl
 from phalanx.net.netlink.wire import NETFILTER, Conversation, Message, attributes, text
 
 CHAIN = "PHALANX-CNI"  # listed in docs/reference/marks.md
@@ -28,35 +29,50 @@ def accept(bridge: str, families: set[int]) -> None:
     """Let connections from a bridge pass, and their answers and mapped ports to it.
 
     Where nothing can be dropped nothing is done. Raises OSError when a rule is refused.
+    Whoever asks has put his link on the bridge already, so nobody takes the rules away again.
     """
-    wanted = [each for each in sorted(families) if may_drop(each) and not _stands(each, bridge)]
+    wanted = [each for each in sorted(families) if may_drop(each)]
     if not wanted:
         return
     file.make_folders(LOCK.rpartition("/")[0])
     lock = file.lock_file(LOCK)
     try:
-        flock(lock, LOCK_EX)  # or two plugins would add each rule twice
+        flock(lock, LOCK_EX)  # or two plugins would add each rule twice, or one take them away
         for family in wanted:
-            _accept(TOOLS[family], bridge)
+            if not _stands(family, bridge):
+                _accept(TOOLS[family], bridge)
     finally:
         posix.close(lock)
 
 
 def withdraw(bridge: str) -> None:
-    """Take the way of a bridge away that nobody is on any more; raise OSError when it stays.
+    """Take the way of a bridge away that has no port; raise OSError when it stays.
 
-    With the last one the chain goes. Nobody may be put on the bridge meanwhile.
+    With the last one the chain goes.
     """
     if not any(_has_way(family, bridge) for family in TOOLS):
         return
     lock = file.lock_file(LOCK)
     try:
         flock(lock, LOCK_EX)
+        if _has_port(bridge):
+            return
         for family in TOOLS:
             if _has_way(family, bridge):
                 _withdraw(TOOLS[family], bridge)
     finally:
         posix.close(lock)
+
+
+def _has_port(bridge: str) -> bool:
+    conversation = Conversation()
+    try:
+        link = nl.find(conversation, bridge)
+        return link is not None and any(
+            each.master == link.index for each in nl.links(conversation)
+        )
+    finally:
+        conversation.close()
 
 
 def _has_way(family: int, bridge: str) -> bool:
