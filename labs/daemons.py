@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phalanx.core.error import ConfigError
-from phalanx.labs import flags, zookeeper
+from phalanx.labs import bridge, flags, zookeeper
 from phalanx.labs.condition import (
     agents_registered,
     answers,
@@ -48,6 +48,8 @@ class Daemons:
             make_directories(home / "agent", home / "agent-run", home / "cni/conf")
             make_directories(self.place.images)
             install(home / "cni/bin")
+            config = bridge.bridge_config(home / "agent-run" / bridge.NETWORK)
+            (home / "cni/conf" / f"{bridge.NETWORK}.conflist").write_text(config)
         if node.role is not Role.CLIENT:
             lines = "".join(f"nameserver {address}\n" for address in self.nameservers())
             (home / "resolv.conf").write_text(lines)

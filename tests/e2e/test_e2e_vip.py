@@ -22,6 +22,7 @@ CHECK: dict[str, Any] = {
 }
 NODES = ("m1", "a1", "a2")
 GATEWAY = "198.18.0.1"  # of m1 and a1
+NAMES = ("web", "six", "old", "bridged", "mapped", "pod", "legacy", "203.0.113.7", "fd01:f::7")
 
 
 def app(name: str, cmd: str, instances: int, **fields: object) -> dict[str, Any]:
@@ -60,6 +61,23 @@ APPS = [
 ]
 
 
+MAPPING: dict[str, Any] = {"containerPort": 80, "hostPort": 0, "name": "http"}
+BRIDGED = app(
+    "bridged",
+    f"{SERVE} 80",
+    2,
+    networks=[{"mode": "container/bridge"}],
+    container={"type": "MESOS", "portMappings": [{**MAPPING, "labels": {"VIP_0": "bridged:80"}}]},
+    constraints=[["hostname", "UNIQUE"]],
+)
+APPS.append(BRIDGED)
+# On a network of the cluster, with a port of its node beside.
+MAPPED = on_network("mapped", "dcos", {"VIP_0": "mapped:81"})
+MAPPED["container"]["portMappings"][0]["hostPort"] = 0
+MAPPED["constraints"] = [["hostname", "UNIQUE"]]
+APPS.append(MAPPED)
+
+
 POD: dict[str, Any] = {
     "id": "/pod",
     "scaling": {"kind": "fixed", "instances": 2},
@@ -94,7 +112,7 @@ def apps(cluster: Cluster) -> Cluster:
     for definition in APPS:
         cluster.await_app(definition["id"].strip("/"), 2)
     for node in NODES:
-        for name in ("web", "six", "old", "pod", "legacy", "203.0.113.7", "fd01:f::7"):
+        for name in NAMES:
             look = partial(serving, cluster, node, name)
             until(look, seconds=30, what=f"{name} serves on {node}")
     return cluster
@@ -125,6 +143,8 @@ def serving(cluster: Cluster, node: str, name: str) -> str | None:
         pytest.param(f"http://legacy.{ZONE}/", id="label-of-the-task"),
         pytest.param("http://203.0.113.7/", id="own-address"),
         pytest.param("http://[fd01:f::7]/", id="own-ipv6-address"),
+        pytest.param(f"http://bridged.{ZONE}/", id="bridge-of-the-node"),
+        pytest.param(f"http://mapped.{ZONE}:81/", id="port-of-the-node-beside"),
     ],
 )
 def test_nodes_reach_every_instance(apps: Cluster, node: str, url: str) -> None:
@@ -133,7 +153,10 @@ def test_nodes_reach_every_instance(apps: Cluster, node: str, url: str) -> None:
     assert (len(answers), answers.total()) == (2, 40), answers
 
 
-@pytest.mark.parametrize(("name", "port", "backends"), [("web", 8080, 1), ("six", 80, 2)])
+@pytest.mark.parametrize(
+    ("name", "port", "backends"),
+    [("web", 8080, 1), ("six", 80, 2), ("bridged", 80, 2), ("mapped", 81, 2)],
+)
 def test_containers_reach_the_vip_that_they_serve(
     apps: Cluster, name: str, port: int, backends: int
 ) -> None:
