@@ -64,7 +64,7 @@ class Node:
         expect(self._process.stdout, "published")
 
     def dig(self, *arguments: str) -> Reply:
-        command = ["dig", "@198.51.100.1", "+tries=1", "+time=5", *arguments]
+        command = ["dig", "@198.51.100.1", "+tries=1", "+time=60", *arguments]
         done = subprocess.run(
             ["ip", "netns", "exec", self._ns, *command], capture_output=True, text=True
         )
@@ -91,7 +91,7 @@ def silent(ns: str) -> Iterator[Node]:
             yield Node(ns, process)
         finally:
             process.stdin.close()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 @pytest.fixture

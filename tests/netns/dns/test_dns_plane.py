@@ -79,7 +79,17 @@ class Node:
 
     def dig(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["ip", "netns", "exec", self._ns, "dig", "@198.51.100.1", "+tries=1", *words],
+            [
+                "ip",
+                "netns",
+                "exec",
+                self._ns,
+                "dig",
+                "@198.51.100.1",
+                "+tries=1",
+                "+timeout=60",
+                *words,
+            ],
             capture_output=True,
             text=True,
         )
@@ -91,6 +101,12 @@ class Node:
 
     def knows(self, count: int) -> bool:
         return wait_until(lambda: self.addresses("web.marathon.mesos") == count, seconds=SECONDS)
+
+    def write(self, text: str) -> None:
+        """Replace the resolv.conf at once: in between the plane might write, and be lost."""
+        new = self._directory / "resolv.conf.theirs"
+        new.write_text(text)
+        new.replace(self.resolv_conf)
 
     def servers(self) -> list[str]:
         lines = (line.split() for line in self.resolv_conf.read_text().splitlines())
@@ -148,7 +164,7 @@ def test_an_address_that_is_taken_away_comes_back(node: Node) -> None:
 def test_another_programs_resolv_conf_is_followed_and_given_back(node: Node) -> None:
     assert wait_until(lambda: node.servers() == OURS, seconds=SECONDS), node.log()
     theirs = THEIRS.replace("192.0.2.7", "192.0.2.8")
-    node.resolv_conf.write_text(theirs)
+    node.write(theirs)
 
     assert wait_until(lambda: node.servers() == OURS, seconds=SECONDS), node.log()
     assert "# upstream 192.0.2.8:53" in node.resolv_conf.read_text().splitlines()

@@ -8,7 +8,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.publish import ZoneTable
+from phalanx.dns.server import DnsServer
 from phalanx.net.model.objects import Framework, Node, Task, TaskPhase, TaskPort, VipLease
 from phalanx.net.model.view import View
 
@@ -131,3 +133,19 @@ async def upstream() -> AsyncIterator[Callable[[Script], Awaitable[Upstream]]]:
             return found
 
         yield open_upstream
+
+
+Serve = Callable[..., Awaitable[DnsServer]]
+
+
+@pytest.fixture
+async def serve(zones: ZoneTable) -> AsyncIterator[Serve]:
+    """Yield a function that starts a server of the zones on a free port of loopback."""
+    async with AsyncExitStack() as stack:
+
+        async def start(forwarder: Forwarder | None = None, **settings: object) -> DnsServer:
+            found = {"port": 0, "addresses": ["127.0.0.1"], **settings}
+            server = DnsServer(zones, forwarder or Forwarder(), **found)  # type: ignore[arg-type]  # checked at run time
+            return await stack.enter_async_context(server)
+
+        yield start

@@ -9,6 +9,7 @@ import pytest
 from dnslib import EDNS0, DNSRecord, EDNSOption
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.dns.client import SECONDS
 
 from phalanx.core.error import ConfigError
 from phalanx.dns.admission import Admission
@@ -121,7 +122,7 @@ class Asker:
 
     async def __call__(self, query: bytes) -> bytes:
         self._sock.send(query)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             return await asyncio.get_running_loop().sock_recv(self._sock, 65535)
 
 
@@ -178,7 +179,7 @@ async def test_cookie_is_had_without_a_question(zones: ZoneTable, *, is_stream: 
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as s:
                     s.connect((place.host, place.port))
                     return await Asker(s)(query)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(SECONDS):
                 reader, writer = await asyncio.open_connection(place.host, place.port)
                 writer.write(struct.pack("!H", len(query)) + query)
                 reply = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))

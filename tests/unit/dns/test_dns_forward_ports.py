@@ -8,14 +8,14 @@ import random
 import socket
 from typing import TYPE_CHECKING
 
+from tests.unit.dns.client import SECONDS
+
 from phalanx.core.config import HostPort
 from phalanx.dns.batch import PeerBatch
 from phalanx.dns.forward.ports import MAIL_SLOTS, USES, Draws, Pending, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-SECONDS = 10.0
 
 
 class InTurn(Draws):

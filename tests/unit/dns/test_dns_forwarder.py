@@ -11,11 +11,14 @@ from typing import Protocol
 
 import pytest
 from dnslib import RCODE, RR, A, DNSRecord
+from tests.unit.dns.client import SECONDS
 
 from phalanx.dns.answer.query import Query, parse_query
 from phalanx.dns.forward.forwarder import Forwarder
 from phalanx.dns.forward.message import UpstreamReply, make_key
 from phalanx.dns.forward.ports import PORTS, USES
+
+TRY_SECONDS = 1.0  # long enough for an answer on a busy machine, where another try fails
 
 Script = Callable[[bytes, bool], Awaitable[Sequence[bytes]]]
 
@@ -76,7 +79,7 @@ def result(reply: bytes) -> tuple[str, list[str]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         while not condition():  # noqa: ASYNC110 - it waits for counts, which tell nobody
             await asyncio.sleep(0.002)
 
@@ -191,7 +194,7 @@ async def test_lost_datagram_is_sent_again(upstream: Open, forwarder: Make) -> N
         return [answered(message)] if len(server.asked) > 1 else []
 
     server = await upstream(script)
-    lookup = forwarder(server, try_seconds=0.1)
+    lookup = forwarder(server, try_seconds=TRY_SECONDS)
 
     assert result(await lookup.resolve(query(), 512)) == ("NOERROR", ["192.0.2.80"])
 
@@ -203,7 +206,7 @@ async def test_third_upstream_is_asked_when_the_best_two_fail(
         await upstream(stalls),
         await upstream(fails("REFUSED")),
         await upstream(says("192.0.2.3")),
-        try_seconds=0.1,
+        try_seconds=TRY_SECONDS,
     )
 
     assert result(await lookup.resolve(query(), 512)) == ("NOERROR", ["192.0.2.3"])
@@ -383,7 +386,7 @@ async def test_upstream_that_always_loses_is_marked_when_it_never_answers(
     upstream: Open, forwarder: Make
 ) -> None:
     silent = await upstream(stalls)
-    lookup = forwarder(silent, await upstream(says("192.0.2.2")), try_seconds=0.1)
+    lookup = forwarder(silent, await upstream(says("192.0.2.2")), try_seconds=TRY_SECONDS)
 
     await lookup.resolve(query(), 512)
 

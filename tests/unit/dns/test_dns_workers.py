@@ -10,6 +10,7 @@ import pytest
 from dnslib import RCODE, DNSRecord
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.dns.client import SECONDS
 
 from phalanx.core.error import ConfigError
 from phalanx.dns.publish import ZoneTable
@@ -37,7 +38,6 @@ from phalanx.plane.config import LOADER
 
 NODE = IPv4Address("198.18.0.2")
 OWN = "127.53.7.1"  # nobody else's on loopback
-SECONDS = 30.0  # for what takes milliseconds where nothing else runs
 HELD = {"web.marathon": (IPv4Address("11.0.0.1"),)}
 
 
