@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from tests.netns.agent.house import eventually
 from tests.netns.agent.lead import Lead
 from tests.netns.agent.node import Agent, Node, free_port
 
@@ -29,8 +30,7 @@ async def swept(made: Node) -> None:
     sys.stderr.write(made.log.read_text() if made.log.exists() else "")
     assert not list(Path("/sys/fs/cgroup").glob(f"*/{made.cgroups}"))
     assert str(made.base) not in Path("/proc/self/mountinfo").read_text()
-    names = (pid for pid in os.listdir("/proc") if pid.isdigit())
-    assert not [pid for pid in names if _names(pid, str(made.base))]
+    await eventually(lambda: not any(_names(pid, str(made.base)) for pid in os.listdir("/proc")))
 
 
 @pytest.fixture

@@ -100,6 +100,6 @@ async def living(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def eventually(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(60.0):
         while not holds():  # noqa: ASYNC110 - what is awaited happens in other processes
             await asyncio.sleep(0.01)

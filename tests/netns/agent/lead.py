@@ -37,7 +37,7 @@ from phalanx.mesos.v1.mesos import (
 
 FRAMEWORK = FrameworkID(value="fw-0000")
 AGENT = AgentID(value="master-S0")
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 class Lead:

@@ -28,6 +28,7 @@ PLUGIN = """#!/bin/sh
 given=$(cat)
 if [ "$CNI_COMMAND" = ADD ]; then
   count=$(( $(cat "BASE/count" 2>/dev/null || echo 0) + 1 )); echo $count > "BASE/count"
+  while [ -e "BASE/hold-$count" ]; do sleep 0.05; done
   nsenter --net="$CNI_NETNS" ip address add "9.9.9.$count/32" dev lo
   echo "{\\"cniVersion\\": \\"1.0.0\\", \\"ips\\": [{\\"address\\": \\"9.9.9.$count/24\\"}]}"
 fi

@@ -4,7 +4,8 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -109,8 +110,14 @@ async def test_a_debug_container_can_be_signalled_and_killed_alone(house: House)
     assert (await house.engine.wait("c1.e")).status == signal.SIGKILL
     await house.engine.remove("c1.e")
     assert house.engine.find("c1").exit is None
-    names = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in house.cgroups.processes("c1")]
-    await eventually(lambda: not any(b"602" in name for name in names))
+    await eventually(lambda: not any(b"602" in words for words in commands(house, "c1")))
+
+
+def commands(house: House, name: str) -> Iterator[bytes]:
+    """Yield the command lines of a container's processes."""
+    for pid in house.cgroups.processes(name):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            yield Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 async def test_a_session_has_input_and_output(house: House) -> None:

@@ -191,6 +191,7 @@ async def test_what_runc_refuses_is_told_in_its_words(lead: Lead, ready: Agent) 
 async def test_the_api_shows_what_runs(lead: Lead, ready: Agent) -> None:
     await lead.run_task(shell("shown", "echo words; sleep 600"))
     await lead.reached("shown", TaskState.TASK_RUNNING)
+    await eventually(lambda: output(ready, "shown"))  # it runs a moment before it says anything
     base = f"http://127.0.0.1:{ready.port}"
     async with aiohttp.ClientSession() as session:
 

@@ -244,7 +244,7 @@ async def place(tmp_path: Path, socket_path: Path) -> AsyncIterator[Place]:
 
 
 async def eventually(holds: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not holds():  # noqa: ASYNC110 - what is awaited happens in other processes
             await asyncio.sleep(0.02)  # waits: for a file that another process writes
 
@@ -388,7 +388,7 @@ async def test_a_lost_attendant_is_followed_by_another(place: Place) -> None:
     await place.containers.launch(request)
     await eventually(lambda: place.said(request.id) == "one\n")
     later = place.again()
-    lost = later._attendant(request.id)
+    lost = later._records.attendant(request.id)
     assert lost is not None
     kill(lost)
     waiting = asyncio.create_task(later.wait(request.id))
@@ -414,7 +414,7 @@ async def test_an_engine_that_restarts_tells_the_end_of_its_containers(
         await stop_engine(running[-1])
         running.append(await start_engine(own.parent, parent))
 
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert (await waiting).status == 9 << 8
         await containers.remove(request.id)
         containers.engine.close()

@@ -239,8 +239,9 @@ async def test_an_overlay_that_the_kernel_refuses_is_told_in_its_words(
 async def test_an_extraction_cut_short_is_removed_by_the_next_agent(
     lead: Lead, ready: Agent
 ) -> None:
-    zeros = {"zeros": bytes(150 * 1024**2)}
-    (ready.images / "large.tar").write_bytes(image_archive(host_files(), zeros))
+    # So many that it is still under way whenever we come to see that it has begun.
+    many = {f"many/{number}": b"" for number in range(ENTRIES)}
+    (ready.images / "large.tar").write_bytes(image_archive(host_files(), {"zeros": b"", **many}))
     store = ready.base / "work" / "store" / "docker"
     await lead.run_task(in_image("large", "large", "true"))
     await eventually(lambda: list(store.glob(".new-*/rootfs/zeros")))
@@ -256,6 +257,9 @@ async def test_an_extraction_cut_short_is_removed_by_the_next_agent(
     await lead.run_task(in_image("again", "large", "ls zeros /zeros"))
     await lead.reached("again", TaskState.TASK_FAILED)
     assert output(ready, "again") == "/zeros\n"
+
+
+ENTRIES = 20_000
 
 
 def own_mounts(agent: Agent) -> str:

@@ -174,24 +174,33 @@ async def test_old_sandboxes_go_and_their_files_with_them(lead: Any, node: Any) 
     await node.start(lead.port)
     await lead.until(lambda: lead.subscribes)
     await lead.say("RUN_TASK", framework_info=FRAMEWORK, task=task("long", "sleep 100"))
-    await lead.say("RUN_TASK", framework_info=FRAMEWORK, task=task("t", "echo hi"))
+    gated = task("t", "until [ -e gate ]; do sleep 0.05; done; echo hi")
+    await lead.say("RUN_TASK", framework_info=FRAMEWORK, task=gated)
     await lead.reached("long", "RUNNING")
+    await lead.reached("t", "RUNNING")
     sandbox = node.sandbox("t")
+    (sandbox / "gate").touch()
     await lead.ended("t")
     virtual = "/frameworks/fw-0000/executors/{}/runs/latest/stdout"
-    async with aiohttp.ClientSession() as session, asyncio.timeout(20.0):
-        while sandbox.exists():  # noqa: ASYNC110 - another process removes it
+    async with aiohttp.ClientSession() as session, asyncio.timeout(60.0):
+        while not await removals(session, node):  # noqa: ASYNC110 - another process counts
             await asyncio.sleep(0.05)
+        assert not sandbox.exists()
         for name, status in (("t", 404), ("long", 200)):
             target = f"{node.url}/files/read?offset=0&path={virtual.format(name)}"
             async with session.get(target) as response:
                 assert response.status == status
-        async with session.get(f"{node.url}/metrics/snapshot") as response:
-            assert (await response.json())["gc/path_removals_succeeded"] == 1.0
+        assert await removals(session, node) == 1.0
         async with session.get(f"{node.url}/state") as response:
             [framework] = (await response.json())["frameworks"]
             assert [item["id"] for item in framework["completed_executors"]] == ["t"]
     assert node.sandbox("long").is_dir()
+
+
+async def removals(session: aiohttp.ClientSession, node: Any) -> float:
+    """Return how many sandboxes the agent says it has removed."""
+    async with session.get(f"{node.url}/metrics/snapshot") as response:
+        return float((await response.json())["gc/path_removals_succeeded"])
 
 
 CHECKED = "i=0; while :; do i=$((i+1)); echo $i > n; sleep 0.05; done"

@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 import pytest
+from tests.netns.agent.house import eventually
 
 FRAMEWORK = {"value": "fw-0000"}
 NET = {"type": "MESOS", "network_infos": [{"name": "net"}]}
@@ -92,6 +93,7 @@ async def test_localhost_is_shared(lead: Any, up: Any) -> None:
     await group(lead, task("server", serve), task("client", ask))
 
     await lead.reached("client", "FINISHED")
+    await lead.reached("server", "RUNNING")
 
     assert lead.states("server") == ["STARTING", "RUNNING"]
 
@@ -305,15 +307,21 @@ async def test_a_pod_that_dies_takes_its_tasks_along(lead: Any, up: Any) -> None
     await up.emptied()
 
 
-@pytest.mark.parametrize("count", [3])
-async def test_the_agent_is_killed_while_a_pod_is_launched(lead: Any, up: Any, count: int) -> None:
-    await group(lead, *(task(f"t{number}", "sleep 1000") for number in range(count)))
+@pytest.mark.parametrize("held", [pytest.param(1, id="pod"), pytest.param(2, id="last-task")])
+async def test_the_agent_is_killed_while_a_pod_is_launched(lead: Any, up: Any, held: int) -> None:
+    hold, count = up.base / "net" / f"hold-{held}", up.base / "net" / "count"
+    hold.touch()
+    names = ("t0", "t1", "t2")
+    first = [task(name, "sleep 1000") for name in names[:2]]
+    await group(lead, *first, task("t2", "sleep 1000", container=NET))
     await lead.reached("t0", "STARTING")
+    await eventually(lambda: count.exists() and count.read_text() == f"{held}\n")
     await up.end(signal.SIGKILL)
+    hold.unlink()
 
     await up.start(lead.port)
 
-    ends = [await lead.ended(f"t{number}") for number in range(count)]
+    ends = [await lead.ended(name) for name in names]
     assert "TASK_FAILED" in [end.state for end in ends]
     await up.emptied()
 
