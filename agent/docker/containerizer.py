@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 
 from phalanx.agent.bundle.request import ContainerRequest
 from phalanx.agent.bundle.spec import User, command_line
 from phalanx.agent.cni.attach import Networks, named
-from phalanx.agent.container.containerizer import Exit, Found, Limitation, Running
+from phalanx.agent.container.containerizer import Exit, Found, Running
 from phalanx.agent.container.placing import own_network
 from phalanx.agent.container.sandbox import link_latest
 from phalanx.agent.container.user import find_user
 from phalanx.agent.docker import attendant
+from phalanx.agent.docker.gauge import statistics_of
+from phalanx.agent.docker.record import Records
 from phalanx.agent.docker.request import (
     ENDED,
     PERIOD_MICROSECONDS,
@@ -41,18 +42,14 @@ from phalanx.agent.docker.request import (
 )
 from phalanx.agent.exec import supervise
 from phalanx.agent.fetch.fetcher import Fetcher
-from phalanx.agent.files import read_json
 from phalanx.agent.layout import Layout
 from phalanx.agent.process import Process, ended, is_alive, kill
 from phalanx.agent.volume.persistent import path_of
 from phalanx.core.error import ContainerError, InvalidError
-from phalanx.core.files import write_whole
 from phalanx.mesos.resources import Resources
-from phalanx.mesos.v1.codec import Message, decode, encode
 from phalanx.mesos.v1.mesos import (
     CommandInfo,
     NetworkInfo,
-    Resource,
     ResourceStatistics,
     Scalar,
 )
@@ -64,21 +61,7 @@ log = structlog.get_logger()
 
 ATTENDANT = Path(attendant.__file__)
 START_SECONDS = 120.0
-FACTS = "facts.json"
-NANOSECONDS = 1e9
 NET_FILES = ("hosts", "hostname", "resolv.conf")
-
-
-class Facts(Message, frozen=True, kw_only=True):
-    """What is kept of a container in its run directory."""
-
-    socket: str
-    sandbox: str
-    mode: str
-    networks: tuple[NetworkInfo, ...] = ()
-    resources: tuple[Resource, ...] = ()
-    limits: dict[str, Scalar] = msgspec.field(default_factory=dict)
-    stop_signal: int = int(signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +90,11 @@ class DockerContainerizer:
     fetcher: Fetcher
     _unwanted: set[str] = field(init=False, default_factory=set)
     _launching: set[str] = field(init=False, default_factory=set)
+
+    @property
+    def _records(self) -> Records:
+        """Return what is kept of the containers."""
+        return Records(self.layout, str(self.engine.socket))
 
     def takes(self, request: ContainerRequest) -> bool:
         """Tell whether a container is for Docker."""
@@ -138,7 +126,7 @@ class DockerContainerizer:
         user = self._make_sandbox(request)
         place = self._run(request.id)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._note(request, join, ())
+        self._records.note(request, join, ())
         if docker.force_pull_image or not await self.engine.has_image(docker.image):
             await self.engine.pull(docker.image, self.ways.config)
         self._refuse_unwanted(request.id)
@@ -148,7 +136,7 @@ class DockerContainerizer:
             await self.fetcher.fetch(request.id, uris, request.sandbox, name, user)
         self._refuse_unwanted(request.id)
         networks = await self._join(request, join)
-        self._note(request, join, networks)
+        self._records.note(request, join, networks)
         self._refuse_unwanted(request.id)
         around = Surroundings(
             owner=self.ways.owner,
@@ -162,7 +150,7 @@ class DockerContainerizer:
         self._refuse_unwanted(request.id)
         init = await self._attend(request.id, request.sandbox)
         facts = await self.engine.inspect(container_name(request.id)) or {}
-        self._note(request, join, networks, _stop_signal(facts))
+        self._records.note(request, join, networks, _stop_signal(facts))
         return Running(init.pid, networks, json.dumps([facts]).encode())
 
     async def _join(self, request: ContainerRequest, join: Joining) -> tuple[NetworkInfo, ...]:
@@ -225,54 +213,17 @@ class DockerContainerizer:
     def _run(self, container_id: str) -> Path:
         return self.layout.docker / container_id
 
-    def _note(
-        self,
-        request: ContainerRequest,
-        join: Joining,
-        networks: tuple[NetworkInfo, ...],
-        stop_signal: int = int(signal.SIGTERM),
-    ) -> None:
-        facts = Facts(
-            socket=str(self.engine.socket),
-            sandbox=str(request.sandbox),
-            mode=join.mode,
-            networks=networks,
-            resources=request.resources.messages(),
-            limits=dict(request.limits),
-            stop_signal=stop_signal,
-        )
-        write_whole(self._run(request.id) / FACTS, encode(facts))
-
-    def _facts(self, container_id: str) -> Facts:
-        try:
-            return decode(Facts, (self._run(container_id) / FACTS).read_bytes())
-        except (OSError, InvalidError):
-            return Facts(socket=str(self.engine.socket), sandbox="", mode="")
-
-    def _attendant(self, container_id: str) -> Process | None:
-        facts = read_json(self._run(container_id) / "supervisor")
-        return Process(int(facts["pid"]), int(facts["start_time"])) if facts else None
-
     def find(self, container_id: str) -> Found:
         """Read what is known of a container."""
-        place = self._run(container_id)
-        facts = self._facts(container_id)
-        started, end = read_json(place / "started"), read_json(place / "exit")
-        init = Process(int(started["pid"]), int(started["start_time"])) if started else None
-        exit = _exit(end, facts) if end is not None else None
-        when = started.get("started") if started else None
-        return Found(init, exit, when, facts.networks)
+        return self._records.find(container_id)
 
     def known(self) -> tuple[str, ...]:
         """Return every container that has a run directory."""
-        if not self.layout.docker.is_dir():
-            return ()
-        names = (path.name for path in self.layout.docker.iterdir())
-        return tuple(sorted(name for name in names if not name.startswith(ENDED)))
+        return self._records.known()
 
     def network(self, container_id: str) -> Path | None:
         """Return the network namespace that a container is in; None for the agent's."""
-        facts = self._facts(container_id)
+        facts = self._records.facts(container_id)
         if facts.mode == "cni":
             return self.networks.namespace(container_id)
         init = self.find(container_id).init
@@ -286,14 +237,14 @@ class DockerContainerizer:
             found = self.find(container_id)
             if found.exit is not None:
                 return found.exit
-            attending = self._attendant(container_id)
+            attending = self._records.attendant(container_id)
             if attending is not None and is_alive(attending):
                 await ended(attending)
                 continue
             if not (self._run(container_id) / "started").exists():
                 return Exit(error="the container was not started")
             log.warning("attendant_lost", container=container_id)
-            await self._attend(container_id, Path(self._facts(container_id).sandbox))
+            await self._attend(container_id, Path(self._records.facts(container_id).sandbox))
 
     def signal(self, container_id: str, number: int) -> None:
         """Send a signal to a container's first process, whose business the others are."""
@@ -303,7 +254,7 @@ class DockerContainerizer:
 
     def terminate(self, container_id: str) -> None:
         """Ask a container to end, by the signal that its image asks for."""
-        self.signal(container_id, self._facts(container_id).stop_signal)
+        self.signal(container_id, self._records.facts(container_id).stop_signal)
 
     def kill(self, container_id: str) -> None:
         """Kill a container; one being launched fails at its next step."""
@@ -329,7 +280,7 @@ class DockerContainerizer:
         """End a container and let go of its networks; the engine keeps it for the delay."""
         place = self._run(container_id)
         self.kill(container_id)
-        attending = self._attendant(container_id)
+        attending = self._records.attendant(container_id)
         is_ended = (place / "exit").exists()
         if not is_ended or not self.ways.remove_delay_seconds:
             await self.engine.remove(container_name(container_id))
@@ -369,7 +320,7 @@ class DockerContainerizer:
     async def statistics(self, container_id: str) -> ResourceStatistics:
         """Return what a container uses and may use."""
         found = await self.engine.statistics(container_name(container_id))
-        facts = self._facts(container_id)
+        facts = self._records.facts(container_id)
         asked = Resources.of(facts.resources)
         return statistics_of(found, asked, facts.limits, now=self.clock())
 
@@ -385,10 +336,7 @@ class DockerContainerizer:
             wanted |= {"mem_limit": amounts.memory_bytes}
             wanted |= {"memswap_limit": 2 * amounts.memory_bytes}  # as without any word on it
         await self.engine.update(container_name(container_id), wanted)
-        facts = msgspec.structs.replace(
-            self._facts(container_id), resources=resources.messages(), limits=dict(limits)
-        )
-        write_whole(self._run(container_id) / FACTS, encode(facts))
+        self._records.amend(container_id, resources, limits)
 
 
 def persistent_mounts(request: ContainerRequest, work: Path) -> tuple[str, ...]:
@@ -403,26 +351,6 @@ def persistent_mounts(request: ContainerRequest, work: Path) -> tuple[str, ...]:
     return tuple(mounts)
 
 
-def statistics_of(
-    found: Mapping[str, Any], asked: Resources, limits: Mapping[str, Scalar], *, now: float
-) -> ResourceStatistics:
-    """Return an engine's figures as Mesos has them."""
-    cpu = found.get("cpu_stats", {}).get("cpu_usage", {})
-    memory = found.get("memory_stats", {})
-    cpus = limits["cpus"].value if "cpus" in limits else asked.scalar("cpus")
-    return ResourceStatistics(
-        timestamp=now,
-        processes=found.get("pids_stats", {}).get("current"),
-        cpus_user_time_secs=cpu.get("usage_in_usermode", 0) / NANOSECONDS,
-        cpus_system_time_secs=cpu.get("usage_in_kernelmode", 0) / NANOSECONDS,
-        cpus_limit=cpus,
-        cpus_soft_limit=asked.scalar("cpus"),
-        mem_limit_bytes=memory.get("limit"),
-        mem_total_bytes=memory.get("usage"),
-        mem_rss_bytes=memory.get("stats", {}).get("rss", memory.get("usage")),
-    )
-
-
 def _first_address(networks: tuple[NetworkInfo, ...]) -> str | None:
     addresses = networks[0].ip_addresses if networks else ()
     return addresses[0].ip_address if addresses else None
@@ -435,20 +363,6 @@ def _stop_signal(facts: Mapping[str, Any]) -> int:
         return int(text)
     name = text if text.startswith("SIG") else f"SIG{text}"
     return int(getattr(signal, name, signal.SIGTERM))
-
-
-def _exit(end: Mapping[str, Any], facts: Facts) -> Exit:
-    """Return how a container ended, as its attendant tells."""
-    limitation = None
-    if end.get("oom_kills"):
-        asked = Resources.of(facts.resources).scalar("mem")
-        limit = facts.limits["mem"].value if "mem" in facts.limits else asked
-        limitation = Limitation(
-            "REASON_CONTAINER_LIMITATION_MEMORY",
-            f"Memory limit exceeded: Requested: {limit:g}MB Maximum Used: {limit:g}MB",
-            Resources.make({"mem": round(limit * 1000)}).messages(),
-        )
-    return Exit(end.get("status"), end.get("error"), limitation, end.get("finished"))
 
 
 def _kill_tree(pid: int) -> None:

@@ -388,7 +388,7 @@ async def test_a_lost_attendant_is_followed_by_another(place: Place) -> None:
     await place.containers.launch(request)
     await eventually(lambda: place.said(request.id) == "one\n")
     later = place.again()
-    lost = later._attendant(request.id)
+    lost = later._records.attendant(request.id)
     assert lost is not None
     kill(lost)
     waiting = asyncio.create_task(later.wait(request.id))
