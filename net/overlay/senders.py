@@ -16,6 +16,8 @@ _OF_A_PROCESS = "meta skuid != 4294967295"  # holds of no packet without a socke
 #
 # What is forwarded to a node's tunnel or plane is of a node, too: masquerade would give what comes
 # from a container, of whoever's network, this node's address. The tunnel itself sends by output.
+# So does IPVS what it leads to another node, tracked and with the client's address still; what it
+# leads to this node has its real destination behind IPVS only, whose last priority in input is 99.
 #
 # No connection is tracked around the tunnel: each one inside would cost two more entries. Each
 # chain at a hook costs every packet that comes by, so there are few.
@@ -23,7 +25,10 @@ _OF_A_PROCESS = "meta skuid != 4294967295"  # holds of no packet without a socke
 
 def senders_layout(peer_port: int) -> Layout:
     """Return the table where planes ask one another on *peer_port* of nodes, 0 for nowhere."""
-    to_planes = f"tcp dport {peer_port} ip daddr @{NODES} jump forwarded" if peer_port else ""
+    to_plane = f"tcp dport {peer_port} ip daddr @{NODES}"
+    to_planes = f"{to_plane} jump forwarded" if peer_port else ""
+    is_led = 'fib saddr type != local counter drop comment "by a VIP"'
+    led_to_planes = f"{to_plane} {is_led}" if peer_port else ""
     return Layout(
         table="phalanx_overlay",
         body=f"""
@@ -38,7 +43,7 @@ def senders_layout(peer_port: int) -> Layout:
     counter drop comment "from a stranger"
   }}
   chain input {{
-    type filter hook input priority filter - 20; policy accept;
+    type filter hook input priority 100; policy accept;
     udp dport {VXLAN_PORT} ip saddr @{NODES} iifname != "phx*" accept
     udp dport {VXLAN_PORT} goto refuse
   }}
@@ -55,7 +60,10 @@ def senders_layout(peer_port: int) -> Layout:
   chain sent {{
     type filter hook output priority raw; policy accept;
     {_OF_A_PROCESS} return
+    udp dport {VXLAN_PORT} ct state new,established,related ip daddr @{NODES} counter drop \
+comment "by a VIP"
     udp dport {VXLAN_PORT} notrack
+    {led_to_planes}
   }}
   chain process {{
     oifname "{TUNNEL}" meta mark set meta mark | {VXLAN_MARK:#010x} return

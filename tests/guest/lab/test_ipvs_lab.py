@@ -91,6 +91,15 @@ def test_cleared_table_is_put_in_place_again(guest: Guest) -> None:
     assert guest.asked("a1 task", address, times=8).keys() == guest.names
 
 
+def test_weight_that_somebody_else_sets_lasts_no_longer_than_to_the_resync(guest: Guest) -> None:
+    vip = f"{guest.address('a1', 'web')}:{HTTP}"
+    backend = f"{guest.instances[0].address}:{HTTP}"
+    edit = ("ipvsadm", "-e", "-t", vip, "-r", backend, "-m", "-w", "9")
+    subprocess.run(["nsenter", f"--net={guest.netns('a1')}", *edit], check=True)
+
+    guest.until_weights("a1", [1, 1])
+
+
 def test_plane_that_is_killed_and_started_again_interrupts_nobody(guest: Guest) -> None:
     address = guest.address("a1", "web")
     here, there = guest.instances
