@@ -1,7 +1,9 @@
 """What the node API says of VIPs, over a real socket."""
 
+import re
 from collections.abc import Coroutine
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -168,6 +170,20 @@ async def test_service_is_shown_with_tasks_reasons_and_counters() -> None:
     assert (first["hostname"], first["framework"], first["node_state"]) == (
         *("a1", "marathon", "alive"),
     )
+
+
+async def test_every_field_of_an_answer_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/vip-api.md").read_text()
+    documented = set(re.findall(r"`(\w+)`", page))
+
+    _, services = await service_answer("/v1/services?name=web", traffic=counted)
+    _, problems = await service_answer("/v1/vip-problems", BAD)
+    _, vips = await answer(vips_route(lambda: VIEW))
+
+    for each in (*services["services"], *problems["problems"], *vips):
+        assert each.keys() <= documented
+        for backend in (*each.get("backends", ()), *each.get("backend", ())):
+            assert backend.keys() <= documented
 
 
 async def test_all_services_are_listed_without_a_name() -> None:
