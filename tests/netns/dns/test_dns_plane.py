@@ -59,7 +59,17 @@ class Node:
             plane.send_signal(number)
             plane.wait(timeout=SECONDS)
 
+    def tell(self, number: int) -> None:
+        """Send the plane a signal."""
+        assert self._plane is not None
+        self._plane.send_signal(number)
+
+    def tell_feed(self, number: int) -> None:
+        """Send a signal to whom the plane follows."""
+        self._feed.send_signal(number)
+
     def close(self) -> None:
+        self.tell_feed(signal.SIGCONT)
         self.end(signal.SIGKILL)
         assert self._feed.stdin is not None
         assert self._feed.stdout is not None
