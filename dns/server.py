@@ -5,9 +5,10 @@ import errno
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from enum import Enum
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -38,6 +39,8 @@ log = structlog.get_logger()
 
 PORT = 53
 WATCH_SECONDS = 5.0  # between two questions to ourselves, and until one has failed
+
+LET_GO_SECONDS = (0.01, 0.05, 0.2, 0.8)  # between tries to open a place anew that is still taken
 
 _SO_RCVBUFFORCE = 33  # goes past net.core.rmem_max, for root
 _COOKIE_START = b"\0\x0a\0"  # code and upper byte of the length of an EDNS option
@@ -175,7 +178,7 @@ class DnsServer:
         """Ask ourselves now and then; open a listener anew that fails twice in a row."""
         seconds = self._watch_seconds
         failed: Counter[tuple[str, HostPort]] = Counter()
-        watched = (("udp", answers, self._restart), ("tcp", answers_tcp, self._restart_tcp))
+        watched = (("udp", answers, self._restart_udp), ("tcp", answers_tcp, self._restart_tcp))
         while True:
             await asyncio.sleep(seconds)
             for place in self.listening:
@@ -188,7 +191,7 @@ class DnsServer:
                         self.restarts += 1
                         log.warning("listener_restarted", on=str(place), protocol=protocol)
                         try:
-                            await restart(place)
+                            await _again_while_taken(partial(restart, place))
                         except OSError as error:
                             log.error("listener_not_restarted", on=str(place), error=str(error))
 
@@ -203,7 +206,7 @@ class DnsServer:
             listener.close()
             self._dropped += listener.backlog.dropped
 
-    async def _restart(self, place: HostPort) -> None:
+    async def _restart_udp(self, place: HostPort) -> None:
         if self._store is not None and place in self._listeners:
             self._store.forget(socket.SOCK_DGRAM, place.host, place.port)
         self._close_udp(place)
@@ -309,6 +312,21 @@ class DnsServer:
     def connections(self) -> int:
         """Return how many TCP connections are open."""
         return len(self._streams)
+
+
+async def _again_while_taken(opened: Callable[[], Awaitable[None]]) -> None:
+    """Wait until *opened* finds the place free: a service manager lets go of it in a moment.
+
+    Raises OSError where somebody else keeps it, or for another reason.
+    """
+    for seconds in LET_GO_SECONDS:
+        try:
+            return await opened()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        await asyncio.sleep(seconds)
+    return await opened()
 
 
 def _open(kind: socket.SocketKind, address: str, port: int, *, joins: bool) -> socket.socket:
