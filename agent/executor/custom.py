@@ -71,9 +71,7 @@ class CustomExecutor:
     @property
     def info(self) -> ExecutorInfo:
         """Return what it is, with the framework that it belongs to."""
-        return msgspec.structs.replace(
-            self.record.executor, framework_id=self.record.framework_info.id
-        )
+        return self.record.info
 
     @property
     def is_over(self) -> bool:

@@ -66,9 +66,7 @@ class Pod:
     @property
     def info(self) -> ExecutorInfo:
         """Return what it is, with the framework that it belongs to."""
-        return msgspec.structs.replace(
-            self.record.executor, framework_id=self.record.framework_info.id
-        )
+        return self.record.info
 
     @property
     def container_status(self) -> ContainerStatus:

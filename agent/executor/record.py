@@ -5,6 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from phalanx.agent.files import checkpointing
 from phalanx.core.error import InvalidError
 from phalanx.core.files import link_whole, sync_directory, write_whole
@@ -34,6 +36,11 @@ class ExecutorRecord(Message, frozen=True, kw_only=True):
     def executor_id(self) -> str:
         """Return the executor's id, unique within its framework on this agent."""
         return self.executor.executor_id.value
+
+    @property
+    def info(self) -> ExecutorInfo:
+        """Return what it is, with the framework that it belongs to."""
+        return msgspec.structs.replace(self.executor, framework_id=self.framework_info.id)
 
     @property
     def key(self) -> tuple[str, str]:

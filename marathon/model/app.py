@@ -228,11 +228,7 @@ class App(Networked, msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         info = self.version_info
         return self.version if info is None else info.last_config_change_at
 
-
-def is_same_config(one: App, other: App) -> bool:
-    """Tell whether two definitions differ in nothing but the number of instances."""
-    return _config(one) == _config(other)
-
-
-def _config(app: App) -> App:
-    return msgspec.structs.replace(app, instances=0, version="", version_info=None)
+    @property
+    def config(self) -> "App":
+        """Return what is left of the definition without the number of instances and versions."""
+        return msgspec.structs.replace(self, instances=0, version="", version_info=None)

@@ -292,17 +292,14 @@ class Pod(Networked, msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         info = self.version_info
         return self.version if info is None else info.last_config_change_at
 
-
-def is_same_pod(one: Pod, other: Pod) -> bool:
-    """Tell whether two definitions differ in nothing but the number of instances."""
-    return _config(one) == _config(other)
+    @property
+    def config(self) -> "Pod":
+        """Return what is left of the definition without the number of instances and versions."""
+        bare = with_instances(self, 0)
+        return msgspec.structs.replace(bare, version="", version_info=None)
 
 
 def with_instances(pod: Pod, instances: int) -> Pod:
     """Return *pod* with another number of instances."""
     scaling = msgspec.structs.replace(pod.scaling, instances=instances)
     return msgspec.structs.replace(pod, scaling=scaling)
-
-
-def _config(pod: Pod) -> Pod:
-    return msgspec.structs.replace(with_instances(pod, 0), version="", version_info=None)

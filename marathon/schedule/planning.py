@@ -3,18 +3,21 @@
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from typing import TypeVar
 
 import msgspec
 
 from phalanx.core.error import ConflictError, InvalidError
-from phalanx.marathon.model.app import App, VersionInfo, is_same_config
+from phalanx.marathon.model.app import App, VersionInfo
 from phalanx.marathon.model.deployment import Action, ActionKind, Change, Deployment, GroupChange
 from phalanx.marathon.model.group import Group, Root
 from phalanx.marathon.model.path import groups_above, top_of
+from phalanx.marathon.model.pod import Pod
 from phalanx.marathon.model.spec import Spec
 from phalanx.marathon.schedule.residency import reserved_of
 from phalanx.marathon.schedule.service_port import free_ports, service_ports, with_service_ports
 
+S = TypeVar("S", App, Pod)
 Apps = Mapping[str, App]
 
 FEW = 16  # changed apps up to which each is looked for by itself
@@ -144,9 +147,9 @@ def _groups(before: Root, edited: Root, version: str) -> tuple[GroupChange, ...]
     return tuple(found[group_id] for group_id in sorted(found))
 
 
-def stamped(before: App | None, after: App, version: str, *, restart: bool = False) -> App:
+def stamped(before: S | None, after: S, version: str, *, restart: bool = False) -> S:
     """Return *after* with the version it gets: the old one when nothing changed."""
-    if before is None or restart or not is_same_config(before, after):
+    if before is None or restart or before.config != after.config:
         info = VersionInfo(last_scaling_at=version, last_config_change_at=version)
     elif before.instances != after.instances:
         info = VersionInfo(last_scaling_at=version, last_config_change_at=before.config_version)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import msgspec
 
 from phalanx.core.error import ConflictError
-from phalanx.marathon.model.app import VersionInfo
 from phalanx.marathon.model.deployment import (
     Action,
     ActionKind,
@@ -15,8 +14,8 @@ from phalanx.marathon.model.deployment import (
 )
 from phalanx.marathon.model.group import Group, Root
 from phalanx.marathon.model.path import groups_above
-from phalanx.marathon.model.pod import Pod, is_same_pod
-from phalanx.marathon.schedule.planning import refuse_resident_change
+from phalanx.marathon.model.pod import Pod
+from phalanx.marathon.schedule.planning import refuse_resident_change, stamped
 
 Pods = Mapping[str, Pod]
 PodEdit = Callable[[Pods], Pods]
@@ -54,16 +53,7 @@ def with_pods(
 
 
 def _stamped(before: Pod | None, after: Pod | None, version: str, is_restart: bool) -> Pod | None:
-    """Return *after* with the version it gets: the old one when nothing changed."""
-    if after is None:
-        return None
-    if before is None or is_restart or not is_same_pod(before, after):
-        info = VersionInfo(last_scaling_at=version, last_config_change_at=version)
-    elif before.instances != after.instances:
-        info = VersionInfo(last_scaling_at=version, last_config_change_at=before.config_version)
-    else:
-        return before
-    return msgspec.structs.replace(after, version=version, version_info=info)
+    return None if after is None else stamped(before, after, version, restart=is_restart)
 
 
 def _refuse_clashes(deployment: Deployment, root: Root, pods: Pods) -> None:

@@ -8,7 +8,7 @@ from phalanx.core.error import UnavailableError
 from phalanx.marathon.definition.parse import parse_app, updated_app
 from phalanx.marathon.definition.problem import DefinitionError
 from phalanx.marathon.definition.render import render_app
-from phalanx.marathon.model.app import App, is_same_config
+from phalanx.marathon.model.app import App
 from phalanx.marathon.model.network import NetworkMode
 from phalanx.marathon.model.path import absolute, errors_of, hostname_form, parent_of, safe_form
 from phalanx.marathon.schedule.service_port import (
@@ -373,8 +373,8 @@ def test_exhausted_service_ports_are_an_error() -> None:
 
 
 def test_change_of_instances_alone_is_the_same_config() -> None:
-    assert is_same_config(parse(instances=1), parse(instances=2))
-    assert not is_same_config(parse(labels={"a": "b"}), parse())
+    assert parse(instances=1).config == parse(instances=2).config
+    assert parse(labels={"a": "b"}).config != parse().config
 
 
 @pytest.mark.parametrize(
