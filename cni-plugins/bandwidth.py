@@ -69,12 +69,13 @@ class Bandwidth(Plugin):
 
     def collect(self, call: Call) -> None:
         """Remove the links of nobody."""
-        node, valid = Conversation(), call.valid()
+        node = Conversation()
+        kept = {_name(owner) for owner in call.valid()}  # an alias may be too long for them
         for link in nl.links(node):
             kind, _, rest = link.alias.partition(" ")
-            network, _, owner = rest.partition(" ")
+            network, _, _ = rest.partition(" ")
             is_ours = link.name.startswith(PREFIX) and (kind, network) == ("cni", call.network)
-            if is_ours and owner not in valid:
+            if is_ours and link.name not in kept:
                 node.tell(nl.link(nl.DELLINK, index=link.index))
 
 
@@ -82,13 +83,13 @@ def _asked(call: Call) -> Json:
     return call.inner(call.runtime, "bandwidth", "runtimeConfig.bandwidth")
 
 
-def _name(call: Call) -> str:
-    return f"{PREFIX}{sha1(call.owner.encode()).hexdigest()[:10]}"
+def _name(owner: str) -> str:
+    return f"{PREFIX}{sha1(owner.encode()).hexdigest()[:10]}"
 
 
 def _limiter(node: Conversation, call: Call) -> Limiter:
     alias = f"cni {call.network} {call.owner}"
-    return Limiter(node, _name(call), alias, lambda: _inside(call))
+    return Limiter(node, _name(call.owner), alias, lambda: _inside(call))
 
 
 def _veth(node: Conversation, previous: Json) -> nl.Link:

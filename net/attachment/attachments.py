@@ -160,6 +160,7 @@ class Attachments:
             for owner in held - self._addresses.noted(network).keys():
                 if owner.ifname and not self._links.has(veth_name(owner)):
                     self._ports.close(network, owner)
+                    self._links.detach(veth_name(owner))  # what limited it may be left
                     freed = self._addresses.release(network, owner)
                     log.info(
                         "stale_lease_freed",

@@ -21,7 +21,7 @@ from phalanx.core.netns import enter
 from phalanx.net.attachment.bridge import Bridge, Interface, interface, vni_of
 from phalanx.net.attachment.container import configure, container_differences, prepare, set_ipv6
 from phalanx.net.attachment.namespace import inside, opened
-from phalanx.net.attachment.spec import VETH_PREFIX, AttachmentSpec, ifb_name
+from phalanx.net.attachment.spec import IFB_PREFIX, VETH_PREFIX, AttachmentSpec, ifb_name
 from phalanx.net.attachment.wish import NO_LIMITS
 from phalanx.net.hostport.forward import accept, withdraw
 from phalanx.net.netlink import route as nl
@@ -135,17 +135,26 @@ class KernelLinks:
                 return faults + limiter.faults(veth, spec.limits.inward, spec.limits.outward)
 
     def veths(self, network: str) -> Collection[str]:
-        """Return the node's ends on the bridges of the network of this name."""
+        """Return the node's ends on the bridges of the network of this name.
+
+        With them those that went with their namespace and left what limited them.
+        """
         with _refusals(network):
             links = nl.links(self._node)
         bridges = {
             link.index for link in links if vni_of(link.name) is not None and link.alias == network
         }
-        return [
+        found = [
             link.name
             for link in links
             if link.master in bridges and link.name.startswith(VETH_PREFIX)
         ]
+        found += [
+            f"{VETH_PREFIX}{link.name.removeprefix(IFB_PREFIX)}"
+            for link in links
+            if link.name.startswith(IFB_PREFIX) and link.alias == network
+        ]
+        return list(dict.fromkeys(found))
 
     def bridges(self) -> Mapping[int, Bridge]:
         """Read back our bridges, by VNI."""

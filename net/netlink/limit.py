@@ -22,7 +22,7 @@ TYPE_CHECKING = False  # typing takes longer to load than a limit to set
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ENODEV, UNSUPPORTED = 19, 95
+EEXIST, ENODEV, UNSUPPORTED = 17, 19, 95
 Rate = tuple[int, int]  # bytes a second, bytes at once
 
 
@@ -75,17 +75,19 @@ class Limiter:
         return faults
 
     def _limit_outward(self, veth: nl.Link, outward: Rate) -> nl.Link | None:
-        [number] = self._node.tell(
-            nl.link(
-                nl.NEWLINK,
-                text(nl.NAME, self._ifb),
-                u32(nl.MTU, veth.mtu),
-                nest(nl.INFO, text(nl.KIND, "ifb")),
-                flags=nl.UP,
-                change=nl.UP,
-                options=CREATE | EXCL,
-            )
+        making = nl.link(
+            nl.NEWLINK,
+            text(nl.NAME, self._ifb),
+            u32(nl.MTU, veth.mtu),
+            nest(nl.INFO, text(nl.KIND, "ifb")),
+            flags=nl.UP,
+            change=nl.UP,
+            options=CREATE | EXCL,
         )
+        [number] = self._node.tell(making)
+        if number == EEXIST:  # of a link of this owner's that went with its namespace
+            self.remove()
+            [number] = self._node.tell(making)
         if number == UNSUPPORTED:
             inside, index = self._inside()
             inside.change(token_bucket(index, *outward), f"limit of {veth.name}'s container")

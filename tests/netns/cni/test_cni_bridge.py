@@ -255,6 +255,20 @@ def test_gc_spares_a_valid_container_whose_name_is_too_long_for_its_link(host: H
     assert host.held(name).keys() == {"10.71.0.2"}
 
 
+def test_gc_spares_the_limits_of_a_valid_container_of_a_long_name(host: Host) -> None:
+    name, long = "n" * 100, "c" * 180
+    main = config(host, "phalanx-bridge", "phalanx-ipam", name=name)
+    limit = {**main, "type": "phalanx-bandwidth", "egressRate": 16_000, "egressBurst": 16_000}
+    plugins: list[Json] = [{**each, "cniVersion": "1.1.0"} for each in (main, limit)]
+    result = host.chain("ADD", plugins, host.netns(), long)
+    ifb = result["interfaces"][3]["name"]
+
+    for valid in ([{"containerID": long, "ifname": "eth0"}], []):
+        collect = {**plugins[1], "cni.dev/valid-attachments": valid}
+        assert host.call("GC", collect, "", "").status == 0
+        assert (ifb in host.run("ip", "link")) is bool(valid)
+
+
 def test_status_tells_of_room(host: Host) -> None:
     small = {"ranges": [[{"subnet": "10.71.0.0/30"}]]}
     settings = config(host, "phalanx-bridge", "phalanx-ipam", ipam=small, cniVersion="1.1.0")
