@@ -2,16 +2,19 @@
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-# How long an example takes, or its making, says how busy the machine is.
-settings.register_profile(
-    "busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("busy")
+with suppress(ModuleNotFoundError):  # not in the guest, where every import costs
+    from hypothesis import HealthCheck, settings
+
+    # How long an example takes, or its making, says how busy the machine is.
+    settings.register_profile(
+        "busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("busy")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
