@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.master.test_master_http import Client, FakeAgent, FakeFramework, Master
+from tests.unit.master.http_lab import Client, FakeAgent, FakeFramework, Master
 from tests.unit.mesos.messages import any_message
 
 from phalanx.core.store.memory import MemoryStore

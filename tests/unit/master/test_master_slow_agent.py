@@ -6,7 +6,7 @@ import json
 import socket
 from pathlib import Path
 
-from tests.unit.master.test_master_http import (
+from tests.unit.master.http_lab import (
     DEADLINE,
     Client,
     FakeAgent,
