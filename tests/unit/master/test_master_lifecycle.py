@@ -13,6 +13,9 @@ from phalanx.mesos.v1.scheduler import Subscribe
 LIVE = ("TASK_STAGING", "TASK_RUNNING")
 
 
+# Offers
+
+
 async def test_offer_holds_all_that_is_left_and_names_no_role_for_single_role(lab: Lab) -> None:
     agent, _ = await lab.agent()
     framework, stream = lab.framework()
@@ -118,6 +121,9 @@ async def test_resources_are_offered_to_one_framework_at_a_time(lab: Lab) -> Non
     assert lab.leader.allocator.allocate_once() == 0
 
 
+# Tasks
+
+
 async def test_task_is_launched_updated_acknowledged_and_completed(lab: Lab) -> None:
     agent, to_agent = await lab.agent()
     framework, stream = lab.framework()
@@ -213,6 +219,9 @@ async def test_kill_for_an_agent_that_is_away_is_sent_when_it_returns(lab: Lab) 
     _, back = await lab.agent(agent.id, tasks=[plain(framework.tasks["t1"])])
 
     assert [kill["task_id"]["value"] for kill in of("KILL_TASK", back)] == ["t1"]
+
+
+# Frameworks
 
 
 async def test_stream_begins_with_subscribed_and_a_heartbeat(lab: Lab) -> None:
