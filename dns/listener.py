@@ -11,6 +11,7 @@ from phalanx.dns.batch import Batch, Datagram
 
 BATCH = 64  # datagrams of one system call, and answered before the rest of the process runs
 MAX_READS = 16  # batches read in one wakeup while more waits in the kernel
+LAST_READS = 64  # batches answered at the end: more than the kernel's buffer holds
 RECEIVE_BUFFER_BYTES = 1 << 20  # some 2,700 datagrams: a wait of about 20 ms behind a flood
 
 Serve = Callable[[list[Datagram], "Listener", bool], list[Datagram]]  # are all of them new?
@@ -52,13 +53,17 @@ class Listener:
     def close(self) -> None:
         """Answer what waits, as far as it is known at once, and close the socket.
 
+        What a flood brings meanwhile goes unanswered: it would never end.
         One that was closed under us is left: its number may be another's by now.
         """
         self._loop.remove_reader(self._fd)
         self._is_closed = self.sock.fileno() < 0
         if self._is_closed:
             return
-        while count := self._inbox.receive(self._fd):
+        for _ in range(LAST_READS):
+            count = self._inbox.receive(self._fd)
+            if not count:
+                break
             waiting = self._inbox.datagrams(range(count))
             self._outbox.send(self._fd, self._serve(waiting, self, False))
         while self.backlog:

@@ -27,7 +27,9 @@ from tests.unit.dns.client import (
 from phalanx.core.config import HostPort
 from phalanx.core.error import ConfigError
 from phalanx.dns.admission import Admission, parse_networks
+from phalanx.dns.batch import Datagram
 from phalanx.dns.forward.forwarder import Forwarder
+from phalanx.dns.listener import RECEIVE_BUFFER_BYTES, Listener
 from phalanx.dns.metrics import DnsCollector
 from phalanx.dns.publish import ZoneTable
 from phalanx.dns.server import DnsServer
@@ -90,6 +92,33 @@ async def test_bursts_at_two_addresses_are_answered_from_where_they_came_to(serv
             for sock in clients:
                 ids = {(await loop.sock_recv(sock, 512))[:2] for _ in range(200)}
                 assert len(ids) == 200
+
+
+async def test_listener_ends_in_a_flood_and_answers_what_waited() -> None:
+    waiting, most = 300, 1000
+    answered: list[bytes] = []
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock,
+    ):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        sock.bind(("127.0.0.1", 0))
+        client.connect(sock.getsockname())
+
+        def serve(came: list[Datagram], _: Listener, __: bool) -> list[Datagram]:
+            client.send(b"more")
+            answered.extend(each for each, _ in came)
+            assert len(answered) < most
+            return []
+
+        listener = Listener(sock, serve, lambda: None, clock=stands)
+        for number in range(waiting):
+            client.send(str(number).encode())
+
+        listener.close()
+
+        assert sock.fileno() < 0
+    assert {str(number).encode() for number in range(waiting)} <= {*answered}
 
 
 async def test_scraps_do_not_stop_the_server(serve: Serve) -> None:
