@@ -33,6 +33,7 @@ from phalanx.net.model.vip import (
     NamedVip,
     declared_vips,
 )
+from phalanx.net.overlay.mark import VXLAN_PORT
 
 NETWORK_KEY = "network-name"
 # What a task may not choose for itself: this host, the resolvers' addresses, groups and broadcast.
@@ -218,11 +219,11 @@ def endpoint(
 ) -> Endpoint | None:
     """Return where connections for the port go, by IP *version*; None for nowhere.
 
-    The container if it can be reached, though it has a port of its node, too; else that. A
-    node is reached by IPv4 only: what listens there need not listen on both.
+    The container if it can be reached, though it has a port of its node, too; else that, but
+    for its tunnel's. A node is reached by IPv4 only: what listens there need not listen on both.
     """
     if task.is_on_host_network:
-        return Endpoint(task.node, port.number) if version == 4 else None
+        return _at_node(task, port.number, protocol) if version == 4 else None
     is_host_scope = (SCOPE_KEY, HOST_SCOPE) in port.labels
     mapping = _mapping(task, port, protocol, is_host_scope=is_host_scope)
     inner: int | None = port.number
@@ -240,10 +241,19 @@ def endpoint(
     if mapping is not None:
         if task.node == node and task.addresses:
             return Endpoint(task.addresses[0], mapping.container_port)
-        return Endpoint(task.node, mapping.host_port)
+        return _at_node(task, mapping.host_port, protocol)
     if is_host_scope:
-        return Endpoint(task.node, port.number)
+        return _at_node(task, port.number, protocol)
     return Endpoint(task.addresses[0], port.number) if task.addresses else None
+
+
+def is_tunnel(protocol: Protocol, port: int) -> bool:
+    """Tell whether a port of a node is that of its tunnel, which nobody is led into."""
+    return port == VXLAN_PORT and protocol is Protocol.UDP
+
+
+def _at_node(task: Task, port: int, protocol: Protocol) -> Endpoint | None:
+    return None if is_tunnel(protocol, port) else Endpoint(task.node, port)
 
 
 def _mapping(

@@ -5,7 +5,15 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from phalanx.lb.desired import Candidate, candidates, endpoint, service_of, vip_addresses, weights
+from phalanx.lb.desired import (
+    Candidate,
+    candidates,
+    endpoint,
+    is_tunnel,
+    service_of,
+    vip_addresses,
+    weights,
+)
 from phalanx.lb.option import Options, read_options
 from phalanx.lb.problem import names_by_address
 from phalanx.lb.service import IPAddress, Scheduler, Service, Vip
@@ -191,6 +199,8 @@ def _nowhere(
     reason = _why(view, task, options)
     if at is None and task.phase is not TaskPhase.PREPARING:
         reason = f"it has no IPv{version} address that can be reached"
+        if is_tunnel(declared.vip.protocol, declared.port.number):
+            reason = "the port is that of its node's tunnel"
     ip, port = (None, None) if at is None else (at.address, at.port)
     is_named = isinstance(declared.vip, NamedVip)
     reason = reason or ("the VIP has no address" if is_named else "the VIP's address is in use")

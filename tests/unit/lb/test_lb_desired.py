@@ -352,6 +352,25 @@ def test_task_on_the_host_network_is_no_backend_of_ipv6() -> None:
     assert desired_services(view(*DUAL, on_host)).keys() == {WEB}
 
 
+@pytest.mark.parametrize("kind", ["host-network", "mapped", "host-scope"])
+@pytest.mark.parametrize(("protocol", "is_served"), [("udp", False), ("tcp", True)])
+def test_no_vip_leads_to_the_tunnel_of_a_node(kind: str, protocol: str, is_served: bool) -> None:
+    labels = HOST_SCOPE if kind == "host-scope" else LABELS
+    number = 8080 if kind == "mapped" else 64000
+    at_bridge = {"networks": ("bridge",), "host_ports": (HostPort(64000, 8080, "udp,tcp"),)}
+    changes: dict[str, Any] = {
+        "host-network": {"networks": (), "addresses": (ON_A,)},
+        "mapped": at_bridge,
+        "host-scope": at_bridge,
+    }[kind]
+    port = TaskPort(number=number, protocol=protocol, labels=labels)
+
+    [service] = desired_services(view(task(2, ports=(port,), **changes))).values()
+
+    assert service.is_refused is not is_served
+    assert [each.endpoint.port for each in service.backends] == ([64000] if is_served else [])
+
+
 def test_mapped_port_of_a_node_is_the_containers_by_either_family() -> None:
     mapped = dual(2, host_ports=MAPPED, ports=(TaskPort(number=31000, labels=HOST_SCOPE),))
 
