@@ -358,14 +358,14 @@ def test_no_vip_leads_to_the_tunnel_of_a_node(kind: str, protocol: str, is_serve
     labels = HOST_SCOPE if kind == "host-scope" else LABELS
     number = 8080 if kind == "mapped" else 64000
     at_bridge = {"networks": ("bridge",), "host_ports": (HostPort(64000, 8080, "udp,tcp"),)}
-    changes: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "host-network": {"networks": (), "addresses": (ON_A,)},
         "mapped": at_bridge,
         "host-scope": at_bridge,
-    }[kind]
+    }
     port = TaskPort(number=number, protocol=protocol, labels=labels)
 
-    [service] = desired_services(view(task(2, ports=(port,), **changes))).values()
+    [service] = desired_services(view(task(2, ports=(port,), **kinds[kind]))).values()
 
     assert service.is_refused is not is_served
     assert [each.endpoint.port for each in service.backends] == ([64000] if is_served else [])
