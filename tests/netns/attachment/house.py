@@ -37,7 +37,7 @@ def ip(*arguments: str) -> str:
 
 def pings(netns: str, address: str) -> bool:
     done = subprocess.run(
-        ["ip", "netns", "exec", netns, "ping", "-c", "1", "-W", "5", address], capture_output=True
+        ["ip", "netns", "exec", netns, "ping", "-c", "1", "-w", "10", address], capture_output=True
     )
     return done.returncode == 0
 

@@ -168,7 +168,7 @@ def node(ns: str, tmp_path: Path) -> Iterator[Node]:
 
 
 def ping(source: str, address: str) -> bool:
-    command = ["ip", "netns", "exec", source, "ping", "-c", "1", "-W", "2", address]
+    command = ["ip", "netns", "exec", source, "ping", "-c", "1", "-w", "5", address]
     return subprocess.run(command, capture_output=True).returncode == 0
 
 

@@ -141,7 +141,7 @@ def test_delegation_both_ways(host: Host, bridge: str, ipam: str) -> None:
     settings = config(host, bridge, ipam, isDefaultGateway=True)
 
     result = host.chain("ADD", [settings], ns)
-    host.run("ping", "-c1", "-W2", "10.71.0.1", ns=ns)
+    host.run("ping", "-c1", "-w10", "10.71.0.1", ns=ns)
     host.chain("CHECK", [settings], ns, previous=result)
     held = host.held("testnet")
     host.chain("DEL", [settings], ns, previous=result)
@@ -300,7 +300,7 @@ def test_parallel_adds_and_deletes(host: Host) -> None:
         )
         addresses = {result["ips"][0]["address"] for result in results}
         for container, ns in list(spaces.items())[:3]:
-            host.run("ping", "-c1", "-W2", "10.71.0.1", ns=ns)
+            host.run("ping", "-c1", "-w10", "10.71.0.1", ns=ns)
             assert container in "".join(host.held("testnet").values())
         list(threads.map(lambda i: host.chain("DEL", [settings], i[1], i[0]), spaces.items()))
 

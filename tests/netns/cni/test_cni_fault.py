@@ -80,7 +80,7 @@ def test_torn_record_of_one_plugin_leaves_what_others_of_its_chain_made(
 def answers(host: Host, ns: str, address: str) -> bool:
     """Tell whether the gateway answers a container that sends from an address it took itself."""
     host.run("ip", "addr", "add", f"{address}/24", "dev", "eth0", ns=ns)
-    ping = host.enter("ping", "-c1", "-W2", "-I", address, "10.71.0.1", ns=ns)
+    ping = host.enter("ping", "-c1", "-w3", "-I", address, "10.71.0.1", ns=ns)
     return subprocess.run(ping, capture_output=True).returncode == 0
 
 

@@ -27,7 +27,7 @@ def bridge(host: Host, subnet: str = "10.71.0.0/24", **options: Any) -> Json:
 
 
 def pings(host: Host, ns: str, address: str) -> bool:
-    command = host.enter("ping", "-c", "1", "-W", "5", address, ns=ns)
+    command = host.enter("ping", "-c", "1", "-w", "5", address, ns=ns)
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
@@ -68,7 +68,7 @@ def test_spoofed_mac_is_dropped_and_an_address_is_not_looked_at(host: Host) -> N
     host.chain("ADD", [bridge(host, macspoofchk=True)], ns)
     host.run("ip", "addr", "add", "10.71.0.99/24", "dev", "eth0", ns=ns)
     assert pings(host, ns, "10.71.0.1")
-    bound = host.enter("ping", "-c", "1", "-W", "1", "-I", "10.71.0.99", "10.71.0.1", ns=ns)
+    bound = host.enter("ping", "-c", "1", "-w", "3", "-I", "10.71.0.99", "10.71.0.1", ns=ns)
     assert subprocess.run(bound, capture_output=True).returncode == 0
 
     host.run("ip", "link", "set", "eth0", "address", REFUSED_MAC, ns=ns)

@@ -108,7 +108,7 @@ def test_both_do_the_same(host: Host, alone: Path, options: Json, version: str) 
     assert list(by_perl) == list(by_python)
     assert by_perl["ips"][0]["address"] == "10.71.0.4/24"
     assert seen(host, quick, by_perl) == seen(host, slow, by_python)
-    host.run("ping", "-c1", "-W2", "10.71.0.1", ns=quick)
+    host.run("ping", "-c1", "-w10", "10.71.0.1", ns=quick)
     if version == "1.1.0":
         host.chain("CHECK", [settings], quick, "c2", previous=by_perl)
     host.chain("DEL", [settings], quick, "c2", previous=by_perl)
@@ -208,7 +208,7 @@ def test_bridge_that_does_not_stand_is_left_to_the_plugin(
     assert "eth0" not in host.run("ip", "link", ns=ns)
     if spoil != "kind":
         assert host.call("ADD", plain(host), ns).status == 0
-        host.run("ping", "-c1", "-W2", "10.71.0.1", ns=ns)
+        host.run("ping", "-c1", "-w10", "10.71.0.1", ns=ns)
 
 
 def test_interface_that_is_there_is_refused_and_spared(host: Host) -> None:
@@ -219,7 +219,7 @@ def test_interface_that_is_there_is_refused_and_spared(host: Host) -> None:
     again = host.call("ADD", plain(host), ns, "c1")
 
     assert again.output["code"] == 101
-    host.run("ping", "-c1", "-W2", "10.71.0.1", ns=ns)
+    host.run("ping", "-c1", "-w10", "10.71.0.1", ns=ns)
     assert host.held("testnet").keys() == {"10.71.0.2", "10.71.0.3"}
 
 
@@ -248,7 +248,7 @@ def test_what_is_refused_in_the_container_is_done_on_the_node(
     given = refused_at(host, step, error, ns).result["ips"][0]["address"]
 
     assert given == "10.71.0.3/24"
-    host.run("ping", "-c1", "-W2", "10.71.0.1", ns=ns)
+    host.run("ping", "-c1", "-w10", "10.71.0.1", ns=ns)
     assert "phxtestbr" not in host.run("ip", "link", ns=ns)
     assert host.held("testnet").keys() == {"10.71.0.2", "10.71.0.3"}
 
@@ -293,7 +293,7 @@ def test_killed_at_any_step_leaks_nothing(host: Host, cleaned: str) -> None:
             if cleaned == "ADD" and not inside:
                 again = host.chain("ADD", [settings], ns, "c1")
                 assert again["ips"][0]["address"] != "10.71.0.2/24", where
-                host.run("ping", "-c1", "-W2", "10.71.0.1", ns=ns)
+                host.run("ping", "-c1", "-w10", "10.71.0.1", ns=ns)
             keep = [{"containerID": "c0", "ifname": "eth0"}]
             answer = host.call(
                 "GC" if cleaned == "GC" else "DEL",

@@ -25,7 +25,7 @@ def wire(host: Host, ns: str) -> Iterator[tuple[Callable[[Packet], None], Callab
     [link] = json.loads(host.run("ip", "-j", "link", "show", "eth0", ns=ns))
     [route] = json.loads(host.run("ip", "-j", "route", "get", "198.18.0.1", ns=ns))
     gateway = route.get("gateway", "198.18.0.1")
-    host.run("ping", "-c1", "-W2", gateway, ns=ns)
+    host.run("ping", "-c1", "-w10", gateway, ns=ns)
     [near] = json.loads(host.run("ip", "-j", "neigh", "show", gateway, ns=ns))
 
     def make() -> socket.socket:

@@ -72,7 +72,7 @@ class Traffics:
         self._caller = socket_in(client, family=family)
         self._caller.connect((address, OPEN))
         self._called, _ = listener.accept()
-        self._called.settimeout(5)
+        self._called.settimeout(30)
         self._is_over = Event()
 
     def run(self) -> int:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 import pytest
 from tests.netns.isolation.test_isolation_matrix import CLUSTER, N1, N2
 
+from phalanx.labs.wait import wait_until
 from phalanx.net.isolation.fence import desired_fence, parse_services
 from phalanx.net.isolation.layout import ISOLATION
 from phalanx.net.model.objects import node6
@@ -99,6 +100,9 @@ def test_a_declared_service_is_reached(socket_in: Socket, node: str, address: st
 @pytest.fixture
 def resolver6(run_in: Run) -> Iterator[None]:
     run_in("n1", "ip", "addr", "add", f"{RESOLVER6}/128", "dev", "lo", "nodad")
+    # The kernel lets packets in a moment after it has taken the address.
+    routed = ("ip", "-6", "route", "show", "table", "local", RESOLVER6)
+    assert wait_until(lambda: bool(run_in("n1", *routed)), seconds=30)
     yield
     run_in("n1", "ip", "addr", "del", f"{RESOLVER6}/128", "dev", "lo")
 
@@ -137,7 +141,7 @@ def test_a_node_reaches_its_containers_and_hears_their_answers(socket_in: Socket
 
 @pytest.mark.parametrize("gateway", [GATEWAYS["n1"], GATEWAY6])
 def test_containers_ping_their_gateway(run_in: Run, gateway: str) -> None:
-    assert " 0% packet loss" in run_in("d1", "ping", "-c1", "-W2", gateway)
+    assert " 0% packet loss" in run_in("d1", "ping", "-c1", "-W10", gateway)
 
 
 @pytest.mark.parametrize("target", [str(N1), GATEWAYS["n1"], str(N2)])
@@ -159,7 +163,7 @@ def test_vxlan_that_a_container_says_leads_nowhere(socket_in: Socket, target: st
 
     honest = socket_in("b2", socket.SOCK_DGRAM)
     honest.sendto(b"honest", ("10.20.1.2", 7001))
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     heard = b""
     while not heard and time.monotonic() < until:
         with suppress(BlockingIOError):

@@ -57,7 +57,7 @@ from phalanx.net.nft.library import Nft
 
 Reconcile = Callable[[View], Awaitable[None]]
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 AT_ONCE = 8
 NUMBERS = {"tcp": 6, "udp": 17}
 REFUSED, SILENCE = "refused", "silence"

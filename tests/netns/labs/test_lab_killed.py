@@ -140,7 +140,7 @@ def test_cgroups_and_what_runs_in_them_go_with_the_lab(name: str, traces: Traces
 
         lab.down()
 
-        assert process.wait(timeout=5) == -signal.SIGKILL
+        assert process.wait(timeout=30) == -signal.SIGKILL
     assert not any(traces(name).values())
 
 

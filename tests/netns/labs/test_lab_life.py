@@ -55,15 +55,15 @@ def test_everything_is_gone_after_down(name: str, web: MakeOutfit, traces: Trace
 
 
 def test_every_process_runs_in_its_nodes_network(lab: Lab) -> None:
-    assert wait_until(lambda: all(serves(lab, node) for node in ("m1", "a1", "a2")), seconds=15)
+    assert wait_until(lambda: all(serves(lab, node) for node in ("m1", "a1", "a2")), seconds=60)
     assert all(process.state == "running" for n in lab.status().nodes for process in n.processes)
 
 
 def test_output_of_a_process_is_in_its_log(lab: Lab) -> None:
     log = lab.node("a1").directory / "log" / "web.log"
-    assert wait_until(lambda: serves(lab, "a1"), seconds=15)
+    assert wait_until(lambda: serves(lab, "a1"), seconds=60)
 
-    assert wait_until(lambda: "GET / HTTP/1.1" in log.read_text(), seconds=5)
+    assert wait_until(lambda: "GET / HTTP/1.1" in log.read_text(), seconds=30)
 
 
 def test_one_process_is_killed_and_the_others_live_on(lab: Lab) -> None:
@@ -81,17 +81,17 @@ def test_killed_process_can_be_started_again(lab: Lab) -> None:
     assert lab.start("a1", "web") == ["web"]
 
     assert pids(lab)["a1", "web"] not in (None, before["a1", "web"])
-    assert wait_until(lambda: serves(lab, "a1"), seconds=15)
+    assert wait_until(lambda: serves(lab, "a1"), seconds=60)
 
 
 def test_signal_of_ones_choice_is_sent(lab: Lab) -> None:
     lab.kill("a1", "idle", number=signal.SIGTERM)
 
-    assert wait_until(lambda: pids(lab)["a1", "idle"] is None, seconds=5)
+    assert wait_until(lambda: pids(lab)["a1", "idle"] is None, seconds=30)
 
 
 def test_node_without_power_is_silent_and_runs_nothing(lab: Lab) -> None:
-    assert wait_until(lambda: serves(lab, "a2"), seconds=15)
+    assert wait_until(lambda: serves(lab, "a2"), seconds=60)
     beside = lab.node("a2").run(["sh", "-c", "sleep 60 </dev/null >/dev/null 2>&1 & echo $!"])
 
     lab.kill("a2")
@@ -108,7 +108,7 @@ def test_node_with_power_again_comes_back_empty_and_serves(lab: Lab) -> None:
 
     assert lab.start("a2") == ["web"]
 
-    assert wait_until(lambda: serves(lab, "a2"), seconds=15)
+    assert wait_until(lambda: serves(lab, "a2"), seconds=60)
     assert "phx-old" not in lab.node("a2").run(["ip", "link"]).stdout
 
 
@@ -202,13 +202,13 @@ def test_time_to_come_up_is_for_all_waves_together(name: str) -> None:
 
     class Waves(Bare):
         def waves(self) -> Sequence[Wave]:
-            first, second = (Condition("c", lambda until=u: ask(until)) for u in (0.8, 60.0))  # type: ignore[misc]  # bound per turn
+            first, second = (Condition("c", lambda until=u: ask(until)) for u in (1.6, 60.0))  # type: ignore[misc]  # bound per turn
             return [Wave({}, (first,)), Wave({}, (second,))]
 
-    with pytest.raises(UnavailableError, match="not up after 1 s: c: not yet"):
-        Lab.up(name=name, outfit=lambda place, topology: Waves(), seconds=1.0)
+    with pytest.raises(UnavailableError, match="not up after 2 s: c: not yet"):
+        Lab.up(name=name, outfit=lambda place, topology: Waves(), seconds=2.0)
 
-    assert asked[-1] - asked[0] < 1.5
+    assert asked[-1] - asked[0] < 3.4  # not 1.6 s and then 2 s
 
 
 def test_failed_lab_is_kept_when_asked_for_and_removed_by_down(name: str, traces: Traces) -> None:

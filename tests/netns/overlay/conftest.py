@@ -10,6 +10,7 @@
 tests/netns/isolation/conftest.py is a link to this file; the walls stand there only.
 """
 
+import json
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ import pytest
 
 from phalanx.core.netns import call_in
 from phalanx.core.reconcile.reconciler import Reconciler
+from phalanx.labs.wait import wait_until
 from phalanx.net.address.kernel import KernelAddresses
 from phalanx.net.isolation.desired import desired_isolation
 from phalanx.net.isolation.layout import ISOLATION
@@ -86,6 +88,15 @@ Names = Mapping[str, str]
 def _run(*command: str, stdin: str | None = None) -> str:
     done = subprocess.run(command, input=stdin, check=True, capture_output=True, text=True)
     return done.stdout
+
+
+def _hears(name: str) -> bool:
+    """Tell whether packets for every IPv6 address are let in: a moment after it was taken."""
+    links = json.loads(_run("ip", "-n", name, "-6", "-j", "address"))
+    addresses = [each for link in links for each in link.get("addr_info", ())]
+    held = {each["local"] for each in addresses if each.get("nodad")}
+    listed = _run("ip", "-n", name, "-6", "-j", "route", "show", "table", "local")
+    return held <= {route["dst"] for route in json.loads(listed) if route["type"] == "local"}
 
 
 def _batch(name: str, commands: str) -> None:
@@ -217,11 +228,16 @@ def reconcile(cluster: Names) -> Iterator[Callable[[View], Awaitable[None]]]:
         handles += [rtnl, nft]
         lay_tables(IPv4Address(address), netns, rtnl, nft)
 
+    is_first = True
+
     async def run(new: View) -> None:
-        nonlocal view
+        nonlocal view, is_first
         view = new
         for table in tables:
             assert await table.reconcile_once()
+        if is_first:  # the addresses of all views are there
+            assert wait_until(lambda: all(map(_hears, cluster.values())), seconds=30)
+            is_first = False
 
     yield run
     for handle in handles:
