@@ -26,6 +26,9 @@ HAIRPIN_MARK = 0x01000000
 # fewer than one in 65,536 come to that.
 DRAWS = 16
 
+# Before anybody's mapped ports (-100): a VIP is an address of the node, and of theirs, too.
+FIRST = -110
+
 # Every node hashes alike, so a client finds its backend again behind another node.
 SEED = 0x7A
 
@@ -84,14 +87,15 @@ delete table {TABLE}
 table {TABLE} {{
   map fingerprint {{ type mark : mark; }}
 {"".join(map(_sets, FAMILIES))}\
-{"".join(map(_chains, FAMILIES))}\
+{_chains(ipv4, pool)}\
+{_chains(ipv6, pool6)}\
   chain prerouting {{
-    type nat hook prerouting priority -100; policy accept;
+    type nat hook prerouting priority {FIRST}; policy accept;
     meta l4proto {{ tcp, udp }} meta nfproto ipv4 jump balance
     meta l4proto {{ tcp, udp }} meta nfproto ipv6 jump balance6
   }}
   chain output {{
-    type nat hook output priority -100; policy accept;
+    type nat hook output priority {FIRST}; policy accept;
     meta l4proto {{ tcp, udp }} meta nfproto ipv4 jump balance
     meta l4proto {{ tcp, udp }} meta nfproto ipv6 jump balance6
   }}
@@ -183,16 +187,23 @@ def _sets(family: Family) -> str:
 """
 
 
-def _chains(family: Family) -> str:
+def _chains(family: Family, pool: IPv4Network | IPv6Network) -> str:
+    """Render the chains that translate; what nobody serves is led to itself, lest others lead it.
+
+    For whatever has been translated once, by whomever, nobody else is asked.
+    """
     draws = "\n".join(_draw_chain(family, length) for length in LENGTHS)
     balance = "\n".join(
         f"    {family.vip_key} @{family.set_of(length)} goto {family.named('draw')}_{length}"
         for length in LENGTHS
     )
+    stay = f"dnat {family.word} to {family.word} daddr"
     return f"""\
 {draws}
   chain {family.named("balance")} {{
 {balance}
+    {family.vip_key} @{family.named("refused")} {stay}
+    {family.word} daddr {pool} {stay}
   }}
 """
 

@@ -11,6 +11,7 @@ from tests.netns.lb.lab import (
     BOUND,
     FAMILIES,
     IP4,
+    PORT,
     TIMES,
     Family,
     Lab,
@@ -24,7 +25,7 @@ from tests.netns.lb.lab import (
 
 from phalanx.core.reconcile.delta import Delta
 from phalanx.lb.nftables.services import NftablesServices
-from phalanx.lb.service import Backend, Service, Vip
+from phalanx.lb.service import Backend, Service, Vip, spell
 
 
 @pytest.mark.parametrize(
@@ -263,3 +264,27 @@ async def test_leased_address_without_service_never_reaches_the_node(
                 await lab.ask(where, Vip(family.unused, 5050))
 
     assert direct[0] == "node"
+
+
+async def test_mapped_port_of_the_node_takes_nothing_of_a_vip(
+    lab: Lab, services: NftablesServices, family: Family
+) -> None:
+    # As Docker's and our own CNI plugins map ports: of whatever is an address of the node.
+    word = "ip" if family.version == 4 else "ip6"
+    to = f"{word} to {spell(ip_address(family.backends['b3']))}:{PORT}"
+    mapped = f"meta nfproto ipv{family.version} fib daddr type local tcp dport 80 dnat {to}"
+    hooks = "".join(
+        f"chain {hook} {{ type nat hook {hook} priority -100; {mapped}; }};"
+        for hook in ("prerouting", "output")
+    )
+    run("ip", "netns", "exec", lab.node, "nft", f"table inet others {{ {hooks} }}")
+    refused = Vip(family.web.address + 1, 80)
+    await put(services, {family.web: family.service(b1=1), refused: family.service(b1=0)})
+
+    for where in (lab.node, lab.namespace("client")):
+        own = await lab.ask(where, Vip(ip_address(family.node), 80))
+        asked = await lab.ask(where, family.web)
+        for vip in (refused, Vip(family.unused, 80)):
+            with pytest.raises(ConnectionRefusedError):
+                await lab.ask(where, vip)
+        assert (own[0], asked[0]) == ("b3", "b1")
