@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from phalanx.cni.install import install
-
 REFERENCE = Path("/usr/lib/cni")
 Json = dict[str, Any]
 COOKIE = """
@@ -43,12 +41,13 @@ class Answer:
 class Host:
     """A node's network namespace with plugins of both families and directories of its own."""
 
-    def __init__(self, stack: ExitStack, directory: Path) -> None:
+    def __init__(self, stack: ExitStack, directory: Path, installed: Path) -> None:
         self._stack = stack
+        self._installed = installed
         self.directory = directory
         self.plugins = directory / "bin"
         self.leases = directory / "leases"
-        install(self.plugins)
+        shutil.copytree(installed, self.plugins, dirs_exist_ok=True)
         self.ns = self.netns("n")
         self.cookie = self.run(sys.executable, "-c", COOKIE).strip()
         kept = f"/run/phalanx/cni/{self.cookie}"
@@ -57,7 +56,7 @@ class Host:
 
     def other(self, directory: Path) -> "Host":
         """Return another node, with directories of its own."""
-        return Host(self._stack, directory)
+        return Host(self._stack, directory, self._installed)
 
     def netns(self, letter: str = "c") -> str:
         """Make a namespace and return its name."""
