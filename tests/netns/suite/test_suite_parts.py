@@ -39,9 +39,8 @@ def start(suite: Path, *targets: str) -> subprocess.Popen[str]:
     # Whoever started us may ignore SIGINT, as a shell does for what runs in its background.
     command = ["env", "--default-signal=INT", str(suite / "scripts" / "parts"), *targets]
     environ = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    return subprocess.Popen(
-        command, env={**environ, "TMPDIR": str(suite)}, stdout=subprocess.PIPE, text=True
-    )
+    environ |= {"PARTS": "2", "TMPDIR": str(suite)}
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
 
 
 def test_two_run_at_a_time_and_each_is_shown_whole(suite: Path) -> None:
