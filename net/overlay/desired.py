@@ -17,6 +17,7 @@ from phalanx.net.overlay.mark import (
     TABLE_MAIN,
     TABLE_NODES,
     TUNNEL,
+    UNDERLAY_MARK,
     UNREACHABLE_METRIC,
 )
 from phalanx.net.overlay.route.value import (
@@ -35,6 +36,9 @@ SETTINGS: Mapping[str, str] = {
     # Loose: what comes out of the tunnel may have a source whose way back we don't know yet.
     # The kernel takes the larger of this and conf/all, so "all" stays the operator's.
     f"net/ipv4/conf/{TUNNEL}/rp_filter": "2",
+    # Reverse path filters look a packet's mark up: where they are strict, too, the way back of
+    # what another node asks of a mapped port is the underlay.
+    "net/ipv4/conf/all/src_valid_mark": "1",
 }
 SETTINGS6: Mapping[str, str] = {
     # A machine may begin without IPv6 on new links.
@@ -111,14 +115,15 @@ def metric_to(node: IPv4Address) -> int:
     return 1 + int(node) % METRICS
 
 
-def desired_rules(view: View) -> dict[IPv4Network, None]:
+def desired_rules(view: View) -> dict[IPv4Network, int]:
     """Return the sources that find other nodes through the tunnel: every virtual network.
 
     A container's reply to a node's own connection then travels as the request
-    did, with its own address, which the underlay's routers need not know.
+    did, with its own address, which the underlay's routers need not know. A
+    packet with the mark that is each one's value goes by the underlay.
     """
     subnets = (network.subnet for network in view.networks.values())
-    return dict.fromkeys(subnet for subnet in subnets if subnet is not None)
+    return {subnet: UNDERLAY_MARK for subnet in subnets if subnet is not None}
 
 
 def desired_senders(view: View, *, node: IPv4Address) -> dict[Element, None]:

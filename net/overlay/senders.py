@@ -1,10 +1,12 @@
 """The constant part of the table that says who may send into the tunnel, and who from it."""
 
 from phalanx.net.nft.layout import Layout
-from phalanx.net.overlay.mark import PEER_PORT, TUNNEL, VXLAN_MARK, VXLAN_PORT
+from phalanx.net.overlay.mark import PEER_PORT, TUNNEL, UNDERLAY_MARK, VXLAN_MARK, VXLAN_PORT
 
 NODES = "nodes"  # underlay addresses of the other nodes
 _OF_A_PROCESS = "meta skuid != 4294967295"  # holds of no packet without a socket that is open
+_MARK = f"meta mark set meta mark | {UNDERLAY_MARK:#010x}"
+_UNMARKED = 0xFFFFFFFF & ~UNDERLAY_MARK
 
 # A packet to the port of the tunnel is taken from another node's address only, and never out of
 # the tunnel or from a bridge of ours, whatever address it claims.
@@ -18,6 +20,11 @@ _OF_A_PROCESS = "meta skuid != 4294967295"  # holds of no packet without a socke
 # from a container, of whoever's network, this node's address. The tunnel itself sends by output.
 # So does IPVS what it leads to another node, tracked and with the client's address still; what it
 # leads to this node has its real destination behind IPVS only, whose last priority in input is 99.
+#
+# What another node asks of a mapped port comes by the underlay, as anybody else's question does,
+# and so must go the answer. Both have a mark between `mapped` and `forward`: the rule that leads
+# containers' packets for nodes into the tunnel passes over it, also for the reverse path filter,
+# which looks for the way of the answer when the question comes.
 #
 # No connection is tracked around the tunnel: each one inside would cost two more entries. Each
 # chain at a hook costs every packet that comes by, so there are few.
@@ -37,6 +44,14 @@ def senders_layout(peer_port: int) -> Layout:
     type filter hook prerouting priority raw; policy accept;
     udp dport {VXLAN_PORT} ip saddr @{NODES} iifname != "phx*" notrack
   }}
+  chain of_nodes {{
+    iifname != "phx*" ct direction original ip saddr @{NODES} {_MARK}
+    iifname "phx-*" iifname != "{TUNNEL}" ct direction reply ip daddr @{NODES} {_MARK}
+  }}
+  chain mapped {{
+    type filter hook prerouting priority dstnat + 10; policy accept;
+    ct status dnat jump of_nodes
+  }}
   chain refuse {{
     meta nfproto ipv6 counter drop comment "the tunnel speaks IPv4"
     iifname "phx*" counter drop comment "from a container"
@@ -54,6 +69,7 @@ def senders_layout(peer_port: int) -> Layout:
   }}
   chain forward {{
     type filter hook forward priority filter - 20; policy accept;
+    meta mark & {UNDERLAY_MARK:#010x} != 0 meta mark set meta mark & {_UNMARKED:#010x}
     udp dport {VXLAN_PORT} ip daddr @{NODES} jump forwarded
     {to_planes}
   }}

@@ -153,6 +153,17 @@ def test_nodes_reach_every_instance(apps: Cluster, node: str, url: str) -> None:
     assert (len(answers), answers.total()) == (2, 40), answers
 
 
+@pytest.mark.parametrize("node", NODES)
+def test_nodes_reach_the_port_of_a_node_that_leads_into_a_container(
+    apps: Cluster, node: str
+) -> None:
+    tasks = apps.marathon("GET", "/v2/apps/mapped/tasks")["tasks"]
+
+    for task in tasks:
+        host = apps.lab.node(task["host"]).address
+        assert apps.curl(node, f"http://{host}:{task['ports'][0]}/") == [task["id"]]
+
+
 @pytest.mark.parametrize(
     ("name", "port", "backends"),
     [("web", 8080, 1), ("six", 80, 2), ("bridged", 80, 2), ("mapped", 81, 2)],

@@ -15,45 +15,71 @@ from phalanx.core.reconcile.delta import Delta
 from phalanx.net.overlay.mark import PROTOCOL, RULE_PRIORITY, TABLE_NODES
 from phalanx.net.rtnl.kernel import Rtnl
 
+_Rule = tuple[IPv4Network, int]  # source, and the mark that is passed over
+
 
 class KernelRules:
-    """A Dataplane of the sources that look other nodes up in the table of nodes."""
+    """A Dataplane of the sources that look other nodes up in the table of nodes.
+
+    The value of each is the mark whose packets the rule passes over, 0 for none: an older version
+    made such.
+    """
 
     name = "rules"
 
     def __init__(self, rtnl: Rtnl) -> None:
         self._rtnl = rtnl
 
-    async def read(self) -> Mapping[IPv4Network, None]:
-        """Dump the rules that are ours and as we make them."""
+    async def read(self) -> Mapping[IPv4Network, int]:
+        """Dump the rules that are ours; of several with one source the one with the least mark."""
         try:
-            return await self._rtnl.call(_dump)
+            found = await self._rtnl.call(_dump)
         except NetlinkError as error:
             raise DataplaneError(f"dump: {error}", table=self.name, errno=error.code) from error
+        return dict(sorted(found, reverse=True))
 
-    async def apply(self, change: Delta[IPv4Network, None]) -> None:
+    async def apply(self, change: Delta[IPv4Network, int]) -> None:
         """Remove, then add; a refused rule does not hold up the others."""
-        refusals = await self._rtnl.call(lambda ipr: _apply(ipr, change))
+        try:
+            refusals = await self._rtnl.call(lambda ipr: _apply(ipr, change))
+        except NetlinkError as error:
+            raise DataplaneError(f"dump: {error}", table=self.name, errno=error.code) from error
         if refusals:
             raise DataplaneError("; ".join(refusals), table=self.name)
 
 
-def _dump(ipr: IPRoute) -> dict[IPv4Network, None]:
-    return {_source_of(rule): None for rule in ipr.rule("dump", family=AF_INET) if _is_ours(rule)}
+def _dump(ipr: IPRoute) -> list[_Rule]:
+    return [
+        (_source_of(rule), rule.get("fwmask") or 0)
+        for rule in ipr.rule("dump", family=AF_INET)
+        if _is_ours(rule)
+    ]
 
 
-def _apply(ipr: IPRoute, change: Delta[IPv4Network, None]) -> list[str]:
-    """Make the change; return what was refused."""
+def _apply(ipr: IPRoute, change: Delta[IPv4Network, int]) -> list[str]:
+    """Make the change; return what was refused.
+
+    A rule that is to have another mark goes after its successor came: no packet finds neither.
+    """
     refusals: list[str] = []
-    for source in sorted(change.removals):
-        refusals += _request(ipr, "del", source, accepted=errno.ENOENT)
-    for source in sorted(change.upserts):
-        refusals += _request(ipr, "add", source, accepted=errno.EEXIST)
+    there = sorted(_dump(ipr))
+    for rule in there:
+        if rule[0] in change.removals:
+            refusals += _request(ipr, "del", rule, accepted=errno.ENOENT)
+    for rule in sorted(change.upserts.items()):
+        refusals += _request(ipr, "add", rule, accepted=errno.EEXIST)
+    for rule in there:
+        if change.upserts.get(rule[0], rule[1]) != rule[1]:
+            refusals += _request(ipr, "del", rule, accepted=errno.ENOENT)
     return refusals
 
 
-def _request(ipr: IPRoute, command: str, source: IPv4Network, *, accepted: int) -> list[str]:
-    """Send one request; return the refusal, if there was one."""
+def _request(ipr: IPRoute, command: str, rule: _Rule, *, accepted: int) -> list[str]:
+    """Send one request; return the refusal, if there was one.
+
+    The kernel takes a removal without a mark for the first rule of the source, whatever its mark.
+    """
+    source, mark = rule
     try:
         ipr.rule(
             command,
@@ -63,6 +89,7 @@ def _request(ipr: IPRoute, command: str, source: IPv4Network, *, accepted: int) 
             table=TABLE_NODES,
             priority=RULE_PRIORITY,
             protocol=PROTOCOL,
+            **({"fwmask": mark} if mark else {}),
         )
     except NetlinkError as error:
         return [] if error.code == accepted else [f"{source}: {command}: {error}"]

@@ -12,13 +12,14 @@ class MemoryRules:
     name = "rules"
 
     def __init__(self) -> None:
-        self._sources: set[IPv4Network] = set()
+        self._rules: dict[IPv4Network, int] = {}
 
-    async def read(self) -> Mapping[IPv4Network, None]:
-        """Return the sources."""
-        return dict.fromkeys(self._sources)
+    async def read(self) -> Mapping[IPv4Network, int]:
+        """Return the sources, and the mark that each rule passes over."""
+        return dict(self._rules)
 
-    async def apply(self, change: Delta[IPv4Network, None]) -> None:
+    async def apply(self, change: Delta[IPv4Network, int]) -> None:
         """Remove, then add."""
-        self._sources -= change.removals
-        self._sources |= change.upserts.keys()
+        for source in change.removals:
+            self._rules.pop(source, None)
+        self._rules.update(change.upserts)

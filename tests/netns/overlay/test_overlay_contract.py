@@ -16,7 +16,7 @@ from phalanx.net.overlay.desired import desired_settings
 from phalanx.net.overlay.link.kernel import KernelLinks
 from phalanx.net.overlay.link.memory import MemoryLinks
 from phalanx.net.overlay.link.value import OtherLink, VxlanLink
-from phalanx.net.overlay.mark import TUNNEL
+from phalanx.net.overlay.mark import TUNNEL, UNDERLAY_MARK
 from phalanx.net.overlay.route.kernel import KernelRoutes
 from phalanx.net.overlay.route.memory import MemoryRoutes
 from phalanx.net.overlay.route.value import (
@@ -36,6 +36,7 @@ from phalanx.net.rtnl.kernel import Rtnl
 NODE = IPv4Address("198.18.1.1")
 NODE6 = node6(NODE)
 REMOTE = IPv4Address("198.18.2.2")
+MARK = UNDERLAY_MARK
 LINK = VxlanLink(mtu=1450)
 
 SUBNET = RouteKey(254, IPv4Network("9.0.2.0/24"), 7)
@@ -82,7 +83,7 @@ def sysctl(ns: str, *arguments: str) -> str:
 
 def forward_nothing(ns: str) -> None:
     """Let a namespace begin as one does, whatever the machine's own forwards."""
-    sysctl(ns, "-qw", "net.ipv4.ip_forward=0")
+    sysctl(ns, "-qw", "net.ipv4.ip_forward=0", "net.ipv4.conf.all.src_valid_mark=0")
 
 
 @pytest.fixture
@@ -291,19 +292,47 @@ async def test_link_set_down_by_hand_comes_up_and_keeps_its_index(ns: str, rtnl:
 
 async def test_rules_come_and_go(rules: Rules) -> None:
     one, two = IPv4Network("9.0.0.0/8"), IPv4Network("10.20.0.0/16")
-    await rules.apply(Delta({one: None, two: None}, frozenset()))
-    assert await rules.read() == {one: None, two: None}
+    await rules.apply(Delta({one: MARK, two: MARK}, frozenset()))
+    assert await rules.read() == {one: MARK, two: MARK}
 
     await rules.apply(Delta({}, frozenset({one})))
     await rules.apply(Delta({}, frozenset({one})))
-    assert await rules.read() == {two: None}
+    assert await rules.read() == {two: MARK}
+
+
+@pytest.mark.parametrize("before", [0, 0x40000000])
+async def test_rule_with_another_mark_makes_room(rules: Rules, before: int) -> None:
+    one, two = IPv4Network("9.0.0.0/8"), IPv4Network("10.20.0.0/16")
+    await rules.apply(Delta({one: before, two: before}, frozenset()))
+    assert await rules.read() == {one: before, two: before}
+
+    await rules.apply(delta({one: MARK}, await rules.read()))
+
+    assert await rules.read() == {one: MARK}
+
+
+async def test_of_two_rules_with_one_source_the_right_one_stays(ns: str, rtnl: Rtnl) -> None:
+    rules, wanted = KernelRules(rtnl), {IPv4Network("9.0.0.0/8"): MARK}
+    await rules.apply(Delta({IPv4Network("9.0.0.0/8"): 0}, frozenset()))
+    ip(ns, f"rule add from 9.0.0.0/8 fwmark 0/{MARK:#x} lookup 122 priority 12200 protocol 122")
+
+    await rules.apply(delta(wanted, await rules.read()))
+
+    assert await rules.read() == wanted
+    assert ip(ns, "rule").count("from 9.0.0.0/8") == 1
+
+
+async def test_rule_for_marked_packets_alone_is_not_of_our_form(ns: str, rtnl: Rtnl) -> None:
+    ip(ns, "rule add from 9.0.0.0/8 fwmark 1 lookup 122 priority 12200 protocol 122")
+
+    assert await KernelRules(rtnl).read() == {}
 
 
 async def test_somebody_elses_rule_is_not_ours(ns: str, rtnl: Rtnl) -> None:
     rules = KernelRules(rtnl)
     ip(ns, "rule add from 9.0.0.0/8 lookup 122 priority 12200")
-    await rules.apply(Delta({IPv4Network("9.0.0.0/8"): None}, frozenset()))
-    assert await rules.read() == {IPv4Network("9.0.0.0/8"): None}
+    await rules.apply(Delta({IPv4Network("9.0.0.0/8"): MARK}, frozenset()))
+    assert await rules.read() == {IPv4Network("9.0.0.0/8"): MARK}
 
     await rules.apply(Delta({}, frozenset({IPv4Network("9.0.0.0/8")})))
 
@@ -315,18 +344,18 @@ async def test_somebody_elses_rule_is_not_ours(ns: str, rtnl: Rtnl) -> None:
 async def test_settings_are_written_and_a_missing_one_is_refused(
     backend: str, ns: str, rtnl: Rtnl
 ) -> None:
-    forward = "net/ipv4/ip_forward"
+    there = {"net/ipv4/ip_forward": "0", "net/ipv4/conf/all/src_valid_mark": "0"}
     forward_nothing(ns)
     wanted = desired_settings(has_ipv6=False)
     settings: Settings = (
-        ProcSettings(rtnl, wanted) if backend == "kernel" else MemorySettings({forward: "0"})
+        ProcSettings(rtnl, wanted) if backend == "kernel" else MemorySettings(there)
     )
-    assert await settings.read() == {forward: "0"}
+    assert await settings.read() == there
 
     with pytest.raises(DataplaneError, match="phx-vxlan/rp_filter: '2': No such file"):
         await settings.apply(Delta(wanted, frozenset()))
 
-    assert await settings.read() == {forward: "1"}
+    assert await settings.read() == dict.fromkeys(there, "1")
 
 
 async def test_node_that_begins_to_forward_ipv6_keeps_the_routes_of_its_routers(

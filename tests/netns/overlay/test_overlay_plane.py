@@ -77,7 +77,7 @@ DRIFTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {  # change
     "the-rules": (
         ("ip", "rule", "flush", "protocol", "122"),
         ("ip", "rule", "show"),
-        "from 9.0.0.0/8 lookup 122",
+        "from 9.0.0.0/8 fwmark 0/0x10000000 lookup 122",
     ),
     "forwarding": (
         ("sysctl", "-qw", "net.ipv4.ip_forward=0"),

@@ -163,7 +163,7 @@ def test_metrics_of_neighbouring_nodes_differ() -> None:
 
 
 def test_each_network_has_a_rule() -> None:
-    assert desired_rules(VIEW) == {DCOS.subnet: None, BLUE.subnet: None}
+    assert desired_rules(VIEW) == {DCOS.subnet: 0x10000000, BLUE.subnet: 0x10000000}
 
 
 @pytest.mark.parametrize(
@@ -198,3 +198,4 @@ def test_link_carries_no_more_than_the_underlay(underlay: int | None, expected: 
 def test_node_forwards() -> None:
     assert desired_settings()["net/ipv4/ip_forward"] == "1"
     assert desired_settings()["net/ipv6/conf/all/forwarding"] == "1"
+    assert desired_settings()["net/ipv4/conf/all/src_valid_mark"] == "1"
