@@ -1,16 +1,17 @@
 """What IPVS leaves to nftables: the constant rules of a table and the elements of its sets; pure.
 
 IPVS takes packets to a VIP at the hooks ``input`` (priority 98) and ``output``
-(-99). Before it, VIPs whose backends are all drained are refused for new
-connections; behind it, whatever is left of the VIP range. The table also
-remembers which services outside of the VIP range are ours: IPVS has no room
-for a mark.
+(-99). Before it, nobody else translates what goes to a VIP, and VIPs whose
+backends are all drained are refused for new connections; behind it, whatever
+is left of the VIP range. The table also remembers which services outside of
+the VIP range are ours: IPVS has no room for a mark.
 """
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 
 from phalanx.core.reconcile.delta import Delta
+from phalanx.lb.nftables.ruleset import FIRST, IS_ELSEWHERE, to_itself
 from phalanx.lb.service import IPAddress, Service, Vip
 from phalanx.net.model.objects import Protocol, node6
 from phalanx.net.nft.element import Element
@@ -33,7 +34,9 @@ def layout_of(pools: Pools, node: IPv4Address | None = None) -> Layout:
     its replies would not come back through us. Rules can't compare two links,
     so each link that brings a connection goes, paired with itself, into a set.
     With *node* this node lends its address to clients from outside of the
-    cluster whose backend is on another node: that one would answer past us.
+    cluster whose backend is on another node: that one would answer past us. So it does for
+    datagrams to its own processes that come to an address of another link: a socket of all
+    addresses would answer with the nearest one.
     """
     sets = "\n".join(
         f"  set {name}{version} {{ type {kind} . inet_proto . inet_service; }}"
@@ -50,6 +53,12 @@ def layout_of(pools: Pools, node: IPv4Address | None = None) -> Layout:
     ranges: dict[str, IPv4Network | IPv6Network] = {"4": pools[0], "6": pools[1]}
     rest = "\n".join(
         f"    {word} daddr {ranges[version]} goto refuse" for version, (_, word) in _KEYS.items()
+    )
+    # Translated once, to itself, a connection is nobody else's to translate.
+    stays = "\n".join(
+        f"    {word} daddr {vips} {to_itself(word)}"
+        for version, (_, word) in _KEYS.items()
+        for vips in (ranges[version], f". meta l4proto . th dport @{CLAIMED}{version}")
     )
     hairpins = "\n".join(
         f"    ct original {word} daddr {vips} masquerade"
@@ -83,12 +92,24 @@ update @{SAME_LINK} {{ iif . iif }}
     type filter hook output priority -110; policy accept;
 {refused}
   }}
+  chain stay {{
+{stays}
+  }}
+  chain stay_prerouting {{
+    type nat hook prerouting priority {FIRST}; policy accept;
+    meta l4proto {{ tcp, udp }} jump stay
+  }}
+  chain stay_output {{
+    type nat hook output priority {FIRST}; policy accept;
+    meta l4proto {{ tcp, udp }} jump stay
+  }}
   chain hairpin {{
 {hairpins}
   }}
   chain lend {{
 {_lend(ranges, node)}
   }}
+{_lend_input(node)}\
   chain abroad {{
     oifname "phx-vxlan" goto lend
     oifname != "phx-*" goto lend
@@ -111,6 +132,18 @@ def _lend(ranges: Mapping[str, IPv4Network | IPv6Network], node: IPv4Address | N
         for version, (_, word) in _KEYS.items()
         for vips in (ranges[version], f"@{OUTSIDE}{version}")
     )
+
+
+def _lend_input(node: IPv4Address | None) -> str:
+    """Render a chain behind IPVS; a process of a node is reached by IPv4 only."""
+    if node is None:
+        return ""
+    return f"""\
+  chain lend_input {{
+    type nat hook input priority 100; policy accept;
+    meta nfproto ipv4 meta l4proto udp {IS_ELSEWHERE} jump lend
+  }}
+"""
 
 
 def elements(services: Mapping[Vip, Service], pools: Pools) -> set[Element]:

@@ -29,6 +29,9 @@ DRAWS = 16
 # Before anybody's mapped ports (-100): a VIP is an address of the node, and of theirs, too.
 FIRST = -110
 
+# What came by another link than the one that has the address it is for.
+IS_ELSEWHERE = 'iif != "lo" fib daddr . iif type != local'
+
 # Every node hashes alike, so a client finds its backend again behind another node.
 SEED = 0x7A
 
@@ -160,14 +163,13 @@ def _lend_chains(node: IPv4Address) -> str:
         for protocol in Protocol
         for length in LENGTHS
     )
-    is_elsewhere = 'iif != "lo" fib daddr . iif type != local'
     return f"""\
   chain lend {{
 {rules}
   }}
   chain input {{
     type nat hook input priority 100; policy accept;
-    meta nfproto ipv4 meta l4proto udp ct status dnat {is_elsewhere} jump lend
+    meta nfproto ipv4 meta l4proto udp ct status dnat {IS_ELSEWHERE} jump lend
   }}
 """
 
@@ -197,7 +199,7 @@ def _chains(family: Family, pool: IPv4Network | IPv6Network) -> str:
         f"    {family.vip_key} @{family.set_of(length)} goto {family.named('draw')}_{length}"
         for length in LENGTHS
     )
-    stay = f"dnat {family.word} to {family.word} daddr"
+    stay = to_itself(family.word)
     return f"""\
 {draws}
   chain {family.named("balance")} {{
@@ -206,6 +208,11 @@ def _chains(family: Family, pool: IPv4Network | IPv6Network) -> str:
     {family.word} daddr {pool} {stay}
   }}
 """
+
+
+def to_itself(word: str) -> str:
+    """Return the statement that leaves a destination of that version as it is, for good."""
+    return f"dnat {word} to {word} daddr"
 
 
 def text_fingerprint(ruleset: str) -> int:

@@ -159,7 +159,7 @@ def _put_fence(namespace: str, view: View, node: IPv4Address) -> None:
 def expected(view: View, client: Client, backend: str, kind: str, version: int) -> str:
     """Return what a client should hear: the backend and the source that it sees, or REFUSED."""
     evaluator = Evaluator(view)
-    source = seen_source(client, backend, version)
+    source = seen_source(client, backend, kind, version)
     # A node that lends its address to a client is asked for it at the other node, too.
     sources = {client.addresses[version]} | ({source} if client.place == "outside" else set())
     is_own = client.place == node_of(backend)  # what a node sends to its own is not judged
@@ -172,13 +172,15 @@ def expected(view: View, client: Client, backend: str, kind: str, version: int) 
     return f"{backend} {ip_address(source)}" if is_allowed else REFUSED
 
 
-def seen_source(client: Client, backend: str, version: int) -> str:
+def seen_source(client: Client, backend: str, kind: str, version: int) -> str:
     """Return the source that a backend sees (docs/design/lb.md)."""
     is_near = node_of(client.place) == node_of(backend)
     if client.network is not None and is_near and client.network == network_of(backend):
         return gateway_of(backend, version)  # a hairpin
     if client.place == "outside" and not is_near:
         return of_node(NODES["n1"])[version]
+    if kind == "udp" and backend in ON_HOST and is_near and client.place not in NODES:
+        return of_node(NODES[ON_HOST[backend]])[version]  # answers come from where it asked
     return client.addresses[version]
 
 
