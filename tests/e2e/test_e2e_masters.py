@@ -10,7 +10,7 @@ import pytest
 
 from phalanx.core.error import ConflictError, NotFoundError
 from phalanx.labs.demo.change import Visitor
-from phalanx.labs.demo.cluster import Cluster
+from phalanx.labs.demo.cluster import Cluster, Instance
 from phalanx.labs.demo.proof import until
 from phalanx.labs.demo.steady import CONTAINERIP, L4LB
 from phalanx.labs.lab import Lab
@@ -35,6 +35,15 @@ def leader(cluster: Cluster) -> str:
     return next(node.name for node in cluster.lab.topology.masters if str(node.address) == address)
 
 
+def await_unharmed(cluster: Cluster, before: list[Instance]) -> None:
+    """Wait until the leader knows of all instances again, none of them started anew."""
+    until(
+        lambda: "" if cluster.instances("web") == before else None,
+        seconds=60,
+        what="the instances of before",
+    )
+
+
 def test_a_killed_leader_is_followed_and_loses_nothing(many: Cluster) -> None:
     many.master("POST", "/v1/networks", {"name": "blue", "subnet": "10.128.0.0/16"})
     many.deploy("web")
@@ -52,7 +61,7 @@ def test_a_killed_leader_is_followed_and_loses_nothing(many: Cluster) -> None:
         visitor.settle()
 
     assert visitor.summary().startswith("none of")
-    assert many.instances("web") == before
+    await_unharmed(many, before)
     assert many.dig("a1", L4LB) == vip
     assert {network["name"] for network in networks} == {"dcos", "dcos6", "blue"}
     assert many.master("GET", "/v1/networks")["networks"] == networks  # leases and all
@@ -110,7 +119,7 @@ def test_another_marathon_takes_over_apps_and_orders(many: Cluster, how: str) ->
 
     for name in ("during", "after"):
         many.await_app(f"{name}-{how}", 1)
-    assert many.instances("web") == before
+    await_unharmed(many, before)
 
 
 def started(cluster: Cluster, node: str, process: str) -> str | None:
@@ -135,7 +144,7 @@ def test_a_leader_without_its_network_is_followed_and_ends(many: Cluster) -> Non
         many.lab.heal(old)
 
     assert failed == 0
-    assert many.instances("web") == before
+    await_unharmed(many, before)
     until(lambda: started(many, old, "master"), seconds=60, what="the old leader's end")
     for node in many.lab.topology.masters:  # whichever Marathon led was cut off from the others
         with suppress(ConflictError):
