@@ -215,10 +215,11 @@ def test_failed_lab_is_kept_when_asked_for_and_removed_by_down(name: str, traces
     outfit = failing("import signal; signal.pause()")
     with pytest.raises(UnavailableError):
         Lab.up(name=name, outfit=outfit, seconds=0.1, keep_on_failure=True)
-    assert len(traces(name)["processes"]) == 1
-    with pytest.raises(ConflictError, match="left half made"):
-        Lab.up(name=name, outfit=outfit)
-
-    Lab.remove(name, outfit=outfit)
+    try:
+        assert wait_until(lambda: len(traces(name)["processes"]) == 1, seconds=60)
+        with pytest.raises(ConflictError, match="left half made"):
+            Lab.up(name=name, outfit=outfit)
+    finally:
+        Lab.remove(name, outfit=outfit)
 
     assert not any(traces(name).values())
