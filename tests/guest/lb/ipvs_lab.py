@@ -112,11 +112,11 @@ class Lab:
         wait(self.services.apply(Delta(wanted, gone)))
         assert wait(self.services.read()) == wanted
 
-    def connect(self, where: str, vip: Vip) -> socket.socket:
+    def connect(self, where: str, vip: Vip, *, seconds: float = 5) -> socket.socket:
         family = socket.AF_INET6 if vip.address.version == 6 else socket.AF_INET
         kind = socket.SOCK_DGRAM if vip.protocol is Protocol.UDP else socket.SOCK_STREAM
         opened = call_in(self.path(where), lambda: socket.socket(family, kind))
-        opened.settimeout(5)
+        opened.settimeout(seconds)
         try:
             opened.connect((str(vip.address), vip.port))
         except OSError:
@@ -124,9 +124,9 @@ class Lab:
             raise
         return opened
 
-    def ask(self, where: str, vip: Vip) -> tuple[str, str]:
+    def ask(self, where: str, vip: Vip, *, seconds: float = 5) -> tuple[str, str]:
         """Return the name of the backend and the source that it saw."""
-        with self.connect(where, vip) as opened:
+        with self.connect(where, vip, seconds=seconds) as opened:
             return say(opened)
 
     def asked(self, where: str, vip: Vip, times: int) -> Counter[str]:

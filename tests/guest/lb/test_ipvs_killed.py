@@ -14,7 +14,7 @@ from tests.guest.lb.ipvs_lab import WEB, Lab, say, wait
 
 from phalanx.core.netns import call_in
 from phalanx.core.reconcile.reconciler import Reconciler
-from phalanx.lb.ipvs.proc import parse_table
+from phalanx.lb.ipvs.kernel import dump
 from phalanx.lb.service import Backend, Vip
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ def load(lab: Lab) -> Iterator[list[str]]:
     def ask() -> None:
         while not is_over.is_set():
             try:
-                seen.append(lab.ask("client", WEB)[0])
+                seen.append(lab.ask("client", WEB, seconds=60)[0])
             except OSError as error:
                 seen.append(repr(error))
 
@@ -43,9 +43,12 @@ def load(lab: Lab) -> Iterator[list[str]]:
 
 
 def listed(lab: Lab) -> dict[Vip, list[Backend]]:
-    """Return what the kernel says that it has, twice what is there twice."""
-    found = parse_table(call_in(lab.path("node"), Path("/proc/thread-self/net/ip_vs").read_bytes))
-    return {vip: sorted(each.backend for each in backends) for vip, backends in found.items()}
+    """Return what the kernel says that it has, twice what is there twice.
+
+    Not by its text: that leaves out services where other namespaces have some.
+    """
+    found = call_in(lab.path("node"), dump)
+    return {vip: sorted(each.backend for each in kept.destinations) for vip, kept in found.items()}
 
 
 @pytest.mark.timeout(600)  # a process starts, and a dozen tables are written
