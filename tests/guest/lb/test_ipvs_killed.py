@@ -45,7 +45,7 @@ def load(lab: Lab) -> Iterator[list[str]]:
 def listed(lab: Lab) -> dict[Vip, list[Backend]]:
     """Return what the kernel says that it has, twice what is there twice.
 
-    Not by its text: that leaves out services where other namespaces have some.
+    Not by its text, which was seen to leave out services that netlink told of, beside a cluster.
     """
     found = call_in(lab.path("node"), dump)
     return {vip: sorted(each.backend for each in kept.destinations) for vip, kept in found.items()}
