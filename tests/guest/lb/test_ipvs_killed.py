@@ -45,7 +45,8 @@ def load(lab: Lab) -> Iterator[list[str]]:
 def listed(lab: Lab) -> dict[Vip, list[Backend]]:
     """Return what the kernel says that it has, twice what is there twice.
 
-    Not by its text, which was seen to leave out services that netlink told of, beside a cluster.
+    Not by its text: that is read page by page, begins each page at a place counted over the
+    services of all namespaces as if they were ours, and so leaves out some where others have any.
     """
     found = call_in(lab.path("node"), dump)
     return {vip: sorted(each.backend for each in kept.destinations) for vip, kept in found.items()}
