@@ -22,7 +22,7 @@ def to_text(value: Any) -> str:  # noqa: ANN401 - msgspec hands over any value i
 def of_text(kind: type, value: Any) -> Any:  # noqa: ANN401 - so does this hook
     """Return the address or prefix that *value* says; raise ValueError if it says none."""
     if kind not in _READ:
-        raise NotImplementedError(kind)
+        raise NotImplementedError(kind)  # likewise
     try:
         found = _READ[kind](value) if isinstance(value, str) else None
     except (OSError, ValueError):  # a scope, a netmask, or none at all

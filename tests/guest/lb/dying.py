@@ -77,7 +77,7 @@ def write(netns: Path, left: int) -> None:
         steps.take()
         return answer
 
-    Conversation._refusals = step  # type: ignore[method-assign]
+    Conversation._refusals = step  # type: ignore[method-assign]  # where a batch ends
     nft, flows = DyingNft(steps, netns=netns), Flows(netns=netns)
     services = IpvsServices(nft, node=IPv4Address(NODE), flows=flows)
     asyncio.run(Reconciler(services, lambda: AFTER).reconcile_once())

@@ -1,28 +1,13 @@
 """A plane, or whom it follows, that stands still for a while and goes on."""
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tests.netns.dns.test_dns_plane import SECONDS, Node
+from tests.netns.dns.plane_node import SECONDS, Node
 
 from phalanx.labs.wait import wait_until
 
 HISTORY = 1024  # changes that a source keeps for those who come back
-
-
-@pytest.fixture
-def node(ns: str, tmp_path: Path) -> Iterator[Node]:
-    """Yield a node whose plane knows of three tasks."""
-    made = Node(ns, tmp_path)
-    try:
-        made.publish(3)
-        made.start()
-        assert made.knows(3), made.log()
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.mark.parametrize("changes", [1, HISTORY + 100], ids=["one change", "more than are kept"])
